@@ -1,0 +1,124 @@
+"""From a file on the author's machine to what a coordinator is given.
+
+Here, and nowhere else, is what only this machine knows: its environment (`${env.X}`) and its folders (`file:`).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gleitzeit.model.definition import Definition
+from gleitzeit.schemas import Catalogue, builtin
+from gleitzeit.spec.check import check
+from gleitzeit.spec.environment import resolve_env
+from gleitzeit.spec.load import Document, load_file
+from gleitzeit.spec.problems import Problem, located, render
+
+FILE_PARAMS = ("file", "file_path")
+
+
+class Prepared(Struct, frozen=True):
+    """`definition` is what to submit: the document with this machine's environment and whole paths. `problems` has
+    errors and warnings, with their places, in the order of the document; `checked` is None if there are errors.
+
+    A coordinator may find more (its providers describe methods of their own): `gleitzeit.spec.problems` renders the
+    problems of its DocumentError with the lines of `document`.
+    """
+
+    document: Document
+    definition: Any
+    checked: Definition | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+    def rendered(self) -> str:
+        """All problems, each with its line and a caret."""
+        return render(self.problems, self.document)
+
+
+def prepare_file(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | None = None) -> Prepared:
+    """Read, complete and check a document. Raises DocumentError for what cannot be read, or is no YAML or JSON."""
+    return prepare(load_file(path), folder=path.parent, environ=environ, catalogue=catalogue)
+
+
+def prepare(
+    document: Document, *, folder: Path, environ: Mapping[str, str], catalogue: Catalogue | None = None
+) -> Prepared:
+    """Complete and check a loaded document. `catalogue` is what methods are known; by default those that we ship."""
+    definition: Any = document.value
+    missing: list[Problem] = []
+    if isinstance(definition, dict):
+        definition, missing = _with_whole_paths(resolve_env(definition, environ), folder)
+    checked = check(definition, catalogue or builtin())
+    problems = tuple(located((*checked.problems, *missing), document))
+    return Prepared(document, definition, None if missing else checked.definition, problems)
+
+
+def places(folder: Path) -> tuple[Path, ...]:
+    """Where a relative `file:` is looked for: beside the document, in `scripts` beside it, in `examples/scripts`."""
+    here = folder.resolve()
+    return tuple(dict.fromkeys((here, here / "scripts", *(top / "examples" / "scripts" for top in (here, Path.cwd())))))
+
+
+def find_file(name: str, folder: Path) -> Path | None:
+    candidates = (place / name for place in places(folder))
+    return next((Path(os.path.normpath(path)) for path in candidates if path.is_file()), None)
+
+
+def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The definition with the `file` of every python task made absolute, and a problem for each that is not there.
+
+    A path that has a reference in it, or is absolute, is left alone: only the provider can know.
+    """
+    wrapped = definition.get("workflow")
+    if len(definition) == 1 and isinstance(wrapped, dict):
+        inner, problems = _with_whole_paths(wrapped, folder)
+        return {"workflow": inner}, [replace(problem, path=("workflow", *problem.path)) for problem in problems]
+    tasks = definition.get("tasks")
+    if not isinstance(tasks, list | dict):
+        return definition, []
+    found: dict[str, Path | None] = {}
+    problems = []
+    copy: Any = tasks.copy()
+    for place, task in list(enumerate(tasks) if isinstance(tasks, list) else tasks.items()):
+        for name, key, file in _relative_files(task):
+            whole = found.setdefault(file, find_file(file, folder))
+            if whole is None:
+                looked = ", ".join(str(place) for place in places(folder))
+                problems.append(Problem(("tasks", place, name, key), f"there is no file {file!r}; looked in {looked}"))
+            else:
+                copy[place] = {**copy[place], name: {**copy[place][name], key: str(whole)}}
+    return {**definition, "tasks": copy}, problems
+
+
+def _relative_files(task: object) -> Iterator[tuple[str, str, str]]:
+    """Where a python task names a file relatively: the name of its params object, the key in there, the file."""
+    if not isinstance(task, dict) or not _is_python(task):
+        return
+    for name in ("params", "parameters"):
+        params = task.get(name)
+        if not isinstance(params, dict):
+            continue
+        for key in FILE_PARAMS:
+            value = params.get(key)
+            if isinstance(value, str) and value and "${" not in value and not os.path.isabs(value):
+                yield name, key, value
+
+
+def _is_python(task: Mapping[str, Any]) -> bool:
+    """Whether the task is one of python/v1, in any of the spellings that say so (a bare method alone says so too)."""
+    method, protocol = str(task.get("method", "")), str(task.get("protocol", ""))
+    if "/" in method:
+        return method.startswith("python/")
+    return protocol.startswith("python/") or (not protocol and task.get("type", "python") == "python")

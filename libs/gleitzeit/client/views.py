@@ -1,0 +1,197 @@
+"""What a coordinator answers, typed. Times are ISO 8601 in UTC, durations seconds. Unknown members are ignored."""
+
+from typing import Any
+
+from msgspec import Struct
+
+Json = Any
+"""Whatever JSON can say."""
+
+
+class Submitted(Struct, frozen=True):
+    """`created` is False when the idempotency key was known: then `workflow_id` is the workflow it made before."""
+
+    workflow_id: str
+    name: str
+    status: str
+    created: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+class ErrorView(Struct, frozen=True, omit_defaults=True):
+    code: int
+    message: str
+    name: str = ""
+    task: str = ""
+    data: Json = None
+
+
+class TaskView(Struct, frozen=True, omit_defaults=True):
+    """`result` is absent (None) where it is larger than a page takes; `result_size_bytes` says so."""
+
+    task_id: str
+    name: str
+    method: str
+    status: str
+    attempts: int
+    dependencies: tuple[str, ...] = ()
+    provider: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_seconds: float | None = None
+    result: Json = None
+    result_size_bytes: int | None = None
+    error: ErrorView | None = None
+    reason: str | None = None
+
+
+class WorkflowView(Struct, frozen=True, omit_defaults=True):
+    """`tasks` is one page; `next`, if there are more, is the `after` that continues."""
+
+    workflow_id: str
+    name: str
+    status: str
+    tasks_total: int
+    counts: dict[str, int]
+    seq: int
+    held: bool = False
+    priority: str = "normal"
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_seconds: float | None = None
+    tasks_completed: int = 0
+    tasks_failed: int = 0
+    error: ErrorView | None = None
+    outputs: Json = None
+    tasks: tuple[TaskView, ...] = ()
+    next: int | None = None
+
+
+class WorkflowResult(Struct, frozen=True, omit_defaults=True):
+    """`results` has the whole result of every completed task, by task id."""
+
+    workflow_id: str
+    status: str
+    results: dict[str, Json]
+    name: str = ""
+    outputs: Json = None
+    error: ErrorView | None = None
+
+
+class WorkflowRow(Struct, frozen=True, omit_defaults=True):
+    workflow_id: str
+    name: str
+    status: str
+    tasks_total: int
+    counts: dict[str, int]
+    held: bool = False
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class WorkflowPage(Struct, frozen=True, omit_defaults=True):
+    """Newest first; `next`, if there are more, is the `before` that continues."""
+
+    workflows: tuple[WorkflowRow, ...]
+    next: tuple[int, str] | None = None
+
+
+class State(Struct, frozen=True):
+    """What a workflow is after it was cancelled, paused, resumed, held or tried again."""
+
+    workflow_id: str
+    status: str
+    held: bool = False
+    tasks: tuple[str, ...] = ()
+    """Of a retry: the tasks that run again."""
+
+
+class EventPage(Struct, frozen=True, omit_defaults=True):
+    """Events as they stand in the journal; `next`, if there are more, is the `after` that continues."""
+
+    workflow_id: str
+    events: tuple[dict[str, Json], ...]
+    next: int | None = None
+
+
+class Explanation(Struct, frozen=True):
+    task_id: str
+    status: str
+    reason: str
+    message: str
+
+
+class Explained(Struct, frozen=True):
+    workflow_id: str
+    status: str
+    tasks: tuple[Explanation, ...]
+
+
+class ProviderView(Struct, frozen=True, omit_defaults=True):
+    """`calls` is "v1" where a call that was interrupted is joined or collected, None where it may be paid again."""
+
+    name: str
+    instance: str
+    url: str
+    status: str
+    protocols: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    running: int = 0
+    capacity: int | None = None
+    source: str = ""
+    calls: str | None = None
+
+
+class ProtocolView(Struct, frozen=True, omit_defaults=True):
+    protocol: str
+    description: str = ""
+    methods: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+
+
+class MethodView(Struct, frozen=True, omit_defaults=True):
+    """`params` and `result` are JSON Schemas."""
+
+    name: str
+    description: str = ""
+    params: Json = None
+    result: Json = None
+    idempotent: bool = False
+    runs: str = "provider"
+    providers: tuple[str, ...] = ()
+
+
+class ProtocolDetail(Struct, frozen=True, omit_defaults=True):
+    protocol: str
+    methods: tuple[MethodView, ...] = ()
+
+
+class NatsStatus(Struct, frozen=True, omit_defaults=True):
+    url: str | None = None
+    connected: bool = False
+
+
+class SystemStatus(Struct, frozen=True, omit_defaults=True):
+    """`workflows` counts those that the coordinator has in memory, by status."""
+
+    version: str
+    pid: int
+    url: str
+    uptime_seconds: float = 0.0
+    instance: str = ""
+    journal: str = ""
+    cluster: str = ""
+    embedded: bool = False
+    draining: bool = False
+    nats: NatsStatus | None = None
+    workflows: dict[str, int] = {}
+    queued: int = 0
+    running: int = 0
+    providers: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class Validation(Struct, frozen=True):
+    valid: bool
+    problems: tuple[dict[str, Json], ...] = ()

@@ -1,0 +1,100 @@
+"""What a watcher of a workflow sees: its events, and what its tasks say while they run."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.model.events import AnyEvent
+
+QUEUE_ITEMS = 10_000
+"""What may wait for a slow consumer; beyond it the rest is dropped here and asked for again from the coordinator."""
+
+
+class WatchEvent(Struct, frozen=True):
+    """A fact, numbered from 1 within its workflow."""
+
+    workflow_id: str
+    seq: int
+    event: AnyEvent
+
+
+class StreamItem(Struct, frozen=True):
+    """A piece of the text that a running task writes. A new attempt voids what came before."""
+
+    workflow_id: str
+    task_id: str
+    attempt: int
+    delta: str
+    seq: int = 0
+
+
+class ProgressItem(Struct, frozen=True):
+    workflow_id: str
+    task_id: str
+    attempt: int
+    progress: float
+    total: float | None = None
+    message: str = ""
+
+
+class LogItem(Struct, frozen=True):
+    workflow_id: str
+    task_id: str
+    attempt: int
+    level: str = "info"
+    data: Any = None
+    logger: str = ""
+
+
+class ConnectionItem(Struct, frozen=True):
+    """The connection was lost (`connected` False), or is there again: nothing of the events in between is missing."""
+
+    connected: bool
+    message: str = ""
+
+
+WatchItem = WatchEvent | StreamItem | ProgressItem | LogItem | ConnectionItem
+
+
+class Newer(Struct, frozen=True):
+    """An event of a kind that a newer coordinator knows and we do not: only its number counts."""
+
+    workflow_id: str
+    seq: int
+
+
+class Resync(Struct, frozen=True):
+    """The watcher lagged: what follows `seq` must be asked for again."""
+
+    workflow_id: str
+    seq: int = 0
+
+
+Received = WatchEvent | StreamItem | ProgressItem | LogItem | Newer | Resync
+
+_TYPES: dict[str, type[WatchEvent | StreamItem | ProgressItem | LogItem | Resync]] = {
+    "notifications/event": WatchEvent,
+    "notifications/stream": StreamItem,
+    "notifications/progress": ProgressItem,
+    "notifications/message": LogItem,
+    "notifications/resync": Resync,
+}
+
+
+def decode(method: str, params: Raw | None) -> Received | None:
+    """A notification from the coordinator; None for those that do not concern a watcher, or make no sense."""
+    cls = _TYPES.get(method)
+    if cls is None or params is None:
+        return None
+    try:
+        return msgspec.json.decode(params, type=cls)
+    except msgspec.DecodeError:
+        return _newer(params) if cls is WatchEvent else None
+
+
+def _newer(params: Raw) -> Newer | None:
+    try:
+        return msgspec.json.decode(params, type=Newer)
+    except msgspec.DecodeError:
+        return None

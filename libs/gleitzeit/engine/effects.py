@@ -1,0 +1,185 @@
+"""What the engine is told (inputs), and what it asks of the shell (effects). No effect is performed before the
+events decided with it are durable."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import GleitzeitError
+from gleitzeit.model.definition import Definition
+
+
+class Call:
+    """One attempt at a provider, from its TaskStarted to its end. Not journaled: rebuilt from the running tasks."""
+
+    __slots__ = ("attempt", "deadline", "id", "instance", "lost_at", "method", "params", "provider", "task", "workflow")
+
+    def __init__(self, workflow: Workflow, task: Task, attempt: int, call_id: str) -> None:
+        self.workflow = workflow
+        self.task = task
+        self.attempt = attempt
+        self.id = call_id
+        self.method = task.definition.method
+        self.provider = task.provider
+        self.instance = task.instance
+        self.params: bytes = b""
+        """The request's params with `_meta`, encoded; kept until the answer in case the request must be sent again."""
+        self.deadline: int | None = None
+        self.lost_at: int | None = None
+        """When the call is given up because nobody has a connection to its provider; None while one has."""
+
+    @property
+    def current(self) -> bool:
+        """Whether an answer to it may still be recorded."""
+        return self.task.state == "running" and self.task.attempt == self.attempt and not self.workflow.final
+
+
+# Inputs: requests. `token` comes back in the Answer.
+
+
+class Submit(Struct, frozen=True):
+    token: Any
+    workflow_id: str
+    definition: Definition
+    inputs: Raw
+    idempotency_key: str = ""
+    body_sha256: str = ""
+    held: bool = False
+
+
+class Cancel(Struct, frozen=True):
+    token: Any
+    workflow_id: str
+    reason: str = ""
+
+
+class Pause(Struct, frozen=True):
+    token: Any
+    workflow_id: str
+
+
+class Resume(Struct, frozen=True):
+    """Lifts a pause and a hold."""
+
+    token: Any
+    workflow_id: str
+
+
+class Hold(Struct, frozen=True):
+    """Start nothing more of it until somebody resumes it, or until the next `gz up`. Not journaled."""
+
+    token: Any
+    workflow_id: str
+
+
+class Retry(Struct, frozen=True):
+    """`tasks` empty: all that did not complete."""
+
+    token: Any
+    workflow_id: str
+    tasks: tuple[str, ...] = ()
+
+
+class Signal(Struct, frozen=True):
+    token: Any
+    workflow_id: str
+    name: str
+    payload: Raw
+    sender: str = ""
+
+
+# Inputs: what came of calls, and of providers
+
+
+class CallCompleted(Struct, frozen=True):
+    call: Call
+    result: Raw
+
+
+class CallFailed(Struct, frozen=True):
+    call: Call
+    code: int
+    message: str
+    data: Raw | None = None
+
+
+class CallNotStarted(Struct, frozen=True):
+    """The provider refused it before it began: busy, draining, or another instance than addressed."""
+
+    call: Call
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+class CallUnknown(Struct, frozen=True):
+    """The answer to an attach: the provider has never heard of it. `instance` is the one that answered."""
+
+    call: Call
+    instance: str
+
+
+class ProviderReady(Struct, frozen=True):
+    """Its socket works and its methods are known. Sent again when they change."""
+
+    name: str
+    instance: str
+    methods: frozenset[str]
+    capacity: int
+    durable_calls: bool = True
+    """It speaks calls/v1: a call can be attached to after a reconnect."""
+
+
+class ProviderDown(Struct, frozen=True):
+    """Its socket is closed. `gone`: the process is known to be dead, so nothing of it can still run."""
+
+    instance: str
+    gone: bool = False
+    reason: str = ""
+
+
+class ProviderDraining(Struct, frozen=True):
+    instance: str
+
+
+Input = (
+    Submit | Cancel | Pause | Resume | Hold | Retry | Signal
+    | CallCompleted | CallFailed | CallNotStarted | CallUnknown
+    | ProviderReady | ProviderDown | ProviderDraining
+)  # fmt: skip
+
+
+# Effects
+
+
+class CallProvider(Struct, frozen=True):
+    call: Call
+
+
+class AttachCall(Struct, frozen=True):
+    call: Call
+
+
+class CancelCall(Struct, frozen=True):
+    call: Call
+    reason: str
+
+
+class AckCall(Struct, frozen=True):
+    """Its outcome is durable, or will never matter: the provider may forget it."""
+
+    call: Call
+
+
+class Answer(Struct, frozen=True):
+    """`error` is to be raised at the one who asked, else `workflow` is what it was about."""
+
+    token: Any
+    workflow: Workflow | None = None
+    created: bool = True
+    tasks: Sequence[str] = ()
+    error: GleitzeitError | None = None
+
+
+Effect = CallProvider | AttachCall | CancelCall | AckCall

@@ -1,0 +1,82 @@
+"""Why a task stands where it stands: a machine-readable reason and one sentence."""
+
+from msgspec import Struct
+
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.workflow import Task, Workflow
+
+
+class Reason(Struct, frozen=True):
+    task_id: str
+    status: str
+    reason: str
+    message: str
+
+
+def explain(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason:
+    reason, message = _EXPLAIN[task.state](engine, workflow, task, now)
+    return Reason(task.id, task.state, reason, message)
+
+
+def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    open_ones = [d for d in task.definition.dependencies if workflow.tasks[d].state != "completed"]
+    shown = ", ".join(f"{d} ({workflow.tasks[d].state})" for d in open_ones[:5])
+    more = f" and {len(open_ones) - 5} more" if len(open_ones) > 5 else ""
+    return "dependency", f"waits for {shown}{more}"
+
+
+def _ready(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    return engine.scheduler.why_waiting(workflow, task)
+
+
+def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    for call in engine.calls.values():
+        if call.task is task and call.lost_at is not None:
+            left = max(0, call.lost_at - now) / 1000
+            message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up in {left:.0f} s"
+            return "provider_unreachable", message
+    return "running", f"attempt {task.attempt} has run at {task.provider} for {(now - task.started_at) / 1000:.1f} s"
+
+
+def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    left = max(0, (task.until or now) - now) / 1000
+    if task.error is None:
+        return "provider_busy", f"{task.provider} had no place for it; asked again in {left:.1f} s"
+    return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows in {left:.1f} s"
+
+
+def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    limit = "" if task.until is None else f" for another {max(0, task.until - now) / 1000:.1f} s"
+    if task.signals:
+        return "signal", f"waits{limit} for the signal {' or '.join(task.signals)}"
+    return "timer", f"sleeps{limit}"
+
+
+def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    return "failed", task.error.message if task.error else "failed"
+
+
+def _skipped(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    failed = [d for d in task.definition.dependencies if workflow.tasks[d].state in ("failed", "skipped")]
+    return "dependency_failed", f"skipped because {', '.join(failed) or 'a dependency'} did not complete"
+
+
+def _cancelled(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    return "cancelled", "cancelled with its workflow"
+
+
+def _completed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    return "completed", f"completed in attempt {task.attempt}"
+
+
+_EXPLAIN = {
+    "pending": _pending,
+    "ready": _ready,
+    "running": _running,
+    "retrying": _retrying,
+    "waiting": _waiting,
+    "failed": _failed,
+    "skipped": _skipped,
+    "cancelled": _cancelled,
+    "completed": _completed,
+}

@@ -1,0 +1,194 @@
+"""From a task as its author wrote it to the params of the request: references replaced, `_meta` added.
+
+Deterministic: what a task's stream says decides every byte, so that a request that is sent again after a restart is the
+same request, with the same hash.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.engine.effects import Call
+from gleitzeit.engine.view import iso
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.references import substitute
+from gleitzeit.spec.resolution import Scope
+
+_json = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+KEPT_SCOPES = 64
+
+
+class Identity(Struct, frozen=True):
+    """Who the coordinator is to providers. `lease_seconds`: how long a provider goes on with a call without it."""
+
+    cluster: str
+    epoch: int
+    owner: str
+    shard: int = 0
+    lease_seconds: float = 900.0
+
+    @property
+    def fence(self) -> dict[str, Any]:
+        return {"cluster": self.cluster, "shard": self.shard, "epoch": self.epoch, "owner": self.owner}
+
+
+class Results(Mapping[str, object]):
+    """Decoded results of one workflow by task id and by task name; decoded when they are asked for, once."""
+
+    def __init__(self, workflow: Workflow, names: Mapping[str, str]) -> None:
+        self._workflow = workflow
+        self._names = names
+        self._decoded: dict[str, tuple[int, object]] = {}
+
+    def _task(self, name: str) -> Task | None:
+        return self._workflow.tasks.get(self._names.get(name, name))
+
+    def __contains__(self, name: object) -> bool:
+        task = self._task(name) if isinstance(name, str) else None
+        return task is not None and (task.state == "completed" or task.state in ("failed", "skipped"))
+
+    def __getitem__(self, name: str) -> object:
+        task = self._task(name)
+        if task is None:
+            raise KeyError(name)
+        kept = self._decoded.get(task.id)
+        if kept is not None and kept[0] == task.attempt:
+            return kept[1]
+        value = _decode(task.result) if task.state == "completed" and task.result is not None else None
+        self._decoded[task.id] = task.attempt, value
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _names(workflow: Workflow) -> dict[str, str]:
+    """Id or name -> id. An id always wins over a name."""
+    names = {task.definition.name: task.id for task in workflow.tasks.values() if task.definition.name}
+    names.update((task_id, task_id) for task_id in workflow.tasks)
+    return names
+
+
+def _facts(workflow: Workflow, names: Mapping[str, str], name: str) -> dict[str, object]:
+    """What can be read of a task besides its result."""
+    task = workflow.tasks[names[name]]
+    duration = (task.completed_at - task.started_at) / 1000 if task.completed_at and task.started_at else None
+    timestamp = iso(task.completed_at)
+    return {
+        "status": task.state,
+        "duration": duration,
+        "timestamp": timestamp,
+        "metadata": {"duration": duration, "attempts": task.attempt, "provider": task.provider},
+    }
+
+
+def scope_of(workflow: Workflow) -> Scope:
+    """Everything that the workflow's references can read."""
+    names = _names(workflow)
+    definition = workflow.definition
+    return Scope(
+        results=Results(workflow, names),
+        tasks=names,
+        workflow={"id": workflow.id, "name": definition.name, "timestamp": iso(workflow.created_at) or ""},
+        parameters={**_decode(definition.parameters), **_decode(workflow.inputs)},
+        config=_decode(definition.config),
+        env=definition.env,
+        facts=lambda name: _facts(workflow, names, name),
+    )
+
+
+def outputs_of(workflow: Workflow) -> Raw:
+    """The workflow's `outputs`, or null if its definition names none. Raises ParameterError."""
+    if not workflow.definition.outputs:
+        return ev.NULL
+    scope = scope_of(workflow)
+    return Raw(_json({name: substitute(text, scope.resolve) for name, text in workflow.definition.outputs.items()}))
+
+
+class CallParams:
+    """Makes the params of calls. Keeps the decoded results of the workflows it was last asked for."""
+
+    def __init__(self, identity: Identity, catalogue: Callable[[], Catalogue]) -> None:
+        self._catalogue = catalogue
+        self._tail = b',"fence":%b,"leaseSeconds":%b' % (_json(identity.fence), _json(identity.lease_seconds))
+        self._scopes: dict[str, tuple[Workflow, Scope]] = {}
+
+    def build(self, call: Call) -> tuple[bytes, str]:
+        """The encoded params with `_meta`, and the sha256 of the resolved params without it. Raises ParameterError."""
+        body = self._body(call.workflow, call.task)
+        digest = hashlib.sha256(body).hexdigest()
+        meta = self._meta(call)
+        return (b"{%b}" % meta if body == b"{}" else b"%b,%b}" % (body[:-1], meta)), digest
+
+    def resolved(self, workflow: Workflow, task: Task) -> Mapping[str, Any]:
+        """The params as a value, for a method that runs inside the coordinator. Raises ParameterError."""
+        params: dict[str, Any] = _decode(self._body(workflow, task))
+        return params
+
+    def _body(self, workflow: Workflow, task: Task) -> bytes:
+        definition = task.definition
+        if not definition.references and not definition.bindings:
+            return bytes(definition.params)
+        scope = self._scope(workflow)
+        params = _decode(definition.params)
+        if definition.references:
+            params = substitute(params, scope.resolve)
+        if definition.bindings:
+            bound = {name: substitute(text, scope.resolve) for name, text in definition.bindings.items()}
+            params["bindings"] = {**params.get("bindings", {}), **bound}
+        return _json(params)
+
+    def _scope(self, workflow: Workflow) -> Scope:
+        kept = self._scopes.pop(workflow.id, None)
+        if kept is None or kept[0] is not workflow:
+            kept = workflow, scope_of(workflow)
+        self._scopes[workflow.id] = kept
+        if len(self._scopes) > KEPT_SCOPES:
+            del self._scopes[next(iter(self._scopes))]
+        return kept[1]
+
+    def forget(self, workflow_id: str) -> None:
+        """The workflow has ended: let its decoded results go."""
+        self._scopes.pop(workflow_id, None)
+
+    def _meta(self, call: Call) -> bytes:
+        definition = call.task.definition
+        call_id = _json(call.id)
+        where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (
+            _json(call.workflow.id),
+            _json(definition.id),
+            call.attempt,
+        )
+        who = b'"callId":%b,"instance":%b,"progressToken":%b' % (call_id, _json(call.instance), call_id)
+        meta = b'"_meta":{%b,%b%b' % (where, who, self._tail)
+        if definition.timeout_seconds is not None:
+            meta += b',"deadlineSeconds":%b' % _json(definition.timeout_seconds)
+        if definition.untrusted:
+            meta += b',"untrusted":true'
+        if definition.dependencies and self._wants_dependencies(definition.method):
+            meta += b',"dependencies":%b' % self._dependencies(call.workflow, call.task)
+        return meta + b"}"
+
+    def _wants_dependencies(self, method: str) -> bool:
+        schema = self._catalogue().get(method)
+        return schema is not None and schema.wants_dependencies
+
+    def _dependencies(self, workflow: Workflow, task: Task) -> bytes:
+        """`{id and name: result}` of the direct dependencies."""
+        found: dict[str, Raw] = {}
+        for dependency in task.definition.dependencies:
+            other = workflow.tasks[dependency]
+            result = other.result if other.state == "completed" and other.result is not None else ev.NULL
+            found[other.id] = result
+            if other.definition.name:
+                found.setdefault(other.definition.name, result)
+        return _json(found)

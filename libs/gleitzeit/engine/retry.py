@@ -1,0 +1,26 @@
+"""When to try again. Pure: the jitter is a hash of the call, so that a replay waits just as long."""
+
+import zlib
+
+from gleitzeit.model.definition import RetryPolicy
+
+BUSY_DELAY_SECONDS = 0.25
+"""For a provider that is full and does not say for how long."""
+
+
+def delay_seconds(policy: RetryPolicy, failures: int, call_id: str) -> float:
+    """The pause after the `failures`-th failed attempt (1 after the first): within 0 and `max_delay_seconds`.
+
+    With jitter it is between half and the whole of what the policy says, so that many tasks do not come back at once.
+    """
+    match policy.backoff:
+        case "fixed":
+            delay = policy.base_delay_seconds
+        case "linear":
+            delay = policy.base_delay_seconds * failures
+        case "exponential":
+            delay = policy.base_delay_seconds * policy.multiplier ** min(failures - 1, 64)
+    delay = min(delay, policy.max_delay_seconds)
+    if policy.jitter:
+        delay *= 0.5 + zlib.crc32(call_id.encode()) / 2**33
+    return max(delay, 0.0)

@@ -1,0 +1,55 @@
+"""Every move a task or a workflow can make, in two tables. The lookup is the check: a pair not in here cannot happen.
+
+Keys are (state, cause). A cause is the name of an event class, or one of two that need no event of their own because
+they follow from one: DEPENDENCIES_MET (the last dependency is done) and RESET (`WorkflowRetried` names the task).
+"""
+
+from gleitzeit.model.events import TaskStatus, WorkflowStatus
+
+DEPENDENCIES_MET = "dependencies met"
+RESET = "reset"
+
+TASK: dict[tuple[TaskStatus, str], TaskStatus] = {
+    ("pending", DEPENDENCIES_MET): "ready",
+    ("pending", "TaskSkipped"): "skipped",
+    ("pending", "TaskCancelled"): "cancelled",
+    ("ready", "TaskStarted"): "running",
+    ("ready", "TaskWaiting"): "waiting",
+    ("ready", "TaskFailed"): "failed",
+    ("ready", "TaskCancelled"): "cancelled",
+    ("running", "TaskCompleted"): "completed",
+    ("running", "TaskRetrying"): "retrying",
+    ("running", "TaskFailed"): "failed",
+    ("running", "TaskCancelled"): "cancelled",
+    ("running", "CallRefused"): "retrying",
+    ("running", "CallLost"): "ready",
+    ("retrying", "TaskReleased"): "ready",
+    ("retrying", "TaskCancelled"): "cancelled",
+    ("waiting", "TaskCompleted"): "completed",
+    ("waiting", "TaskFailed"): "failed",
+    ("waiting", "TaskCancelled"): "cancelled",
+    ("failed", RESET): "pending",
+    ("skipped", RESET): "pending",
+    ("cancelled", RESET): "pending",
+}
+
+WORKFLOW: dict[tuple[WorkflowStatus, str], WorkflowStatus] = {
+    ("pending", "TaskStarted"): "running",
+    ("pending", "TaskWaiting"): "running",
+    ("pending", "WorkflowPaused"): "paused",
+    ("pending", "WorkflowFailed"): "failed",
+    ("pending", "WorkflowCancelled"): "cancelled",
+    ("running", "WorkflowPaused"): "paused",
+    ("running", "WorkflowCompleted"): "completed",
+    ("running", "WorkflowFailed"): "failed",
+    ("running", "WorkflowCancelled"): "cancelled",
+    ("paused", "WorkflowResumed"): "running",
+    ("paused", "WorkflowCompleted"): "completed",
+    ("paused", "WorkflowFailed"): "failed",
+    ("paused", "WorkflowCancelled"): "cancelled",
+    ("failed", "WorkflowRetried"): "running",
+    ("cancelled", "WorkflowRetried"): "running",
+}
+
+TASK_FINAL: frozenset[TaskStatus] = frozenset({"completed", "failed", "skipped", "cancelled"})
+WORKFLOW_FINAL: frozenset[WorkflowStatus] = frozenset({"completed", "failed", "cancelled"})

@@ -1,0 +1,117 @@
+"""What others see of a workflow: plain dicts, ready to be encoded. Times are ISO 8601 in UTC, durations seconds."""
+
+import datetime
+from typing import Any
+
+import msgspec
+
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+
+INLINE_BYTES = 4096
+"""Results up to this size stand in a page of `workflow.get`; larger ones are there by size only."""
+
+
+def iso(milliseconds: int) -> str | None:
+    """`2026-11-20T13:46:00.123Z`; None for 0, which stands for "not yet"."""
+    if not milliseconds:
+        return None
+    moment = datetime.datetime.fromtimestamp(milliseconds // 1000, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def _seconds(start: int, end: int) -> float | None:
+    return (end - start) / 1000 if start and end else None
+
+
+def error_view(error: ev.Failure) -> dict[str, Any]:
+    view: dict[str, Any] = {"code": error.code, "name": error.name, "message": error.message}
+    if error.task:
+        view["task"] = error.task
+    if bytes(error.data) != b"null":
+        view["data"] = error.data
+    return view
+
+
+def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, Any]:
+    """`inline_bytes` None gives the result whatever its size."""
+    definition = task.definition
+    view: dict[str, Any] = {
+        "task_id": task.id,
+        "name": definition.name or task.id,
+        "method": definition.method,
+        "status": task.state,
+        "attempts": task.attempt,
+        "dependencies": definition.dependencies,
+    }
+    if task.started_at:
+        view["provider"] = task.provider
+        view["started_at"] = iso(task.started_at)
+        view["completed_at"] = iso(task.completed_at)
+        view["duration_seconds"] = _seconds(task.started_at, task.completed_at)
+    if task.result is not None and task.state == "completed":
+        size = len(bytes(task.result))
+        if inline_bytes is None or size <= inline_bytes:
+            view["result"] = task.result
+        else:
+            view["result_size_bytes"] = size
+    if task.error is not None:
+        view["error"] = error_view(task.error)
+    return view
+
+
+def counts(workflow: Workflow) -> dict[str, int]:
+    return {state: n for state, n in workflow.counts.items() if n}
+
+
+def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
+    """What stands above the tasks."""
+    view: dict[str, Any] = {
+        "workflow_id": workflow.id,
+        "name": workflow.definition.name,
+        "status": workflow.state,
+        "held": held,
+        "priority": workflow.definition.priority.name.lower(),
+        "created_at": iso(workflow.created_at),
+        "started_at": iso(workflow.started_at),
+        "completed_at": iso(workflow.completed_at),
+        "duration_seconds": _seconds(workflow.created_at, workflow.completed_at),
+        "tasks_total": len(workflow.tasks),
+        "tasks_completed": workflow.counts.get("completed", 0),
+        "tasks_failed": workflow.counts.get("failed", 0),
+        "counts": counts(workflow),
+        "seq": workflow.seq,
+    }
+    if workflow.error is not None:
+        view["error"] = error_view(workflow.error)
+    if bytes(workflow.outputs) != b"null":
+        view["outputs"] = workflow.outputs
+    return view
+
+
+def workflow_view(workflow: Workflow, *, held: bool, after: int, limit: int) -> dict[str, Any]:
+    """One page of the tasks, in document order: those after the first `after`. `next` is where the next one starts."""
+    view = workflow_head(workflow, held=held)
+    tasks = list(workflow.tasks.values())
+    view["tasks"] = [task_view(task) for task in tasks[after : after + limit]]
+    if after + limit < len(tasks):
+        view["next"] = after + limit
+    return view
+
+
+def result_view(workflow: Workflow) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "workflow_id": workflow.id,
+        "name": workflow.definition.name,
+        "status": workflow.state,
+        "results": {t.id: t.result for t in workflow.tasks.values() if t.state == "completed"},
+    }
+    if workflow.error is not None:
+        view["error"] = error_view(workflow.error)
+    if bytes(workflow.outputs) != b"null":
+        view["outputs"] = workflow.outputs
+    return view
+
+
+def counts_raw(workflow: Workflow) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(counts(workflow)))

@@ -1,0 +1,271 @@
+"""Every exception of Gleitzeit, and the JSON-RPC code each travels with.
+
+    GleitzeitError                    -32603  anything of ours
+    ├── ProtocolError                         a message that is not JSON-RPC 2.0, or not for us
+    │   ├── ParseError                -32700
+    │   ├── InvalidRequest            -32600
+    │   ├── MethodNotFound            -32601
+    │   └── InvalidParams             -32602
+    ├── DocumentError                 -28001  a definition with problems; `problems` lists all of them
+    ├── WorkflowNotFound              -28002
+    ├── InvalidState                  -28007  e.g. to cancel a workflow that has ended
+    ├── TaskError                     -29002  a task's method failed; says whether to try again
+    │   ├── TaskTimeout               -29003
+    │   ├── TaskCancelled             -29004
+    │   ├── ParameterError            -29006  a reference that cannot be resolved
+    │   └── ResultInvalid             -29007
+    ├── TaskNotFound                  -29009
+    ├── ProtocolNotFound              -30001
+    ├── ProviderNotFound              -30002
+    ├── ProviderBusy                  -30007  full; `retry_after_seconds` says when to ask again
+    ├── Fenced                        -30010  the caller is not, or no longer, the owner
+    ├── CallUnknown                   -30011  no such call here; data names the provider's instance
+    ├── CallGone                      -30012  the call was acknowledged before and will not run again
+    ├── WrongInstance                 -30013  the provider was started anew since the call was addressed
+    ├── ConfigurationError            -31003
+    ├── ResourceExhausted             -31004  no space, or a limit reached
+    ├── Overloaded                    -31005  too much queued; `retry_after_seconds`
+    ├── PayloadTooLarge               -31006
+    ├── ConnectionLost                -25001  the socket closed before an answer came
+    ├── Unauthorized                  -25005
+    └── JournalError                  -26001  what was to be durable is not
+        ├── JournalConflict           -26002  the stream does not end where the writer believed
+        ├── JournalFull               -26003  no space; nothing was written
+        ├── JournalLocked             -26004  another coordinator holds it
+        └── JournalCorrupt            -26005  a checksum does not match
+    RemoteError                               any other error that a peer answered; keeps its code
+
+The numbers are those of earlier versions where they had one. `error_for(code, ...)` is the way back from the wire.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+class GleitzeitError(Exception):
+    """Ours. `data` is what travels beside the message in a JSON-RPC error; it must be encodable as JSON."""
+
+    code: int = -32603
+    name: str = "INTERNAL_ERROR"
+    retryable: bool = False
+
+    def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(message or self.name.replace("_", " ").lower())
+        self.message = str(self.args[0])
+        self.data = data
+
+
+class ProtocolError(GleitzeitError):
+    code = -32600
+    name = "INVALID_REQUEST"
+
+
+class ParseError(ProtocolError):
+    code = -32700
+    name = "PARSE_ERROR"
+
+
+class InvalidRequest(ProtocolError):
+    pass
+
+
+class MethodNotFound(ProtocolError):
+    code = -32601
+    name = "METHOD_NOT_FOUND"
+
+
+class InvalidParams(ProtocolError):
+    code = -32602
+    name = "INVALID_PARAMS"
+
+
+class DocumentError(GleitzeitError):
+    """`data["problems"]` is the list of all of them: `{path, message, suggestion?, line?, column?}`."""
+
+    code = -28001
+    name = "WORKFLOW_VALIDATION"
+
+
+class WorkflowNotFound(GleitzeitError):
+    code = -28002
+    name = "WORKFLOW_NOT_FOUND"
+
+
+class InvalidState(GleitzeitError):
+    code = -28007
+    name = "INVALID_STATE"
+
+
+class TaskError(GleitzeitError):
+    """Raise it in a provider's method to fail the task with a message that its author will read."""
+
+    code = -29002
+    name = "TASK_EXECUTION_FAILED"
+
+    def __init__(self, message: str = "", data: dict[str, Any] | None = None, *, retryable: bool = True) -> None:
+        super().__init__(message, data)
+        self.retryable = retryable
+
+
+class TaskTimeout(TaskError):
+    code = -29003
+    name = "TASK_TIMEOUT"
+
+
+class TaskCancelled(TaskError):
+    code = -29004
+    name = "TASK_CANCELLED"
+
+
+class ParameterError(TaskError):
+    code = -29006
+    name = "TASK_PARAMETER_ERROR"
+
+
+class ResultInvalid(TaskError):
+    code = -29007
+    name = "TASK_RESULT_INVALID"
+
+
+class TaskNotFound(GleitzeitError):
+    code = -29009
+    name = "TASK_NOT_FOUND"
+
+
+class ProtocolNotFound(GleitzeitError):
+    code = -30001
+    name = "PROTOCOL_NOT_FOUND"
+
+
+class ProviderNotFound(GleitzeitError):
+    code = -30002
+    name = "PROVIDER_NOT_FOUND"
+
+
+class ProviderBusy(GleitzeitError):
+    """Not a failure of the task: the call was never started. `data["retryAfterSeconds"]` says when to ask again."""
+
+    code = -30007
+    name = "PROVIDER_OVERLOADED"
+    retryable = True
+
+
+class Fenced(GleitzeitError):
+    code = -30010
+    name = "FENCED"
+
+
+class CallUnknown(GleitzeitError):
+    code = -30011
+    name = "CALL_UNKNOWN"
+
+
+class CallGone(GleitzeitError):
+    code = -30012
+    name = "CALL_GONE"
+
+
+class WrongInstance(GleitzeitError):
+    code = -30013
+    name = "WRONG_INSTANCE"
+
+
+class ConfigurationError(GleitzeitError):
+    code = -31003
+    name = "CONFIGURATION_ERROR"
+
+
+class ResourceExhausted(GleitzeitError):
+    code = -31004
+    name = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class Overloaded(GleitzeitError):
+    code = -31005
+    name = "OVERLOADED"
+    retryable = True
+
+
+class PayloadTooLarge(GleitzeitError):
+    code = -31006
+    name = "PAYLOAD_TOO_LARGE"
+
+
+class ConnectionLost(GleitzeitError):
+    code = -25001
+    name = "CONNECTION_LOST"
+    retryable = True
+
+
+class Unauthorized(GleitzeitError):
+    code = -25005
+    name = "UNAUTHORIZED"
+
+
+class JournalError(GleitzeitError):
+    code = -26001
+    name = "JOURNAL_ERROR"
+    retryable = True
+
+
+class JournalConflict(JournalError):
+    code = -26002
+    name = "JOURNAL_CONFLICT"
+
+
+class JournalFull(JournalError):
+    code = -26003
+    name = "JOURNAL_FULL"
+
+
+class JournalLocked(JournalError):
+    code = -26004
+    name = "JOURNAL_LOCKED"
+
+
+class JournalCorrupt(JournalError):
+    code = -26005
+    name = "JOURNAL_CORRUPT"
+
+
+class RemoteError(GleitzeitError):
+    """An error a peer answered whose code is none of ours. `code` is that of the instance, not of the class."""
+
+    def __init__(self, code: int, message: str, data: dict[str, Any] | None = None) -> None:
+        super().__init__(message, data)
+        self.code = code
+        self.name = str((data or {}).get("name", "REMOTE_ERROR"))
+
+
+# Codes whose failure may pass by itself (COMPATIBILITY: "Retryable"); what a peer says in data.retryable comes first.
+RETRYABLE_CODES = frozenset({-30006, -30007, -29003, -25001, -25003, -25004, -31004, -31005, -26001})
+# Codes for which a second attempt can only fail again.
+FINAL_CODES = frozenset(
+    {-32602, -32601, -32600, -30008, -29001, -28001, -31003, -31006, -25005, -25006, -29006, -29004}
+)
+
+
+def _tree(root: type[GleitzeitError]) -> Iterator[type[GleitzeitError]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from _tree(child)
+
+
+def error_for(code: int, message: str, data: Any = None) -> GleitzeitError:
+    """The exception for an error object from the wire. `data` that is no object is kept as `{"data": data}`."""
+    as_dict = data if isinstance(data, dict) or data is None else {"data": data}
+    cls = _BY_CODE.get(code)
+    return cls(message, as_dict) if cls is not None else RemoteError(code, message, as_dict)
+
+
+def is_retryable(code: int, data: Any = None) -> bool:
+    """Whether another attempt can succeed: the peer's own word (`data.retryable`) first; unknown codes: yes."""
+    if isinstance(data, dict) and isinstance(data.get("retryable"), bool):
+        return bool(data["retryable"])
+    return code in RETRYABLE_CODES or code not in FINAL_CODES
+
+
+_BY_CODE: dict[int, type[GleitzeitError]] = {
+    cls.code: cls for cls in (*_tree(GleitzeitError), InvalidRequest) if cls not in (ProtocolError, RemoteError)
+}

@@ -1,0 +1,429 @@
+"""The SQLite file of a journal: its tables, and what one transaction does. Knows no threads and no asyncio.
+
+    stream   what `find` looks for, indexed; written when a stream is made and when its status changes
+    tail     what changes with every commit: small rows without an index, so that a commit touches few pages
+    record   the events that one commit appended to one stream are one row, in the order of their arrival, each with the
+             id of the stream's row before it
+
+An index over records would double the cost of a commit of many streams, as each has its own page in it. Following the
+chain from `tail` costs a reader a microsecond a record instead.
+
+A commit costs a handful of statements however many streams it names: rows go in by up to 64 a statement. That is less a
+matter of SQLite than of the interpreter's lock, which sqlite3 gives up in each statement and must win back from a busy
+event loop.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from gleitzeit.errors import (
+    ConfigurationError,
+    JournalConflict,
+    JournalCorrupt,
+    JournalError,
+    JournalFull,
+    JournalLocked,
+)
+from gleitzeit.journal.base import Find, Record, Summary
+from gleitzeit.journal.records import Packed, unpack
+
+FORMAT = 1
+APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
+PAGE_BYTES = 8 << 20  # a page of `read` ends with the row that reaches this
+CACHED_STREAMS = 100_000  # whose end is known without asking SQLite; about 400 bytes each
+_ROWS = 64  # in one statement
+
+_SCHEMA = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE stream (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, key TEXT NOT NULL, status TEXT NOT NULL,
+    active INTEGER NOT NULL, created_at INTEGER NOT NULL
+);
+CREATE INDEX stream_by_age ON stream (kind, created_at, name);
+CREATE INDEX stream_by_key ON stream (kind, key, created_at, name);
+CREATE INDEX stream_by_status ON stream (kind, status, created_at, name);
+CREATE INDEX stream_active ON stream (kind, created_at, name) WHERE active = 1;
+CREATE TABLE tail (
+    stream INTEGER PRIMARY KEY, last INTEGER NOT NULL, record INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    due_at INTEGER, expires_at INTEGER, counts BLOB NOT NULL
+);
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY, previous INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+    crc INTEGER NOT NULL, body BLOB NOT NULL
+);
+INSERT INTO meta VALUES ('epoch', 0), ('owner', '');
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+_INSERT_RECORD = "INSERT INTO record VALUES ", ""
+_REPLACE_TAIL = "REPLACE INTO tail VALUES ", ""
+# By id only: a name that is there under another id must fail, not replace.
+_UPSERT_STREAM = (
+    "INSERT INTO stream VALUES ",
+    " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, key = excluded.key, status = excluded.status,"
+    " active = excluded.active, created_at = excluded.created_at",
+)
+_SELECT_ENDS = (
+    "SELECT name, id, last, record, kind, key, status, active, created_at"
+    " FROM stream JOIN tail ON stream = id WHERE name IN (",
+    ")",
+)
+_SELECT_RECORDS = "SELECT last, count, crc, body FROM record WHERE id IN (", ") ORDER BY id"
+# Newest first, down to the one that holds the event after `after`. Ids fall, or damage could make it a circle.
+_WALK = """
+    WITH RECURSIVE chain (id, previous, first) AS (
+        SELECT id, previous, last - count + 1 FROM record WHERE id = :id
+        UNION ALL
+        SELECT record.id, record.previous, record.last - record.count + 1
+        FROM chain JOIN record ON record.id = chain.previous
+        WHERE chain.first > :after + 1 AND chain.previous < chain.id
+    )
+    SELECT id FROM chain
+"""
+_SELECT_SUMMARY = (
+    "SELECT name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts"
+    " FROM stream JOIN tail ON tail.stream = id WHERE "
+)
+
+Row = tuple[Any, ...]
+
+
+class _End(Struct):
+    """Where a stream ends, and what its row in `stream` says: `(kind, key, status, active, created_at)`."""
+
+    id: int
+    last: int
+    record: int
+    """The id of its last record, 0 if it has none."""
+    row: Row
+
+
+class Database:
+    """An open journal file. All methods belong to the one thread that made it; one object at a time for a file."""
+
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        """Creates the file if there is none. Raises ConfigurationError, JournalLocked, JournalFull or JournalError."""
+        self._path = path
+        self._ends: dict[str, _End] = {}
+        self._broken = ""
+        with _opening(path):
+            _make_private(path)
+            self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
+            try:
+                self._prepare(max_bytes)
+                self._next_stream = self._one("SELECT coalesce(max(id), 0) + 1 FROM stream")
+                self._next_record = self._one("SELECT coalesce(max(id), 0) + 1 FROM record")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _prepare(self, max_bytes: int | None) -> None:
+        execute = self._connection.execute
+        # No other process gets in between, be it for a look: two connections that checkpoint can corrupt the file.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        known = self._one("PRAGMA application_id"), self._one("PRAGMA user_version")
+        if known[0] == APPLICATION_ID and known[1] > FORMAT:
+            raise ConfigurationError(
+                f"the journal {self._path} has format {known[1]}, this version of Gleitzeit reads up to {FORMAT}:"
+                " upgrade Gleitzeit, or name another file"
+            )
+        if known[0] != APPLICATION_ID and (any(known) or self._one("SELECT count(*) FROM sqlite_master")):
+            raise ConfigurationError(f"{self._path} is an SQLite file but no journal of Gleitzeit: name another file")
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA cache_size = -32768")
+        execute("PRAGMA temp_store = MEMORY")
+        execute("PRAGMA journal_size_limit = 67108864")
+        if known[0] != APPLICATION_ID:
+            self._connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        if max_bytes is not None:
+            execute(f"PRAGMA max_page_count = {max_bytes // self._one('PRAGMA page_size')}")
+
+    def claim(self, owner: str) -> int:
+        """Raise the epoch, durably, and return it."""
+        with self._transaction("claim"):
+            self._connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
+            self._connection.execute("UPDATE meta SET value = ? WHERE name = 'owner'", (owner,))
+        epoch: int = self._one("SELECT value FROM meta WHERE name = 'epoch'")
+        return epoch
+
+    def commit(self, group: Sequence[Sequence[Packed]]) -> list[JournalError | None]:
+        """Write the commits of the group in one transaction. For each: None, or why nothing of it is written."""
+        outcomes: list[JournalError | None] = []
+        try:
+            with self._transaction("append"):
+                self._look_up({packed.stream for commit in group for packed in commit})
+                plan = _Plan(self._ends, self._next_stream, self._next_record)
+                outcomes = [plan.add(commit) for commit in group]
+                self._write(plan)
+        except JournalError as error:
+            # A conflict found before the failure stays what it is.
+            return [outcome or error for outcome in outcomes or [None] * len(group)]
+        self._remember(plan)
+        return outcomes
+
+    def _look_up(self, names: set[str]) -> None:
+        missing = [(name,) for name in names if name not in self._ends]
+        for chunk in _chunks(missing):
+            select = _with_list(_SELECT_ENDS, len(chunk))
+            for name, id_, last, record, *row in self._connection.execute(select, [name for (name,) in chunk]):
+                self._ends[name] = _End(id_, last, record, tuple(row))
+
+    def _write(self, plan: "_Plan") -> None:
+        streams, tails = [], []
+        for name, end in plan.ends.items():
+            summary, known = plan.summaries[name], self._ends.get(name)
+            if known is None or known.row != end.row:
+                streams.append((end.id, name, *end.row))
+            counts = bytes(summary.counts)
+            tails.append((end.id, end.last, end.record, summary.updated_at, summary.due_at, summary.expires_at, counts))
+        self._insert(_UPSERT_STREAM, streams)
+        self._insert(_INSERT_RECORD, plan.records)
+        self._insert(_REPLACE_TAIL, tails)
+
+    def _insert(self, statement: tuple[str, str], rows: list[Row]) -> None:
+        for chunk in _chunks(rows):
+            values = [value for row in chunk for value in row]
+            self._connection.execute(_with_values(statement, len(chunk[0]), len(chunk)), values)
+
+    def _remember(self, plan: "_Plan") -> None:
+        self._next_stream, self._next_record = plan.next_stream, plan.next_record
+        self._ends.update(plan.ends)
+        for name in [name for name in plan.ends if not plan.summaries[name].active]:
+            del self._ends[name]
+        if len(self._ends) > CACHED_STREAMS:
+            for name in list(islice(self._ends, len(self._ends) - CACHED_STREAMS * 3 // 4)):
+                del self._ends[name]
+
+    def read(self, stream: str, after: int, limit: int) -> list[Record]:
+        """As Journal.read."""
+        records: list[Record] = []
+        with self._reading(f"the stream {stream}"):
+            tail = self._connection.execute(
+                "SELECT record, last FROM stream JOIN tail ON stream = id WHERE name = ?", (stream,)
+            ).fetchone()
+            if tail is None or after >= tail[1]:
+                return records
+            size_bytes = 0
+            for row in self._rows(tail[0], after):
+                page = unpack(stream, *row)
+                expected = records[-1].seq + 1 if records else after + 1
+                if page[0].seq != expected and (records or page[0].seq > expected):
+                    raise JournalCorrupt(f"the stream {stream} lacks its events {expected} to {page[0].seq - 1}")
+                records += page if records else page[expected - page[0].seq :]
+                size_bytes += len(row[3])
+                if len(records) >= limit or size_bytes >= PAGE_BYTES:
+                    return records[:limit]
+        if not records or records[-1].seq != tail[1]:
+            raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {tail[1]}")
+        return records
+
+    def _rows(self, record: int, after: int) -> Iterator[Row]:
+        """The records of a stream whose last is `record`, in order, from the one that holds the event after `after`."""
+        ids = self._connection.execute(_WALK, {"id": record, "after": after}).fetchall()[::-1]
+        for chunk in _chunks(ids):
+            with closing(
+                self._connection.execute(_with_list(_SELECT_RECORDS, len(chunk)), [id_ for (id_,) in chunk])
+            ) as rows:
+                yield from rows
+
+    def find(self, query: Find) -> list[Summary]:
+        """As Journal.find."""
+        summaries: list[Summary] = []
+        with self._reading("the list of streams"):
+            for where, values in _branches(query):
+                text = f"{_SELECT_SUMMARY}{where} ORDER BY created_at DESC, name DESC LIMIT ?"
+                rows = self._connection.execute(text, (*values, query.limit))
+                summaries.extend(_summary(row) for row in rows)
+        summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
+        return summaries[: query.limit]
+
+    def delete(self, streams: Sequence[str]) -> None:
+        """As Journal.delete."""
+        with self._transaction("delete"):
+            for name in streams:
+                self._look_up({name})
+                end = self._ends.pop(name, None)
+                if end is not None:
+                    ids = self._connection.execute(_WALK, {"id": end.record, "after": 0}).fetchall()
+                    self._connection.executemany("DELETE FROM record WHERE id = ?", ids)
+                    self._connection.execute("DELETE FROM tail WHERE stream = ?", (end.id,))
+                    self._connection.execute("DELETE FROM stream WHERE id = ?", (end.id,))
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # what was acknowledged is in the WAL; the next start merges it
+            self._connection.close()
+
+    def _one(self, text: str) -> Any:
+        return self._connection.execute(text).fetchone()[0]
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[None]:
+        """All or nothing. Raises JournalFull, after which all goes on, or JournalError, after which nothing does."""
+        if self._broken:
+            raise JournalError(f"the journal {self._path} takes no more since this failure: {self._broken}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failure(what, error) from error
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+    def _failure(self, what: str, error: sqlite3.Error) -> JournalError:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as worse:
+            self._broken = f"{what}: {error}; then: {worse}"
+            return JournalError(f"the journal {self._path} failed: {self._broken}")
+        if _primary_code(error) == sqlite3.SQLITE_FULL:
+            return JournalFull(f"no space left for the journal {self._path}")
+        self._broken = f"{what}: {error}"
+        return JournalError(f"the journal {self._path} failed: {self._broken}")
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if _primary_code(error) == sqlite3.SQLITE_CORRUPT:
+                raise JournalCorrupt(f"{what} cannot be read from {self._path}: {error}") from error
+            raise JournalError(f"{what} cannot be read from {self._path}: {error}") from error
+
+
+class _Plan:
+    """What one transaction will write. Checks each commit against the ends known before it and those it makes."""
+
+    def __init__(self, known: dict[str, _End], next_stream: int, next_record: int) -> None:
+        self._known = known
+        self.next_stream = next_stream
+        self.next_record = next_record
+        self.ends: dict[str, _End] = {}
+        self.summaries: dict[str, Summary] = {}
+        self.records: list[Row] = []
+
+    def add(self, commit: Sequence[Packed]) -> JournalConflict | None:
+        """Take the commit in as a whole, or leave it out as a whole."""
+        ends: dict[str, _End] = {}
+        records: list[Row] = []
+        next_stream, next_record = self.next_stream, self.next_record
+        for packed in commit:
+            stream = packed.stream
+            end = ends.get(stream) or self.ends.get(stream) or self._known.get(stream)
+            if end is None:
+                end = _End(next_stream, 0, 0, ())
+                next_stream += 1
+            if packed.seq != end.last + 1:
+                return JournalConflict(f"{stream} ends at {end.last}: cannot append {packed.seq}")
+            previous = end.record
+            for record in packed.records:
+                records.append((next_record, previous, *record))
+                previous, next_record = next_record, next_record + 1
+            ends[stream] = _End(end.id, packed.last, previous, _row(packed.summary))
+        self.next_stream, self.next_record = next_stream, next_record
+        self.ends.update(ends)
+        self.records += records
+        self.summaries.update((packed.stream, packed.summary) for packed in commit)
+        return None
+
+
+def _row(summary: Summary) -> Row:
+    return summary.kind, summary.key, summary.status, int(summary.active), summary.created_at
+
+
+def _summary(row: Row) -> Summary:
+    name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts = row
+    return Summary(name, kind, key, status, bool(active), created_at, updated_at, due_at, expires_at, Raw(counts))
+
+
+def _branches(query: Find) -> Iterator[tuple[str, Row]]:
+    """WHERE clauses whose rows, merged, answer the query: one for each key or status, as each is one walk on an index
+    that ends at the limit, while `IN` would sort all that match."""
+    where = "kind = ?"
+    values: list[str | int] = [query.kind]
+    if query.active is not None:
+        where += f" AND active = {int(query.active)}"
+    if query.stream_prefix:
+        where += " AND name >= ? AND substr(name, 1, ?) = ?"
+        values += [query.stream_prefix, len(query.stream_prefix), query.stream_prefix]
+    if query.before is not None:
+        where += " AND (created_at, name) < (?, ?)"
+        values += query.before
+    if query.keys:
+        if query.statuses:
+            where += f" AND status IN ({','.join('?' * len(query.statuses))})"
+            values += query.statuses
+        for key in set(query.keys):
+            yield f"{where} AND key = ?", (*values, key)
+    elif query.statuses:
+        for status in set(query.statuses):
+            yield f"{where} AND status = ?", (*values, status)
+    else:
+        yield where, tuple(values)
+
+
+def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
+    """Pieces of 64, then of smaller powers of two: few different statements, so that all stay prepared."""
+    start = 0
+    while start < len(rows):
+        size = min(_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        yield rows[start : start + size]
+        start += size
+
+
+@lru_cache
+def _with_values(statement: tuple[str, str], width: int, rows: int) -> str:
+    return statement[0] + ",".join([f"({','.join('?' * width)})"] * rows) + statement[1]
+
+
+@lru_cache
+def _with_list(statement: tuple[str, str], length: int) -> str:
+    return statement[0] + ",".join("?" * length) + statement[1]
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """sqlite3 raises some errors itself, without a code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"the journal {path} cannot be opened: {error.strerror}") from error
+    except sqlite3.Error as error:
+        code = _primary_code(error)
+        if code == sqlite3.SQLITE_BUSY:
+            raise JournalLocked(f"the journal {path} is open in another program") from error
+        if code == sqlite3.SQLITE_FULL:
+            raise JournalFull(f"no space left for the journal {path}") from error
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise ConfigurationError(f"{path} cannot be used as a journal: {error}") from error
+        raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives the files beside it the same mode. The folder is synced too: a new file's name must survive."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(file).st_mode & 0o077:
+            os.fchmod(file, 0o600)
+    finally:
+        os.close(file)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,69 @@
+"""How the events of an append become records, the rows of a journal file, and events again."""
+
+import zlib
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gleitzeit.errors import JournalCorrupt
+from gleitzeit.journal.base import Append, Record, Summary
+
+RECORD_BYTES = 4 << 20  # where the events of one append are cut into several records
+_LAST_TIME = 2**63 - 1
+
+
+class Packed(Struct):
+    """One Append as `(last seq, number of events, checksum, body)`."""
+
+    stream: str
+    seq: int
+    last: int
+    records: list[tuple[int, int, int, bytes]]
+    summary: Summary
+
+
+def pack(append: Append) -> Packed:
+    """Raises ValueError if an event holds a newline, the summary is another stream's, or a value is none SQLite can
+    hold: such a commit must not reach the transaction that it shares with others."""
+    stream, summary = append.stream, append.summary
+    if summary.stream != stream:
+        raise ValueError(f"an append to {stream!r} with the summary of {summary.stream!r}")
+    (stream + summary.kind + summary.key + summary.status).encode()  # fails on a lone surrogate
+    times = summary.created_at, summary.updated_at, summary.due_at or 0, summary.expires_at or 0
+    if max(times) > _LAST_TIME or min(times) < -_LAST_TIME:
+        raise ValueError(f"a time in the summary of {stream!r} is out of range")
+    records, last = [], append.seq - 1
+    for events in _cut(append.events):
+        last += len(events)
+        body = b"\n".join(events)
+        if body.count(b"\n") != len(events) - 1:
+            raise ValueError(f"an event for {stream!r} holds a newline")
+        records.append((last, len(events), checksum(stream, last, len(events), body), body))
+    return Packed(stream, append.seq, last, records, summary)
+
+
+def _cut(events: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
+    if sum(map(len, events)) <= RECORD_BYTES:
+        if events:
+            yield events
+        return
+    start = size = 0
+    for index, event in enumerate(events):
+        if size and size + len(event) > RECORD_BYTES:
+            yield events[start:index]
+            start, size = index, 0
+        size += len(event)
+    yield events[start:]
+
+
+def checksum(stream: str, last: int, count: int, body: bytes) -> int:
+    """Covers where a record belongs too: a row that is intact but in the wrong place is as wrong."""
+    return zlib.crc32(body, zlib.crc32(f"{last} {count} {stream}".encode()))
+
+
+def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
+    """Raises JournalCorrupt if the checksum does not match."""
+    first = last - count + 1
+    if crc != checksum(stream, last, count, body):
+        raise JournalCorrupt(f"the stream {stream} is damaged in its events {first} to {last}")
+    return [Record(seq, event) for seq, event in enumerate(body.split(b"\n"), first)]

@@ -1,0 +1,209 @@
+"""A journal in one SQLite file: for one machine, the default.
+
+All work on the file is done by one thread with one connection. The event loop hands it appends and other calls through
+a queue and is told by `call_soon_threadsafe`; appends that wait together become one transaction with one fsync.
+"""
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError
+from gleitzeit.journal.base import Append, Find, Record, Summary
+from gleitzeit.journal.database import Database
+from gleitzeit.journal.lock import FileLock
+from gleitzeit.journal.records import Packed, pack
+
+_T = TypeVar("_T")
+
+
+class SqliteJournal:
+    """Both ports. Belongs to the event loop that claimed it.
+
+    The file is private to its user; `<file>.lock` holds the process id of its owner. `max_bytes` bounds the file.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        self._path = path.absolute()
+        self._max_bytes = max_bytes
+        self._lock: FileLock | None = None
+        self._thread: _Thread | None = None
+
+    async def claim(self, owner: str) -> int:
+        lock = _lock(self._path)
+        thread = _Thread(asyncio.get_running_loop(), self._path.name)
+        try:
+            epoch: int = await thread.call(lambda: thread.open(self._path, self._max_bytes, owner))
+        except BaseException:
+            await thread.stop()
+            lock.release()
+            raise
+        self._lock, self._thread = lock, thread
+        return epoch
+
+    async def release(self) -> None:
+        thread, self._thread = self._thread, None
+        lock, self._lock = self._lock, None
+        if thread is not None:
+            await thread.stop()
+        if lock is not None:
+            lock.release()
+
+    async def close(self) -> None:
+        await self.release()
+
+    async def append(self, commit: Sequence[Append]) -> None:
+        thread = self._owned()
+        await thread.append([pack(append) for append in commit])
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        thread = self._owned()
+        return await thread.call(lambda: thread.database.read(stream, after, limit))
+
+    async def find(self, query: Find) -> list[Summary]:
+        thread = self._owned()
+        return await thread.call(lambda: thread.database.find(query))
+
+    async def delete(self, streams: Sequence[str]) -> None:
+        thread = self._owned()
+        await thread.call(lambda: thread.database.delete(streams))
+
+    def _owned(self) -> "_Thread":
+        if self._thread is None:
+            raise JournalError(f"the journal {self._path} is not claimed")
+        return self._thread
+
+
+def _lock(path: Path) -> FileLock:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return FileLock(path.with_name(path.name + ".lock"), f"the journal {path}")
+    except OSError as error:
+        raise ConfigurationError(f"the journal {path} cannot be made: {error.strerror}") from error
+
+
+class _Commit(Struct, frozen=True):
+    rows: list[Packed]
+    done: asyncio.Future[Any]
+
+
+class _Call(Struct, frozen=True):
+    function: Callable[[], Any]
+    done: asyncio.Future[Any]
+
+
+_Outcome = tuple["asyncio.Future[Any]", Any, Exception | None]
+
+
+def _outcome(call: _Call) -> _Outcome:
+    try:
+        return call.done, call.function(), None
+    except (GleitzeitError, ValueError, OverflowError) as error:  # the latter two: arguments that SQLite cannot hold
+        return call.done, None, error
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for done, result, error in outcomes:
+        if done.done():  # its waiter was cancelled
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+
+class _Thread:
+    """The only one that touches the file. Futures are the loop's: it settles them, once for each transaction.
+
+    Appends go first; between two transactions one other call gets its turn, so that neither starves.
+    """
+
+    database: Database
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        self._loop = loop
+        self._queue: queue.SimpleQueue[_Commit | _Call | None] = queue.SimpleQueue()
+        self._ended = loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=f"journal {name}", daemon=True)
+        self._thread.start()
+
+    def open(self, path: Path, max_bytes: int | None, owner: str) -> int:
+        self.database = Database(path, max_bytes)
+        return self.database.claim(owner)
+
+    def append(self, rows: list[Packed]) -> "asyncio.Future[None]":
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._put(_Commit(rows, done))
+        return done
+
+    def call(self, function: Callable[[], _T]) -> "asyncio.Future[_T]":
+        done: asyncio.Future[_T] = self._loop.create_future()
+        self._put(_Call(function, done))
+        return done
+
+    def _put(self, item: _Commit | _Call) -> None:
+        if self._ended.done():
+            raise JournalError("the journal's thread has died")
+        self._queue.put(item)
+
+    async def stop(self) -> None:
+        """Do what is queued, close the file, end. Only once, and nothing may be queued after it."""
+        self._queue.put(None)
+        await asyncio.shield(self._ended)
+
+    def _run(self) -> None:
+        commits: list[_Commit] = []
+        calls: deque[_Call] = deque()
+        try:
+            goes_on = True
+            while goes_on or calls:
+                goes_on = goes_on and self._take(commits, calls)
+                if commits:
+                    errors = self.database.commit([commit.rows for commit in commits])
+                    self._tell([(commit.done, None, error) for commit, error in zip(commits, errors, strict=True)])
+                    commits.clear()
+                if calls:
+                    self._tell([_outcome(calls[0])])
+                    calls.popleft()
+        finally:
+            # Items are left over only if the thread dies of an error of ours, whose traceback threading then prints.
+            if hasattr(self, "database"):
+                self.database.close()
+            self._on_loop(self._end, [*commits, *calls])
+
+    def _take(self, commits: list[_Commit], calls: "deque[_Call]") -> bool:
+        """Wait unless there are calls to do; then take all that is there. False if nothing more will come."""
+        item = None
+        try:
+            item = self._queue.get(block=not calls)
+            while item is not None:
+                if isinstance(item, _Commit):
+                    commits.append(item)
+                else:
+                    calls.append(item)
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return True
+        return False
+
+    def _tell(self, outcomes: list[_Outcome]) -> None:
+        self._on_loop(_settle, outcomes)
+
+    def _on_loop(self, function: Callable[[Any], None], argument: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, argument)
+
+    def _end(self, left: "list[_Commit | _Call]") -> None:
+        """On the loop, as all that is queued comes from there: nothing can be queued after this unseen."""
+        self._ended.set_result(None)
+        with suppress(queue.Empty):
+            while (item := self._queue.get_nowait()) is not None:
+                left.append(item)
+        _settle([(item.done, None, JournalError("the journal's thread has died")) for item in left])

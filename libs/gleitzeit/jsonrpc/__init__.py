@@ -1,0 +1,11 @@
+"""JSON-RPC 2.0 without a network.
+
+    messages    what travels, as small structs
+    codes       exceptions to error objects and back
+    codec       bytes to messages and back (jsonrpcclient is wrapped here)
+    peer        one end of a conversation: requests, answers, batches, limits
+    methods     from a request to the function that answers it (jsonrpcserver is wrapped here)
+
+Import from the modules: `methods` costs about 0.1 s, because of what jsonrpcserver imports, and who only asks does not
+need it.
+"""

@@ -1,0 +1,435 @@
+"""One end of a JSON-RPC connection, without the connection: bytes go in and come out, nothing here waits or sends.
+
+A `Peer` keeps what a conversation needs: the requests we sent that are not answered, the requests we received that we
+have not answered, the batches they came in, and the messages that wait to leave. Its shell does three things:
+
+    receive(frame)      for every frame that arrives; acts on the list that it returns, in its order
+    take_frames()       after `wake` was called, and sends what it returns, in its order
+    lose(reason)        once, when the connection is gone; delivers the list that it returns
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from msgspec import UNSET, Raw, Struct
+
+from gleitzeit.errors import Overloaded, ParseError, PayloadTooLarge, TaskCancelled
+from gleitzeit.jsonrpc import codec
+from gleitzeit.jsonrpc.codes import INVALID_REQUEST, INVALID_REQUEST_TEXT, PARSE_ERROR, PARSE_ERROR_TEXT, failure_of
+from gleitzeit.jsonrpc.messages import NULL, Encoded, Failure, Lost, Malformed, Message, Reply
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+# Requests of one connection that may wait for their answer here; beyond it a request is answered OVERLOADED at once.
+MAX_UNANSWERED = 65_536
+# An array that leaves is not made longer than this: what is behind it should not wait for a whole large frame.
+COALESCE_BYTES = 1024 * 1024
+
+CANCELLED = "notifications/cancelled"
+
+OnReply: TypeAlias = Callable[[Reply], None]
+OnCancel: TypeAlias = Callable[[str], object]
+
+
+class Answered(Struct, frozen=True, gc=False):
+    """The shell calls `on_reply(reply)`."""
+
+    on_reply: OnReply
+    reply: Reply
+
+
+class Cancelled(Struct, frozen=True, gc=False):
+    """The shell calls `request.cancel(reason)`."""
+
+    request: "Request"
+    reason: str
+
+
+class _Batch:
+    """The answers to an array, until all its requests have theirs."""
+
+    __slots__ = ("answers", "pending", "size_bytes")
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+        self.pending = 0
+        self.size_bytes = 0
+
+
+class Request:
+    """A request or notification that arrived, as its method's function sees it.
+
+    A function usually just returns its result or raises. To answer later, without a task that waits, it takes the
+    request over:
+
+        def execute(request: Request, /, **params: object) -> None:
+            request.defer()
+            calls[request.params["_meta"]["callId"]].append(request)    # … and one day, from wherever:
+            request.answer({"exit_code": 0})                            # or request.fail(TaskError("…"))
+
+    After `defer()` what the function returns means nothing. Exactly one of `answer` and `fail` counts: the first. Both
+    are allowed at any time, also when the connection is gone or the request was a notification: then they do nothing.
+
+    `cancel` comes from the other side (`notifications/cancelled`). The functions given to `on_cancel` are called with
+    its reason; they have the duty to see that the request is answered soon, properly with TaskCancelled. A deferred
+    request without any is answered so at once.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_deferred",
+        "_on_cancel",
+        "_params",
+        "_peer",
+        "answered",
+        "cancelled",
+        "method",
+        "raw_id",
+        "raw_params",
+    )
+
+    def __init__(
+        self, peer: "Peer", method: str, raw_params: Raw | None, raw_id: bytes | None, batch: _Batch | None
+    ) -> None:
+        self.method = method
+        self.raw_params = raw_params
+        self.raw_id = raw_id
+        self.answered = raw_id is None
+        self.cancelled = False
+        self._peer = peer
+        self._batch = batch
+        self._deferred = False
+        self._on_cancel: list[OnCancel] | None = None
+        self._params: Any = UNSET
+
+    @property
+    def connection(self) -> Any:
+        """The `transport.Connection` on which it came (Any, because this layer is below that one)."""
+        return self._peer.owner
+
+    @property
+    def id(self) -> str | int | float | None:
+        """As the caller wrote it; None also for a notification."""
+        return None if self.raw_id is None else codec.decode_value(self.raw_id)
+
+    @property
+    def is_notification(self) -> bool:
+        return self.raw_id is None
+
+    @property
+    def params(self) -> Any:
+        """Decoded once: a dict, a list, or None if there are none. `raw_params` is the same as JSON."""
+        if self._params is UNSET:
+            self._params = None if self.raw_params is None else codec.decode_value(self.raw_params)
+        return self._params
+
+    @property
+    def deferred(self) -> bool:
+        return self._deferred
+
+    def defer(self) -> None:
+        """Take the answer over: it comes by `answer` or `fail`, whenever that is. Twice is the same as once."""
+        if not self._deferred:
+            self._deferred = True
+            self._peer.await_answer(self)
+
+    def answer(self, result: object) -> None:
+        """Send the result: any value that JSON can hold, or JSON already encoded as bytes or Raw."""
+        if self.answered or self.raw_id is None:
+            return
+        try:
+            encoded = codec.encode(result)
+        except (TypeError, ValueError) as error:
+            self.fail(error)
+            return
+        self._peer.answer(self, codec.encode_result(self.raw_id, encoded))
+
+    def fail(self, error: BaseException | Failure) -> None:
+        """Send an error: one of ours as it is, a Failure of another peer as it came, anything else as an internal
+        error.
+        """
+        if self.answered or self.raw_id is None:
+            return
+        failure = error if isinstance(error, Failure) else failure_of(error)
+        self._peer.answer(self, codec.encode_failure(self.raw_id, failure))
+
+    def on_cancel(self, callback: OnCancel) -> None:
+        """Have `callback(reason)` called when the caller cancels; at once if it has."""
+        if self.cancelled:
+            callback("")
+        elif self._on_cancel is None:
+            self._on_cancel = [callback]
+        else:
+            self._on_cancel.append(callback)
+
+    def cancel(self, reason: str) -> None:
+        """The caller does not want the answer any more (for the shell; see the class)."""
+        if self.answered or self.cancelled:
+            return
+        self.cancelled = True
+        callbacks, self._on_cancel = self._on_cancel, None
+        if not callbacks:
+            self.fail(TaskCancelled(reason or "cancelled by the caller"))
+        for callback in callbacks or ():
+            callback(reason)
+
+
+Received: TypeAlias = Request | Answered | Cancelled
+
+
+class Peer:
+    """See the module. `wake` is called when messages begin to wait; `owner` is what a Request shows as its connection.
+
+    `coalesce` and `split_batches` may be changed at any time; `unmatched` counts answers to nothing that we asked.
+    """
+
+    def __init__(
+        self, wake: Callable[[], None], *, owner: object = None, max_frame_bytes: int = MAX_FRAME_BYTES
+    ) -> None:
+        self.owner = owner
+        self.coalesce = 1
+        self.split_batches = False
+        self.max_frame_bytes = max_frame_bytes
+        self.waiting_bytes = 0
+        self.unmatched = 0
+        self._wake = wake
+        self._outbox: list[bytes] = []
+        self._outstanding: dict[int, OnReply] = {}
+        self._unanswered: dict[bytes, Request] = {}
+        self._last_id = 0
+        self._lost = False
+
+    # What we ask
+
+    def send_request(self, method: str, params: Encoded | None, on_reply: OnReply) -> int:
+        """Queue a request; its answer comes by `receive`, or Lost by `lose`. Raises PayloadTooLarge, and then nothing
+        was queued.
+        """
+        self._last_id = request_id = self._last_id + 1
+        message = codec.encode_request(request_id, method, params)
+        self._check_size(message)
+        self._outstanding[request_id] = on_reply
+        self._push(message)
+        return request_id
+
+    def notify(self, method: str, params: Encoded | None) -> None:
+        message = codec.encode_notification(method, params)
+        self._check_size(message)
+        self._push(message)
+
+    def cancel(self, request_id: int, reason: str) -> None:
+        """Tell the other side that the answer is not wanted. It still comes, as a rule as TaskCancelled; no news if it
+        came already.
+        """
+        if request_id in self._outstanding:
+            self.notify(CANCELLED, codec.encode({"requestId": request_id, "reason": reason}))
+
+    def forget(self, request_id: int) -> None:
+        """Its `on_reply` will not be called."""
+        self._outstanding.pop(request_id, None)
+
+    def lose(self, reason: str) -> list[Answered]:
+        """The connection is gone: nothing leaves any more, and every outstanding request has its reply."""
+        self._lost = True
+        outstanding, self._outstanding = self._outstanding, {}
+        self._unanswered = {}
+        self.take_frames()
+        lost = Lost(reason)
+        return [Answered(on_reply, lost) for on_reply in outstanding.values()]
+
+    # What leaves
+
+    def take_frames(self) -> list[bytes]:
+        """All that waits, in its order: a message a frame, or with `coalesce` above 1 arrays of up to that many."""
+        waiting, self._outbox, self.waiting_bytes = self._outbox, [], 0
+        return waiting if self.coalesce == 1 or len(waiting) < 2 else _coalesced(waiting, self.coalesce)
+
+    def _push(self, message: bytes) -> None:
+        if self._lost:
+            return
+        self.waiting_bytes += len(message)
+        self._outbox.append(message)
+        if len(self._outbox) == 1:
+            self._wake()
+
+    def _check_size(self, message: bytes) -> None:
+        if len(message) > self.max_frame_bytes:
+            sizes = {"size_bytes": len(message), "limit_bytes": self.max_frame_bytes}
+            raise PayloadTooLarge(
+                f"a message of {len(message)} bytes; at most {self.max_frame_bytes} travel in one frame", sizes
+            )
+
+    # What we are asked
+
+    def await_answer(self, request: Request) -> None:
+        """The request is answered later; until then it can be cancelled by its id."""
+        if request.raw_id is None or self._lost:
+            return
+        if len(self._unanswered) >= MAX_UNANSWERED:
+            request.fail(
+                Overloaded(f"{MAX_UNANSWERED} requests of this connection wait already", {"retryAfterSeconds": 1})
+            )
+        else:
+            self._unanswered[request.raw_id] = request
+
+    def answer(self, request: Request, message: bytes) -> None:
+        """Queue the encoded response to a request, alone or when the array is complete that it came in."""
+        assert request.raw_id is not None
+        request.answered = True
+        if self._unanswered.get(request.raw_id) is request:
+            del self._unanswered[request.raw_id]
+        batch = request._batch
+        if len(message) > self._room(batch):
+            sizes = {"size_bytes": len(message), "limit_bytes": self.max_frame_bytes}
+            failure = failure_of(PayloadTooLarge("the answer is larger than a frame may be", sizes))
+            message = codec.encode_failure(request.raw_id, failure)
+        if batch is None:
+            self._push(message)
+        else:
+            batch.pending -= 1
+            self._add_to(batch, message)
+
+    def _room(self, batch: _Batch | None) -> int:
+        """How long an answer may be: what the frame leaves, less the place for an error for each of the other
+        members.
+        """
+        return (
+            self.max_frame_bytes
+            if batch is None
+            else self.max_frame_bytes - batch.size_bytes - 512 * (batch.pending - 1)
+        )
+
+    def _add_to(self, batch: _Batch, message: bytes) -> None:
+        batch.answers.append(message)
+        batch.size_bytes += len(message) + 1
+        self._complete(batch)
+
+    def _complete(self, batch: _Batch) -> None:
+        """Send the array if nothing is missing. One with notifications only has no answer at all."""
+        if batch.pending == 0 and batch.answers:
+            self._push(b"[%b]" % b",".join(batch.answers))
+
+    # What arrives
+
+    def receive(self, frame: bytes) -> list[Received]:
+        """What the shell has to do about a frame. Never raises: what is wrong with the frame is answered to the other
+        side.
+        """
+        try:
+            members, is_batch = codec.decode(frame)
+        except ParseError as error:
+            self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, str((error.data or {})["reason"]))
+            return []
+        if not is_batch:
+            return self._receive_members(members, None)
+        if not members:
+            self._refuse(NULL, INVALID_REQUEST, INVALID_REQUEST_TEXT, "an empty batch")
+        elif len(members) > codec.MAX_BATCH:
+            reason = f"a batch of {len(members)}; at most {codec.MAX_BATCH} members are allowed"
+            self._refuse(NULL, INVALID_REQUEST, INVALID_REQUEST_TEXT, reason)
+            # None of its requests is started; but the answers in it are what our own callers wait for.
+            members = [member for member in members if isinstance(member, Message) and member.method is UNSET]
+        if self.split_batches:
+            return self._receive_members(members, None)
+        return self._receive_batch(members)
+
+    def _receive_members(self, members: list[Message | Malformed], batch: _Batch | None) -> list[Received]:
+        received: list[Received] = []
+        for member in members:
+            if isinstance(member, Malformed):
+                self._refuse(member.id, INVALID_REQUEST, INVALID_REQUEST_TEXT, member.reason, batch)
+            elif member.method is UNSET:
+                self._receive_response(member, received)
+            else:
+                self._receive_request(member, member.method, received, batch)
+        return received
+
+    def _receive_batch(self, members: list[Message | Malformed]) -> list[Received]:
+        """An array that is answered by one array. Its first pending place is held until all members are in, so that it
+        cannot end early.
+        """
+        batch = _Batch()
+        batch.pending = 1
+        received = self._receive_members(members, batch)
+        batch.pending -= 1
+        self._complete(batch)
+        return received
+
+    def _receive_request(self, message: Message, method: str, received: list[Received], batch: _Batch | None) -> None:
+        params = message.params if len(message.params) else None
+        if not len(message.id):
+            if method != CANCELLED or not self._receive_cancelled(params, received):
+                received.append(Request(self, method, params, None, None))
+            return
+        if batch is not None:
+            batch.pending += 1
+        received.append(Request(self, method, params, bytes(message.id), batch))
+
+    def _receive_cancelled(self, params: Raw | None, received: list[Received]) -> bool:
+        """Whether it names a request by its id; other forms of it belong to whoever has a method of that name."""
+        members = codec.decode_members(params)
+        if "requestId" not in members:
+            return False
+        key = bytes(members["requestId"])
+        # A request in this very frame is not in the table yet, and may be taken over only after we return: look it up
+        # when it is its turn.
+        request = self._unanswered.get(key) or _find(received, key)
+        if request is not None:
+            reason = codec.decode_value(members["reason"]) if "reason" in members else ""
+            received.append(Cancelled(request, reason if isinstance(reason, str) else ""))
+        return True
+
+    def _receive_response(self, message: Message, received: list[Received]) -> None:
+        on_reply = self._outstanding.pop(_own_id(message.id), None)
+        if on_reply is None:
+            self.unmatched += 1
+        else:
+            received.append(Answered(on_reply, codec.read_reply(message)))
+
+    def _refuse(self, request_id: bytes, code: int, text: str, reason: str, batch: _Batch | None = None) -> None:
+        message = codec.encode_failure(request_id, Failure(code, text, Raw(codec.encode({"reason": reason}))))
+        if batch is None:
+            self._push(message)
+        else:
+            self._add_to(batch, message)
+
+
+def _find(received: list[Received], raw_id: bytes) -> Request | None:
+    for item in received:
+        if isinstance(item, Request) and item.raw_id == raw_id:
+            return item
+    return None
+
+
+def _own_id(raw: Raw) -> int:
+    """The id of a response as we count them; 0, which is none of ours, if it cannot be one. `7.0` is 7: some languages
+    know no integers.
+    """
+    digits = bytes(raw)
+    if digits.isdigit() and len(digits) < 20:
+        return int(digits)
+    value = codec.decode_value(digits) if digits else None
+    return int(value) if isinstance(value, float) and value.is_integer() else 0
+
+
+def _coalesced(messages: list[bytes], at_most: int) -> list[bytes]:
+    """Arrays of up to `at_most` messages, and of up to COALESCE_BYTES unless one message is larger. A message that is
+    an array stays alone.
+    """
+    frames: list[bytes] = []
+    start = size_bytes = 0
+    for index, message in enumerate(messages):
+        alone = message[0] == ord("[")
+        if index > start and (alone or index - start >= at_most or size_bytes + len(message) > COALESCE_BYTES):
+            frames.append(_array(messages[start:index]))
+            start, size_bytes = index, 0
+        size_bytes += len(message)
+        if alone:
+            frames.append(message)
+            start, size_bytes = index + 1, 0
+    if start < len(messages):
+        frames.append(_array(messages[start:]))
+    return frames
+
+
+def _array(messages: list[bytes]) -> bytes:
+    return messages[0] if len(messages) == 1 else b"[%b]" % b",".join(messages)

@@ -1,0 +1,95 @@
+"""A checked definition in its normal form: what `workflow.submit` stores and the engine runs.
+
+Every spelling of the document language has been reduced to one, every dependency is an id, every duration is seconds.
+`gleitzeit.spec.check` is the only maker.
+"""
+
+import enum
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+ErrorPolicy = Literal["fail_fast", "continue", "isolate"]
+OnLost = Literal["retry", "fail", "ask", ""]
+Backoff = Literal["fixed", "linear", "exponential"]
+
+
+class Priority(enum.IntEnum):
+    """Higher is more urgent, also where a document writes a number."""
+
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+    URGENT = 4
+
+
+class RetryPolicy(Struct, frozen=True, omit_defaults=True):
+    """`max_attempts` counts the first one too: 1 means never again."""
+
+    max_attempts: int = 1
+    backoff: Backoff = "exponential"
+    base_delay_seconds: float = 1.0
+    max_delay_seconds: float = 300.0
+    multiplier: float = 2.0
+    jitter: bool = True
+
+
+class TaskDefinition(Struct, frozen=True, omit_defaults=True):
+    """`params` is the JSON object as the author wrote it, references included; `references` says whether it has any.
+
+    `bindings` lists, for each parameter that is source code (`x-code`), the references taken out of it: placeholder
+    name -> reference text with its braces. The source in `params` holds the placeholders.
+    """
+
+    id: str
+    method: str
+    params: Raw = Raw(b"{}")
+    name: str = ""
+    description: str = ""
+    dependencies: tuple[str, ...] = ()
+    references: bool = False
+    bindings: dict[str, str] = {}
+    untrusted: bool = False
+    """The whole of a code parameter comes from a reference: what runs was not written by the author."""
+    priority: Priority = Priority.NORMAL
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    """For one attempt."""
+    queue_timeout_seconds: float | None = None
+    """From ready to started."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """`skip`: the failure does not fail the workflow, and dependents run as if the result were null."""
+    on_lost: OnLost = ""
+    """What follows when a provider died and may have run the call; "" asks the method's schema (`x-idempotent`)."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, object] = {}
+
+    @property
+    def protocol(self) -> str:
+        """`llm/chat` belongs to `llm/v1`."""
+        return self.method.split("/", 1)[0] + "/v1"
+
+
+class Definition(Struct, frozen=True, omit_defaults=True):
+    """`error_policy`: `isolate` skips what depends on a failed task and lets the rest go on (the default), `fail_fast`
+    also cancels the rest, `continue` runs dependents too, with null for the missing result."""
+
+    name: str
+    tasks: tuple[TaskDefinition, ...]
+    description: str = ""
+    version: str = ""
+    error_policy: ErrorPolicy = "isolate"
+    timeout_seconds: float | None = None
+    max_parallel: int | None = None
+    priority: Priority = Priority.NORMAL
+    parameters: Raw = Raw(b"{}")
+    """What `${parameters.x}` and `${inputs.x}` read where the submit gives no value."""
+    config: Raw = Raw(b"{}")
+    env: dict[str, object] = {}
+    """The environment variables that the document uses, as they were where it was submitted."""
+    outputs: dict[str, str] = {}
+    """name -> a text with references, usually one and nothing else"""
+    wait_for_completion: bool = False
+    """A hint to clients: `gz submit` waits."""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, object] = {}

@@ -1,0 +1,176 @@
+"""The facts of one workflow's stream, in the past tense, as they stand in the journal and travel to watchers.
+
+Encoded as JSON objects with the class name in `type`. Times (`at`, `until`) are UTC milliseconds. `task` is a task id,
+`attempt` counts from 1 and never restarts. A field may be added with a default; none is renamed, none changes meaning.
+"""
+
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+from gleitzeit.model.definition import Definition
+
+NULL = Raw(b"null")
+
+
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """Why an attempt, a task or a workflow failed: a JSON-RPC error object and the name of its code."""
+
+    code: int
+    message: str
+    name: str = ""
+    data: Raw = NULL
+    retryable: bool = False
+    task: str = ""
+    """In a workflow's failure: the first task that failed."""
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag=True):
+    at: int
+
+
+class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
+    """The first event of every workflow. `definition` is whole: the stream needs nothing else to be replayed."""
+
+    workflow_id: str
+    definition: Definition
+    inputs: Raw = Raw(b"{}")
+    idempotency_key: str = ""
+    body_sha256: str = ""
+    """Of the submit's definition and inputs: the same key with another body is refused."""
+
+
+class WorkflowPaused(Event, frozen=True, omit_defaults=True, tag=True):
+    pass
+
+
+class WorkflowResumed(Event, frozen=True, omit_defaults=True, tag=True):
+    pass
+
+
+class WorkflowCompleted(Event, frozen=True, omit_defaults=True, tag=True):
+    outputs: Raw = NULL
+
+
+class WorkflowFailed(Event, frozen=True, omit_defaults=True, tag=True):
+    error: Failure
+
+
+class WorkflowCancelled(Event, frozen=True, omit_defaults=True, tag=True):
+    reason: str = ""
+
+
+class WorkflowRetried(Event, frozen=True, omit_defaults=True, tag=True):
+    """By hand: the tasks that failed, were skipped or cancelled are pending again."""
+
+    tasks: tuple[str, ...]
+
+
+class SignalReceived(Event, frozen=True, omit_defaults=True, tag=True):
+    """Buffered in the stream of its target until a task that waits for `name` takes it."""
+
+    name: str
+    payload: Raw = NULL
+    sender: str = ""
+
+
+class TaskStarted(Event, frozen=True, omit_defaults=True, tag=True):
+    """Durable before the request is sent. `instance` is the provider process that the call is addressed to."""
+
+    task: str
+    attempt: int
+    provider: str
+    instance: str
+    params_sha256: str = ""
+    lease_seconds: float = 0.0
+
+
+class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
+    """A task that runs inside the coordinator waits: until a time, for a signal, or for either."""
+
+    task: str
+    attempt: int
+    until: int | None = None
+    signals: tuple[str, ...] = ()
+
+
+class TaskCompleted(Event, frozen=True, omit_defaults=True, tag=True):
+    task: str
+    attempt: int
+    result: Raw = NULL
+
+
+class TaskRetrying(Event, frozen=True, omit_defaults=True, tag=True):
+    """The attempt failed and the policy allows another one, not before `until`."""
+
+    task: str
+    attempt: int
+    error: Failure
+    until: int
+
+
+class TaskReleased(Event, frozen=True, omit_defaults=True, tag=True):
+    """The back-off is over: the task is ready again."""
+
+    task: str
+
+
+class TaskFailed(Event, frozen=True, omit_defaults=True, tag=True):
+    task: str
+    attempt: int
+    error: Failure
+
+
+class TaskSkipped(Event, frozen=True, omit_defaults=True, tag=True):
+    task: str
+    reason: str = ""
+
+
+class TaskCancelled(Event, frozen=True, omit_defaults=True, tag=True):
+    task: str
+    reason: str = ""
+
+
+class CallRefused(Event, frozen=True, omit_defaults=True, tag=True):
+    """The provider did not start the call (busy, wrong instance): no attempt of the policy is charged."""
+
+    task: str
+    attempt: int
+    reason: str
+    until: int = 0
+
+
+class CallLost(Event, frozen=True, omit_defaults=True, tag=True):
+    """The provider that had the call is gone. With `may_have_run` the work may be done twice by the next attempt."""
+
+    task: str
+    attempt: int
+    reason: str
+    may_have_run: bool = True
+
+
+WorkflowStatus = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
+TaskStatus = Literal[
+    "pending", "ready", "running", "retrying", "waiting", "completed", "failed", "skipped", "cancelled"
+]
+
+AnyEvent = (
+    WorkflowSubmitted
+    | WorkflowPaused
+    | WorkflowResumed
+    | WorkflowCompleted
+    | WorkflowFailed
+    | WorkflowCancelled
+    | WorkflowRetried
+    | SignalReceived
+    | TaskStarted
+    | TaskWaiting
+    | TaskCompleted
+    | TaskRetrying
+    | TaskReleased
+    | TaskFailed
+    | TaskSkipped
+    | TaskCancelled
+    | CallRefused
+    | CallLost
+)

@@ -1,0 +1,29 @@
+"""How a service tells whoever started it that it is ready: one JSON line on an inherited pipe."""
+
+import contextlib
+import os
+
+import msgspec
+from msgspec import Struct
+
+READY_FD = "GLEITZEIT_READY_FD"
+
+
+class Ready(Struct, frozen=True):
+    """The line. `url` is where the service listens."""
+
+    url: str
+    pid: int
+
+
+def announce_ready(url: str) -> None:
+    """Write the line if anybody asked for it, once; without GLEITZEIT_READY_FD nothing happens.
+
+    The variable leaves the environment, so that children of the service do not answer for it.
+    """
+    text = os.environ.pop(READY_FD, "")
+    if not text.isdecimal():
+        return
+    with contextlib.suppress(OSError):  # whoever asked is gone, or the number is not a pipe: no reason not to serve
+        os.write(int(text), msgspec.json.encode(Ready(url, os.getpid())) + b"\n")
+        os.close(int(text))

@@ -1,0 +1,349 @@
+"""A provider at work: requests come in from connections, calls run, answers go out. The rules are in `calls.py`."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, TaskCancelled, TaskTimeout
+from gleitzeit.jsonrpc.codes import failure_of
+from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.provider.call import Call, Meta
+from gleitzeit.provider.calls import CallTable, Entry, Fence, Outcome
+from gleitzeit.provider.method import Method, failure_for
+from gleitzeit.transport import Connection
+
+SWEEP_SECONDS = 60.0  # how often results that nobody fetches are looked for
+STOP_SECONDS = 2.0  # for a call to end after it was told to
+ACK_SECONDS = 1.0  # for a coordinator to acknowledge the last results before the process ends
+BATCH_SIZE = 64
+# What is said besides results is dropped for a peer that does not read; who attaches again gets the last of the stream.
+UNREAD_LIMIT_BYTES = 4 * 1024 * 1024
+SUPERSEDED = 4001  # the close code for an older connection of the same owner
+
+_NUMBER = "calls.number"
+_NO_META = Meta()
+_T = TypeVar("_T")
+
+Respond = Callable[[Outcome], None]
+
+
+class _Attach(Struct, frozen=True, rename="camel"):
+    """Params of `call.attach`. `seq` is the last piece of the stream that the caller has."""
+
+    call_id: str
+    fence: Fence | None = None
+    progress_token: str | int | None = None
+    seq: int = 0
+    lease_seconds: float | None = None
+    max_result_bytes: int | None = None
+
+
+class _CallIds(Struct, frozen=True, rename="camel"):
+    call_ids: list[str] = []
+    call_id: str = ""
+
+
+class _Work(Struct):
+    """What runs for an entry. `stop` is why it was told to stop: the answer if it obeys."""
+
+    call: Call
+    task: "asyncio.Task[Outcome]"
+    timer: asyncio.TimerHandle | None = None
+    stop: GleitzeitError | None = None
+
+
+class Service:
+    """Serves methods to the connections that `on_connect` and `on_close` report. One object, one instance.
+
+    `describe()` gives the OpenRPC document. `clock()` gives seconds and never goes back.
+    """
+
+    def __init__(
+        self, capacity: int, describe: Callable[["Service"], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.instance = secrets.token_hex(8)
+        self.table = CallTable(self.instance, capacity)
+        self.methods = Methods()
+        self.counts: Counter[str] = Counter()
+        self.url = ""
+        self._describe = describe
+        self._clock = clock
+        self._connections: dict[int, Connection] = {}
+        self._turn = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self.methods.add("rpc.discover", self._discover, bind=False)
+        self.methods.add("call.attach", self._attach, bind=False)
+        self.methods.add("call.ack", self._ack, bind=False)
+        self.methods.add("notifications/cancelled", self._cancel_by_call_id, bind=False)
+
+    def add(self, method: Method) -> None:
+        """Serve a method, by its name and its aliases."""
+        name = method.schema.name
+        self.methods.add(name, partial(self._serve, method), bind=False)
+        for alias in method.schema.aliases:
+            self.methods.alias(alias, name)
+
+    def changed(self) -> None:
+        """Tell everybody that the methods, or what they look like, are no longer the same."""
+        for connection in self._connections.values():
+            connection.notify("notifications/methods/list_changed", {})
+
+    # Connections
+
+    def on_connect(self, connection: Connection) -> None:
+        number = connection.data[_NUMBER] = self.table.opened()
+        self._connections[number] = connection
+
+    def on_close(self, connection: Connection) -> None:
+        self._lose(connection.data[_NUMBER])
+
+    def _lose(self, number: int) -> None:
+        self._connections.pop(number, None)
+        for entry in self.table.lost(number, self._clock()):
+            self._stop(entry, TaskCancelled("the connection of the call closed"))
+        self._arm()
+
+    def _bind(self, number: int, fence: Fence) -> None:
+        older = self.table.bind(number, fence)
+        if older is None:
+            return
+        connection = self._connections.get(older)
+        self._lose(older)
+        if connection is not None:
+            reason = "a newer connection of the same owner took over"
+            closing = asyncio.get_running_loop().create_task(connection.close(SUPERSEDED, reason))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    # Calls
+
+    def _serve(self, method: Method, request: Request) -> None:
+        """A request for one of the provider's own methods: refused by raising, or answered from here, now or later."""
+        number: int = request.connection.data[_NUMBER]
+        params, meta = _split(request.params)
+        if meta.fence is not None:
+            self._bind(number, meta.fence)
+        method.check_params(params)
+        respond = partial(_respond, request)
+        if meta.call_id:
+            entry, start = self.table.send(
+                meta.call_id, number, respond, lease_seconds=meta.lease_seconds, instance=meta.instance
+            )
+        else:
+            entry, start = self.table.send_plain(number, respond), True
+        if not start:
+            self._wait(entry, number, request, respond)
+        elif method.is_async:
+            self._start(method, entry, params, meta)
+            self._wait(entry, number, request, respond)
+        else:
+            self._finish(entry, self._run_inline(method, entry, params, meta))
+
+    def _wait(self, entry: Entry, number: int, request: Request, respond: Respond) -> None:
+        """Answer with the outcome when there is one."""
+        if entry.outcome is not None:
+            respond(entry.outcome)
+            return
+        request.defer()
+        request.on_cancel(partial(self._cancel_by_request, entry, number, respond))
+
+    def _run_inline(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> Outcome:
+        try:
+            if method.wants_call:
+                call = Call(method.schema.name, meta, partial(self._say, entry))
+                return method.outcome(method.function(call, **params))
+            return method.outcome(method.function(**params))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's function, which must not end the provider
+            return failure_for(error, _fields(meta))
+
+    def _start(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> None:
+        loop = asyncio.get_running_loop()
+        call = Call(method.schema.name, meta, partial(self._say, entry))
+        task = loop.create_task(_run(method, call, params))
+        entry.work = work = _Work(call, task)
+        if meta.deadline_seconds is not None:
+            late = TaskTimeout(f"took longer than {meta.deadline_seconds:g} s")
+            work.timer = loop.call_later(meta.deadline_seconds, self._stop, entry, late)
+        # A callback and not the end of the coroutine: one that is cancelled before its first step never gets there.
+        task.add_done_callback(partial(self._ended, entry, work))
+
+    def _ended(self, entry: Entry, work: _Work, task: "asyncio.Task[Outcome]") -> None:
+        if work.timer is not None:
+            work.timer.cancel()
+        if task.cancelled():
+            self._finish(entry, failure_of(work.stop or TaskCancelled("the method cancelled itself")))
+        else:
+            self._finish(entry, task.result())
+
+    def _finish(self, entry: Entry, outcome: Outcome) -> None:
+        self.counts["completed" if isinstance(outcome, bytes) else "failed"] += 1
+        for respond in self.table.finish(entry, outcome, self._clock()):
+            respond(outcome)
+        if self.table.draining:
+            self._turn.set()
+
+    def _stop(self, entry: Entry, why: GleitzeitError) -> None:
+        """Tell a running call to end. Its first reason stands; one that did not obey is told again."""
+        work: _Work | None = entry.work
+        if work is None:
+            return
+        if work.stop is None:
+            work.stop = why
+        work.call.cancel()
+        work.task.cancel()
+
+    def _say(self, entry: Entry, method: str, params: dict[str, Any]) -> None:
+        if entry.outcome is not None or entry.connection is None:
+            return
+        connection = self._connections.get(entry.connection)
+        if connection is not None and connection.buffered_bytes < UNREAD_LIMIT_BYTES:
+            connection.notify(method, params)
+
+    # What a coordinator asks about calls
+
+    def _discover(self, request: Request) -> object:
+        _, meta = _split(request.params)
+        connection: Connection = request.connection
+        if meta.fence is not None:
+            self._bind(connection.data[_NUMBER], meta.fence)
+        if meta.batch == "split":
+            connection.split_batches = True
+            connection.coalesce = BATCH_SIZE
+        return self._describe(self)
+
+    def _attach(self, request: Request) -> None:
+        asked = _converted(request.params, _Attach)
+        number: int = request.connection.data[_NUMBER]
+        if asked.fence is not None:
+            self._bind(number, asked.fence)
+        respond = partial(_respond_within, request, asked.max_result_bytes)
+        entry = self.table.attach(asked.call_id, number, respond, lease_seconds=asked.lease_seconds)
+        work: _Work | None = entry.work
+        if work is not None:
+            if asked.progress_token is not None:
+                work.call.token = asked.progress_token
+            work.call.replay(asked.seq)
+        self._wait(entry, number, request, respond)
+
+    def _ack(self, request: Request) -> dict[str, Any]:
+        acked = _converted(request.params, _CallIds)
+        self.table.ack([*acked.call_ids, acked.call_id] if acked.call_id else acked.call_ids)
+        if self.table.draining:
+            self._turn.set()
+        return {}
+
+    def _cancel_by_request(self, entry: Entry, number: int, respond: Respond, reason: str) -> None:
+        """`notifications/cancelled {requestId}`. Only the owner stops the call; another who waits just leaves."""
+        why = TaskCancelled(reason or "cancelled by the caller", retryable=False)
+        if entry.connection == number:
+            self._stop(entry, why)
+        else:
+            self.table.leave(entry, respond)
+            respond(failure_of(why))
+
+    def _cancel_by_call_id(self, request: Request) -> None:
+        """`notifications/cancelled {callId}`, from one who may not have a request open for it."""
+        asked = _converted(request.params, _CallIds)
+        entry = self.table.cancel(asked.call_id, request.connection.data[_NUMBER])
+        if entry is not None:
+            reason = request.params.get("reason")
+            self._stop(entry, TaskCancelled(str(reason or "cancelled by the caller"), retryable=False))
+
+    # Time
+
+    def expire(self) -> None:
+        """Stop the calls whose lease has run out, and forget results that are too old. A timer calls it."""
+        for entry in self.table.expire(self._clock()):
+            self._stop(entry, TaskCancelled("nobody asked for the call for the length of its lease"))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        expiry = self.table.next_expiry()
+        delay = SWEEP_SECONDS if expiry is None else min(SWEEP_SECONDS, max(0.0, expiry - self._clock()))
+        self._timer = asyncio.get_running_loop().call_later(delay, self.expire)
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, wait until all is finished and acknowledged. What runs after `seconds` is stopped."""
+        self.table.draining = True
+        await self._until(lambda: self.table.running == 0, seconds)
+        for entry in self.table.entries_running():
+            self._stop(entry, TaskCancelled("the provider stops"))
+        await self._until(lambda: self.table.running == 0, STOP_SECONDS)
+        await self._until(lambda: self.table.owed == 0, ACK_SECONDS)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._turn.clear()
+                    await self._turn.wait()
+
+    async def close(self) -> None:
+        """Stop everything, and wait until it has stopped; the connections are closed already."""
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [entry.work.task for entry in self.table.entries_running() if entry.work is not None]
+        for entry in self.table.entries_running():
+            self._stop(entry, TaskCancelled("the provider stops"))
+        await _settled([*tasks, *self._closing])
+
+
+async def _run(method: Method, call: Call, params: dict[str, Any]) -> Outcome:
+    try:
+        if method.wants_call:
+            return method.outcome(await method.function(call, **params))
+        return method.outcome(await method.function(**params))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's function, which must not end the provider
+        return failure_for(error, call.log_fields)
+
+
+async def _settled(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    waiting = [task for task in tasks if not task.done()]
+    if waiting:
+        await asyncio.wait(waiting, timeout=STOP_SECONDS)
+
+
+def _respond(request: Request, outcome: Outcome) -> None:
+    if isinstance(outcome, bytes):
+        request.answer(outcome)
+    else:
+        request.fail(outcome)
+
+
+def _respond_within(request: Request, max_result_bytes: int | None, outcome: Outcome) -> None:
+    if isinstance(outcome, bytes) and max_result_bytes is not None and len(outcome) > max_result_bytes:
+        request.fail(PayloadTooLarge("the result is larger than asked for", {"size_bytes": len(outcome)}))
+    else:
+        _respond(request, outcome)
+
+
+def _split(params: Any) -> tuple[dict[str, Any], Meta]:
+    """The params for the method, and what stands beside them for us."""
+    if params is None:
+        return {}, _NO_META
+    if not isinstance(params, dict):
+        raise InvalidParams("this method takes its params by name")
+    meta = params.pop("_meta", None)
+    return params, _NO_META if meta is None else _converted(meta, Meta)
+
+
+def _converted(value: Any, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidParams(f"wrong params: {error}") from None
+
+
+def _fields(meta: Meta) -> dict[str, Any]:
+    return {"workflow_id": meta.workflow_id, "task_id": meta.task_id, "attempt": meta.attempt}

@@ -1,0 +1,158 @@
+"""Methods and their schemas: what a task or a client can call, and whether its params are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from gleitzeit.schemas.explain import SchemaProblem, explain
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+RUNS_IN_COORDINATOR = "coordinator"
+RUNS_IN_PROVIDER = "provider"
+
+Json = dict[str, Any]
+
+
+def compile_schema(schema: Json | bool) -> jsonschema_rs.Validator:
+    """A validator that never opens a socket or a file. Raises ValueError, in one line, for what is no JSON Schema."""
+    import jsonschema_rs  # 20 ms that a process which checks nothing need not pay
+
+    try:
+        return jsonschema_rs.Draft202012Validator(schema, offline=True)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+
+
+class MethodSchema(Struct, frozen=True, eq=False, dict=True):
+    """One method. `params` and `result` are JSON Schemas (2020-12) of the params object and of the result.
+
+    `runs` is "provider" or "coordinator"; `timeout_seconds` is the default for one attempt (None: no limit);
+    `idempotent` says whether a call may run twice, which attempts do where nothing is said;
+    `code_params` names the params that are source code. `wants_dependencies` asks for
+    `_meta.dependencies`.
+    """
+
+    name: str
+    protocol: str
+    description: str = ""
+    params: Json = field(default_factory=dict)
+    result: Json | None = None
+    aliases: tuple[str, ...] = ()
+    idempotent: bool = True
+    runs: str = RUNS_IN_PROVIDER
+    timeout_seconds: float | None = None
+    code_params: tuple[str, ...] = ()
+    wants_dependencies: bool = False
+
+    @cached_property
+    def param_names(self) -> tuple[str, ...]:
+        """In the order of the schema, which is the order of params by position."""
+        return tuple(self.params.get("properties", ()))
+
+    @cached_property
+    def params_validator(self) -> jsonschema_rs.Validator:
+        return compile_schema(self.params)
+
+    @cached_property
+    def result_validator(self) -> jsonschema_rs.Validator | None:
+        return compile_schema(self.result) if self.result is not None else None
+
+    def check_params(self, value: object) -> list[SchemaProblem]:
+        """All that is wrong with a params object; empty when it fits."""
+        return explain(self.params_validator, value, self.params)
+
+    def check_result(self, value: object) -> list[SchemaProblem]:
+        validator = self.result_validator
+        return explain(validator, value, self.result or {}) if validator is not None else []
+
+
+def is_task_method(name: str) -> bool:
+    """`echo/echo` is for tasks; `workflow.submit` is the coordinator's own."""
+    return "/" in name
+
+
+def protocol_of(name: str) -> str:
+    """`llm/chat` and `llm.chat` belong to `llm/v1`."""
+    separator = "/" if is_task_method(name) else "."
+    return name.split(separator, 1)[0] + "/v1"
+
+
+def method_schema(name: str, document: Mapping[str, Any]) -> MethodSchema:
+    """From the content of a schema file, or from `{params, result}` as `provider.register` brings them.
+
+    Raises ValueError for a part of the wrong type. The schemas inside are compiled at first use, or by `verify`.
+    """
+    params = {} if document.get("params") is None else document["params"]
+    result = document.get("result")
+    if not isinstance(params, dict) or not isinstance(result, dict | None):
+        raise ValueError(f"{name}: params and result must each be a JSON Schema object")
+    properties = params.get("properties", {})
+    if not isinstance(properties, dict):
+        raise ValueError(f"{name}: 'properties' must be an object")
+    timeout = document.get("x-timeout-seconds")
+    return MethodSchema(
+        name=name,
+        protocol=protocol_of(name),
+        description=str(document.get("description") or document.get("title") or ""),
+        params=params,
+        result=result,
+        aliases=tuple(str(alias) for alias in document.get("x-aliases", ())),
+        idempotent=bool(document.get("x-idempotent", True)),
+        runs=str(document.get("x-runs", RUNS_IN_PROVIDER)),
+        timeout_seconds=float(timeout) if isinstance(timeout, int | float) else None,
+        code_params=tuple(key for key, value in properties.items() if isinstance(value, dict) and "x-code" in value),
+        wants_dependencies=bool(document.get("x-wants-dependencies", False)),
+    )
+
+
+def verify(method: MethodSchema) -> MethodSchema:
+    """Compile both schemas of a method that a stranger described. Raises ValueError if one is not a JSON Schema."""
+    _ = method.params_validator, method.result_validator
+    return method
+
+
+class Catalogue:
+    """All methods known by name and by alias. Immutable; `with_methods` makes a larger one."""
+
+    def __init__(self, methods: Iterable[MethodSchema]) -> None:
+        by_name: dict[str, MethodSchema] = {}
+        for method in methods:
+            by_name.setdefault(method.name, method)
+        self.methods: Mapping[str, MethodSchema] = MappingProxyType(by_name)
+        self._known = dict(by_name)
+        for method in by_name.values():
+            for alias in method.aliases:
+                self._known.setdefault(alias, method)
+        self._task_methods: dict[str, list[str]] = {}
+        for method in by_name.values():
+            if is_task_method(method.name):
+                self._task_methods.setdefault(method.protocol, []).append(method.name)
+
+    def get(self, name: str) -> MethodSchema | None:
+        """By name or alias."""
+        return self._known.get(name)
+
+    def protocols(self) -> list[str]:
+        """The protocols that a task can use, as `echo/v1`, sorted."""
+        return sorted(self._task_methods)
+
+    def names(self, protocol: str | None = None) -> list[str]:
+        """The methods that a task can use (of one protocol), without aliases, sorted."""
+        if protocol is not None:
+            return sorted(self._task_methods.get(protocol, ()))
+        return sorted(name for names in self._task_methods.values() for name in names)
+
+    def coordinator_methods(self) -> list[MethodSchema]:
+        """`workflow.submit` and the others that clients call and tasks cannot, sorted by name."""
+        return sorted((m for m in self.methods.values() if not is_task_method(m.name)), key=lambda m: m.name)
+
+    def with_methods(self, extra: Iterable[MethodSchema]) -> Catalogue:
+        """This one and `extra`. A name that is known already keeps its schema: a provider cannot redefine a method."""
+        return Catalogue([*self.methods.values(), *extra])

@@ -1,0 +1,266 @@
+"""From a document to a checked definition, with all problems at once.
+
+the whole document's bounds -> its keys -> each task by itself -> references between tasks -> cycles
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.model.definition import Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.graph import find_cycles
+from gleitzeit.spec.linking import Linker, Names
+from gleitzeit.spec.problems import Path, Problem
+from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
+from gleitzeit.spec.tasks import TaskDraft, TaskReader
+
+LIMIT_TASKS: Final = 100_000
+LIMIT_DEPTH: Final = 64
+
+WORKFLOW_KEYS: Final = frozenset(
+    {
+        "id",
+        "name",
+        "description",
+        "version",
+        "tasks",
+        "metadata",
+        "tags",
+        "priority",
+        "timeout",
+        "max_parallel",
+        "max_parallel_tasks",
+        "wait_for_completion",
+        "providers",
+        "parameters",
+        "inputs",
+        "env",
+        "config",
+        "error_policy",
+        "error_strategy",
+        "execution_mode",
+        "outputs",
+    }
+)
+
+LATER_WORKFLOW_KEYS: Final = {
+    "type": "batches of files",
+    "batch": "batches of files",
+    "template": "batches of files",
+    "protocol": "batches of files",
+    "output": "formatted output; say 'outputs'",
+    "secrets": "secrets",
+    "schedule": "schedules",
+    "on": "triggers",
+    "triggers": "triggers",
+    "concurrency": "concurrency limits",
+}
+
+_LONGEST_SHOWN_CYCLE: Final = 100
+_ONCE: Final = RetryPolicy()
+
+
+class Checked(Struct, frozen=True):
+    """`definition` is None if and only if one of `problems` is an error."""
+
+    definition: Definition | None
+    problems: tuple[Problem, ...]
+
+
+def check(
+    document: object,
+    catalogue: Catalogue,
+    *,
+    strict_methods: bool = True,
+    inputs: Mapping[str, object] | None = None,
+) -> Checked:
+    """Check the value of a document (what JSON can hold) and bring it into its normal form. Never raises.
+
+    `inputs` are those of a submit, so that a reference to a missing one is found; None where they are not known yet.
+    Without `strict_methods` an unknown method of a known protocol is only a warning.
+    """
+    findings = Findings()
+    if complaint := _unfit(document):
+        findings.error((), complaint)
+        return Checked(None, findings.listed())
+    definition = _Check(catalogue, findings, inputs, strict_methods=strict_methods).run(document)
+    return Checked(None if findings.has_errors else definition, findings.listed())
+
+
+def _unfit(document: object) -> str:
+    """What makes a value no document at all: everything behind may rely on JSON of bounded depth."""
+    try:
+        msgspec.json.encode(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"the document cannot be written as JSON: {error}"
+    return f"the document is nested deeper than {LIMIT_DEPTH}" if _is_deeper(document, LIMIT_DEPTH) else ""
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(container: object) -> Any:
+    return container.values() if isinstance(container, dict) else container if isinstance(container, list) else ()
+
+
+class _Check:
+    """The check of one document."""
+
+    def __init__(
+        self, catalogue: Catalogue, findings: Findings, inputs: Mapping[str, object] | None, *, strict_methods: bool
+    ) -> None:
+        self._findings = findings
+        self._inputs = inputs
+        self._reader = TaskReader(catalogue, findings, strict_methods=strict_methods)
+
+    def run(self, document: object) -> Definition | None:
+        raw, path = document, Path()
+        if isinstance(document, dict) and len(document) == 1 and "workflow" in document:
+            raw, path = document["workflow"], ("workflow",)
+        if not isinstance(raw, dict):
+            self._findings.error(path, "a workflow is a map with 'name' and 'tasks'")
+            return None
+        fields = Fields(raw, path, self._findings)
+        fields.check_keys(WORKFLOW_KEYS, LATER_WORKFLOW_KEYS, "a workflow")
+        drafts = self._read_tasks(fields)
+        return self._finish(fields, drafts)
+
+    def _read_tasks(self, fields: Fields) -> list[TaskDraft]:
+        raw = fields.raw.get("tasks")
+        if isinstance(raw, dict):  # a map of very early versions: id -> task
+            listed = [((*fields.at("tasks"), key), key, task) for key, task in raw.items()]
+        elif isinstance(raw, list):
+            listed = [((*fields.at("tasks"), index), None, task) for index, task in enumerate(raw)]
+        else:
+            self._findings.error(
+                fields.path if raw is None else fields.at("tasks"), "a workflow needs a list of 'tasks'"
+            )
+            return []
+        if not listed:
+            fields.wrong("tasks", "a workflow needs at least one task")
+        if len(listed) > LIMIT_TASKS:
+            fields.wrong("tasks", f"{len(listed)} tasks; a workflow has at most {LIMIT_TASKS}")
+            return []
+        drafts = (self._reader.read(task, path, number=n, key=key) for n, (path, key, task) in enumerate(listed, 1))
+        return [draft for draft in drafts if draft is not None]
+
+    def _finish(self, fields: Fields, drafts: list[TaskDraft]) -> Definition:
+        config = fields.mapping("config")
+        parameters = {**fields.mapping("inputs"), **fields.mapping("parameters")}
+        names = Names(drafts, self._findings)
+        linker = Linker(
+            names,
+            self._findings,
+            parameters={**parameters, **(self._inputs or {})},
+            inputs_known=self._inputs is not None,
+            config=config,
+            env=fields.mapping("env"),
+        )
+        outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs"))
+        policy, retry = self._error_policy(fields, config)
+        priority = read_priority(fields)
+        tasks = [self._task(draft, linker, priority, retry) for draft in drafts]
+        self._refuse_cycles(drafts, tasks)
+        return Definition(
+            name=self._name(fields),
+            tasks=tuple(tasks),
+            description=fields.text("description"),
+            version=fields.text("version"),
+            error_policy=policy,
+            timeout_seconds=self._timeout(fields, config),
+            max_parallel=self._max_parallel(fields, config),
+            priority=priority or Priority.NORMAL,
+            parameters=Raw(msgspec.json.encode(linker.with_env(parameters, fields.at("parameters")))),
+            config=Raw(msgspec.json.encode(linker.with_env(config, fields.at("config")))),
+            env=fields.mapping("env"),
+            outputs=outputs,
+            wait_for_completion=bool(fields.flag("wait_for_completion")),
+            tags=tuple(text for _, text in fields.texts("tags")),
+            metadata=self._metadata(fields),
+        )
+
+    def _task(
+        self, draft: TaskDraft, linker: Linker, priority: Priority | None, retry: RetryPolicy | None
+    ) -> TaskDefinition:
+        linked = linker.link(draft)
+        return TaskDefinition(
+            id=draft.id,
+            method=draft.method,
+            params=linked.params,
+            name=draft.name,
+            description=draft.description,
+            dependencies=linked.dependencies,
+            references=linked.references,
+            bindings=linked.bindings,
+            untrusted=linked.untrusted,
+            priority=draft.priority or priority or Priority.NORMAL,
+            retry=draft.retry or retry or _ONCE,
+            timeout_seconds=draft.timeout_seconds,
+            queue_timeout_seconds=draft.queue_timeout_seconds,
+            on_error=draft.on_error,
+            on_lost=draft.on_lost,
+            tags=draft.tags,
+            metadata=draft.metadata,
+        )
+
+    def _refuse_cycles(self, drafts: list[TaskDraft], tasks: list[TaskDefinition]) -> None:
+        paths = {draft.id: draft.path for draft in drafts}
+        for cycle in find_cycles({task.id: task.dependencies for task in tasks}):
+            first = min(range(len(cycle)), key=lambda at: cycle[at])
+            turned = [*cycle[first:], *cycle[:first], cycle[first]]
+            if len(turned) > _LONGEST_SHOWN_CYCLE:
+                half = _LONGEST_SHOWN_CYCLE // 2
+                turned = [*turned[:half], f"({len(turned) - 2 * half} more)", *turned[-half:]]
+            message = f"these tasks wait for each other: {' → '.join(turned)}"
+            if len(cycle) == 1:
+                message = f"task '{cycle[0]}' waits for itself"
+            self._findings.error(paths[cycle[first]], message)
+
+    def _name(self, fields: Fields) -> str:
+        name = fields.text("name") or fields.text("id")
+        if not name:
+            self._findings.error(fields.path, "a workflow needs a 'name'")
+        return name
+
+    def _error_policy(self, fields: Fields, config: Mapping[str, Any]) -> tuple[ErrorPolicy, RetryPolicy | None]:
+        """The policy, and how tasks are tried that do not say it themselves."""
+        key = fields.first("error_policy", "error_strategy")
+        if key is not None:
+            policy = fields.choice(key, ERROR_POLICIES) or "isolate"
+            retrying = str(fields.raw[key]).lower() in RETRYING_POLICIES
+            return policy, RetryPolicy(max_attempts=DEFAULT_ATTEMPTS) if retrying else None
+        go_on = Fields(config, fields.at("config"), self._findings).flag("continue_on_error")
+        return "isolate" if go_on is None else "continue" if go_on else "fail_fast", None
+
+    def _timeout(self, fields: Fields, config: Mapping[str, Any]) -> float | None:
+        within = Fields(config, fields.at("config"), self._findings)
+        return fields.duration("timeout") or within.duration("timeout")
+
+    def _max_parallel(self, fields: Fields, config: Mapping[str, Any]) -> int | None:
+        within = Fields(config, fields.at("config"), self._findings)
+        if "handlers" in config:
+            self._findings.error(
+                within.at("handlers"), "'handlers' is not supported yet (circuit breakers)", at_key=True
+            )
+        most = fields.whole("max_parallel", 1, LIMIT_TASKS) or fields.whole("max_parallel_tasks", 1, LIMIT_TASKS)
+        mode = fields.choice("execution_mode", {"parallel": "parallel", "sequential": "sequential"})
+        return 1 if mode == "sequential" else most or within.whole("max_parallel", 1, LIMIT_TASKS)
+
+    def _metadata(self, fields: Fields) -> dict[str, object]:
+        """With what is for information only: the `id` of the document and the `providers` it asks for."""
+        metadata = dict(fields.mapping("metadata"))
+        if document_id := fields.text("id"):
+            metadata["id"] = document_id
+        if (providers := fields.raw.get("providers")) is not None:
+            metadata["required_providers"] = providers
+        return metadata

@@ -1,0 +1,36 @@
+"""`${env.X}`: read on the author's machine, before submit."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gleitzeit.errors import ParameterError
+from gleitzeit.spec.references import Reference, has_places, parse, texts_in
+
+
+def resolve_env(document: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The document with the environment variables that it uses, and no others, in its `env` map.
+
+    For the client, on the author's machine, and before submit. The values stay values: nothing in them is read for
+    references, and in `code` they are bound like any other reference. What the document itself says in `env` is the
+    fallback. A variable that is not set stays out; `check` complains where no default is given.
+    """
+    wrapped = document.get("workflow")
+    if len(document) == 1 and isinstance(wrapped, dict):
+        return {"workflow": resolve_env(wrapped, environ)}
+    declared = document.get("env", {})
+    if not isinstance(declared, dict):
+        return document  # `check` says what is wrong with it
+    names = {**dict.fromkeys(declared), **dict.fromkeys(_variables(document))}
+    used = {name: environ[name] for name in names if name in environ}
+    return {**document, "env": {**declared, **used}} if used else document
+
+
+def _variables(document: object) -> Iterator[str]:
+    for text in texts_in(document):
+        if not has_places(text):
+            continue
+        try:
+            parts = parse(text)
+        except ParameterError:
+            continue  # `check` says where
+        yield from (".".join(part.path) for part in parts if isinstance(part, Reference) and part.base == "env")

@@ -1,0 +1,167 @@
+"""Problems as they are found, and the reading of single keys."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypeVar
+
+from gleitzeit.schemas import near
+from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.problems import LIMIT_PROBLEMS, Path, Problem
+
+T = TypeVar("T")
+
+_LIMIT_SUGGESTIONS = 200
+"""Looking for the near word among many is slow; after so many mistakes no single word helps."""
+
+
+class Findings:
+    """All problems of one document."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.has_errors = False
+        self._left_out = 0
+        self._suggested = 0
+
+    def error(self, path: Path, message: str, suggestion: str = "", **where: Any) -> None:
+        """`where`: at_key, needle, text_line of `Problem`."""
+        self.has_errors = True
+        self._add(path, message, suggestion, "error", where)
+
+    def warning(self, path: Path, message: str, suggestion: str = "", **where: Any) -> None:
+        self._add(path, message, suggestion, "warning", where)
+
+    def _add(
+        self, path: Path, message: str, suggestion: str, severity: Literal["error", "warning"], where: dict[str, Any]
+    ) -> None:
+        if len(self.problems) < LIMIT_PROBLEMS:
+            self.problems.append(Problem(path, message, suggestion, severity, **where))
+        else:
+            self._left_out += 1
+
+    def near(self, word: str, words: Collection[str]) -> str:
+        self._suggested += 1
+        return near(word, words) if self._suggested <= _LIMIT_SUGGESTIONS else ""
+
+    def listed(self) -> tuple[Problem, ...]:
+        if not self._left_out:
+            return tuple(self.problems)
+        return (*self.problems, Problem((), f"{self._left_out} more problems are not listed"))
+
+
+class Fields:
+    """The keys of one map of the document, each read by its type. What is wrong is reported, and reads as absent.
+
+    Absent and null are the same.
+    """
+
+    __slots__ = ("findings", "path", "raw")
+
+    def __init__(self, raw: Mapping[str, Any], path: Path, findings: Findings) -> None:
+        self.raw = raw
+        self.path = path
+        self.findings = findings
+
+    def at(self, key: str) -> Path:
+        return (*self.path, key)
+
+    def wrong(self, key: str, message: str, suggestion: str = "") -> None:
+        self.findings.error(self.at(key), message, suggestion)
+
+    def check_keys(self, known: frozenset[str], later: Mapping[str, str], what: str) -> None:
+        """Report keys that are not `known`; those of `later` have a meaning, but not yet. `x-…` is for the author."""
+        for key in self.raw:
+            if key in known or key.startswith("x-"):
+                continue
+            if key in later:
+                self.findings.error(self.at(key), f"'{key}' is not supported yet ({later[key]})", at_key=True)
+            else:
+                suggestion = self.findings.near(key, known)
+                self.findings.error(self.at(key), f"{what} has no key '{key}'", suggestion, at_key=True)
+
+    def first(self, *keys: str) -> str | None:
+        """The first of several spellings that is given."""
+        return next((key for key in keys if self.raw.get(key) is not None), None)
+
+    def text(self, key: str) -> str:
+        """A number counts as the text that it is written as."""
+        value = self.raw.get(key)
+        if value is None or isinstance(value, str):
+            return value or ""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        self.wrong(key, f"'{key}' must be a text")
+        return ""
+
+    def flag(self, key: str) -> bool | None:
+        value = self.raw.get(key)
+        if value is None or isinstance(value, bool):
+            return value
+        self.wrong(key, f"'{key}' must be true or false")
+        return None
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self.raw.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.wrong(key, f"'{key}' must be a map")
+            return {}
+        return value
+
+    def texts(self, key: str) -> list[tuple[Path, str]]:
+        """A list of texts, each with its path; one text alone is a list of one."""
+        value = self.raw.get(key)
+        if value is None:
+            return []
+        if isinstance(value, str):
+            return [(self.at(key), value)]
+        if not isinstance(value, list):
+            self.wrong(key, f"'{key}' must be a list")
+            return []
+        found = []
+        for index, one in enumerate(value):
+            if isinstance(one, str):
+                found.append(((*self.path, key, index), one))
+            elif isinstance(one, int) and not isinstance(one, bool):
+                found.append(((*self.path, key, index), str(one)))
+            else:
+                self.findings.error((*self.path, key, index), f"'{key}' must hold texts only")
+        return found
+
+    def converted(self, key: str, convert: Callable[[Any], T]) -> T | None:
+        """By a function that raises ValueError in words for the author."""
+        value = self.raw.get(key)
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            self.wrong(key, f"'{key}': {error}")
+            return None
+
+    def duration(self, key: str) -> float | None:
+        """In seconds, more than 0."""
+        seconds = self.converted(key, parse_duration)
+        if seconds == 0:
+            self.wrong(key, f"'{key}' must be longer than 0")
+            return None
+        return seconds
+
+    def whole(self, key: str, least: int, most: int) -> int | None:
+        value = self.raw.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.wrong(key, f"'{key}' must be a whole number from {least} to {most}")
+            return None
+        return value
+
+    def choice(self, key: str, options: Mapping[str, T]) -> T | None:
+        value = self.raw.get(key)
+        if value is None:
+            return None
+        if isinstance(value, str) and value.lower() in options:
+            return options[value.lower()]
+        suggestion = self.findings.near(value, options) if isinstance(value, str) else ""
+        self.wrong(key, f"'{key}' must be one of {', '.join(options)}", suggestion)
+        return None

@@ -1,0 +1,328 @@
+"""Tasks brought together: what their dependencies and references mean, and what follows for params and code."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.errors import ParameterError
+from gleitzeit.schemas import MethodSchema, SchemaProblem
+from gleitzeit.spec.code import Taken, check_source, take_out
+from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.names import index_names
+from gleitzeit.spec.problems import Path, show_path
+from gleitzeit.spec.references import (
+    BUILT_INS,
+    NAMESPACES,
+    RESERVED,
+    Reference,
+    escape,
+    has_places,
+    looks_like_expression,
+    parse,
+    substitute,
+    texts_in,
+)
+from gleitzeit.spec.resolution import split_base
+from gleitzeit.spec.schema_paths import missing_key
+from gleitzeit.spec.tasks import TaskDraft
+
+_WORKFLOW_FACTS: Final = ("id", "name", "timestamp", "variables")
+
+
+class Names:
+    """The tasks of one document by what they are called. An id that is there twice is reported."""
+
+    def __init__(self, drafts: Iterable[TaskDraft], findings: Findings) -> None:
+        self.by_id: dict[str, TaskDraft] = {}
+        drafts = list(drafts)
+        for draft in drafts:
+            first = self.by_id.setdefault(draft.id, draft)
+            if first is not draft:
+                message = f"task id '{draft.id}' is there twice; the first is {show_path(first.path)}"
+                findings.error((*draft.path, draft.id_key), message)
+        index = index_names((draft.id, draft.name) for draft in drafts)
+        self.ids = index.ids
+        self.ambiguous = index.ambiguous
+
+
+class Linked(Struct, frozen=True):
+    """The fields of a TaskDefinition that depend on the other tasks."""
+
+    params: Raw
+    dependencies: tuple[str, ...]
+    references: bool
+    bindings: dict[str, str]
+    untrusted: bool
+
+
+class Linker:
+    """Checks references and params of one document's tasks.
+
+    `parameters` are the document's with those of the submit over them; `inputs_known` says whether a submit was seen.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        findings: Findings,
+        *,
+        parameters: Mapping[str, object],
+        inputs_known: bool,
+        config: Mapping[str, object],
+        env: Mapping[str, object],
+    ) -> None:
+        self._names = names
+        self._findings = findings
+        self._parameters = parameters
+        self._inputs_known = inputs_known
+        self._config = config
+        self._env = env
+
+    def link(self, draft: TaskDraft) -> Linked:
+        needs = dict.fromkeys(self._declared(draft))
+        program = self._program(draft, needs)
+        encoded = msgspec.json.encode(program.params)
+        references = b"${" in encoded or b"{{" in encoded
+        if references:
+            self._check_references(draft, program, needs)
+        self._check_params(draft)
+        return Linked(Raw(encoded), tuple(needs), references, program.bindings, program.untrusted)
+
+    def _declared(self, draft: TaskDraft) -> Iterator[str]:
+        for path, name in draft.needs:
+            if (task_id := self._names.ids.get(name)) is not None:
+                yield task_id
+            elif name in self._names.ambiguous:
+                self._findings.error(path, f"several tasks have the name '{name}'; say the id")
+            else:
+                suggestion = self._findings.near(name, self._names.ids)
+                self._findings.error(path, f"there is no task '{name}' to depend on", suggestion)
+
+    def _program(self, draft: TaskDraft, needs: dict[str, None]) -> "_Program":
+        """The params with their source code taken apart."""
+        params, bindings, untrusted, done = draft.params, dict[str, str](), False, set[str]()
+        for key in draft.schema.code_params if draft.schema is not None else ():
+            source = params.get(key)
+            if not isinstance(source, str):
+                continue
+            if _is_one_reference(source):
+                params, untrusted = {**params, key: source.strip()}, True
+                continue
+            done.add(key)
+            taken = self._take_out(source, draft.param_path((key,)), len(bindings), needs)
+            if taken.source != source:
+                params = {**params, key: escape(taken.source)}  # the engine will read it for references once more
+            bindings |= taken.bindings
+        return _Program(params, bindings, untrusted, done)
+
+    def _take_out(self, source: str, path: Path, first: int, needs: dict[str, None]) -> Taken:
+        try:
+            taken = take_out(source, first=first, is_reference=self._means_something)
+        except ParameterError as error:
+            self._findings.error(path, error.message, needle="${")
+            return Taken(source, {})
+        for text in taken.bindings.values():
+            for reference in parse(text):
+                if isinstance(reference, Reference):
+                    self._check(reference, path, needs)
+        for problem in check_source(taken.source, taken.bindings):
+            self._findings.error(path, problem.message, text_line=problem.line)
+        return taken
+
+    def _means_something(self, reference: Reference) -> bool:
+        """Of `{{ … }}` in source code only what names a task or a namespace is a reference; Python has braces too."""
+        return not reference.mustache or self._is_known(reference)
+
+    def _is_known(self, reference: Reference) -> bool:
+        if split_base(reference, self._names.ids) is not None:
+            return True
+        return reference.base in NAMESPACES or reference.base in BUILT_INS or reference.base in self._parameters
+
+    def _check_references(self, draft: TaskDraft, program: "_Program", needs: dict[str, None]) -> None:
+        params = {key: value for key, value in program.params.items() if key not in program.done}
+        for steps, text in _texts_with_paths(params):
+            self._check_text(text, draft.param_path(steps), needs)
+        if draft.id in needs and draft.id not in self._declared_ids(draft):
+            self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
+            del needs[draft.id]
+
+    def _declared_ids(self, draft: TaskDraft) -> set[str | None]:
+        return {self._names.ids.get(name) for _, name in draft.needs}
+
+    def _check_text(self, text: str, path: Path, needs: dict[str, None]) -> None:
+        if not has_places(text):
+            return
+        try:
+            parts = parse(text)
+        except ParameterError as error:
+            self._findings.error(path, error.message, needle="${")
+            return
+        for part in parts:
+            if isinstance(part, Reference):
+                self._check(part, path, needs)
+
+    def _check(self, reference: Reference, path: Path, needs: dict[str, None]) -> None:
+        """Report what is wrong with a reference, and add the task that it reads to `needs`."""
+        found = split_base(reference, self._names.ids)
+        if found is None and reference.base in ("inputs", "input") and self._is_task_below_inputs(reference):
+            found = reference.path[0], reference.path[1:]
+        if found is not None:
+            task_id = self._names.ids[found[0]]
+            needs[task_id] = None
+            self._check_path(reference, path, self._names.by_id[task_id], found[1])
+        elif reference.base in NAMESPACES:
+            self._check_namespace(reference, path)
+        elif reference.base not in BUILT_INS and reference.base not in self._parameters:
+            self._check_unknown(reference, path)
+
+    def _is_task_below_inputs(self, reference: Reference) -> bool:
+        """`inputs.<task>` is a task's result, as in earlier versions, where no input has that name."""
+        path = reference.path
+        return bool(path) and path[0] not in self._parameters and path[0] in self._names.ids
+
+    def _check_path(self, reference: Reference, path: Path, target: TaskDraft, steps: tuple[str, ...]) -> None:
+        schema = target.schema.result if target.schema is not None else None
+        missing = missing_key(schema, steps) if schema else None
+        if missing is not None:
+            key, known = missing
+            message = f"{reference.source}: the result of {target.method} has no '{key}', only {', '.join(known)}"
+            self._findings.error(path, message, self._findings.near(key, known), needle=reference.source)
+
+    def _check_namespace(self, reference: Reference, path: Path) -> None:
+        base, steps = reference.base, reference.path
+        name = steps[0] if steps else ""
+        where = {"needle": reference.source}
+        if base == "env":
+            if reference.default is None and ".".join(steps) not in self._env:
+                self._findings.error(
+                    path, f"{reference.source}: environment variable '{'.'.join(steps)}' is not set", **where
+                )
+        elif base == "workflow":
+            if name and name not in _WORKFLOW_FACTS:
+                suggestion = self._findings.near(name, _WORKFLOW_FACTS)
+                self._findings.error(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)
+        elif base == "config":
+            if name and name not in self._config:
+                suggestion = self._findings.near(name, self._config)
+                self._findings.error(path, f"{reference.source}: 'config' has no '{name}'", suggestion, **where)
+        elif name and name not in self._parameters:
+            self._check_input(reference, path, name)
+
+    def _check_input(self, reference: Reference, path: Path, name: str) -> None:
+        suggestion = self._findings.near(name, self._parameters)
+        if self._inputs_known:
+            message = f"{reference.source}: there is no input and no parameter '{name}'"
+            self._findings.error(path, message, suggestion, needle=reference.source)
+        else:
+            message = f"{reference.source}: no parameter '{name}' is declared; every submit must bring it"
+            self._findings.warning(path, message, suggestion, needle=reference.source)
+
+    def _check_unknown(self, reference: Reference, path: Path) -> None:
+        base = reference.base
+        suggestion = self._findings.near(base, [*self._names.ids, *self._parameters])
+        if reference.mustache:
+            if suggestion:
+                message = f"'{reference.source}' names no task and stays the text it is"
+                self._findings.warning(path, message, suggestion, needle=reference.source)
+            return
+        if base in self._names.ambiguous:
+            message, suggestion = f"{reference.source}: several tasks have the name '{base}'; say the id", ""
+        elif base in RESERVED:
+            message, suggestion = f"{reference.source}: '{base}' is not supported yet", ""
+        elif looks_like_expression(reference.text):
+            message = f"'{reference.source}' looks like an expression, and expressions are not supported yet"
+        else:
+            hint = "" if suggestion else f"; to write it as text: '${reference.source}'"
+            message = f"{reference.source}: there is no task '{base}'{hint}"
+        self._findings.error(path, message, suggestion, needle=reference.source)
+
+    def _check_params(self, draft: TaskDraft) -> None:
+        if draft.schema is None:
+            return
+        for problem in draft.schema.check_params(draft.params):
+            if _is_open(problem, draft.params):
+                continue
+            path = draft.param_path(problem.path)
+            at_key = problem.keyword == "additionalProperties"
+            self._findings.error(path, _in_context(problem, draft.schema), problem.suggestion, at_key=at_key)
+
+    def outputs(self, raw: Mapping[str, Any], path: Path) -> dict[str, str]:
+        """Each output as a text with references; `task.field` is short for `${task.field}`."""
+        outputs = {}
+        for name, text in raw.items():
+            at = (*path, name)
+            if not isinstance(text, str):
+                self._findings.error(at, "an output is a text like '${task.field}'")
+                continue
+            outputs[name] = text if has_places(text) else f"${{{text.strip()}}}"
+            self._check_text(outputs[name], at, {})
+        return outputs
+
+    def with_env(self, value: Mapping[str, Any], path: Path) -> Any:
+        """`parameters` and `config` may read the environment, and nothing else."""
+
+        def read(reference: Reference) -> object:
+            name = ".".join(reference.path)
+            if reference.base != "env":
+                raise ParameterError(f"{reference.source}: only environment variables can be read here")
+            if name not in self._env and reference.default is None:
+                raise ParameterError(f"{reference.source}: environment variable '{name}' is not set")
+            return self._env.get(name, reference.default)
+
+        filled = {}
+        for key, inner in value.items():
+            try:
+                filled[key] = substitute(inner, read)
+            except ParameterError as error:
+                self._findings.error((*path, key), error.message)
+        return filled
+
+
+class _Program(Struct, frozen=True):
+    """Params with placeholders in their source code; `done` are the params in which nothing is left to replace."""
+
+    params: dict[str, Any]
+    bindings: dict[str, str]
+    untrusted: bool
+    done: set[str]
+
+
+def _is_one_reference(text: str) -> bool:
+    try:
+        parts = parse(text.strip())
+    except ParameterError:
+        return False
+    return len(parts) == 1 and isinstance(parts[0], Reference)
+
+
+def _texts_with_paths(value: object) -> Iterator[tuple[Path, str]]:
+    """Every text below `value`, in order, with its path."""
+    stack: list[tuple[Path, object]] = [((), value)]
+    while stack:
+        path, top = stack.pop()
+        if isinstance(top, str):
+            yield path, top
+        elif isinstance(top, dict):
+            stack.extend(((*path, key), inner) for key, inner in reversed(top.items()))
+        elif isinstance(top, list):
+            stack.extend(((*path, index), top[index]) for index in reversed(range(len(top))))
+
+
+def _is_open(problem: SchemaProblem, params: object) -> bool:
+    """Whether the value in question is known only when references are resolved. Which keys there are is known now."""
+    if problem.keyword in ("additionalProperties", "required"):
+        return False
+    value: Any = params
+    for step in problem.path:
+        value = value[step]
+    return any(has_places(text) for text in texts_in(value))
+
+
+def _in_context(problem: SchemaProblem, schema: MethodSchema) -> str:
+    if problem.keyword == "additionalProperties" and len(problem.path) == 1:
+        return f"{schema.name} has no parameter '{problem.path[0]}'"
+    if not problem.path:
+        return f"{schema.name}: {problem.message}"
+    return f"'{problem.path[-1]}' {problem.message}" if isinstance(problem.path[-1], str) else problem.message

@@ -1,0 +1,228 @@
+"""Documents from YAML, JSON or objects: plain values, and for every path its line and column.
+
+YAML is read event by event within bounds (size, depth, nodes, aliases, one document), so that no bomb goes off; the
+booleans are true and false only, `012`, `1_000` and dates stay texts, duplicate keys are errors, all of them listed.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any, Final, cast
+
+import msgspec
+import yaml
+
+from gleitzeit.spec.build import Builder, OutOfBounds, Step
+from gleitzeit.spec.problems import Path, Place, Problem, document_error
+from gleitzeit.spec.scalars import plain_scalar
+
+LIMIT_YAML_BYTES: Final = 10 * 1024 * 1024
+LIMIT_JSON_BYTES: Final = 16 * 1024 * 1024
+LARGE_JSON_BYTES: Final = 256 * 1024
+"""Beyond it JSON is decoded in one go, and of a key that is there twice the last one counts."""
+
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
+_JSON_TOKEN = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
+
+
+class Document:
+    """`value` is what JSON can hold. `text` is empty for a document that never was one."""
+
+    def __init__(self, name: str, text: str, value: object, *, is_json: bool = False) -> None:
+        self.name = name
+        self.text = text
+        self.value = value
+        self._is_json = is_json
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return _LINE_BREAK.split(self.text) if self.text else []
+
+    def places(self, paths: Iterable[Path]) -> dict[Path, Place]:
+        """Where the values at `paths` stand, or the nearest value above where one is missing.
+
+        Positions are not kept: the text is read again, so that only a document with problems pays for them.
+        """
+        wanted = {path[:length] for path in paths for length in range(len(path) + 1)}
+        if not self.text or not wanted:
+            return {}
+        found: dict[Path, Place] = {}
+        with contextlib.suppress(
+            OutOfBounds, yaml.YAMLError, ValueError
+        ):  # a text that could not be loaded has no places
+            Builder(wanted=wanted, found=found).build(_steps(self.text, is_json=self._is_json))
+        return {path: _nearest(path, found) for path in wanted if found}
+
+
+def _nearest(path: Path, found: Mapping[Path, Place]) -> Place:
+    while path not in found:
+        path = path[:-1]
+    return found[path]
+
+
+def load_file(path: str | FilePath) -> Document:
+    """Raises DocumentError, also for a file that cannot be read."""
+    try:
+        with FilePath(path).open("rb") as file:
+            content = file.read(LIMIT_JSON_BYTES + 1)
+    except OSError as error:
+        raise document_error([Problem((), f"cannot be read: {error.strerror or error}")], str(path)) from error
+    return load_text(content, name=str(path))
+
+
+def read_source(path: str | FilePath) -> Document:
+    """Only the text of a file that could not be loaded, for `render` to show the lines of the problems."""
+    try:
+        text = FilePath(path).read_text("utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return Document(str(path), text, None)
+
+
+def load_text(text: bytes | str, *, name: str = "<text>") -> Document:
+    """YAML or JSON. Raises DocumentError with all problems of the syntax, the bounds and the keys."""
+    decoded = _decoded(text, name)
+    if name.endswith(".json") or decoded.lstrip()[:1] in ("{", "["):
+        document = _load_json(decoded, name)
+        if document is not None:
+            return document
+    if len(decoded) > LIMIT_YAML_BYTES:
+        raise document_error([Problem((), f"larger than the {LIMIT_YAML_BYTES} bytes that YAML may have")], name)
+    value = _built(_steps(decoded, is_json=False), name)
+    return Document(name, decoded, value)
+
+
+def load_object(value: Mapping[str, object], *, name: str = "<object>") -> Document:
+    """From Python objects. Raises DocumentError for what JSON cannot hold."""
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise document_error([Problem((), f"cannot be written as JSON: {error}")], name) from error
+    return Document(name, "", plain)
+
+
+def _decoded(text: bytes | str, name: str) -> str:
+    try:
+        # Encoded once also where it is text: half a surrogate pair would break everything behind us.
+        content = text.encode() if isinstance(text, str) else text
+        if len(content) > LIMIT_JSON_BYTES:
+            raise document_error([Problem((), f"larger than {LIMIT_JSON_BYTES} bytes")], name)
+        return content.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise document_error([Problem((), f"is not UTF-8 text: {error}")], name) from error
+
+
+def _load_json(text: str, name: str) -> Document | None:
+    """None if it is not JSON and need not be: YAML may begin with a brace too."""
+    try:
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        if name.endswith(".json"):
+            raise document_error([_json_problem(text, error)], name) from error
+        return None
+    if len(text) <= LARGE_JSON_BYTES:
+        value = _built(_steps(text, is_json=True), name)
+    return Document(name, text, value, is_json=True)
+
+
+def _json_problem(text: str, error: Exception) -> Problem:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as found:  # says line and column, which msgspec does not
+        return Problem((), f"not JSON: {found.msg}", line=found.lineno, column=found.colno)
+    except (ValueError, RecursionError):
+        pass
+    return Problem((), f"not JSON: {str(error) or 'nested too deeply'}", line=1, column=1)
+
+
+def _built(steps: Iterator[Step], name: str) -> object:
+    builder = Builder()
+    try:
+        value = builder.build(steps)
+    except OutOfBounds as error:
+        raise document_error([*builder.problems, error.problem], name) from error
+    except yaml.YAMLError as error:
+        raise document_error([*builder.problems, _yaml_problem(error)], name) from error
+    if builder.problems:
+        raise document_error(builder.problems, name)
+    return value
+
+
+_IN_PLAIN_WORDS: Final = {
+    "found character that cannot start any token": "no value begins like this: no tab can indent, and @ ` need quotes",
+    "mapping values are not allowed in this context": "a ':' is not expected here; a text with ': ' in it needs quotes",
+    "could not find expected ':'": "a ':' is missing after this key",
+    "did not find expected key": "a key is expected here; check the indentation and the quotes before",
+    "did not find expected '-' indicator": "a '- ' is expected here; check the indentation",
+}
+
+
+def _yaml_problem(error: yaml.YAMLError) -> Problem:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        said = error.problem or str(error)
+        message = _IN_PLAIN_WORDS.get(said) or " ".join(part for part in (error.context, said) if part)
+        if mark is not None:
+            return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)
+        return Problem((), f"not YAML: {message}")
+    return Problem((), f"not YAML: {str(error).partition(chr(10))[0]}")
+
+
+def _steps(text: str, *, is_json: bool) -> Iterator[Step]:
+    return _json_steps(text) if is_json else _yaml_steps(text)
+
+
+_STANDARD_TEXT: Final = (None, "!", "tag:yaml.org,2002:str")
+
+
+def _yaml_steps(text: str) -> Iterator[Step]:
+    """libyaml's composer dies of deep nesting; its event parser does not, and is left at the first step too deep."""
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        start, end = (
+            cast(yaml.Mark, event.start_mark),
+            cast(yaml.Mark, event.end_mark),
+        )  # CParser gives every event both
+        step = Step(start.line + 1, start.column + 1, end.line + 1)
+        match event:
+            case yaml.ScalarEvent():
+                plain = not event.style and event.tag is None
+                step.kind, step.text, step.anchor = "scalar", event.value, event.anchor
+                step.value = plain_scalar(event.value) if plain else event.value
+                step.plain, step.literal = plain, event.style == "|"
+                step.bad_tag = "" if event.tag in _STANDARD_TEXT else str(event.tag)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                step.kind = "map" if isinstance(event, yaml.MappingStartEvent) else "list"
+                step.anchor, step.bad_tag = event.anchor, str(event.tag or "")
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                step.kind = "end"
+            case yaml.AliasEvent():
+                step.kind, step.text = "alias", str(event.anchor)
+            case yaml.DocumentStartEvent():
+                step.kind = "document"
+            case _:
+                continue
+        yield step
+
+
+def _json_steps(text: str) -> Iterator[Step]:
+    """For a text that is known to be JSON."""
+    line, line_start = 1, 0
+    breaks = (match.end() for match in _LINE_BREAK.finditer(text))
+    next_line = next(breaks, len(text) + 1)
+    yield Step(1, 1, 1, "document")
+    for match in _JSON_TOKEN.finditer(text):
+        while match.start() >= next_line:
+            line, line_start, next_line = line + 1, next_line, next(breaks, len(text) + 1)
+        token = match[0]
+        step = Step(line, match.start() - line_start + 1, line)
+        if token in "{[":
+            step.kind = "map" if token == "{" else "list"
+        elif token in "}]":
+            step.kind = "end"
+        else:
+            value: Any = msgspec.json.decode(token)
+            step.kind, step.value, step.text = "scalar", value, value if isinstance(value, str) else token
+        yield step

@@ -1,0 +1,27 @@
+"""What a task is called in references and dependencies."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from gleitzeit.spec.references import RESERVED
+
+
+class NameIndex(Struct, frozen=True):
+    """`ids`: id or name -> id. An id goes before a name; `ambiguous` are names of several tasks: they mean none."""
+
+    ids: dict[str, str]
+    ambiguous: frozenset[str]
+
+
+def index_names(tasks: Iterable[tuple[str, str]]) -> NameIndex:
+    """Of `(id, name)` pairs; "" is no name. A reserved word as a name is only for people to read."""
+    pairs = list(tasks)
+    ids = {task_id: task_id for task_id, _ in pairs}
+    by_name: dict[str, str] = {}
+    ambiguous = set()
+    for task_id, name in pairs:
+        if name and name not in ids and name not in RESERVED and by_name.setdefault(name, task_id) != task_id:
+            ambiguous.add(name)
+    named = {name: task_id for name, task_id in by_name.items() if name not in ambiguous}
+    return NameIndex({**named, **ids}, frozenset(ambiguous))

@@ -1,0 +1,155 @@
+"""What is wrong with a document, where, and how it looks on a terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.errors import DocumentError
+
+Path = tuple[str | int, ...]
+
+LIMIT_PROBLEMS = 1000
+"""More are counted, not listed."""
+
+_WIDEST = 160
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """`path` leads to the value in the document. `line` and `column` count from 1; 0 is unknown.
+
+    Where the problem is not the whole value: `at_key` says that it is the key, `needle` is the piece of the value's
+    text that is meant, `text_line` the line (from 1) in a value of several lines.
+    """
+
+    path: Path
+    message: str
+    suggestion: str = ""
+    severity: Literal["error", "warning"] = "error"
+    line: int = 0
+    column: int = 0
+    at_key: bool = False
+    needle: str = ""
+    text_line: int = 0
+
+
+class Place(Struct, frozen=True):
+    """Where a value stands: lines and columns from 1. A list item has no key of its own: key and value coincide."""
+
+    line: int
+    column: int
+    end_line: int
+    key_line: int
+    key_column: int
+    literal: bool = False
+    """A block scalar (`|`), whose lines are lines of the file, from the one after `line` on."""
+
+
+class Source(Protocol):
+    """What `render` needs of a document."""
+
+    name: str
+
+    @property
+    def lines(self) -> Sequence[str]: ...
+    def places(self, paths: Iterable[Path]) -> dict[Path, Place]: ...
+
+
+def to_wire(problem: Problem) -> dict[str, Any]:
+    """As `workflow.validate` and the data of a DocumentError carry it."""
+    wire: dict[str, Any] = {"path": [], "message": "", "suggestion": problem.suggestion, "severity": problem.severity}
+    return wire | msgspec.to_builtins(problem)  # type: ignore[no-any-return]  # to_builtins returns Any
+
+
+def from_wire(wire: object) -> tuple[Problem, ...]:
+    """The way back, from the list in a reply or in an error's data. What is no problem is left out."""
+    if not isinstance(wire, list):
+        return ()
+    found = []
+    for one in wire:
+        try:
+            found.append(msgspec.convert(one, Problem))
+        except msgspec.ValidationError:
+            continue
+    return tuple(found)
+
+
+def document_error(problems: Sequence[Problem], name: str = "") -> DocumentError:
+    """The exception that carries `problems`, errors first in its message."""
+    first = next((one for one in problems if one.severity == "error"), problems[0])
+    where = f"{name}: " if name else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return DocumentError(f"{where}{sentence(first)}{more}", {"problems": [to_wire(one) for one in problems]})
+
+
+def problems_of(error: DocumentError) -> tuple[Problem, ...]:
+    return from_wire((error.data or {}).get("problems"))
+
+
+def sentence(problem: Problem) -> str:
+    return f"{problem.message} (did you mean '{problem.suggestion}'?)" if problem.suggestion else problem.message
+
+
+def located(problems: Iterable[Problem], document: Source) -> list[Problem]:
+    """The problems with line and column, as far as the document knows them, in the order of the lines."""
+    listed = list(problems)
+    places = document.places({one.path for one in listed if not one.line})
+    found = [_locate(one, places.get(one.path), document.lines) for one in listed]
+    return sorted(found, key=lambda one: (one.line, one.column))
+
+
+def _locate(problem: Problem, place: Place | None, lines: Sequence[str]) -> Problem:
+    if place is None:
+        return problem
+    line, column = (place.key_line, place.key_column) if problem.at_key else (place.line, place.column)
+    if problem.needle:
+        line, column = _find(problem.needle, place, lines) or (line, column)
+    elif problem.text_line and place.literal and place.line + problem.text_line <= len(lines):
+        line = place.line + problem.text_line
+        column = _indent(lines[line - 1]) + 1
+    return msgspec.structs.replace(problem, line=line, column=column)
+
+
+def _find(needle: str, place: Place, lines: Sequence[str]) -> tuple[int, int] | None:
+    for number in range(place.line, min(place.end_line, len(lines)) + 1):
+        at = lines[number - 1].find(needle, place.column - 1 if number == place.line else 0)
+        if at >= 0:
+            return number, at + 1
+    return None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def render(problems: Iterable[Problem], document: Source) -> str:
+    """`file:line:column: error: …`, the line and a caret for each; without a place, the path instead."""
+    return "\n".join(_render(one, document) for one in located(problems, document))
+
+
+def _render(problem: Problem, document: Source) -> str:
+    if not problem.line:
+        where = show_path(problem.path)
+        return f"{document.name}: {problem.severity}: {where + ': ' if where else ''}{sentence(problem)}"
+    head = f"{document.name}:{problem.line}:{problem.column}: {problem.severity}: {sentence(problem)}"
+    if problem.line > len(document.lines):
+        return head
+    number = f"{problem.line:>5}"
+    text, caret = _window(document.lines[problem.line - 1], problem.column)
+    return f"{head}\n{number} | {text}\n{' ' * len(number)} | {caret}"
+
+
+def _window(line: str, column: int) -> tuple[str, str]:
+    """The line, or of a very long one the part around `column`, and a line with the caret below it."""
+    start = max(0, column - 1 - _WIDEST // 2) if len(line) > _WIDEST else 0
+    text = line[start : start + _WIDEST]
+    before = text[: column - 1 - start]
+    # Tabs keep their width only above tabs.
+    return text, "".join("\t" if char == "\t" else " " for char in before) + "^"
+
+
+def show_path(path: Path) -> str:
+    """`tasks[3].params.message`"""
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return shown.removeprefix(".")

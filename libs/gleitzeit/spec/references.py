@@ -1,0 +1,218 @@
+"""`${task.field}` in texts: found, read, replaced. What one stands for is the matter of `resolution`.
+
+    ${task.field}  ${task.items[0].name}  ${task.results.0.x}  ${Load Data["a key"]}
+    {{ task.field }}         the same, but left as it is when `task` names nothing
+    $${                      the text `${`
+    ${"any text"}            that text (a JSON string): the way to write `{{` or a `$` before a reference
+    ${VAR:-default}          an environment variable; also `${VAR:default}` and `${env.VAR}`
+
+Replacing is one pass: what a reference stands for is never read for references again. A text that is one reference
+and nothing else becomes the value with its type; inside a longer text a value becomes text, as itself or as JSON.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.errors import ParameterError
+
+RESERVED: Final = frozenset({"workflow", "env", "config", "inputs", "parameters", "item", "index", "secrets"})
+"""Ids that no task may have, because references read something else there."""
+
+NAMESPACES: Final = frozenset({"workflow", "env", "config", "inputs", "input", "parameters"})
+BUILT_INS: Final = frozenset({"WORKFLOW_ID", "TIMESTAMP", "date"})
+
+LONGEST: Final = 1000
+"""Characters of one reference."""
+
+_TOKEN = re.compile(
+    r"""(?P<escape>\$\$\{)
+    | \$\{\s*(?P<literal>"(?:[^"\\\n]|\\.)*")\s*\}
+    | \$\{(?P<inner>[^{}\n]*)\}
+    | (?P<broken>\$\{)
+    | \{\{\s*(?P<mustache>[A-Za-z_][\w\ -]*(?:\.[\w-]+|\[\d+\])+)\s*\}\}""",
+    re.VERBOSE,
+)
+_STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(\d+)\s*\]|\[\s*"([^"\]]*)"\s*\]|\[\s*'([^'\]]*)'\s*\]""")
+_VARIABLE = re.compile(r"(?:env\.)?([A-Za-z_]\w*):-?(.*)", re.DOTALL)
+_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s""")
+
+AS_WRITTEN: Final = object()
+"""What a `resolve` function answers to leave the reference as the text it is (for `{{ … }}` that names nothing)."""
+
+
+class Reference(Struct, frozen=True):
+    """`source` is the whole text with its braces, `text` what stands inside. Steps of `path` are keys or digits."""
+
+    source: str
+    text: str
+    base: str
+    path: tuple[str, ...] = ()
+    default: str | None = None
+    mustache: bool = False
+
+
+Part = str | Reference
+Resolve = Callable[[Reference], object]
+
+
+def has_places(text: str) -> bool:
+    """Whether `text` may hold anything for `parse`. Cheap, and never wrongly false."""
+    return "${" in text or "{{" in text
+
+
+def parse(text: str) -> tuple[Part, ...]:
+    """Plain pieces (unescaped) and references, in order; no two plain pieces touch. Raises ParameterError."""
+    return _parse_short(text) if len(text) <= 512 else _parse(text)
+
+
+def _parse(text: str) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    plain: list[str] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        plain.append(text[end : match.start()])
+        end = match.end()
+        piece = _part(match)
+        if isinstance(piece, str):
+            plain.append(piece)
+            continue
+        if before := "".join(plain):
+            parts.append(before)
+        plain.clear()
+        parts.append(piece)
+    plain.append(text[end:])
+    if rest := "".join(plain):
+        parts.append(rest)
+    return tuple(parts)
+
+
+_parse_short = lru_cache(maxsize=65_536)(_parse)
+
+
+def _part(match: re.Match[str]) -> Part:
+    match match.lastgroup:
+        case "escape":
+            return "${"
+        case "literal":
+            return _literal(match["literal"])
+        case "inner":
+            return read_reference(match["inner"], match[0])
+        case "mustache":
+            return read_reference(match["mustache"], match[0])
+    raise ParameterError("'${' is not closed by '}' on its line; to write it as text: '$${'")
+
+
+def _literal(quoted: str) -> str:
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except msgspec.DecodeError as error:
+        raise ParameterError(f"${{{quoted}}} is not a JSON string: {error}") from None
+
+
+def read_reference(inner: str, source: str = "") -> Reference:
+    """From `task.field`, as it stands between the braces. Raises ParameterError in words for the author."""
+    text = inner.strip()
+    source = source or f"${{{text}}}"
+    if len(text) > LONGEST:
+        raise ParameterError(f"a reference of {len(text)} characters; {LONGEST} are allowed")
+    if variable := _VARIABLE.fullmatch(text):
+        return Reference(source, text, "env", (variable[1],), default=variable[2])
+    split = min((at for at in (text.find("."), text.find("[")) if at >= 0), default=len(text))
+    base, path = text[:split].strip(), _read_path(text[split:])
+    if path is None or any(_OPERATOR.search(step) for step in path):
+        raise ParameterError(f"{_complaint(source, text)}; to write it as text: '${source}'")
+    if not base:
+        raise ParameterError(f"'{source}' names nothing; to write it as text: '${source}'")
+    return Reference(source, text, base, path, mustache=source.startswith("{{"))
+
+
+def _complaint(source: str, text: str) -> str:
+    if looks_like_expression(text):
+        return f"'{source}' looks like an expression, and expressions are not supported yet"
+    return f"'{source}' is not a reference like '${{task.field}}' or '${{task.items[0]}}'"
+
+
+def looks_like_expression(text: str) -> bool:
+    return _OPERATOR.search(text) is not None
+
+
+def _read_path(text: str) -> tuple[str, ...] | None:
+    """The steps of `.a[0].b`; None if it is something else."""
+    steps, at = [], 0
+    while at < len(text):
+        step = _STEP.match(text, at)
+        if step is None:
+            return None
+        steps.append(step[step.lastindex or 0].strip())
+        at = step.end()
+    return tuple(steps) if all(steps) else None
+
+
+def escape(text: str) -> str:
+    """A text that `parse` reads as `text` and nothing else; `text` itself wherever that does."""
+    if reads_as_itself(text):
+        return text
+    return re.sub(r"\$\{|\{\{", lambda match: "$${" if match[0] == "${" else '${"{{"}', text)
+
+
+def reads_as_itself(text: str) -> bool:
+    try:
+        return not has_places(text) or parse(text) == (text,)
+    except ParameterError:
+        return False
+
+
+def references_in(value: object) -> list[Reference]:
+    """Every reference below `value`, in the order of the document, each text once."""
+    found: dict[Reference, None] = {}
+    for text in texts_in(value):
+        if has_places(text):
+            found.update((part, None) for part in parse(text) if isinstance(part, Reference))
+    return list(found)
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every string value (not key) below `value`, in order. Needs no call stack: depth is no matter."""
+    stack = [value]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, str):
+            yield top
+        elif isinstance(top, dict):
+            stack.extend(reversed(top.values()))
+        elif isinstance(top, list):
+            stack.extend(reversed(top))
+
+
+def substitute(value: object, resolve: Resolve) -> Any:
+    """`value` with every reference replaced, once, by what `resolve` answers for it."""
+    if isinstance(value, str):
+        return _fill(parse(value), resolve) if "${" in value or "{{" in value else value
+    if isinstance(value, dict):
+        return {key: substitute(inner, resolve) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [substitute(inner, resolve) for inner in value]
+    return value
+
+
+def _fill(parts: tuple[Part, ...], resolve: Resolve) -> object:
+    if len(parts) == 1:
+        return _value(parts[0], resolve)
+    return "".join(as_text(_value(part, resolve)) for part in parts)
+
+
+def _value(part: Part, resolve: Resolve) -> object:
+    if isinstance(part, str):
+        return part
+    value = resolve(part)
+    return part.source if value is AS_WRITTEN else value
+
+
+def as_text(value: object) -> str:
+    """How a value reads inside a longer text: a text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

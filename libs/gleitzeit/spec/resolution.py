@@ -1,0 +1,230 @@
+"""What a reference stands for: a part of a task's result, an input, something about the workflow.
+
+A path is walked by one rule, which resolves what users of earlier versions wrote: first as it stands (a missing key by
+its aliases), then without a leading `result`, then inside the object's own `result`. `${task}` alone is the object's
+`result`, or else the whole object.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gleitzeit.errors import ParameterError
+from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference
+
+ALIASES: Final = {
+    "response": ("content", "text"),
+    "content": ("response", "text"),
+    "text": ("response", "content"),
+    "result": ("response", "embedding", "output"),
+}
+FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata"})
+_MISSING: Final = object()
+
+
+def split_base(reference: Reference, known: Mapping[str, object]) -> tuple[str, tuple[str, ...]] | None:
+    """The task that is meant and the path inside its result: `${my.task.x}` may mean the task `my.task`.
+
+    `known` has ids and names. The shortest name that is known wins. None if there is no such task.
+    """
+    base, path = reference.base, reference.path
+    if base in known:
+        return base, path
+    if "." in reference.text:
+        for at in range(len(path)):
+            base = f"{base}.{path[at]}"
+            if base in known:
+                return base, path[at + 1 :]
+    return None
+
+
+def resolve(reference: Reference, results: Mapping[str, object]) -> object:
+    """What a reference to a task stands for. `results` maps ids and names to decoded results.
+
+    Raises ParameterError that names the tasks, or the keys, which exist.
+    """
+    found = split_base(reference, results)
+    if found is None:
+        raise ParameterError(f"{reference.source}: no result of a task '{reference.base}'{_which(results)}")
+    base, path = found
+    value = look_up(results[base], path)
+    if value is _MISSING:
+        raise ParameterError(f"{reference.source}: {_what_is_missing(results[base], path)}")
+    return value
+
+
+def look_up(result: object, path: tuple[str, ...]) -> object:
+    """The rule: the exact path with aliases; then without leading `result` (the envelope); then inside the payload."""
+    if result is None:  # the task failed or was skipped, and its dependents run all the same
+        return None
+    if not path:
+        return result.get("result", result) if isinstance(result, dict) else result
+    paths = [path]
+    while paths[-1] and paths[-1][0] == "result":
+        paths.append(paths[-1][1:])
+    for start in (result, *_payload(result)):
+        for steps in paths:
+            value = _walk(start, steps)
+            if value is not _MISSING:
+                return value
+    return _MISSING
+
+
+def _payload(result: object) -> tuple[object, ...]:
+    payload = result.get("result") if isinstance(result, dict) else None
+    return (payload,) if isinstance(payload, dict | list) else ()
+
+
+def _walk(value: object, path: tuple[str, ...]) -> object:
+    for step in path:
+        value = _step(value, step)
+        if value is _MISSING:
+            break
+    return value
+
+
+def _step(value: object, step: str) -> object:
+    if isinstance(value, dict):
+        if step in value:
+            return value[step]
+        for alias in ALIASES.get(step, ()):
+            if alias in value:
+                return value[alias]
+    elif isinstance(value, list) and step.isascii() and step.isdigit() and len(step) < 10 and int(step) < len(value):
+        return value[int(step)]
+    return _MISSING
+
+
+def _what_is_missing(result: object, path: tuple[str, ...]) -> str:
+    """The step at which the path ends, and what there is instead."""
+    value = result
+    for step in path:
+        inner = _step(value, step)
+        if inner is _MISSING:
+            return f"there is no '{step}'{_which(value)}"
+        value = inner
+    return "there is no such value"
+
+
+def _which(value: object) -> str:
+    match value:
+        case dict():
+            keys = [str(key) for key in value]
+            return (
+                f" (there are: {', '.join(keys[:20])}{', …' if len(keys) > 20 else ''})"
+                if keys
+                else " (there is nothing)"
+            )
+        case list():
+            return f" (it is a list of {len(value)})"
+        case Mapping():
+            return _which(dict(value))
+    return " (it is null)" if value is None else f" (it is a {_KIND.get(type(value), 'value')})"
+
+
+_KIND = {str: "text", int: "number", float: "number", bool: "truth value"}
+
+
+class Scope:
+    """All that the references of one workflow can read.
+
+    `results`: id or name -> decoded result, of completed tasks at least; may be a mapping that decodes on demand.
+    `tasks`: id or name -> id, of all tasks, so that a `{{ … }}` that names none stays text.
+    `facts`: id or name -> `{status, duration, timestamp, metadata}` for what the result itself does not have.
+    `workflow`: `{id, name, timestamp}`, the timestamp as ISO 8601.
+    `parameters`: the document's, with the submit's inputs over them.
+    """
+
+    __slots__ = ("config", "env", "facts", "parameters", "results", "tasks", "workflow")
+
+    def __init__(
+        self,
+        *,
+        results: Mapping[str, object],
+        tasks: Mapping[str, object],
+        workflow: Mapping[str, object],
+        parameters: Mapping[str, object],
+        config: Mapping[str, object] | None = None,
+        env: Mapping[str, object] | None = None,
+        facts: Callable[[str], Mapping[str, object]] | None = None,
+    ) -> None:
+        self.results = results
+        self.tasks = tasks
+        self.workflow = workflow
+        self.parameters = parameters
+        self.config = config or {}
+        self.env = env or {}
+        self.facts = facts
+
+    def resolve(self, reference: Reference) -> object:
+        """For `substitute`. Raises ParameterError, AS_WRITTEN for a `{{ … }}` that names nothing."""
+        if (found := split_base(reference, self.tasks)) is not None:
+            return self._of_task(reference, *found)
+        if reference.base in NAMESPACES:
+            return self._of_namespace(reference)
+        if reference.base in BUILT_INS and not reference.path:
+            return self._built_in(reference.base)
+        if reference.base in self.parameters:
+            return _inside(reference, self.parameters, (reference.base, *reference.path))
+        if reference.mustache:
+            return AS_WRITTEN
+        raise ParameterError(f"{reference.source}: there is no task '{reference.base}'")
+
+    def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:
+        if base not in self.results:
+            raise ParameterError(f"{reference.source}: task '{base}' has no result")
+        result = self.results[base]
+        value = look_up(result, path)
+        if value is _MISSING and self.facts is not None and path[0] in FACTS:
+            value = _fact(self.facts(base), result, path)
+        if value is _MISSING:
+            raise ParameterError(f"{reference.source}: {_what_is_missing(result, path)}")
+        return value
+
+    def _of_namespace(self, reference: Reference) -> object:
+        base, path = reference.base, reference.path
+        match base:
+            case "env":
+                return self._variable(reference)
+            case "config":
+                return _inside(reference, self.config, path)
+            case "workflow":
+                if path[:1] == ("variables",):
+                    return _inside(reference, self.parameters, path[1:])
+                return _inside(reference, self.workflow, path)
+        # `inputs.<task>` is a task's result, as in earlier versions, where no input has that name
+        if base != "parameters" and path and path[0] not in self.parameters and path[0] in self.tasks:
+            return self._of_task(reference, path[0], path[1:])
+        return _inside(reference, self.parameters, path)
+
+    def _variable(self, reference: Reference) -> object:
+        name = ".".join(reference.path)
+        if name in self.env:
+            return self.env[name]
+        if reference.default is not None:
+            return reference.default
+        raise ParameterError(
+            f"{reference.source}: the environment variable '{name}' was not set where the workflow was submitted"
+        )
+
+    def _built_in(self, name: str) -> object:
+        if name == "WORKFLOW_ID":
+            return self.workflow["id"]
+        timestamp = str(self.workflow["timestamp"])
+        return timestamp[:10] if name == "date" else timestamp
+
+
+def _inside(reference: Reference, value: object, path: tuple[str, ...]) -> object:
+    found = _walk(value, path)
+    if found is _MISSING:
+        raise ParameterError(f"{reference.source}: {_what_is_missing(value, path)}")
+    return found
+
+
+def _fact(facts: Mapping[str, object], result: object, path: tuple[str, ...]) -> object:
+    """`status`, `duration`, `timestamp`; below `metadata` these too, and what the result has (model, usage)."""
+    value = _walk(dict(facts), path)
+    if value is _MISSING and path[0] == "metadata":
+        value = _walk(dict(facts), path[1:])
+    if value is _MISSING and path[0] == "metadata" and len(path) > 1:
+        value = look_up(result, path[1:])
+    return value

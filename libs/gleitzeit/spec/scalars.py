@@ -1,0 +1,44 @@
+"""What an unquoted YAML scalar means. No surprises: `no`, `012`, `1_000`, `12:30`, `2026-01-01` are texts."""
+
+import math
+import re
+from typing import Final
+
+_WORDS: Final[dict[str, bool | None]] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)?(?:\.[0-9]+|(?<=[0-9])\.)?(?:(?<=[0-9.])[eE][-+]?[0-9]+)?")
+_FIRST_OF_NUMBER: Final = frozenset("+-.0123456789")
+_LARGEST: Final = 2**63 - 1
+
+
+def plain_scalar(text: str) -> str | int | float | bool | None:
+    """Numbers that JSON peers would not read alike (beyond 64 bits, infinite) stay texts."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _FIRST_OF_NUMBER or not text.isascii():
+        return text
+    if _INTEGER.fullmatch(text):
+        return _integer(text)
+    if _NUMBER.fullmatch(text) and text.strip("+-.eE"):
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return text
+
+
+def _integer(text: str) -> int | str:
+    if len(text) > 20:  # Python refuses to read very long ones, and needs long for the others
+        return text
+    number = int(text)
+    return number if abs(number) <= _LARGEST else text

@@ -1,0 +1,38 @@
+"""Whether a result that fits a JSON Schema can have what a reference reads: a mistyped key is found at submit."""
+
+from typing import Any
+
+from gleitzeit.spec.resolution import ALIASES, FACTS
+
+_COMBINING = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
+
+
+def missing_key(schema: dict[str, Any], path: tuple[str, ...]) -> tuple[str, list[str]] | None:
+    """The step of `path` that no such result can have, and the keys there are instead. None when it may be there.
+
+    Follows the rule of `resolution.look_up`. Only what the schema closes (`additionalProperties: false`) is sure.
+    """
+    if not path or path[0] in FACTS:
+        return None
+    paths = [path]
+    while paths[-1] and paths[-1][0] == "result":
+        paths.append(paths[-1][1:])
+    payload = schema.get("properties", {}).get("result")
+    starts = [schema, payload] if isinstance(payload, dict) else [schema]
+    missing = [_missing(start, steps) for start in starts for steps in paths]
+    return None if None in missing else missing[0]
+
+
+def _missing(schema: Any, path: tuple[str, ...]) -> tuple[str, list[str]] | None:
+    for step in path:
+        if not isinstance(schema, dict) or not schema.keys().isdisjoint(_COMBINING):
+            return None
+        properties = schema.get("properties", {})
+        key = next((key for key in (step, *ALIASES.get(step, ())) if key in properties), None)
+        if key is not None:
+            schema = properties[key]
+        elif schema.get("additionalProperties") is False:
+            return step, list(properties)
+        else:
+            return None
+    return None

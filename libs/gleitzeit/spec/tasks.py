@@ -1,0 +1,299 @@
+"""One task of a document, read: every spelling reduced to one, nothing yet about other tasks."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from gleitzeit.model.definition import OnLost, Priority, RetryPolicy
+from gleitzeit.schemas import Catalogue, MethodSchema
+from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.problems import Path
+from gleitzeit.spec.references import RESERVED
+from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
+
+LONGEST_NAME: Final = 200
+
+TASK_KEYS: Final = frozenset(
+    {
+        "id",
+        "name",
+        "description",
+        "protocol",
+        "method",
+        "type",
+        "provider",
+        "params",
+        "parameters",
+        "code",
+        "dependencies",
+        "depends_on",
+        "priority",
+        "timeout",
+        "queue_timeout",
+        "retry",
+        "retry_config",
+        "max_retries",
+        "on_error",
+        "on_lost",
+        "tags",
+        "metadata",
+        "signal_action",
+        "signal_name",
+    }
+)
+
+LATER_TASK_KEYS: Final = {
+    "for_each": "one task for each item of a list",
+    "foreach": "one task for each item of a list",
+    "matrix": "one task for each combination of values",
+    "when": "conditions",
+    "condition": "conditions",
+    "conditions": "conditions",
+    "validation_behavior": "validation tasks",
+    "workflow": "child workflows",
+    "task_type": "the task types of very early versions; say 'method'",
+    "signal_names": "waiting for several signals",
+    "target_workflows": "sending signals",
+    "target_workflow": "sending signals",
+    "payload": "sending signals",
+    "concurrency": "concurrency limits",
+    "cache": "cached results",
+    "approval": "approvals",
+}
+
+_TYPES: Final = {
+    "python": "python/execute",
+    "llm": "llm/chat",
+    "mcp": "",
+    "echo": "echo/echo",
+    "timer": "timer/sleep",
+    "signal": "signal/wait",
+}
+_LATER_TYPES: Final = frozenset({"http", "shell", "workflow", "batch", "validation", "template", "agent"})
+_PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
+
+_ON_ERROR: Final[Mapping[str, Literal["fail", "skip", "retry"]]] = {"fail": "fail", "skip": "skip", "retry": "retry"}
+_ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask": "ask"}
+
+_FORBIDDEN_IN_ID = re.compile(r"""[{}\[\]$"\x00-\x1f\x7f\ud800-\udfff]""")
+
+
+class TaskDraft:
+    """A task whose own keys are read. `params` is the author's, its aliases resolved; `param_paths` says where each
+    param stands; `needs` are the declared dependencies as written (ids or names) with the place of each."""
+
+    __slots__ = (
+        "description",
+        "id",
+        "id_key",
+        "metadata",
+        "method",
+        "name",
+        "needs",
+        "on_error",
+        "on_lost",
+        "param_paths",
+        "params",
+        "params_path",
+        "path",
+        "priority",
+        "queue_timeout_seconds",
+        "retry",
+        "schema",
+        "tags",
+        "timeout_seconds",
+    )
+
+    id: str
+    id_key: str
+    name: str
+    description: str
+    method: str
+    schema: MethodSchema | None
+    params: dict[str, Any]
+    params_path: Path
+    param_paths: dict[str, Path]
+    needs: list[tuple[Path, str]]
+    path: Path
+    priority: Priority | None
+    retry: RetryPolicy | None
+    timeout_seconds: float | None
+    queue_timeout_seconds: float | None
+    on_error: Literal["fail", "skip"]
+    on_lost: OnLost
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+
+    def param_path(self, steps: Path) -> Path:
+        """Where a param, or a part of one, stands in the document."""
+        if steps and steps[0] in self.param_paths:
+            return (*self.param_paths[str(steps[0])], *steps[1:])
+        return (*self.params_path, *steps)
+
+
+class TaskReader:
+    """Reads tasks by what the `catalogue` knows. With `strict_methods` a known protocol must have the method."""
+
+    def __init__(self, catalogue: Catalogue, findings: Findings, *, strict_methods: bool) -> None:
+        self._catalogue = catalogue
+        self._findings = findings
+        self._strict_methods = strict_methods
+        self._protocols = frozenset(catalogue.protocols())
+        self._warned: set[str] = set()
+
+    def read(self, raw: object, path: Path, *, number: int, key: str | None = None) -> TaskDraft | None:
+        """`number` counts from 1; `key` is the task's id where tasks are a map. None for what is no task at all."""
+        if not isinstance(raw, dict):
+            self._findings.error(path, "a task must be a map")
+            return None
+        fields = Fields(raw, path, self._findings)
+        if not raw.keys() <= TASK_KEYS:
+            fields.check_keys(TASK_KEYS, LATER_TASK_KEYS, "a task")
+        draft = TaskDraft()
+        draft.path = path
+        self._identify(draft, fields, key or f"task-{number}")
+        self._read_params(draft, fields)
+        self._read_method(draft, fields)
+        draft.description = fields.text("description")
+        draft.needs = [*fields.texts("dependencies"), *fields.texts("depends_on")]
+        draft.tags = tuple(text for _, text in fields.texts("tags"))
+        draft.metadata = self._metadata(fields)
+        self._read_policy(draft, fields)
+        return draft
+
+    def _identify(self, draft: TaskDraft, fields: Fields, otherwise: str) -> None:
+        draft.name = fields.text("name")
+        draft.id = fields.text("id") or draft.name or otherwise
+        draft.id_key = "id" if fields.raw.get("id") is not None else "name"
+        if draft.id in RESERVED:
+            message = f"'{draft.id}' cannot be the id of a task: ${{{draft.id}…}} has a meaning of its own"
+            fields.wrong(draft.id_key, message)
+        for key in ("id", "name"):
+            text = fields.raw.get(key)
+            if isinstance(text, str) and (complaint := _name_complaint(text)):
+                fields.wrong(key, f"the {key} of a task {complaint}")
+        if draft.name == draft.id:
+            draft.name = ""
+
+    def _read_params(self, draft: TaskDraft, fields: Fields) -> None:
+        """`params` over `parameters`, and the params that may stand on the task itself."""
+        params, others = fields.mapping("params"), fields.mapping("parameters")
+        draft.params_path = fields.at("parameters" if others and not params else "params")
+        draft.params = params if not others else {**others, **params}
+        draft.param_paths = {key: (*fields.at("parameters"), key) for key in others if key not in params}
+        for key in ("code", "signal_name"):
+            if fields.raw.get(key) is None:
+                continue
+            if key in draft.params:
+                fields.wrong(key, f"'{key}' is given twice, here and in the params")
+            else:
+                draft.params = {**draft.params, key: fields.raw[key]}
+                draft.param_paths[key] = fields.at(key)
+        if draft.params.get("batch_mode"):
+            path = draft.param_path(("batch_mode",))
+            self._findings.error(path, "'batch_mode' is not supported yet (batches of files)", at_key=True)
+
+    def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
+        draft.method, draft.schema = "", None
+        method, prefix = fields.text("method"), self._prefix(fields)
+        if prefix is None:
+            return
+        if not method:
+            method = self._method_of_type(draft, fields, prefix)
+        if not method:
+            return
+        name = self._full_name(method, prefix, fields)
+        if not name:
+            return
+        draft.schema = self._catalogue.get(name)
+        draft.method = draft.schema.name if draft.schema is not None else name
+        if draft.schema is None:
+            self._unknown_method(name, fields)
+
+    def _prefix(self, fields: Fields) -> str | None:
+        """`python` of `protocol: python/v1`, `type: python`, `provider: python`; "" if none is given, None if wrong."""
+        protocol = fields.text("protocol")
+        if protocol:
+            prefix, _, version = protocol.partition("/")
+            if version in ("", "v1") and prefix:
+                return prefix
+            fields.wrong("protocol", f"protocol '{protocol}' is not supported; a protocol is '<name>/v1'")
+            return None
+        kind = fields.text("type").lower()
+        if kind in _LATER_TYPES:
+            fields.wrong("type", f"'type: {kind}' is not supported yet")
+            return None
+        if kind and kind not in _TYPES:
+            fields.wrong("type", f"there is no task type '{kind}'", self._findings.near(kind, _TYPES))
+            return None
+        return kind or _PROVIDERS.get(fields.text("provider").lower(), "")
+
+    def _method_of_type(self, draft: TaskDraft, fields: Fields, prefix: str) -> str:
+        if prefix == "mcp" and isinstance(tool := draft.params.get("tool"), str):
+            draft.params = {key: value for key, value in draft.params.items() if key != "tool"}
+            return f"mcp/tool.{tool}"
+        if prefix == "signal" and fields.text("signal_action") not in ("", "wait"):
+            fields.wrong("signal_action", "only 'signal_action: wait' is supported yet")
+            return ""
+        if method := _TYPES.get(prefix, ""):
+            return method
+        self._findings.error(fields.path, "the task has no 'method'")
+        return ""
+
+    def _full_name(self, method: str, prefix: str, fields: Fields) -> str:
+        """`protocol/method`; bare methods without a protocol are those of python."""
+        if method.startswith(f"{prefix}/") or (not prefix and "/" in method):
+            return method
+        if (own := self._catalogue.get(method)) is not None and "/" not in own.name:
+            fields.wrong("method", f"'{method}' is a method of the coordinator; a task cannot call it")
+            return ""
+        if "/" in method and prefix != "mcp":  # MCP's own names have slashes: tools/list
+            fields.wrong("method", f"method '{method}' does not belong to protocol '{prefix}/v1'")
+            return ""
+        return f"{prefix or 'python'}/{method}"
+
+    def _unknown_method(self, name: str, fields: Fields) -> None:
+        protocol = name.split("/", 1)[0] + "/v1"
+        key = "method" if fields.raw.get("method") is not None else "type"
+        if protocol in self._protocols:
+            own = self._catalogue.names(protocol)
+            suggestion = self._findings.near(name, own) or self._other_protocol(name)
+            report = self._findings.error if self._strict_methods else self._findings.warning
+            report(fields.at(key), f"protocol '{protocol}' has no method '{name}'", suggestion)
+        elif protocol not in self._warned:
+            self._warned.add(protocol)
+            suggestion = self._findings.near(protocol, self._protocols)
+            message = f"nobody has described protocol '{protocol}' yet; its tasks wait until a provider does"
+            self._findings.warning(fields.at(key), message, suggestion)
+
+    def _other_protocol(self, name: str) -> str:
+        """`echo`, written bare, was read as `python/echo`: perhaps another protocol has it."""
+        bare = name.split("/", 1)[1]
+        same = [other for other in self._catalogue.names() if other.split("/", 1)[1] == bare]
+        return same[0] if same else self._findings.near(name, self._catalogue.names())
+
+    def _metadata(self, fields: Fields) -> dict[str, Any]:
+        metadata = fields.mapping("metadata")
+        provider = fields.text("provider")
+        return {**metadata, "provider": provider} if provider else metadata
+
+    def _read_policy(self, draft: TaskDraft, fields: Fields) -> None:
+        draft.priority = read_priority(fields)
+        draft.timeout_seconds = fields.duration("timeout")
+        draft.queue_timeout_seconds = fields.duration("queue_timeout")
+        draft.retry = read_retry(fields)
+        on_error = fields.choice("on_error", _ON_ERROR) or "fail"
+        if on_error == "retry" and draft.retry is None:
+            draft.retry = RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
+        draft.on_error = "skip" if on_error == "skip" else "fail"
+        draft.on_lost = fields.choice("on_lost", _ON_LOST) or ""
+
+
+def _name_complaint(text: str) -> str:
+    if not text.strip() or text != text.strip():
+        return "must not begin or end with a space, or be empty"
+    if len(text) > LONGEST_NAME:
+        return f"has {len(text)} characters; {LONGEST_NAME} are allowed"
+    if found := _FORBIDDEN_IN_ID.search(text):
+        return f"must not contain {found[0]!r}"
+    return ""

@@ -1,0 +1,398 @@
+"""The local stack: NATS, coordinator and providers as child processes, each started again when it dies.
+
+`gz up` runs a Stack in the foreground. `gz run` starts it detached, as `python -m gleitzeit.stack --embedded …` (see
+process/detached.py): that one ends when its coordinator does, which is when its last client has left and nothing runs.
+
+    stack.start ─ lock the folder ─ nats-server ──(its URL)──┬─ coordinator ──(its URL)── stack.json
+                                     (16 ms)                 ├─ provider echo        all of them at the same time
+                                                             └─ provider python
+"""
+
+import argparse
+import asyncio
+import functools
+import logging
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gleitzeit.process.children import Child, start_child
+from gleitzeit.process.detached import report_address, report_failure
+from gleitzeit.process.lifetime import Lifetime
+from gleitzeit.process.logs import LEVELS, configure
+from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
+from gleitzeit.process.restart import Backoff
+from gleitzeit.process.state import (
+    Address,
+    StackRunning,
+    StateLock,
+    cluster_id,
+    default_folder,
+    find_running,
+    lock_state,
+    publish_address,
+    withdraw_address,
+)
+from gleitzeit.process.supervised import TRY_AGAIN, ChildEvent, Supervised, is_usage_error
+
+START_SECONDS = 20.0  # for NATS and the coordinator to be ready each; covers a predecessor that still drains
+MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
+COORDINATOR = "coordinator"
+NATS_SERVER = "nats-server"
+_LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
+_PROVIDER_MODULES = {"echo": "gz_provider_echo", "python": "gz_provider_python"}
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+_T = TypeVar("_T")
+_log = logging.getLogger("gleitzeit.stack")  # also as __main__
+
+
+class StackConfig(Struct, frozen=True, kw_only=True):
+    """What to start.
+
+    `listen` HOST:PORT is the coordinator's, port 0 any free one, which it keeps over restarts. `nats` is the URL of a
+    shared server; without it a private one is started. `cluster` and `journal` have defaults in the state folder.
+    `resume` (none, all) is passed to the coordinator. A provider named twice is started twice. Without `log_files` the
+    children write to our stderr.
+    """
+
+    state: Path
+    providers: tuple[str, ...] = ("echo", "python")
+    listen: str = "127.0.0.1:0"
+    nats: str | None = None
+    cluster: str | None = None
+    journal: str | None = None
+    resume: str | None = None
+    embedded: bool = False
+    drain_seconds: float = 10.0
+    log_level: str = "info"
+    log_format: str = "auto"
+    log_files: bool = False
+
+
+class Stack:
+    """Duties of the caller: `start` once; then `stop` once, also after a failed start, or `kill`.
+
+    `commands` replaces the command line, up to its options, of `coordinator`, `nats-server` or a provider by its name.
+    """
+
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        on_event: Callable[[ChildEvent], None] = lambda event: None,
+        commands: Mapping[str, Sequence[str]] | None = None,
+        environ: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.url = ""
+        self.nats_url = ""
+        self._config = config
+        self._on_event = on_event
+        self._commands = dict(commands or {})
+        self._environ = dict(os.environ if environ is None else environ)
+        self._backoff = backoff or Backoff()
+        self._listen = config.listen
+        self._cluster = ""
+        self._lock: StateLock | None = None
+        self._parent_pipe: tuple[int, int] | None = None
+        self._nats: Supervised | None = None
+        self._coordinator: Supervised | None = None
+        self._providers: list[Supervised] = []
+        self._end: asyncio.Task[int] | None = None
+
+    async def start(self) -> Address:
+        """Returns its address when the coordinator is ready and stack.json is written; providers may still be starting.
+
+        Raises StackRunning if another stack uses the folder, ConfigurationError for a provider that there is no program
+        for, ChildExited if NATS or the coordinator cannot run, TimeoutError after START_SECONDS.
+        """
+        commands = [(name, self._command_for(name)) for name in self._config.providers]
+        self._lock = lock_state(self._config.state)
+        self._parent_pipe = os.pipe()
+        self.nats_url = self._config.nats or await self._start_nats()
+        self._cluster = self._config.cluster or cluster_id(self._config.state)
+        self._coordinator = self._supervise(COORDINATOR, self._start_coordinator)
+        self._providers = [self._begin_provider(name, command) for name, command in _numbered(commands)]
+        self._end = asyncio.create_task(self._coordinator.wait(), name="end of the stack")
+        for child in (self._coordinator, *self._providers):
+            await child.launched.wait()
+        version = _version()  # now, because it costs 20 ms, and we have nothing to do but to wait
+        self.url = await _ready(self._coordinator)
+        self._listen = _listen_address(self.url, self._listen)
+        address = Address(self.url, os.getpid(), self._config.embedded, version)
+        publish_address(self._config.state, address)
+        return address
+
+    async def providers_ready(self) -> None:
+        """Until each provider was ready once. Raises ChildExited if one never will be."""
+        await asyncio.gather(*(provider.first_ready for provider in self._providers))
+
+    async def wait(self) -> int:
+        """Until the coordinator has ended for good; its exit code, 0 for the orderly end of an embedded stack."""
+        assert self._end is not None, "start() comes first"
+        return await asyncio.shield(self._end)
+
+    async def stop(self) -> None:
+        """Drain and stop the coordinator, then the providers, then NATS; leave the folder."""
+        grace_seconds = self._config.drain_seconds + MARGIN_SECONDS
+        if self._lock is not None:
+            withdraw_address(self._config.state)
+        if self._coordinator is not None:
+            await self._coordinator.stop(grace_seconds)
+        await asyncio.gather(*(provider.stop(grace_seconds) for provider in self._providers))
+        if self._nats is not None:
+            await self._nats.stop(MARGIN_SECONDS)
+        self._let_go()
+
+    def kill(self) -> None:
+        """End every process of the stack now. What the journal holds is safe; calls that run are lost."""
+        for child in (self._coordinator, *self._providers, self._nats):
+            if child is not None:
+                child.kill()
+        if self._lock is not None:
+            withdraw_address(self._config.state)
+
+    def _let_go(self) -> None:
+        if self._parent_pipe is not None:
+            for descriptor in self._parent_pipe:
+                os.close(descriptor)
+            self._parent_pipe = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def _start_nats(self) -> str:
+        if NATS_SERVER not in self._commands:
+            self._commands[NATS_SERVER] = [find_nats_server(self._environ.get("PATH"))]
+        self._nats = self._supervise(NATS_SERVER, self._start_nats_server)
+        return await _ready(self._nats)
+
+    async def _start_nats_server(self) -> Child:
+        """At its first port again, when it has died: the services know only that one."""
+        return await start_nats_server(
+            self._config.state / "nats",
+            environ=self._environ,
+            port=port_of(self.nats_url),
+            log=self._log_file(NATS_SERVER),
+            command=self._commands[NATS_SERVER],
+        )
+
+    async def _start_coordinator(self) -> Child:
+        config = self._config
+        options = [
+            "--listen",
+            self._listen,
+            "--state",
+            str(config.state),
+            "--drain-seconds",
+            f"{config.drain_seconds:g}",
+        ]
+        options += ["--journal", config.journal] if config.journal is not None else []
+        options += ["--resume", config.resume] if config.resume is not None else []
+        options += ["--embedded"] if config.embedded else []
+        command = self._commands.get(COORDINATOR, (sys.executable, "-m", "gz_coordinator"))
+        return await self._start_service(COORDINATOR, [*command, *options])
+
+    def _begin_provider(self, name: str, command: Sequence[str]) -> Supervised:
+        async def start() -> Child:
+            return await self._start_service(name, command)
+
+        return self._supervise(name, start)
+
+    async def _start_service(self, name: str, command: Sequence[str]) -> Child:
+        assert self._parent_pipe is not None, "services live between start() and stop()"
+        common = ["--nats", self.nats_url, "--cluster", self._cluster]
+        logs = ["--log-level", self._config.log_level, "--log-format", self._config.log_format]
+        return await start_child(
+            name,
+            [*command, *common, *logs],
+            environ=self._environ,
+            log=self._log_file(name),
+            parent_fd=self._parent_pipe[0],
+        )
+
+    def _supervise(self, name: str, start: Callable[[], Awaitable[Child]]) -> Supervised:
+        is_end = self._is_end if name == COORDINATOR else is_usage_error
+        supervised = Supervised(name, start, on_event=self._on_event, is_end=is_end, backoff=self._backoff)
+        supervised.begin()
+        return supervised
+
+    def _is_end(self, code: int) -> bool:
+        """A coordinator that never was ready is tried again only if it asks for it; one that was, however it died."""
+        if not self.url:
+            return code != TRY_AGAIN
+        return is_usage_error(code) or (code == 0 and self._config.embedded)
+
+    def _log_file(self, name: str) -> Path | None:
+        return self._config.state / "logs" / f"{name}.log" if self._config.log_files else None
+
+    def _command_for(self, provider: str) -> Sequence[str]:
+        if provider in self._commands:
+            return self._commands[provider]
+        if provider in _PROVIDER_MODULES:
+            return (sys.executable, "-m", _PROVIDER_MODULES[provider])
+        program = f"gz-provider-{provider}"
+        folders = (self._environ.get("PATH", os.defpath), str(Path(sys.executable).parent))
+        found = shutil.which(program, path=os.pathsep.join(folders)) if _PROVIDER_NAME.fullmatch(provider) else None
+        if found is None:
+            known = ", ".join(_PROVIDER_MODULES)
+            raise ConfigurationError(f"no provider {provider!r}: there is no {program} on PATH; built in are {known}")
+        return (found,)
+
+
+async def serve(stack: Stack, lifetime: Lifetime, on_ready: Callable[[Address], None]) -> int:
+    """The whole life of a stack: until it ends by itself, or until `lifetime` drains. Returns an exit code.
+
+    Raises what `Stack.start` raises. Whatever happens, nothing of the stack is running afterwards.
+    """
+    try:
+        address = await _unless_drained(stack.start(), lifetime)
+        if address is None:
+            return 0
+        on_ready(address)
+        return await _unless_drained(stack.wait(), lifetime) or 0
+    finally:
+        await stack.stop()
+
+
+async def _unless_drained(work: Coroutine[Any, Any, _T], lifetime: Lifetime) -> _T | None:
+    """What `work` returns or raises; None, and it is cancelled, if the drain comes first."""
+    task = asyncio.create_task(work)
+    drain = asyncio.create_task(lifetime.drain.wait())
+    try:
+        await asyncio.wait({task, drain}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (task, drain):
+            pending.cancel()
+        await asyncio.gather(task, drain, return_exceptions=True)
+
+
+async def _ready(child: Supervised) -> str:
+    """Its url, once it is ready; a TimeoutError says what became of it until then."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(child.first_ready), START_SECONDS)
+    except TimeoutError:
+        said = f"; the last one {child.last_death}" if child.last_death else ""
+        raise TimeoutError(f"{child.name} was not ready in {START_SECONDS:g} s{said}") from None
+
+
+def _numbered(commands: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Names for the processes: provider-echo, and provider-echo-2 for the second of a kind."""
+    seen: Counter[str] = Counter()
+    for name, command in commands:
+        seen[name] += 1
+        yield f"provider-{name}" + (f"-{seen[name]}" if seen[name] > 1 else ""), command
+
+
+def _listen_address(url: str, listen: str) -> str:
+    """The host that was asked for, with the port that came of it."""
+    return f"{listen.rpartition(':')[0]}:{urlsplit(url).port}"
+
+
+def _version() -> str:
+    from importlib import metadata  # deferred: see start()
+
+    try:
+        return metadata.version("gleitzeit")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m gleitzeit.stack`: a stack that nobody watches. Logs to stderr; its exit code is the coordinator's."""
+    options = _parser().parse_args(arguments)
+    configure(options.log_level, "json", service="stack")
+    config = StackConfig(
+        state=options.state,
+        providers=tuple(name for name in options.provider.split(",") if name),
+        listen=options.listen,
+        nats=options.nats,
+        cluster=options.cluster,
+        journal=options.journal,
+        resume=options.resume,
+        embedded=options.embedded,
+        drain_seconds=options.drain_seconds,
+        log_level=options.log_level,
+        log_files=True,
+    )
+    try:
+        return asyncio.run(_serve_detached(config, options.ready_fd))
+    except (GleitzeitError, TimeoutError, OSError) as error:
+        _log.error("%s", error)
+        report_failure(options.ready_fd, str(error))
+        return 1
+
+
+async def _serve_detached(config: StackConfig, ready_fd: int) -> int:
+    """Like `serve`; if another stack is here, or comes up at the same moment, its address is reported, not ours."""
+    stack = Stack(config, on_event=_log_event)
+    give_up = asyncio.get_running_loop().time() + START_SECONDS
+    with Lifetime(on_kill=stack.kill) as lifetime:
+        while True:
+            try:
+                return await serve(stack, lifetime, functools.partial(report_address, ready_fd))
+            except StackRunning:
+                running = find_running(config.state)
+                if running is not None and await _listens(running.url):
+                    report_address(ready_fd, running)
+                    return 0
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _listens(url: str) -> bool:
+    """Whether anybody accepts a connection there: not so in the last moments of a stack."""
+    parts = urlsplit(url)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _log_event(event: ChildEvent) -> None:
+    level = logging.WARNING if event.kind == "died" else logging.INFO
+    _log.log(level, "%s %s", event.child, event.kind, extra=msgspec.to_builtins(event))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gleitzeit.stack",
+        description="NATS, coordinator and providers as one process that nobody watches. People use `gz up`; "
+        "`gz run` starts this one with --embedded: it then ends when its last client has left and nothing runs.",
+    )
+    add = parser.add_argument
+    add("--state", type=Path, default=default_folder(os.environ), help="the state folder (default: ~/.gleitzeit)")
+    add("--provider", default="echo,python", metavar="NAME,…", help="the providers to start (default: echo,python)")
+    add("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where the coordinator listens")
+    add("--embedded", action="store_true", help="end with the last client")
+    add("--ready-fd", type=int, default=-1, metavar="N", help="where to write the address, as one JSON line")
+    add("--nats", metavar="URL", help="a shared NATS (default: a private one)")
+    add(
+        "--cluster",
+        metavar="ID",
+        help="what tells us from other stacks on one NATS (default: that of the state folder)",
+    )
+    add("--journal", metavar="URL", help="passed to the coordinator")
+    add("--resume", choices=("none", "all"), help="passed to the coordinator")
+    add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
+    add("--log-level", choices=LEVELS, default="info")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

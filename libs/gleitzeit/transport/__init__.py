@@ -1,0 +1,21 @@
+"""Where bytes meet asyncio: JSON-RPC connections over WebSockets, or over memory."""
+
+from gleitzeit.jsonrpc.messages import Failure, Lost, Reply, Result
+from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.transport.connection import Connection
+from gleitzeit.transport.memory import connect_memory
+from gleitzeit.transport.server import HttpReply, Server
+from gleitzeit.transport.websocket import connect
+
+__all__ = [
+    "Connection",
+    "Failure",
+    "HttpReply",
+    "Lost",
+    "Reply",
+    "Request",
+    "Result",
+    "Server",
+    "connect",
+    "connect_memory",
+]

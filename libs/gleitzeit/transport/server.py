@@ -1,0 +1,217 @@
+"""The listening side: WebSockets for JSON-RPC, and a few plain HTTP pages on the same port."""
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from http import HTTPStatus
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers, MultipleValuesError
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.transport.base import GOING_AWAY, HIGH_WATER_BYTES, Methods
+from gleitzeit.transport.connection import Connection, OnClose, OnNotification
+from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, LOOPBACK_HOSTS, WebSocketWire
+
+TOKEN_COOKIE = "gleitzeit_token"
+TOKEN_SUBPROTOCOL = "token."
+# What a supervisor asks without having a token; it learns nothing but whether we live.
+OPEN_PAGES = frozenset({"/healthz", "/readyz"})
+
+OnConnect: TypeAlias = Callable[[Connection], object]
+
+
+class HttpReply(Struct, frozen=True):
+    """What a page answers."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Server:
+    """Serves the same methods to every connection.
+
+    `on_connect` is called before anything is read from a new connection, `on_close` after its last reply was delivered.
+    `http` maps a path to the function that makes the page for a plain GET.
+
+    Who may connect: on a loopback address everyone on this machine who is not a web page from elsewhere (Host and
+    Origin are checked; pages from `origins` may). With a `token` only who brings it: as `Authorization: Bearer …`, as a
+    subprotocol `token.…` or in the cookie `gleitzeit_token` (browsers cannot set headers). Any other address needs a
+    token: ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        methods: Methods,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_connect: OnConnect | None = None,
+        on_close: OnClose | None = None,
+        on_notification: OnNotification | None = None,
+        http: Mapping[str, Callable[[], HttpReply]] | None = None,
+        token: str | None = None,
+        origins: Collection[str] = (),
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
+        if not token and not _is_loopback(host):
+            raise ConfigurationError(f"to listen on {host}, which others can reach, a token is needed")
+        self.connections: set[Connection] = set()
+        self._methods = methods
+        self._host = host
+        self._port = port
+        self._on_connect = on_connect
+        self._on_close = on_close
+        self._on_notification = on_notification
+        self._http = dict(http or {})
+        self._token = token
+        self._origins = frozenset(origins)
+        self._max_frame_bytes = max_frame_bytes
+        self._server: WebSocketServer | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the address cannot be had."""
+        self._server = await serve(
+            self._serve,
+            self._host,
+            self._port,
+            process_request=self._process_request,
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            max_size=self._max_frame_bytes,
+            close_timeout=CLOSE_TIMEOUT_SECONDS,
+            write_limit=HIGH_WATER_BYTES,
+            server_header=None,
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def port(self) -> int:
+        """The real one, after `start`."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"ws://{host}:{self._port}/"
+
+    async def close(self, code: int = GOING_AWAY, reason: str = "") -> None:
+        """Stop listening, close all connections, and wait until they are closed. What was answered before is sent."""
+        if self._server is None:
+            return
+        self._server.close(close_connections=False)
+        await asyncio.gather(*(connection.close(code, reason) for connection in self.connections))
+        # Who has connected but never sent a request is not waited for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await self._server.wait_closed()
+
+    async def _serve(self, websocket: ServerConnection) -> None:
+        host, port = websocket.remote_address[:2]
+        connection = Connection(
+            WebSocketWire(websocket, f"{host}:{port}"),
+            methods=self._methods,
+            on_notification=self._on_notification,
+            max_frame_bytes=self._max_frame_bytes,
+        )
+        self.connections.add(connection)
+        if self._on_close is not None:
+            connection.add_close_callback(self._on_close)
+        try:
+            if self._on_connect is not None:
+                self._on_connect(connection)
+            await connection.run()
+        finally:
+            self.connections.discard(connection)
+
+    # HTTP
+
+    def _process_request(self, websocket: ServerConnection, request: Request) -> Response | None:
+        """The answer to what is no WebSocket handshake, or not one of those we want; None lets the handshake go on."""
+        path = request.path.partition("?")[0]
+        try:
+            refusal = self._refusal(request.headers, path)
+        except (MultipleValuesError, ValueError) as error:
+            refusal = HTTPStatus.BAD_REQUEST, f"a header that makes no sense: {error}"
+        if refusal is not None:
+            return websocket.respond(refusal[0], refusal[1] + "\n")
+        if request.method not in ("GET", "HEAD"):
+            return websocket.respond(HTTPStatus.METHOD_NOT_ALLOWED, "only GET, and WebSockets\n")
+        if path in self._http:
+            reply = self._http[path]()
+            return _response(reply, with_body=request.method == "GET")
+        if "upgrade" not in request.headers.get("Connection", "").lower():
+            status = HTTPStatus.UPGRADE_REQUIRED if path == "/" else HTTPStatus.NOT_FOUND
+            pages = " ".join(sorted(self._http))
+            return websocket.respond(status, f"JSON-RPC 2.0 over WebSocket at {self.url}; pages here: {pages}\n")
+        return None
+
+    def _refusal(self, headers: Headers, path: str) -> tuple[HTTPStatus, str] | None:
+        host = headers.get("Host", "")
+        if _is_loopback(self._host) and not _is_loopback(_hostname(host)):
+            return HTTPStatus.FORBIDDEN, f"the host {host!r} is not served here"
+        origin = headers.get("Origin")
+        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
+            return HTTPStatus.FORBIDDEN, f"pages from {origin!r} may not connect here"
+        if self._token and path not in OPEN_PAGES and not self._has_token(headers):
+            return HTTPStatus.UNAUTHORIZED, "a token is needed, and the right one"
+        return None
+
+    def _has_token(self, headers: Headers) -> bool:
+        expected = (self._token or "").encode()
+        offered = [part.encode("utf-8", "surrogateescape") for part in _offered_tokens(headers)]
+        # Each is compared whatever the others were: the time taken tells nothing about the token.
+        return any([hmac.compare_digest(token, expected) for token in offered])
+
+
+def _offered_tokens(headers: Headers) -> list[str]:
+    tokens = []
+    scheme, _, value = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        tokens.append(value.strip())
+    for line in headers.get_all("Sec-WebSocket-Protocol"):
+        names = (name.strip() for name in line.split(","))
+        tokens += [name.removeprefix(TOKEN_SUBPROTOCOL) for name in names if name.startswith(TOKEN_SUBPROTOCOL)]
+    for line in headers.get_all("Cookie"):
+        pairs = (pair.strip().partition("=") for pair in line.split(";"))
+        tokens += [value for name, _, value in pairs if name == TOKEN_COOKIE]
+    return tokens
+
+
+def _select_subprotocol(_websocket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """A browser closes the connection if none of those that it offered is chosen; which one, says nothing here."""
+    plain = [name for name in offered if not name.startswith(TOKEN_SUBPROTOCOL)]
+    return next(iter(plain or offered), None)
+
+
+def _response(reply: HttpReply, with_body: bool) -> Response:
+    headers = Headers()
+    headers["Content-Type"] = reply.content_type
+    headers["Content-Length"] = str(len(reply.body))
+    headers["Cache-Control"] = "no-store"
+    headers["Connection"] = "close"
+    return Response(reply.status, HTTPStatus(reply.status).phrase, headers, reply.body if with_body else b"")
+
+
+def _hostname(host: str) -> str:
+    """Of a Host header: without the port."""
+    return urlsplit(f"//{host}").hostname or ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host in LOOPBACK_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

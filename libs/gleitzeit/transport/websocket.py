@@ -1,0 +1,118 @@
+"""The wire that is a WebSocket, and `connect`. Uncompressed text frames; binary ones are taken as UTF-8 text."""
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.protocol import OPEN
+
+from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError, Unauthorized
+from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.transport.base import ABNORMAL, HIGH_WATER_BYTES, Methods, WireClosed
+from gleitzeit.transport.connection import Connection, OnNotification
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# A peer on the same machine or network answers a close at once; one that does not is not waited for.
+CLOSE_TIMEOUT_SECONDS = 2.0
+# One that is slow to read gets this long to take what was sent before the close.
+GIVE_UP_SECONDS = 5.0
+
+
+class WebSocketWire:
+    """See `base.Wire`."""
+
+    def __init__(self, websocket: ClientConnection | ServerConnection, peer_name: str) -> None:
+        self.peer_name = peer_name
+        self._websocket = websocket
+
+    @property
+    def buffered_bytes(self) -> int:
+        return self._websocket.transport.get_write_buffer_size()
+
+    def write(self, frames: list[bytes]) -> None:
+        """All frames of a turn in one system call: `send` of websockets would cost a coroutine and a system call for
+        each.
+        """
+        protocol = self._websocket.protocol
+        if protocol.state is not OPEN:
+            return
+        for frame in frames:
+            protocol.send_text(frame)
+        self._websocket.transport.write(b"".join(protocol.data_to_send()))
+
+    async def read(self) -> bytes:
+        try:
+            return await self._websocket.recv(decode=False)
+        except ConnectionClosed as closed:
+            by_us = closed.rcvd is None or closed.rcvd_then_sent is False
+            close = closed.sent if by_us and closed.sent is not None else closed.rcvd
+            if close is None:
+                raise WireClosed(ABNORMAL, "the connection broke") from None
+            raise WireClosed(close.code, close.reason) from None
+
+    async def drain(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._websocket.drain()
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            # websockets' own timeout begins only when all that was written has been taken by the other side.
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                # It fails so if the other side has closed with 1009 already: asyncio's transport is no more.
+                with contextlib.suppress(AttributeError):
+                    await self._websocket.close(code, reason)
+        except TimeoutError:
+            self._websocket.transport.abort()
+            await self._websocket.wait_closed()
+
+
+async def connect(
+    url: str,
+    *,
+    methods: Methods | None = None,
+    on_notification: OnNotification | None = None,
+    token: str | None = None,
+    open_timeout_seconds: float = 5.0,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+) -> Connection:
+    """A connection to `ws://…` or `wss://…`, already reading.
+
+    Raises ConfigurationError for an address that is none, Unauthorized if the server refuses us, and ConnectionLost if
+    it cannot be reached or does not answer in time.
+    """
+    try:
+        websocket = await open_websocket(
+            url,
+            additional_headers={"Authorization": f"Bearer {token}"} if token else None,
+            compression=None,
+            max_size=max_frame_bytes,
+            open_timeout=open_timeout_seconds,
+            close_timeout=CLOSE_TIMEOUT_SECONDS,
+            write_limit=HIGH_WATER_BYTES,
+            proxy=None if urlsplit(url).hostname in LOOPBACK_HOSTS else True,
+        )
+    except (WebSocketException, OSError, ValueError) as error:
+        raise _refused(url, error, open_timeout_seconds) from error
+    connection = Connection(
+        WebSocketWire(websocket, url), methods=methods, on_notification=on_notification, max_frame_bytes=max_frame_bytes
+    )
+    connection.start()
+    return connection
+
+
+def _refused(url: str, error: Exception, open_timeout_seconds: float) -> GleitzeitError:
+    about = {"url": url}
+    match error:
+        case InvalidStatus() if error.response.status_code in (401, 403):
+            body = bytes(error.response.body or b"").decode(errors="replace").strip()
+            return Unauthorized(f"{url} refused the connection: {body or error.response.status_code}", about)
+        case TimeoutError():
+            return ConnectionLost(f"{url} did not answer within {open_timeout_seconds:g} s", about)
+        case OSError() | InvalidHandshake():
+            return ConnectionLost(f"cannot connect to {url}: {error}", about)
+    return ConfigurationError(f"not the address of a WebSocket: {url} ({error})", about)

@@ -1,0 +1,41 @@
+"""The commands that change the course of a workflow: one line about what it is now, and an exit code."""
+
+from collections.abc import Awaitable, Callable
+
+from gleitzeit.client import Client
+from gleitzeit.client.views import State
+from gz_cli import exits
+from gz_cli.formats import Format
+from gz_cli.output import encode
+from gz_cli.talk import put
+from gz_cli.waits import Wait, wait
+
+
+async def change(
+    client: Client, text: str, output: Format, make: Callable[[Client, str], Awaitable[State]], *, watch: bool = False
+) -> int:
+    """`make` is given the whole id. With `watch` the answer is not what the workflow is now, but what comes of it."""
+    workflow_id = await client.resolve_id(text)
+    state = await make(client, workflow_id)
+    if watch:
+        return await wait(client, workflow_id, Wait(output))
+    if output is Format.ID:
+        put(workflow_id)
+    else:
+        put(_words(state) if output is Format.TEXT else encode(state, output))
+    return exits.OK
+
+
+async def signal(client: Client, text: str, name: str, payload: object, output: Format) -> int:
+    workflow_id = await client.resolve_id(text)
+    await client.signal(workflow_id, name, payload)
+    if output is Format.TEXT:
+        put(f"{workflow_id} has the signal {name}")
+    else:
+        put(workflow_id if output is Format.ID else encode({"workflow_id": workflow_id, "name": name}, output))
+    return exits.OK
+
+
+def _words(state: State) -> str:
+    again = f", {len(state.tasks):,} tasks run again" if state.tasks else ""
+    return f"{state.workflow_id} is {'held' if state.held else state.status}{again}"

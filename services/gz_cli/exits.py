@@ -1,0 +1,97 @@
+"""How a command ends: its exit code, and the sentence for a person when something went wrong."""
+
+from typing import NamedTuple
+
+from gleitzeit.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    DocumentError,
+    GleitzeitError,
+    MethodNotFound,
+    ProtocolError,
+    ProtocolNotFound,
+    ProviderNotFound,
+    TaskNotFound,
+    Unauthorized,
+    WorkflowNotFound,
+)
+
+OK = 0
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+NOT_AUTHORISED = 4
+UNREACHABLE = 5
+TIMED_OUT = 6
+CANCELLED = 7
+INTERRUPTED = 130
+
+AMBIGUOUS_ID = "AMBIGUOUS_ID"
+
+
+class UsageError(GleitzeitError):
+    """What was typed cannot be meant."""
+
+    name = "USAGE"
+
+
+class NotRunning(ConnectionLost):
+    """No coordinator is configured and none runs here."""
+
+
+class Complaint(NamedTuple):
+    """For stderr: what happened, and what to do about it ("" if nobody knows)."""
+
+    code: int
+    sentence: str
+    advice: str = ""
+
+
+def of_status(status: str) -> int:
+    """The exit code for the final status of a workflow that a command waited for."""
+    return {"completed": OK, "cancelled": CANCELLED}.get(status, FAILED)
+
+
+def complaint(error: Exception) -> Complaint:
+    """For any error that a command may end with."""
+    if isinstance(error, GleitzeitError):
+        return Complaint(_code(error), error.message, _advice(error))
+    if isinstance(error, TimeoutError):
+        return Complaint(TIMED_OUT, str(error) or "it took too long")
+    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError) and error.filename:
+        return Complaint(USAGE, f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError):
+        return Complaint(FAILED, str(error))
+    return Complaint(FAILED, f"{type(error).__name__}: {error}", "this is a bug; --debug shows where")
+
+
+def _code(error: GleitzeitError) -> int:
+    if error.name == AMBIGUOUS_ID:
+        return USAGE
+    match error:
+        case WorkflowNotFound() | TaskNotFound() | ProtocolNotFound() | ProviderNotFound() | MethodNotFound():
+            return NOT_FOUND
+        case DocumentError() | ConfigurationError() | ProtocolError() | UsageError():
+            return USAGE
+        case Unauthorized():
+            return NOT_AUTHORISED
+        case ConnectionLost():
+            return UNREACHABLE
+        case _:
+            return FAILED
+
+
+def _advice(error: GleitzeitError) -> str:
+    if isinstance(error, NotRunning):
+        return "start one with `gz up`, or name one with --url ws://HOST:PORT/"
+    if error.name == AMBIGUOUS_ID:
+        return "give more of the id:\n" + "\n".join(f"  {line}" for line in (error.data or {}).get("candidates", ()))
+    match error:
+        case WorkflowNotFound():
+            return "`gz list` shows the workflows"
+        case ConnectionLost():
+            return "is the coordinator running? `gz up` starts one here"
+        case Unauthorized():
+            return "set GLEITZEIT_TOKEN, or `token:` in ~/.gleitzeit/config.yaml"
+        case _:
+            return ""

@@ -1,0 +1,78 @@
+"""To wait for a workflow with its story on stderr, until it ends, the time is up, or somebody presses Ctrl-C."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from typing import Literal
+
+from gleitzeit.client import Client, WatchEvent
+from gz_cli.exits import INTERRUPTED
+from gz_cli.progress import WorkflowProgress
+from gz_cli.views import View
+
+TICK_SECONDS = 0.1
+
+End = Literal["final", "timeout", "interrupt"]
+
+
+async def follow(
+    client: Client, progress: WorkflowProgress, view: View, *, timeout_seconds: float | None = None
+) -> End:
+    """Feed `progress` and `view` from the first event on. Raises what `Client.watch` raises.
+
+    After the first Ctrl-C (or SIGTERM) it returns "interrupt"; a second one ends the process at once.
+    """
+    with view, _interrupts() as interrupted:
+        watching = asyncio.create_task(_watch(client, progress, view))
+        stopping = asyncio.create_task(interrupted.wait())
+        ticking = asyncio.create_task(_tick(view))
+        try:
+            done, _ = await asyncio.wait(
+                {watching, stopping}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if watching in done:
+                await watching
+                return "final"
+            return "interrupt" if stopping in done else "timeout"
+        finally:
+            for task in (watching, stopping, ticking):
+                task.cancel()
+            await asyncio.gather(watching, stopping, ticking, return_exceptions=True)
+
+
+async def _watch(client: Client, progress: WorkflowProgress, view: View) -> None:
+    async with aclosing(client.watch(progress.workflow_id)) as items:
+        async for item in items:
+            if isinstance(item, WatchEvent):
+                progress.apply(item.event)
+            view.show(item)
+
+
+async def _tick(view: View) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        view.tick()
+
+
+@contextmanager
+def _interrupts() -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT or SIGTERM. The second one does not ask."""
+    first = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        if first.is_set():
+            os._exit(INTERRUPTED)
+        first.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received)
+    try:
+        yield first
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        if first.is_set():  # what is left to do is brief, and the next Ctrl-C ends even that
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,65 @@
+"""To find the coordinator, or to start one. Light, so that a stack is on its way before anything heavy is imported."""
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from gleitzeit.process.detached import Detached, start_detached
+from gleitzeit.process.state import Address, find_running
+from gz_cli.exits import NotRunning
+
+
+class Target(Struct, frozen=True):
+    """What the configuration and the options say. `url` None: the coordinator of the state folder.
+
+    `journal` is the file that a stack of ours would open, None if it would be none. `stack_options` are further ones of
+    its command line.
+    """
+
+    state: Path
+    url: str | None = None
+    token: str | None = None
+    providers: tuple[str, ...] = ("echo", "python")
+    journal: Path | None = None
+    stack_options: tuple[str, ...] = ()
+
+
+class Reach(Struct, frozen=True):
+    """A coordinator that is there, or one that comes up. `address` is None as long as `detached` has not said it."""
+
+    target: Target
+    address: Address | None = None
+    detached: Detached | None = None
+
+
+def running(target: Target) -> Reach:
+    """The coordinator that is configured or runs here. Raises NotRunning."""
+    if target.url is not None:
+        return Reach(target, Address(target.url, 0, token=target.token))
+    found = find_running(target.state)
+    if found is None:
+        raise NotRunning(f"no coordinator runs with the state folder {target.state}")
+    return Reach(target, found)
+
+
+def running_or_started(target: Target) -> Reach:
+    """The configured or running one, else an embedded stack, which ends when its last client has left."""
+    try:
+        return running(target)
+    except NotRunning:
+        return started(target)
+
+
+def running_or_journal(target: Target) -> Reach:
+    """As above, but a stack is started only to look into a journal that is there. Raises NotRunning."""
+    if target.url is None and target.journal is not None and target.journal.exists():
+        return running_or_started(target)
+    return running(target)
+
+
+def started(target: Target) -> Reach:
+    detached = start_detached(
+        target.state, providers=target.providers, environ=os.environ, options=target.stack_options
+    )
+    return Reach(target, detached=detached)

@@ -1,0 +1,104 @@
+"""The same story as the tree, as plain lines that stay: for logs, pipes and terminals without a cursor."""
+
+from gleitzeit.model import events
+from gleitzeit.model.events import AnyEvent
+from gz_cli.durations import clock, duration
+from gz_cli.ink import Span, first_line
+from gz_cli.progress import WorkflowProgress
+from gz_cli.tree import MARKS
+
+Line = list[Span]
+
+MANY = 100
+"""Above so many tasks only every twentieth part of the completions is a line."""
+
+
+def submitted(progress: WorkflowProgress, at_ms: int) -> Line:
+    number = len(progress.tasks)
+    return _line(at_ms, "running", f"{progress.name}  {progress.workflow_id}  {number:,} task{'s' * (number != 1)}")
+
+
+def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
+    """The line for an event that `progress` has already applied; None for what nobody waits to read."""
+    match event:
+        case events.WorkflowSubmitted():
+            return submitted(progress, event.at)
+        case events.TaskCompleted():
+            return _completed(progress, event)
+        case events.TaskFailed():
+            return _line(event.at, "failed", f"{_name(progress, event.task)} failed: {first_line(event.error.message)}")
+        case events.TaskRetrying():
+            pause = duration((event.until - event.at) / 1000)
+            why = first_line(event.error.message)
+            text = f"{_name(progress, event.task)} attempt {event.attempt} failed, next in {pause}: {why}"
+            return _line(event.at, "retrying", text)
+        case events.TaskWaiting() | events.TaskStarted():
+            return _started(progress, event)
+        case events.TaskSkipped() if len(progress.tasks) <= MANY:
+            reason = f": {event.reason}" if event.reason else ""
+            return _line(event.at, "skipped", f"{_name(progress, event.task)} skipped{reason}")
+        case events.CallLost():
+            twice = " (it may have run)" if event.may_have_run else ""
+            text = f"{_name(progress, event.task)} lost its provider{twice}: {event.reason}"
+            return _line(event.at, "retrying", text)
+        case _:
+            return _workflow_line(progress, event)
+
+
+def task_text(progress: WorkflowProgress, task_id: str, text: str, at_ms: int) -> Line:
+    """A log line of a task."""
+    return [(clock(at_ms), "dim"), (f"  {_name(progress, task_id)}: ", "dim"), (text, "")]
+
+
+def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
+    took = duration(progress.seconds(event.at))
+    match event:
+        case events.WorkflowPaused():
+            return _line(event.at, "paused", f"{progress.name} paused")
+        case events.WorkflowResumed():
+            return _line(event.at, "running", f"{progress.name} goes on")
+        case events.WorkflowRetried():
+            return _line(event.at, "running", f"{progress.name} tries {len(event.tasks):,} tasks again")
+        case events.SignalReceived():
+            return _line(event.at, "waiting", f"signal {event.name} received")
+        case events.WorkflowCompleted():
+            return _line(event.at, "completed", f"{progress.name} completed in {took}")
+        case events.WorkflowFailed():
+            return _line(event.at, "failed", f"{progress.name} failed after {took}: {first_line(event.error.message)}")
+        case events.WorkflowCancelled():
+            reason = f": {event.reason}" if event.reason else ""
+            return _line(event.at, "cancelled", f"{progress.name} cancelled after {took}{reason}")
+        case _:
+            return None
+
+
+def _completed(progress: WorkflowProgress, event: events.TaskCompleted) -> Line | None:
+    total = len(progress.tasks)
+    if total > MANY and progress.ended % (total // 20) and progress.ended != total:
+        return None
+    task = progress.tasks.get(event.task)
+    seconds = task.seconds(event.at) if task else None
+    took = "" if seconds is None else f" in {duration(seconds)}"
+    return _line(event.at, "completed", f"{_name(progress, event.task)} completed{took} ({progress.ended:,}/{total:,})")
+
+
+def _started(progress: WorkflowProgress, event: events.TaskStarted | events.TaskWaiting) -> Line | None:
+    if len(progress.tasks) > MANY:
+        return None
+    name = _name(progress, event.task)
+    if isinstance(event, events.TaskStarted):
+        return _line(event.at, "running", f"{name} started at {event.provider}")
+    if event.signals:
+        return _line(event.at, "waiting", f"{name} waits for the signal {', '.join(event.signals)}")
+    until = "" if event.until is None else " " + duration((event.until - event.at) / 1000)
+    return _line(event.at, "waiting", f"{name} waits{until}")
+
+
+def _line(at_ms: int, status: str, text: str) -> Line:
+    mark, style = MARKS[status]
+    return [(clock(at_ms), "dim"), ("  ", ""), (mark, style), (" " + text, "")]
+
+
+def _name(progress: WorkflowProgress, task_id: str) -> str:
+    task = progress.tasks.get(task_id)
+    return task.name if task else task_id

@@ -1,0 +1,51 @@
+"""gz: from the command line to an exit code. Whatever goes wrong ends as one sentence on stderr."""
+
+import contextlib
+import os
+import sys
+
+from gz_cli.app import app
+from gz_cli.exits import complaint
+from gz_cli.talk import complain
+
+DEBUG = "GLEITZEIT_DEBUG"
+
+
+def run() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # TextIO hides what TextIOWrapper has
+    code = main(sys.argv[1:])
+    _leave(code)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code. Usage errors have been told by typer; everything else is told here."""
+    try:
+        app(arguments, prog_name="gz")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        said = complaint(error)
+        complain(said)
+        return said.code
+    return 0
+
+
+def show_tracebacks() -> None:
+    """For this process, and for what it starts."""
+    os.environ[DEBUG] = "1"
+
+
+def _leave(code: int) -> None:
+    """Exit, quietly also where nobody reads what was printed (`gz list | head -1`)."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -1,0 +1,53 @@
+"""What goes to stdout: values as text, JSON or YAML."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gz_cli.formats import Format
+
+PAYLOAD_KEYS = ("response", "result", "content", "output")
+"""Where the value that people want stands in a task's result; the first that is there and not null."""
+
+
+def encode(value: object, form: Format) -> str:
+    """A value for machines (json, yaml), or as people read it (text: strings as they are, the rest as JSON)."""
+    if form is Format.YAML:
+        import yaml  # 15 ms that only this format needs
+
+        return yaml.safe_dump(plain(value), allow_unicode=True, sort_keys=False, default_flow_style=False).rstrip("\n")
+    if form is Format.JSON or not isinstance(value, str):
+        return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return value
+
+
+def plain(value: object) -> object:
+    """Structs and raw JSON as dicts, lists and scalars."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def payload(result: object) -> object:
+    """What people want of a task's result: the text of an answer, not its envelope."""
+    if isinstance(result, Mapping):
+        for key in PAYLOAD_KEYS:
+            if result.get(key) not in (None, ""):
+                return result[key]
+    return result
+
+
+def named_values(values: Mapping[str, object]) -> str:
+    """One value alone, as it is; several under their names."""
+    if len(values) == 1:
+        return encode(next(iter(values.values())), Format.TEXT)
+    return "\n".join(_named(name, encode(value, Format.TEXT)) for name, value in values.items())
+
+
+def results_text(results: Mapping[str, object], outputs: object, last: Iterable[str]) -> str:
+    """What a workflow has to say: its outputs, else what its last tasks (those that none waits for) answered."""
+    if isinstance(outputs, Mapping) and outputs:
+        return named_values({str(name): payload(value) for name, value in outputs.items()})
+    return named_values({name: payload(results[name]) for name in last if name in results})
+
+
+def _named(name: str, text: str) -> str:
+    return f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}"

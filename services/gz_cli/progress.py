@@ -1,0 +1,196 @@
+"""Where a workflow stands, told by its events: what `gz run` and `gz watch` draw."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from gleitzeit.model import events
+from gleitzeit.model.definition import TaskDefinition
+from gleitzeit.model.events import AnyEvent, Failure, TaskStatus, WorkflowStatus
+from gz_cli.layout import Node
+
+FINAL: frozenset[WorkflowStatus] = frozenset({"completed", "failed", "cancelled"})
+ENDED: frozenset[TaskStatus] = frozenset({"completed", "failed", "skipped", "cancelled"})
+
+
+class TaskProgress:
+    """One task. Times are UTC milliseconds; `note` is the last thing it said of itself."""
+
+    def __init__(self, task: TaskDefinition) -> None:
+        self.id = task.id
+        self.name = task.name or task.id
+        self.method = task.method
+        self.dependencies = task.dependencies
+        self.reset()
+
+    def reset(self) -> None:
+        """As before its first attempt."""
+        self.status: TaskStatus = "pending"
+        self.attempt = 0
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+        self.note = ""
+        self.error: Failure | None = None
+
+    def seconds(self, now_ms: int) -> float | None:
+        """How long the current or last attempt took so far; None before the first."""
+        if self.started_at is None:
+            return None
+        return ((self.ended_at or now_ms) - self.started_at) / 1000
+
+
+class WorkflowProgress:
+    """Feed it the events of one workflow from the first on. Events of tasks that it does not know are left out."""
+
+    def __init__(self, workflow_id: str) -> None:
+        self.workflow_id = workflow_id
+        self.name = workflow_id
+        self.status: WorkflowStatus = "pending"
+        self.tasks: dict[str, TaskProgress] = {}
+        self.counts: Counter[TaskStatus] = Counter()
+        self.submitted_at: int | None = None
+        self.ended_at: int | None = None
+        self.error: Failure | None = None
+        self.reason = ""
+        self._active: dict[str, None] = {}
+
+    @property
+    def final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def ended(self) -> int:
+        """How many tasks have reached a final state."""
+        return sum(self.counts[status] for status in ENDED)
+
+    def active(self) -> list[TaskProgress]:
+        """The tasks that run, wait or back off now; the one that started first comes first."""
+        return [self.tasks[name] for name in self._active]
+
+    def seconds(self, now_ms: int) -> float:
+        """How long the workflow took so far."""
+        return 0.0 if self.submitted_at is None else ((self.ended_at or now_ms) - self.submitted_at) / 1000
+
+    def nodes(self) -> Sequence[Node]:
+        return [Node(task.id, task.method, task.dependencies) for task in self.tasks.values()]
+
+    def note(self, task_id: str, text: str) -> None:
+        """What a running task says of itself."""
+        task = self.tasks.get(task_id)
+        if task is not None and task.status not in ENDED:
+            task.note = text
+
+    def apply(self, event: AnyEvent) -> None:
+        match event:
+            case events.WorkflowSubmitted():
+                self._submitted(event)
+            case (
+                events.WorkflowPaused()
+                | events.WorkflowResumed()
+                | events.WorkflowCompleted()
+                | events.WorkflowFailed()
+                | events.WorkflowCancelled()
+                | events.WorkflowRetried()
+            ):
+                self._workflow_event(event)
+            case events.SignalReceived():
+                pass
+            case _:
+                task = self.tasks.get(event.task)
+                if task is not None:
+                    self._task_event(task, event)
+
+    def _submitted(self, event: events.WorkflowSubmitted) -> None:
+        self.name = event.definition.name
+        self.submitted_at = event.at
+        self.tasks = {task.id: TaskProgress(task) for task in event.definition.tasks}
+        self.counts = Counter({"pending": len(self.tasks)})
+
+    def _workflow_event(
+        self,
+        event: events.WorkflowPaused
+        | events.WorkflowResumed
+        | events.WorkflowCompleted
+        | events.WorkflowFailed
+        | events.WorkflowCancelled
+        | events.WorkflowRetried,
+    ) -> None:
+        match event:
+            case events.WorkflowPaused():
+                self.status = "paused"
+            case events.WorkflowResumed():
+                self.status = "running"
+            case events.WorkflowRetried():
+                self.status, self.ended_at, self.error = "running", None, None
+                self._again(event.tasks)
+            case events.WorkflowCompleted():
+                self.status, self.ended_at = "completed", event.at
+            case events.WorkflowFailed():
+                self.status, self.ended_at, self.error = "failed", event.at, event.error
+            case events.WorkflowCancelled():
+                self.status, self.ended_at, self.reason = "cancelled", event.at, event.reason
+
+    def _again(self, names: Iterable[str]) -> None:
+        for name in names:
+            task = self.tasks.get(name)
+            if task is not None:
+                self._move(task, "pending")
+                task.reset()
+
+    def _task_event(
+        self,
+        task: TaskProgress,
+        event: events.TaskStarted
+        | events.TaskWaiting
+        | events.TaskCompleted
+        | events.TaskRetrying
+        | events.TaskReleased
+        | events.TaskFailed
+        | events.TaskSkipped
+        | events.TaskCancelled
+        | events.CallRefused
+        | events.CallLost,
+    ) -> None:
+        match event:
+            case events.TaskStarted() | events.TaskWaiting():
+                self._start(task, event)
+            case events.TaskRetrying():
+                self._move(task, "retrying")
+                task.error = event.error
+            case events.TaskReleased():
+                self._move(task, "ready")
+            case events.CallRefused() | events.CallLost():
+                self._move(task, "retrying" if isinstance(event, events.CallRefused) else "ready")
+                task.note = event.reason
+            case events.TaskCompleted():
+                self._end(task, "completed", event.at)
+            case events.TaskFailed():
+                self._end(task, "failed", event.at, error=event.error)
+            case events.TaskSkipped():
+                self._end(task, "skipped", event.at, note=event.reason)
+            case events.TaskCancelled():
+                self._end(task, "cancelled", event.at, note=event.reason)
+            case _:
+                assert_never(event)
+
+    def _start(self, task: TaskProgress, event: events.TaskStarted | events.TaskWaiting) -> None:
+        self._move(task, "running" if isinstance(event, events.TaskStarted) else "waiting")
+        if self.status == "pending":
+            self.status = "running"
+        task.attempt, task.started_at, task.ended_at, task.note = event.attempt, event.at, None, ""
+        if isinstance(event, events.TaskWaiting) and event.signals:
+            task.note = "waits for the signal " + ", ".join(event.signals)
+
+    def _end(
+        self, task: TaskProgress, status: TaskStatus, at: int, *, note: str = "", error: Failure | None = None
+    ) -> None:
+        self._move(task, status)
+        task.ended_at, task.note, task.error = at, note, error
+
+    def _move(self, task: TaskProgress, status: TaskStatus) -> None:
+        self.counts[task.status] -= 1
+        self.counts[status] += 1
+        task.status = status
+        self._active.pop(task.id, None)
+        if status in ("running", "waiting", "retrying"):
+            self._active[task.id] = None

@@ -1,0 +1,288 @@
+"""The commands that only ask: each prints one answer on stdout and returns an exit code."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from gleitzeit.client import Client
+from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
+from gz_cli import exits
+from gz_cli.durations import ago, clock, duration, size
+from gz_cli.formats import Format
+from gz_cli.ink import first_line
+from gz_cli.output import encode, payload, results_text
+from gz_cli.table import pairs, table
+from gz_cli.talk import put, say
+from gz_cli.views import now_ms
+from gz_cli.waits import end_words
+
+COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "failed", "skipped", "cancelled")
+"""The order in which task counts are told."""
+
+
+async def system_status(client: Client, output: Format) -> int:
+    status = await client.status()
+    if output is Format.ID:
+        put(status.instance)
+    else:
+        put(_system_words(status) if output is Format.TEXT else encode(status, output))
+    return exits.OK
+
+
+async def workflow_status(client: Client, text: str, output: Format) -> int:
+    """In a few lines; `get` has every task."""
+    view = await client.get(await client.resolve_id(text), limit=1)
+    if output is Format.TEXT:
+        put(pairs(_head(view)))
+    else:
+        put(view.workflow_id if output is Format.ID else encode(_without_tasks(view), output))
+    return exits.OK
+
+
+async def workflow(client: Client, text: str, output: Format) -> int:
+    """With every task, page by page."""
+    view = await client.get(await client.resolve_id(text))
+    tasks = [*view.tasks, *[task async for task in _further_tasks(client, view)]]
+    if output is Format.TEXT:
+        put(pairs(_head(view)) + "\n\n" + _task_table(tasks))
+    elif output is Format.ID:
+        put(view.workflow_id)
+    else:
+        put(encode({**_without_tasks(view), "tasks": tasks}, output))
+    return exits.OK
+
+
+async def result(client: Client, text: str, task_id: str | None, output: Format) -> int:
+    """The outputs of a workflow or the whole result of one task."""
+    workflow_id = await client.resolve_id(text)
+    if task_id is not None:
+        return _put_task(await client.task(workflow_id, task_id), output)
+    found = await client.result(workflow_id)
+    if output is Format.ID:
+        put(workflow_id)
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    elif found.status == "completed":
+        put(results_text(found.results, found.outputs, await _last_tasks(client, workflow_id)))
+    else:
+        say(end_words(found) if found.status in ("failed", "cancelled") else f"gz: {workflow_id} is {found.status}")
+    return exits.OK if found.status == "completed" else exits.of_status(found.status)
+
+
+async def workflows(client: Client, statuses: Sequence[str], name: str | None, limit: int, output: Format) -> int:
+    rows = (await client.list(status=statuses, name=name, limit=limit)).workflows
+    if output is Format.ID:
+        put("\n".join(row.workflow_id for row in rows))
+    elif output is not Format.TEXT:
+        put(encode(rows, output))
+    elif rows:
+        put(table(("id", "name", "status", "done", "tasks", "created"), [_row(row) for row in rows]))
+    else:
+        say("no workflows")
+    return exits.OK
+
+
+async def history(client: Client, text: str, output: Format) -> int:
+    """Every event of a workflow, as it stands in the journal."""
+    workflow_id = await client.resolve_id(text)
+    page = await client.history(workflow_id)
+    events = [*page.events]
+    while page.next is not None:
+        page = await client.history(workflow_id, after=page.next)
+        events += page.events
+    if output is Format.TEXT:
+        put(table(("seq", "at", "event", "task"), [_event_row(entry) for entry in events]))
+    else:
+        put(workflow_id if output is Format.ID else encode(events, output))
+    return exits.OK
+
+
+async def explain(client: Client, text: str, task_id: str | None, output: Format) -> int:
+    """Why each task stands where it stands."""
+    explained = await client.explain(await client.resolve_id(text), task_id)
+    if output is Format.TEXT:
+        put(table(("task", "status", "why"), [(task.task_id, task.status, task.message) for task in explained.tasks]))
+    else:
+        put(explained.workflow_id if output is Format.ID else encode(explained, output))
+    return exits.OK
+
+
+async def providers(client: Client, output: Format) -> int:
+    found = await client.providers()
+    if output is Format.ID:
+        put("\n".join(provider.instance for provider in found))
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    elif found:
+        head = ("name", "status", "protocols", "methods", "running", "capacity", "paid once", "from", "url")
+        put(table(head, [_provider_row(provider) for provider in found]))
+    else:
+        say("no providers; `gz up` starts some")
+    return exits.OK
+
+
+async def protocols(client: Client, wanted: str | None, output: Format) -> int:
+    if wanted is not None:
+        return await _protocol(client, wanted, output)
+    found = await client.protocols()
+    if output is Format.ID:
+        put("\n".join(protocol.protocol for protocol in found))
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    else:
+        rows = [(one.protocol, ", ".join(one.methods), ", ".join(one.providers), one.description) for one in found]
+        put(table(("protocol", "methods", "providers", "description"), rows))
+    return exits.OK
+
+
+async def call(client: Client, method: str, params: object, timeout_seconds: float | None, output: Format) -> int:
+    """One of the coordinator's own methods; its whole answer."""
+    answer = await client.call(method, params, timeout_seconds=timeout_seconds)
+    put(encode(answer, Format.JSON if output in (Format.TEXT, Format.ID) else output))
+    return exits.OK
+
+
+async def _protocol(client: Client, wanted: str, output: Format) -> int:
+    found = await client.protocol(wanted if "/" in wanted else f"{wanted}/v1")
+    if output is Format.TEXT:
+        rows = [
+            (
+                one.name,
+                ", ".join(_params_words(one.params)),
+                "yes" if one.idempotent else "no",
+                first_line(one.description),
+            )
+            for one in found.methods
+        ]
+        put(table(("method", "params", "idempotent", "description"), rows))
+    else:
+        put(found.protocol if output is Format.ID else encode(found, output))
+    return exits.OK
+
+
+def _params_words(schema: object) -> list[str]:
+    """The names of the params; what may be left out in brackets."""
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    required = schema.get("required", []) if isinstance(schema, dict) else []
+    return [name if name in required else f"[{name}]" for name in properties]
+
+
+async def _further_tasks(client: Client, view: WorkflowView) -> AsyncIterator[TaskView]:
+    while view.next is not None:
+        view = await client.get(view.workflow_id, after=view.next)
+        for task in view.tasks:
+            yield task
+
+
+async def _last_tasks(client: Client, workflow_id: str) -> list[str]:
+    """The tasks that no other waits for."""
+    view = await client.get(workflow_id)
+    tasks = [*view.tasks, *[task async for task in _further_tasks(client, view)]]
+    waited_for = {name for task in tasks for name in task.dependencies}
+    return [task.task_id for task in tasks if task.task_id not in waited_for]
+
+
+def _put_task(task: TaskView, output: Format) -> int:
+    if output is Format.ID:
+        put(task.task_id)
+    elif output is not Format.TEXT:
+        put(encode(task, output))
+    elif task.status == "completed":
+        put(encode(payload(task.result), Format.TEXT))
+    else:
+        why = f": {task.error.message}" if task.error is not None else ""
+        say(f"gz: {task.task_id} is {task.status}{why}")
+    return exits.OK if task.status == "completed" else exits.of_status(task.status)
+
+
+def _without_tasks(view: WorkflowView) -> dict[str, object]:
+    found = {name: getattr(view, name) for name in view.__struct_fields__ if name not in ("tasks", "next")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _head(view: WorkflowView) -> list[tuple[str, object]]:
+    error = view.error
+    return [
+        ("workflow", view.workflow_id),
+        ("name", view.name),
+        ("status", view.status + (" (held: `gz resume` lets it go on)" if view.held else "")),
+        ("tasks", _counts(view.counts)),
+        ("created", ago(view.created_at, now_ms()) if view.created_at else None),
+        ("took", duration(view.duration_seconds) if view.duration_seconds is not None else None),
+        ("error", (f"{error.task}: " if error.task else "") + first_line(error.message) if error else None),
+    ]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{counts[status]:,} {status}" for status in COUNTED if counts.get(status))
+
+
+def _task_table(tasks: Sequence[TaskView]) -> str:
+    rows = [
+        (
+            task.task_id,
+            task.method,
+            task.status,
+            task.attempts or None,
+            duration(task.duration_seconds) if task.duration_seconds is not None else None,
+            _task_words(task),
+        )
+        for task in tasks
+    ]
+    return table(("task", "method", "status", "attempts", "took", "result"), rows)
+
+
+def _task_words(task: TaskView) -> str:
+    """What came of it, in at most 60 characters."""
+    if task.error is not None and task.status != "completed":
+        words = first_line(task.error.message)
+    elif task.result_size_bytes is not None:
+        words = f"({size(task.result_size_bytes)})"
+    elif task.result is not None:
+        value = payload(task.result)
+        words = first_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+    else:
+        words = task.reason or ""
+    return words if len(words) <= 60 else words[:59] + "…"
+
+
+def _row(row: WorkflowRow) -> tuple[object, ...]:
+    status = f"{row.status} (held)" if row.held else row.status
+    created = ago(row.created_at, now_ms()) if row.created_at else None
+    return (row.workflow_id, row.name, status, row.counts.get("completed", 0), row.tasks_total, created)
+
+
+def _provider_row(one: ProviderView) -> tuple[object, ...]:
+    kept = "yes" if one.calls else "no"
+    protocols, methods = ", ".join(one.protocols), len(one.methods)
+    return (one.name, one.status, protocols, methods, one.running, one.capacity, kept, one.source, one.url)
+
+
+def _event_row(entry: dict[str, object]) -> tuple[object, ...]:
+    event = entry.get("event")
+    fields = event if isinstance(event, dict) else {}
+    at = fields.get("at")
+    when = clock(at) if isinstance(at, int) else None
+    return (entry.get("seq"), when, fields.get("type"), fields.get("task"))
+
+
+def _system_words(status: SystemStatus) -> str:
+    nats = status.nats
+    workflows = ", ".join(f"{number:,} {name}" for name, number in status.workflows.items() if number)
+    head = pairs(
+        [
+            ("coordinator", status.url + (" (embedded)" if status.embedded else "")),
+            ("version", status.version),
+            ("process", str(status.pid)),
+            ("up", duration(status.uptime_seconds) + (", draining" if status.draining else "")),
+            ("journal", status.journal),
+            (
+                "nats",
+                None if nats is None or not nats.url else nats.url + ("" if nats.connected else " (not connected)"),
+            ),
+            ("providers", status.providers),
+            ("workflows", workflows or "none"),
+            ("tasks", f"{status.queued:,} queued, {status.running:,} running"),
+        ]
+    )
+    return "\n".join([head, *(f"warning: {warning}" for warning in status.warnings)])

@@ -1,0 +1,66 @@
+"""A few lines at the bottom of a terminal that are drawn again in place."""
+
+import os
+from collections.abc import Sequence
+from typing import TextIO
+
+from gz_cli.ink import Ink, Span
+
+_CLEAR_BELOW = "\x1b[J"
+_WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
+_CURSOR_OFF, _CURSOR_ON = "\x1b[?25l", "\x1b[?25h"
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a picture may be drawn again in place there."""
+    return stream.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+def has_colour(stream: TextIO) -> bool:
+    return is_live(stream) and not os.environ.get("NO_COLOR")
+
+
+class Screen:
+    """Use as a context manager: at the end the last picture stays and the cursor is back."""
+
+    def __init__(self, stream: TextIO, ink: Ink) -> None:
+        self._stream = stream
+        self._ink = ink
+        self._drawn = 0
+
+    def __enter__(self) -> "Screen":
+        self._write(_CURSOR_OFF)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write(_CURSOR_ON)
+
+    @property
+    def height(self) -> int:
+        """Lines that a picture may take: one is left for the cursor."""
+        return max(1, self._size().lines - 1)
+
+    def draw(self, picture: Sequence[Sequence[Span]]) -> None:
+        """Replace what was drawn last."""
+        width = self._size().columns
+        text = "".join(self._ink.line(line, width) + "\n" for line in picture)
+        self._write(self._back() + _WRAP_OFF + text + _WRAP_ON)
+        self._drawn = len(picture)
+
+    def say(self, line: Sequence[Span]) -> None:
+        """A line that stays, above the picture; draw the picture again afterwards."""
+        self._write(self._back() + self._ink.line(line) + "\n")
+        self._drawn = 0
+
+    def _back(self) -> str:
+        return (f"\x1b[{self._drawn}A" if self._drawn else "") + "\r" + _CLEAR_BELOW
+
+    def _size(self) -> os.terminal_size:
+        try:
+            return os.get_terminal_size(self._stream.fileno())
+        except OSError:
+            return os.terminal_size((80, 24))
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -1,0 +1,106 @@
+"""From options, environment and configuration file to what a command works with."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gleitzeit.config import Config, load_config
+from gz_cli.formats import Format
+from gz_cli.launch import Target
+from gz_cli.talk import put, say
+
+if TYPE_CHECKING:
+    from gleitzeit.stack import StackConfig
+
+DEFAULT = "default"
+SQLITE = "sqlite://"
+
+
+def configured(**arguments: object) -> Config:
+    """All layers together; options that are None were not given. Warnings are said. Raises ConfigurationError."""
+    config = load_config(os.environ, Path.home(), arguments)
+    for warning in config.warnings:
+        say(f"warning: {warning}")
+    return config
+
+
+def target(url: str | None, state: Path | None, provider: str | None = None) -> Target:
+    """Where the coordinator is, and how to start one."""
+    config = configured(coordinator_url=url, state_dir=_text(state), providers=provider)
+    return Target(
+        state=config.state_dir,
+        url=None if state is not None and url is None else config.coordinator_url,
+        token=config.token,
+        providers=config.providers,
+        journal=_journal_file(config),
+        stack_options=tuple(_stack_options(config)),
+    )
+
+
+def stack(
+    state: Path | None,
+    provider: str | None,
+    *,
+    listen: str | None,
+    journal: str | None,
+    nats: str | None,
+    log_level: str | None,
+) -> "StackConfig":
+    """For a stack in the foreground."""
+    from gleitzeit.stack import StackConfig  # asyncio and more, which no other command needs
+
+    config = configured(
+        state_dir=_text(state), providers=provider, listen=listen, journal=journal, nats_url=nats, log_level=log_level
+    )
+    return StackConfig(
+        state=config.state_dir,
+        providers=config.providers,
+        listen=config.listen,
+        nats=config.nats_url,
+        cluster=config.cluster,
+        journal=_given(config, "journal"),
+        resume="all",
+        log_level=_given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
+        log_format=config.log_format,
+    )
+
+
+def show(output: Format) -> int:
+    """Every setting, with where its value comes from."""
+    from gz_cli.output import encode
+    from gz_cli.table import table
+
+    rows = list(configured().shown())
+    if output in (Format.JSON, Format.YAML):
+        put(encode({key: {"value": value, "source": source} for key, value, source in rows}, output))
+    else:
+        put(table(("setting", "value", "from"), rows))
+    return 0
+
+
+def _stack_options(config: Config) -> list[str]:
+    """What an embedded stack must be told, because it reads no configuration of its own."""
+    options = []
+    for field, option in (
+        ("journal", "--journal"),
+        ("nats_url", "--nats"),
+        ("cluster", "--cluster"),
+        ("log_level", "--log-level"),
+    ):
+        value = _given(config, field)
+        options += [option, value] if value is not None else []
+    return options
+
+
+def _given(config: Config, field: str) -> str | None:
+    """The value, if somebody has set it."""
+    value = getattr(config, field)
+    return None if value is None or config.sources[field] == DEFAULT else str(value)
+
+
+def _journal_file(config: Config) -> Path | None:
+    return Path(config.journal.removeprefix(SQLITE)) if config.journal.startswith(SQLITE) else None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,101 @@
+"""`gz run`, `gz submit`, and a task method called by itself: from a document to a workflow that is under way."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from gleitzeit.client import Client, Prepared, prepare
+from gleitzeit.client.views import Submitted
+from gleitzeit.errors import DocumentError
+from gleitzeit.spec.load import load_object
+from gz_cli import exits
+from gz_cli.connect import connected, dismiss
+from gz_cli.documents import prepared as prepared_from
+from gz_cli.documents import say_problems
+from gz_cli.formats import Format
+from gz_cli.launch import Reach
+from gz_cli.output import encode
+from gz_cli.talk import put, say
+from gz_cli.typed import Source
+from gz_cli.waits import Wait, wait
+
+Then = Literal["leave", "wait", "as the document says"]
+
+
+class Start(Struct, frozen=True):
+    """What to do with a document. `then` says whether to wait for the result, and `wait` how."""
+
+    wait: Wait
+    then: Then = "wait"
+    inputs: Mapping[str, object] = {}
+    idempotency_key: str | None = None
+    hold: bool = False
+
+
+def start(reach: Reach, source: Source, how: Start) -> int:
+    """Check the document here, submit it there, and wait if so wished; the exit code.
+
+    The stack in `reach` may still be coming up; if the document is wrong it is sent home.
+    """
+    prepared = prepared_from(source)
+    if prepared is None:
+        dismiss(reach)
+        return exits.USAGE
+    return asyncio.run(_start(reach, prepared, how))
+
+
+def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> int:
+    """A workflow of one task."""
+    document = load_object({"name": f"call {method}", "tasks": [{"id": "call", "method": method, "params": params}]})
+    prepared = prepare(document, folder=Path(), environ={})
+    if prepared.problems:
+        say(prepared.rendered())
+    if prepared.checked is None:
+        dismiss(reach)
+        return exits.USAGE
+    return asyncio.run(_start(reach, prepared, Start(wait=how)))
+
+
+async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
+    async with connected(reach) as client:
+        submitted = await _submit(client, prepared, how)
+        if submitted is None:
+            return exits.USAGE
+        if how.then == "leave" or (how.then != "wait" and not _wants_to_wait(prepared)):
+            _put_submitted(submitted, how.wait.output)
+            return exits.OK
+        return await wait(client, submitted.workflow_id, how.wait)
+
+
+def _wants_to_wait(prepared: Prepared) -> bool:
+    return prepared.checked is not None and prepared.checked.wait_for_completion
+
+
+async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted | None:
+    """None if the coordinator finds the document wrong: then its problems are on stderr."""
+    try:
+        submitted = await client.submit(
+            prepared.definition, inputs=how.inputs, idempotency_key=how.idempotency_key, hold=how.hold
+        )
+    except DocumentError as error:
+        say_problems(error, prepared.document)
+        return None
+    if not submitted.created:
+        say(f"the same was submitted before, as {submitted.workflow_id}")
+    known = {problem.message for problem in prepared.warnings}
+    for warning in submitted.warnings:
+        if warning not in known:
+            say(f"warning: {warning}")
+    return submitted
+
+
+def _put_submitted(submitted: Submitted, output: Format) -> None:
+    if output in (Format.JSON, Format.YAML):
+        put(encode(submitted, output))
+        return
+    put(submitted.workflow_id)
+    if output is Format.TEXT:
+        say(f"{submitted.name} is submitted; `gz watch {submitted.workflow_id}` shows how it goes on")

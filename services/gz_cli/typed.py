@@ -1,0 +1,66 @@
+"""What was typed, as values. Light: read before anything is started or imported."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from gleitzeit.spec.durations import parse_duration
+from gz_cli.exits import UsageError
+
+STDIN = "-"
+
+
+class Source:
+    """The bytes of a document. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        is_stdin = str(path) == STDIN
+        self.name = "<stdin>" if is_stdin else str(path)
+        self.folder = Path() if is_stdin else path.parent
+        self.content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+
+
+def inputs(pairs: Sequence[str]) -> dict[str, object]:
+    """`key=value` as typed; a value that is JSON is taken as that, anything else as text. Raises UsageError."""
+    values: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"an input is KEY=VALUE, not {pair!r}")
+        values[key] = _json_or_text(text)
+    return values
+
+
+def params(text: str) -> object:
+    """A JSON object as typed. Raises UsageError."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(f'--params is JSON, like \'{{"message": "hi"}}\'; {error}') from None
+    if not isinstance(value, dict | list):
+        raise UsageError("--params is a JSON object (by name) or array (by position)")
+    return value
+
+
+def json_value(text: str | None) -> object:
+    """A value as typed: JSON, or else text."""
+    return None if text is None else _json_or_text(text)
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def seconds(text: str | None) -> float | None:
+    """A duration as typed. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,158 @@
+"""How the story of a workflow is shown while it is told: a live tree, plain lines, or not at all."""
+
+import sys
+import time
+from typing import Protocol
+
+import msgspec
+
+from gleitzeit.client.watch import ConnectionItem, LogItem, ProgressItem, StreamItem, WatchEvent, WatchItem
+from gleitzeit.model.events import WorkflowSubmitted
+from gz_cli.ink import Ink, Span
+from gz_cli.layout import Item, layout
+from gz_cli.lines import event_line, task_text
+from gz_cli.progress import WorkflowProgress
+from gz_cli.screen import Screen, has_colour, is_live
+from gz_cli.talk import put
+from gz_cli.tree import picture
+
+COLLAPSE_ABOVE = 6
+STREAM_TAIL = 60
+"""Characters of a running text that are shown."""
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class View(Protocol):
+    """Enter it, `show` each item after `progress` has applied it, `tick` about ten times a second."""
+
+    def __enter__(self) -> "View": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, item: WatchItem) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+def choose(progress: WorkflowProgress, *, quiet: bool = False) -> View:
+    """A tree on a terminal, else lines; on stderr, because the result is what stdout is for."""
+    if quiet:
+        return Silence()
+    ink = Ink(colour=has_colour(sys.stderr))
+    if is_live(sys.stderr):
+        return Tree(progress, Screen(sys.stderr, ink))
+    return Lines(progress, ink)
+
+
+class Silence:
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, item: WatchItem) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+class JsonLines:
+    """For programs: every event as one line of JSON on stdout."""
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, item: WatchItem) -> None:
+        if isinstance(item, WatchEvent):
+            put(msgspec.json.encode(item).decode())
+
+    def tick(self) -> None: ...
+
+
+class Lines:
+    """A line for what happened, when it happened."""
+
+    def __init__(self, progress: WorkflowProgress, ink: Ink) -> None:
+        self._progress = progress
+        self._ink = ink
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, item: WatchItem) -> None:
+        line = _words(self._progress, item)
+        if line is not None:
+            print(self._ink.line(line), file=sys.stderr, flush=True)
+
+    def tick(self) -> None: ...
+
+
+class Tree:
+    """The whole workflow, drawn again in place."""
+
+    def __init__(self, progress: WorkflowProgress, screen: Screen) -> None:
+        self._progress = progress
+        self._screen = screen
+        self._roots: list[Item] = []
+        self._frame = 0
+        self._texts: dict[str, str] = {}
+
+    def __enter__(self) -> "Tree":
+        self._screen.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draw()
+        self._screen.__exit__()
+
+    def show(self, item: WatchItem) -> None:
+        match item:
+            case WatchEvent(event=WorkflowSubmitted()):
+                self._roots = layout(self._progress.nodes(), collapse_above=COLLAPSE_ABOVE)
+            case StreamItem():
+                text = self._texts.get(item.task_id, "") + item.delta
+                self._texts[item.task_id] = text[-STREAM_TAIL:]
+                self._progress.note(item.task_id, self._texts[item.task_id])
+            case ProgressItem():
+                self._progress.note(item.task_id, progress_words(item))
+            case LogItem() | ConnectionItem():
+                line = _words(self._progress, item)
+                if line is not None:
+                    self._screen.say(line)
+
+    def tick(self) -> None:
+        self._frame += 1
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self._progress.tasks:
+            return
+        height = self._screen.height
+        self._screen.draw(picture(self._progress, self._roots, now_ms=now_ms(), height=height, frame=self._frame))
+
+
+def progress_words(item: ProgressItem) -> str:
+    """`3/10 loading`, `30 %`, as far as it is known."""
+    amount = f"{item.progress:g}/{item.total:g}" if item.total else ""
+    return " ".join(part for part in (amount, item.message) if part)
+
+
+def _words(progress: WorkflowProgress, item: WatchItem) -> list[Span] | None:
+    match item:
+        case WatchEvent():
+            return event_line(progress, item.event)
+        case LogItem():
+            text = item.data if isinstance(item.data, str) else repr(item.data)
+            return task_text(progress, item.task_id, text, now_ms())
+        case ConnectionItem(connected=False):
+            return [(f"the coordinator is out of reach ({item.message}); trying again", "yellow")]
+        case ConnectionItem():
+            return [("the coordinator is back", "green")]
+        case _:
+            return None

@@ -1,0 +1,107 @@
+"""To wait for a workflow that is under way, and to say what came of it."""
+
+from msgspec import Struct
+
+from gleitzeit.client import Client
+from gleitzeit.client.views import ErrorView, WorkflowResult
+from gleitzeit.errors import GleitzeitError
+from gz_cli import exits
+from gz_cli.durations import duration
+from gz_cli.follow import follow
+from gz_cli.formats import Format
+from gz_cli.output import encode, results_text
+from gz_cli.progress import WorkflowProgress
+from gz_cli.talk import put, say
+from gz_cli.views import JsonLines, choose
+
+
+class Wait(Struct, frozen=True):
+    """How to wait for a workflow. `hold_when_interrupted` is for those that the command itself has started."""
+
+    output: Format = Format.TEXT
+    timeout_seconds: float | None = None
+    quiet: bool = False
+    hold_when_interrupted: bool = False
+
+
+async def wait(client: Client, workflow_id: str, how: Wait) -> int:
+    """Until the workflow has ended and its result is on stdout; the exit code."""
+    progress = WorkflowProgress(workflow_id)
+    end = await follow(client, progress, choose(progress, quiet=how.quiet), timeout_seconds=how.timeout_seconds)
+    if end == "interrupt":
+        await _interrupted(client, workflow_id, hold=how.hold_when_interrupted)
+        return exits.INTERRUPTED
+    if end == "timeout":
+        _say_timeout(workflow_id, how)
+        return exits.TIMED_OUT
+    await put_result(client, progress, how.output)
+    return exits.of_status(progress.status)
+
+
+async def watch(client: Client, text: str, how: Wait) -> int:
+    """For somebody who looks on: the story on stderr, nothing on stdout; as JSON, the story is on stdout."""
+    workflow_id = await client.resolve_id(text)
+    if (await client.get(workflow_id, limit=1)).held:
+        say(f"{workflow_id} is held: `gz resume {workflow_id}` lets it go on")
+    progress = WorkflowProgress(workflow_id)
+    view = JsonLines() if how.output is Format.JSON else choose(progress, quiet=how.quiet)
+    end = await follow(client, progress, view, timeout_seconds=how.timeout_seconds)
+    if end == "interrupt":
+        await _interrupted(client, workflow_id, hold=False)
+        return exits.INTERRUPTED
+    if end == "timeout":
+        _say_timeout(workflow_id, how)
+        return exits.TIMED_OUT
+    return exits.of_status(progress.status)
+
+
+async def put_result(client: Client, progress: WorkflowProgress, output: Format) -> None:
+    if output is Format.ID:
+        put(progress.workflow_id)
+        return
+    result = await client.result(progress.workflow_id)
+    if output is not Format.TEXT:
+        put(encode(result, output))
+    elif result.status == "completed":
+        put(results_text(result.results, result.outputs, _last(progress)))
+    else:
+        say(end_words(result))
+
+
+def end_words(result: WorkflowResult) -> str:
+    """Why a workflow did not complete, and what can be done."""
+    again = f"`gz get {result.workflow_id}` shows every task, `gz retry {result.workflow_id}` tries again"
+    if result.status == "cancelled":
+        return f"gz: {result.workflow_id} was cancelled. {again}"
+    return f"gz: {result.workflow_id} failed{_because(result.error)}\n{again}"
+
+
+def _because(error: ErrorView | None) -> str:
+    if error is None:
+        return ""
+    return f" in {error.task}: {error.message}" if error.task else f": {error.message}"
+
+
+def _last(progress: WorkflowProgress) -> list[str]:
+    """The tasks that no other waits for."""
+    waited_for = {name for task in progress.tasks.values() for name in task.dependencies}
+    return [name for name in progress.tasks if name not in waited_for]
+
+
+def _say_timeout(workflow_id: str, how: Wait) -> None:
+    waited = duration(how.timeout_seconds or 0)
+    say(f"gz: {workflow_id} has not ended after {waited}; it goes on. `gz watch {workflow_id}` waits for it again")
+
+
+async def _interrupted(client: Client, workflow_id: str, *, hold: bool) -> None:
+    ways = (("resume", "Go on with"), ("watch", "look on with"), ("cancel", "end it with"))
+    on = ", ".join(f"{words} `gz {command} {workflow_id}`" for command, words in ways) + "."
+    if not hold:
+        say(f"Interrupted; {workflow_id} goes on without you.\n{on}")
+        return
+    try:
+        await client.hold(workflow_id)
+    except GleitzeitError as error:
+        say(f"Interrupted; {workflow_id} could not be held ({error.message}) and may go on.\n{on}")
+        return
+    say(f"Interrupted; {workflow_id} is held: nothing more of it starts.\n{on}")

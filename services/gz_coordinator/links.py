@@ -1,0 +1,324 @@
+"""Connections to providers: who discovery says exists becomes who is known to work.
+
+A link lasts as long as one provider process is believed alive. It connects, asks `rpc.discover`, reports ProviderReady,
+and when the socket closes ProviderDown, and tries again until the process is known to be gone.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit import errors
+from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
+from gleitzeit.engine import effects as fx
+from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
+from gleitzeit.transport import Connection, connect
+
+log = logging.getLogger("gz.coordinator.providers")
+
+DISCOVER_TIMEOUT_SECONDS = 5.0
+REFUSALS_UNTIL_GONE = 3
+DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+DEFAULT_CAPACITY = 1
+COALESCE = 64
+
+
+class Registration(Struct, frozen=True):
+    """What `provider.register` brings for a provider that need not describe itself."""
+
+    url: str
+    name: str = ""
+    methods: tuple[str, ...] = ()
+    schemas: dict[str, dict[str, Any]] = {}
+    capacity: int | None = None
+
+
+class Description(Struct, frozen=True):
+    """What a provider is, by its own `rpc.discover` and by its registration."""
+
+    name: str
+    instance: str
+    methods: tuple[MethodSchema, ...]
+    capacity: int
+    durable_calls: bool
+    splits_batches: bool
+
+
+Status = Literal["connecting", "ready", "lost", "draining"]
+
+
+class Link:
+    def __init__(self, links: "Links", seen: ProviderSeen, registration: Registration | None = None) -> None:
+        self.name = seen.name
+        self.url = seen.url
+        self.instance = seen.instance
+        self.registration = registration
+        self.status: Status = "connecting"
+        self.description: Description | None = None
+        self.connection: Connection | None = None
+        self.problem = ""
+        """Why it is not ready."""
+        self._links = links
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self.first = asyncio.get_running_loop().create_future()
+        """Done when the first connection attempt has succeeded or failed."""
+
+    async def run(self) -> None:
+        """Until the provider is gone for good."""
+        refusals, delays = 0, _delays()
+        while True:
+            try:
+                await self._connect()
+            except (errors.GleitzeitError, TimeoutError, ValueError) as error:
+                refusals = refusals + 1 if isinstance(error.__cause__, ConnectionRefusedError) else 0
+                self.problem = str(error)
+            else:
+                refusals, delays = 0, _delays()
+                await self._serve()
+            if not self.first.done():
+                self.first.set_result(self.status == "ready" or not self.problem)
+            if self.registration is None and refusals >= REFUSALS_UNTIL_GONE:
+                self._report_down(gone=True)
+                return
+            await asyncio.sleep(next(delays))
+
+    async def _connect(self) -> None:
+        connection = await connect(
+            self.url, on_notification=self._notified, open_timeout_seconds=DISCOVER_TIMEOUT_SECONDS
+        )
+        connection.data["link"] = self
+        try:
+            description = await self._describe(connection)
+        except (errors.GleitzeitError, TimeoutError, ValueError):
+            await connection.close()
+            raise
+        if description.splits_batches:
+            connection.coalesce = COALESCE
+            connection.split_batches = True
+        if self.description is not None and description.instance != self.instance:
+            self._report_down(gone=True)
+        self.name, self.instance, self.description = description.name, description.instance, description
+        self.connection = connection
+        self._closed.clear()
+        connection.add_close_callback(lambda _: self._closed.set())
+
+    async def _describe(self, connection: Connection) -> Description:
+        wish = {"_meta": {"fence": self._links.fence, "batch": "split"}}
+        document: Any = {}
+        try:
+            document = await connection.call("rpc.discover", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
+        except (errors.RemoteError, errors.MethodNotFound, errors.InvalidParams, TimeoutError):
+            if self.registration is None or not self.registration.methods:
+                raise
+        return describe(document, self.name, self.instance, self.registration, self._links.next_instance)
+
+    async def _serve(self) -> None:
+        """Report ready, follow changes, return when the socket has closed."""
+        self.status, self.problem = "ready", ""
+        self._links.linked(self)
+        if not self.first.done():
+            self.first.set_result(True)
+        while not self._closed.is_set():
+            changed = asyncio.ensure_future(self._changed.wait())
+            closed = asyncio.ensure_future(self._closed.wait())
+            await asyncio.wait({changed, closed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            closed.cancel()
+            if self._changed.is_set() and self.connection is not None and not self._closed.is_set():
+                self._changed.clear()
+                await self._refresh(self.connection)
+        reason = self.connection.close_reason if self.connection is not None else ""
+        log.info("lost the connection to provider %s (%s) %s", self.name, self.url, reason)
+        self.connection = None
+        self._report_down(gone=self.description is not None and not self.description.durable_calls)
+
+    async def _refresh(self, connection: Connection) -> None:
+        try:
+            self.description = await self._describe(connection)
+        except (errors.GleitzeitError, TimeoutError, ValueError) as error:
+            log.warning("provider %s could not say what it serves now: %s", self.name, error)
+        else:
+            self._links.linked(self)
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
+        if method == "notifications/methods/list_changed":
+            self._changed.set()
+        else:
+            self._links.on_notification(method, params)
+
+    def _report_down(self, *, gone: bool) -> None:
+        self.status = "lost"
+        self._links.post(fx.ProviderDown(self.instance, gone, self.problem))
+
+
+class Links:
+    """All providers. `post` takes what the engine has to know, `on_notification` what providers send out of band."""
+
+    def __init__(
+        self,
+        fence: dict[str, Any],
+        post: Callable[[fx.Input], None],
+        on_methods: Callable[[Sequence[MethodSchema]], None],
+        on_notification: Callable[[str, Raw | None], None],
+    ) -> None:
+        self.fence = fence
+        self.post = post
+        self.on_notification = on_notification
+        self._on_methods = on_methods
+        self._links: dict[str, Link] = {}
+        """By url."""
+        self._by_instance: dict[str, Link] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self._numbers = itertools.count(1)
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def next_instance(self, name: str) -> str:
+        """For a provider that has no name for its own start: one a connection."""
+        return f"{name}-{self.fence['owner']}-{next(self._numbers)}"
+
+    def connection(self, instance: str) -> Connection | None:
+        link = self._by_instance.get(instance)
+        return link.connection if link is not None and link.instance == instance else None
+
+    def report(self, report: Report) -> None:
+        """What discovery says."""
+        match report:
+            case ProviderSeen():
+                self._seen(report)
+            case ProviderChanged(instance=instance):
+                if (link := self._by_instance.get(instance)) is not None:
+                    link.changed()
+            case ProviderLost(instance=instance):
+                link = self._by_instance.get(instance)
+                if link is not None and link.connection is not None:
+                    link.status = "draining"
+                    self.post(fx.ProviderDraining(instance))
+
+    def _seen(self, seen: ProviderSeen) -> None:
+        known = self._links.get(seen.url)
+        if known is not None and (known.instance == seen.instance or known.connection is not None):
+            return
+        if known is not None:
+            self._drop(known)
+            self.post(fx.ProviderDown(known.instance, gone=True, reason="another instance has its address"))
+        self._start(Link(self, seen))
+
+    async def register(self, registration: Registration) -> Link:
+        """Connect to a provider that does not speak NATS, and keep it. Raises ProviderNotFound if that fails."""
+        name = registration.name or registration.url
+        known = self._links.get(registration.url)
+        if known is not None:
+            self._drop(known)
+            self.post(fx.ProviderDown(known.instance, gone=True, reason="registered anew"))
+        link = Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration)
+        self._start(link)
+        await link.first
+        if link.status != "ready":
+            self._drop(link)
+            raise errors.ProviderNotFound(f"no provider answers: {link.problem}", {"url": registration.url})
+        return link
+
+    def restore(self, registration: Registration) -> None:
+        """Take up a registration from the journal; it is tried for ever."""
+        name = registration.name or registration.url
+        self._start(Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration))
+
+    def _start(self, link: Link) -> None:
+        self._links[link.url] = link
+        task = asyncio.get_running_loop().create_task(link.run())
+        self._tasks[link.url] = task
+        task.add_done_callback(lambda done: self._ended(link, done))
+
+    def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the link to %s broke", link.url, exc_info=error)
+        if self._links.get(link.url) is link:
+            self._drop(link)
+
+    def _drop(self, link: Link) -> None:
+        self._links.pop(link.url, None)
+        self._by_instance.pop(link.instance, None)
+        task = self._tasks.pop(link.url, None)
+        if task is not None:
+            task.cancel()
+        if link.connection is not None:
+            closing = asyncio.ensure_future(link.connection.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def linked(self, link: Link) -> None:
+        description = link.description
+        assert description is not None
+        self._by_instance[link.instance] = link
+        self._on_methods(description.methods)
+        self.post(
+            fx.ProviderReady(
+                description.name,
+                description.instance,
+                frozenset(method.name for method in description.methods),
+                description.capacity,
+                description.durable_calls,
+            )
+        )
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for link in self:
+            self._drop(link)
+        await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
+
+
+def describe(
+    document: Any, name: str, instance: str, registration: Registration | None, next_instance: Callable[[str], str]
+) -> Description:
+    """Make sense of an OpenRPC document. Raises ValueError, saying what is wrong, for one that makes none."""
+    if not isinstance(document, dict):
+        raise ValueError(f"rpc.discover answered {type(document).__name__}, not an OpenRPC document")
+    about = document.get("x-gleitzeit") or {}
+    if not isinstance(about, dict):
+        raise ValueError("x-gleitzeit is not an object")
+    described = methods_of(document) if document else []  # a registered provider need not describe itself
+    methods = {m.name: m for m in described if is_task_method(m.name)}
+    capacity = about.get("capacity", DEFAULT_CAPACITY)
+    if registration is not None:
+        for method in registration.methods:
+            methods.setdefault(method, method_schema(method, {}))
+        for method, schema in registration.schemas.items():
+            methods[method] = method_schema(method, schema)
+        capacity = registration.capacity or capacity
+        name = registration.name or name
+    if not methods:
+        raise ValueError("it serves no method that a task could call")
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+        raise ValueError(f"its capacity is {capacity!r}, not a number from 1")
+    durable = about.get("calls") == "v1" and isinstance(about.get("instance"), str)
+    return Description(
+        name=str(about.get("name") or name),
+        instance=about["instance"] if durable else next_instance(name),
+        methods=tuple(methods.values()),
+        capacity=capacity,
+        durable_calls=durable,
+        splits_batches=about.get("batch") == "split",
+    )
+
+
+def registration_of(event: bytes) -> Registration:
+    return msgspec.json.decode(event, type=Registration)
+
+
+def _delays() -> Iterator[float]:
+    yield from DELAYS_SECONDS
+    while True:
+        yield DELAYS_SECONDS[-1]

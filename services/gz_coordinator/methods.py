@@ -1,0 +1,360 @@
+"""The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import view
+from gleitzeit.engine.explain import explain
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.journal.base import Find, Summary
+from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.schemas import MethodSchema, builtin, openrpc
+from gz_coordinator.documents import problem_view
+from gz_coordinator.ids import new_workflow_id, workflow_id_for
+from gz_coordinator.links import Link, Registration
+from gz_coordinator.parts import Parts
+from gz_coordinator.watchers import COALESCE_WATCHERS, Watcher
+
+PAGE_TASKS = 1_000
+PAGE_EVENTS = 1_000
+PAGE_WORKFLOWS = 50
+LATEST = "@latest"
+
+
+def build(parts: Parts) -> Methods:
+    """All methods; each is checked against its schema before it is called."""
+    methods = Methods(discover=lambda: _openrpc(parts))
+    for group in (WorkflowMethods(parts), ProviderMethods(parts)):
+        for name, function in group.table().items():
+            schema = builtin().get(name)
+            methods.add(name, function, params_schema=schema.check_params if schema is not None else None)
+    return methods
+
+
+def _openrpc(parts: Parts) -> dict[str, Any]:
+    about = {"name": "coordinator", "instance": parts.identity.owner, "cluster": parts.identity.cluster}
+    return openrpc("gz-coordinator", parts.version, builtin().coordinator_methods(), about)
+
+
+class WorkflowMethods:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._service = parts.service
+        self._engine = parts.service.engine
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "workflow.submit": self.submit,
+            "workflow.validate": self.validate,
+            "workflow.get": self.get,
+            "workflow.result": self.result,
+            "workflow.list": self.find,
+            "workflow.watch": self.watch,
+            "workflow.unwatch": self.unwatch,
+            "workflow.cancel": self.cancel,
+            "workflow.pause": self.pause,
+            "workflow.resume": self.resume,
+            "workflow.hold": self.hold,
+            "workflow.retry": self.retry,
+            "workflow.history": self.history,
+            "workflow.explain": self.explain,
+            "workflow.signal": self.signal,
+            "task.get": self.task,
+        }
+
+    async def submit(
+        self,
+        request: Request,
+        /,
+        definition: Any,
+        inputs: dict[str, Any] | None = None,
+        idempotency_key: str = "",
+        hold: bool = False,
+    ) -> dict[str, Any]:
+        self._service.refuse_if_stalled()
+        body = hashlib.sha256(msgspec.json.encode([definition, inputs], order="deterministic")).hexdigest()
+        workflow_id = await self._id_for_submit(idempotency_key)
+        verdict = await self._parts.documents.definition(
+            definition, len(request.raw_params or b""), self._engine.catalogue
+        )
+        checked = verdict.definition
+        assert checked is not None
+        answer = await self._service.ask(
+            lambda token: fx.Submit(
+                token, workflow_id, checked, Raw(msgspec.json.encode(inputs or {})), idempotency_key, body, hold
+            )
+        )
+        assert answer.workflow is not None
+        status = self._status(answer.workflow)
+        return {**status, "created": answer.created, "warnings": verdict.warnings}
+
+    async def _id_for_submit(self, idempotency_key: str) -> str:
+        if not idempotency_key:
+            return new_workflow_id(self._service.clock())
+        workflow_id = workflow_id_for("default", idempotency_key)
+        with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
+            await self._service.bring_back(workflow_id)
+        return workflow_id
+
+    async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
+        size = len(request.raw_params or b"")
+        verdict = await self._parts.documents.check(definition, size, self._engine.catalogue)
+        valid = verdict.definition is not None and all(p.severity != "error" for p in verdict.problems)
+        return {"valid": valid, "problems": [problem_view(problem) for problem in verdict.problems]}
+
+    async def get(
+        self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_TASKS
+    ) -> dict[str, Any]:
+        return await self._service.read(
+            workflow_id,
+            lambda w: view.workflow_view(w, held=self._held(w), after=after, limit=min(limit, PAGE_TASKS)),
+        )
+
+    async def result(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
+        return await self._service.read(workflow_id, view.result_view)
+
+    async def task(self, request: Request, /, workflow_id: str, task_id: str) -> dict[str, Any]:
+        return await self._service.read(workflow_id, lambda w: view.task_view(_task(w, task_id), inline_bytes=None))
+
+    async def find(
+        self,
+        request: Request,
+        /,
+        status: str | list[str] | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        limit: int = PAGE_WORKFLOWS,
+        before: list[Any] | None = None,
+    ) -> dict[str, Any]:
+        statuses = [status] if isinstance(status, str) else status or []
+        find = Find(
+            kind="workflow",
+            keys=(name,) if name is not None else (),
+            statuses=tuple(statuses),
+            before=(int(before[0]), str(before[1])) if before else None,
+            limit=limit,
+        )
+        rows = await self._rows(find, id)
+        answer: dict[str, Any] = {"workflows": [self._row(row) for row in rows]}
+        if len(rows) == limit and id is None:
+            answer["next"] = [rows[-1].created_at, rows[-1].stream]
+        return answer
+
+    async def _rows(self, find: Find, wanted: str | None) -> list[Summary]:
+        """`wanted` is a workflow id, the beginning of one, a name, or @latest."""
+        journal = self._parts.journal
+        if wanted is None:
+            return await journal.find(find)
+        if wanted == LATEST:
+            return await journal.find(msgspec.structs.replace(find, limit=1))
+        rows = await journal.find(msgspec.structs.replace(find, stream_prefix=wanted))
+        exact = [row for row in rows if row.stream == wanted]
+        return exact or rows or await journal.find(msgspec.structs.replace(find, keys=(wanted,)))
+
+    def _row(self, row: Summary) -> dict[str, Any]:
+        counts = msgspec.json.decode(row.counts, type=dict[str, int])
+        return {
+            "workflow_id": row.stream,
+            "name": row.key,
+            "status": row.status,
+            "held": row.stream in self._engine.scheduler.held,
+            "created_at": view.iso(row.created_at),
+            "updated_at": view.iso(row.updated_at),
+            "counts": counts,
+            "tasks_total": sum(counts.values()),
+        }
+
+    async def watch(
+        self,
+        request: Request,
+        /,
+        workflow_id: str | None = None,
+        after: int = 0,
+        stream: bool = True,
+        batch: bool = False,
+    ) -> None:
+        answer: dict[str, Any] = {"workflow_id": None}
+        if workflow_id is not None:
+            answer = await self._service.read(workflow_id, lambda w: {**self._status(w), "seq": w.seq})
+        if batch:
+            request.connection.coalesce = COALESCE_WATCHERS
+        request.defer()
+        request.answer(answer)
+        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream))
+
+    def unwatch(self, request: Request, /, workflow_id: str | None = None) -> dict[str, Any]:
+        self._parts.watchers.remove(request.connection, workflow_id)
+        return {}
+
+    async def cancel(self, request: Request, /, workflow_id: str, reason: str = "") -> dict[str, Any]:
+        return await self._change(workflow_id, lambda token: fx.Cancel(token, workflow_id, reason))
+
+    async def pause(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
+        return await self._change(workflow_id, lambda token: fx.Pause(token, workflow_id))
+
+    async def resume(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
+        return await self._change(workflow_id, lambda token: fx.Resume(token, workflow_id))
+
+    async def hold(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
+        return await self._change(workflow_id, lambda token: fx.Hold(token, workflow_id))
+
+    async def retry(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+        tasks: tuple[str, ...] = ()
+        if task_id is not None:
+            wanted = task_id
+            tasks = (await self._service.read(workflow_id, lambda w: _task(w, wanted).id),)
+        return await self._change(workflow_id, lambda token: fx.Retry(token, workflow_id, tasks), with_tasks=True)
+
+    async def signal(self, request: Request, /, workflow_id: str, name: str, payload: Any = None) -> dict[str, Any]:
+        encoded = Raw(msgspec.json.encode(payload))
+        return await self._change(workflow_id, lambda token: fx.Signal(token, workflow_id, name, encoded))
+
+    async def _change(
+        self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False
+    ) -> dict[str, Any]:
+        await self._service.bring_back(workflow_id)
+        answer = await self._service.ask(make)
+        assert answer.workflow is not None
+        status = self._status(answer.workflow)
+        return {**status, "tasks": answer.tasks} if with_tasks else status
+
+    async def history(
+        self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_EVENTS
+    ) -> dict[str, Any]:
+        limit = min(limit, PAGE_EVENTS)
+        records = await self._parts.journal.read(workflow_id, after=after, limit=limit)
+        if not records and after == 0:
+            raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
+        events = [{"seq": record.seq, "event": Raw(record.event)} for record in records]
+        answer: dict[str, Any] = {"workflow_id": workflow_id, "events": events}
+        if len(records) == limit:
+            answer["next"] = records[-1].seq
+        return answer
+
+    async def explain(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+        def look(workflow: Workflow) -> dict[str, Any]:
+            if task_id is not None:
+                tasks = [_task(workflow, task_id)]
+            else:
+                tasks = [t for t in workflow.tasks.values() if t.state != "completed"][:PAGE_TASKS]
+            now = self._service.clock()
+            return {**self._status(workflow), "tasks": [explain(self._engine, workflow, t, now) for t in tasks]}
+
+        return await self._service.read(workflow_id, look)
+
+    def _held(self, workflow: Workflow) -> bool:
+        return workflow.id in self._engine.scheduler.held
+
+    def _status(self, workflow: Workflow) -> dict[str, Any]:
+        return {
+            "workflow_id": workflow.id,
+            "name": workflow.definition.name,
+            "status": workflow.state,
+            "held": self._held(workflow),
+        }
+
+
+def _task(workflow: Workflow, name: str) -> Task:
+    """By id, else by name. Raises TaskNotFound."""
+    task = workflow.tasks.get(name)
+    if task is None:
+        task = next((t for t in workflow.tasks.values() if t.definition.name == name), None)
+    if task is None:
+        raise errors.TaskNotFound(f"workflow {workflow.id} has no task {name!r}", {"tasks": list(workflow.tasks)[:50]})
+    return task
+
+
+class ProviderMethods:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._engine = parts.service.engine
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "provider.list": self.providers,
+            "provider.register": self.register,
+            "protocol.list": self.protocols,
+            "protocol.get": self.protocol,
+            "system.status": self.status,
+        }
+
+    def providers(self, request: Request, /) -> dict[str, Any]:
+        return {"providers": [self._view(link) for link in self._parts.links]}
+
+    def _view(self, link: Link) -> dict[str, Any]:
+        described = link.description
+        known = self._engine.scheduler.roster.get(link.instance)
+        methods = sorted(method.name for method in described.methods) if described else []
+        return {
+            "name": link.name,
+            "instance": link.instance,
+            "url": link.url,
+            "status": link.status,
+            "problem": link.problem,
+            "protocols": sorted({method.protocol for method in described.methods}) if described else [],
+            "methods": methods,
+            "running": known.running if known else 0,
+            "started": known.started if known else 0,
+            "capacity": described.capacity if described else 0,
+            "source": "nats" if link.registration is None else "registered",
+            "calls": "v1" if described and described.durable_calls else None,
+        }
+
+    async def register(
+        self,
+        request: Request,
+        /,
+        url: str,
+        name: str = "",
+        methods: list[str] | None = None,
+        schemas: dict[str, dict[str, Any]] | None = None,
+        capacity: int | None = None,
+    ) -> dict[str, Any]:
+        registration = Registration(url, name, tuple(methods or ()), schemas or {}, capacity)
+        link = await self._parts.links.register(registration)
+        await self._parts.remember_registration(registration)
+        described = self._view(link)
+        return {key: described[key] for key in ("name", "instance", "methods", "capacity")}
+
+    def protocols(self, request: Request, /) -> dict[str, Any]:
+        catalogue = self._engine.catalogue
+        return {
+            "protocols": [
+                {"protocol": p, "methods": catalogue.names(p), "providers": self._serving(catalogue.names(p))}
+                for p in catalogue.protocols()
+            ]
+        }
+
+    def protocol(self, request: Request, /, protocol: str) -> dict[str, Any]:
+        catalogue = self._engine.catalogue
+        names = catalogue.names(protocol)
+        if not names:
+            known = ", ".join(catalogue.protocols())
+            raise errors.ProtocolNotFound(f"no protocol {protocol!r} is known (there are: {known})")
+        return {"protocol": protocol, "methods": [self._method(catalogue.methods[name]) for name in names]}
+
+    def _method(self, method: MethodSchema) -> dict[str, Any]:
+        return {
+            "name": method.name,
+            "description": method.description,
+            "params": method.params,
+            "result": method.result,
+            "idempotent": method.idempotent,
+            "runs": method.runs,
+            "providers": self._serving([method.name]),
+        }
+
+    def _serving(self, methods: list[str]) -> list[str]:
+        """Names of the live providers that serve one of the methods."""
+        wanted = frozenset(methods)
+        return sorted({p.name for p in self._engine.scheduler.roster.values() if p.methods & wanted})
+
+    async def status(self, request: Request, /) -> dict[str, Any]:
+        return await self._parts.status()

@@ -1,0 +1,119 @@
+"""What the coordinator is made of, for those of its methods that need more than one part."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from gleitzeit.discovery.base import Directory
+from gleitzeit.engine.params import Identity
+from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gleitzeit.schemas import MethodSchema
+from gz_coordinator.documents import Documents
+from gz_coordinator.links import Links, Registration, registration_of
+from gz_coordinator.service import Service
+from gz_coordinator.watchers import Watchers
+
+VERSION = version("gleitzeit")
+
+
+@dataclass
+class Parts:
+    service: Service
+    journal: Journal
+    identity: Identity
+    journal_name: str
+    embedded: bool = False
+    links: Links = field(init=False)
+    watchers: Watchers = field(init=False)
+    documents: Documents = field(default_factory=Documents)
+    directory: Directory | None = None
+    nats_url: str | None = None
+    url: str = ""
+    version: str = VERSION
+    warnings: list[str] = field(default_factory=list)
+    draining: bool = False
+    started_at: float = field(default_factory=time.monotonic)
+
+    # Providers that were registered by hand
+
+    async def remember_registration(self, registration: Registration) -> None:
+        """Keep it for the next start. What is registered at one address is replaced."""
+        stream = f"$provider/{registration.url}"
+        now = self.service.clock()
+        last = (await self.journal.read(stream))[-1:]
+        seq = last[0].seq + 1 if last else 1
+        summary = Summary(stream, "provider", registration.name or registration.url, "registered", True, now, now)
+        await self.journal.append([Append(stream, seq, (msgspec.json.encode(registration),), summary)])
+
+    async def restore_registrations(self) -> None:
+        for row in await self.journal.find(Find(kind="provider", limit=1_000)):
+            records = await self.journal.read(row.stream)
+            self.links.restore(registration_of(records[-1].event))
+
+    def learn_methods(self, methods: Sequence[MethodSchema]) -> None:
+        """A provider described what it serves: documents can now be checked against it."""
+        catalogue = self.service.engine.catalogue
+        new = [method for method in methods if catalogue.methods.get(method.name) is None]
+        if new:
+            self.service.engine.catalogue = catalogue.with_methods(new)
+            self.documents.providers_describe(self.service.engine.catalogue)
+
+    # What the process says of itself
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, or would if it could: not what is held, and not what is paused."""
+        engine = self.service.engine
+        return bool(engine.calls) or any(
+            not w.final and w.state != "paused" and w.id not in engine.scheduler.held for w in engine.workflows.values()
+        )
+
+    async def status(self) -> dict[str, Any]:
+        engine = self.service.engine
+        counts: dict[str, int] = {}
+        for workflow in engine.workflows.values():
+            counts[workflow.state] = counts.get(workflow.state, 0) + 1
+        stalled = [self.service.stalled] if self.service.stalled else []
+        return {
+            "version": self.version,
+            "pid": os.getpid(),
+            "instance": self.identity.owner,
+            "uptime_seconds": round(time.monotonic() - self.started_at, 3),
+            "url": self.url,
+            "journal": self.journal_name,
+            "cluster": self.identity.cluster,
+            "embedded": self.embedded,
+            "draining": self.draining,
+            "nats": {"url": self.nats_url, "connected": self.directory is not None and self.directory.connected},
+            "workflows": counts,
+            "queued": engine.scheduler.queued,
+            "running": len(engine.calls),
+            "providers": len(engine.scheduler.roster) - 1,
+            "watchers": len(self.watchers),
+            "warnings": [*self.warnings, *stalled],
+        }
+
+    def metrics(self) -> bytes:
+        """In the text format of Prometheus."""
+        engine = self.service.engine
+        gauges = {
+            "gleitzeit_tasks_queued": engine.scheduler.queued,
+            "gleitzeit_calls_running": len(engine.calls),
+            "gleitzeit_watchers": len(self.watchers),
+            "gleitzeit_journal_stalled": int(bool(self.service.stalled)),
+        }
+        lines = [line for name, value in gauges.items() for line in (f"# TYPE {name} gauge", f"{name} {value}")]
+        lines.append("# TYPE gleitzeit_provider_calls_total counter")
+        for provider in engine.scheduler.roster.values():
+            labels = f'provider="{_label(provider.name)}",instance="{_label(provider.instance)}"'
+            lines.append(f"gleitzeit_provider_calls_total{{{labels}}} {provider.started}")
+        return ("\n".join(lines) + "\n").encode()
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

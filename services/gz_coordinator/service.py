@@ -1,0 +1,236 @@
+"""The loop of the coordinator: take what arrived, decide, append all of it in one commit, then act and answer.
+
+The one bridge from the engine to the world. One append is in flight at a time; what arrives meanwhile is the next turn.
+Reads are served between turns, when everything in memory is durable.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.engine import Decision, Engine
+from gleitzeit.engine.view import counts_raw
+from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
+from gleitzeit.model import events as ev
+
+log = logging.getLogger("gz.coordinator")
+
+T = TypeVar("T")
+MAX_INPUTS = 1_000
+KEPT_FINAL = 1_000
+FULL_RETRY_SECONDS = 1.0
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ev.AnyEvent).decode
+
+
+class Performer(Protocol):
+    def perform(self, effects: Sequence[fx.Effect]) -> None: ...
+
+
+class Audience(Protocol):
+    def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None: ...
+
+
+def summary_of(workflow: Workflow) -> Summary:
+    return Summary(
+        stream=workflow.id,
+        kind="workflow",
+        key=workflow.definition.name,
+        status=workflow.state,
+        active=not workflow.final,
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+        counts=counts_raw(workflow),
+    )
+
+
+async def load(journal: Journal, workflow_id: str) -> Workflow:
+    """Replay a workflow from its stream. Raises WorkflowNotFound, and JournalCorrupt for a damaged stream."""
+    records: list[Record] = []
+    while page := await journal.read(workflow_id, after=records[-1].seq if records else 0):
+        records.extend(page)
+    if not records:
+        raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
+    return replay(_decode(record.event) for record in records)
+
+
+class Service:
+    def __init__(self, engine: Engine, journal: Journal, clock: Callable[[], int]) -> None:
+        """`clock` gives UTC milliseconds that never go back."""
+        self.engine = engine
+        self.journal = journal
+        self.clock = clock
+        self.performer: Performer
+        self.audience: Audience
+        self.stalled = ""
+        """Why nothing can be made durable at the moment; empty if all is well."""
+        self._inbox: deque[fx.Input] = deque()
+        self._reads: deque[Callable[[], None]] = deque()
+        self._wake = asyncio.Event()
+        self._finals: dict[str, None] = {}
+        """Ended workflows that are still in memory, longest ago first."""
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        """Set between turns while no call runs."""
+        self._stopping = False
+
+    # What others call
+
+    def post(self, item: fx.Input) -> None:
+        """Give the engine something that arrived."""
+        self._inbox.append(item)
+        self._wake.set()
+
+    async def ask(self, request: Callable[[Any], fx.Input]) -> fx.Answer:
+        """Give the engine a request (made from its token) and wait until what it decided is durable.
+
+        Raises the error that the engine answered, and ResourceExhausted while the journal is full.
+        """
+        self.refuse_if_stalled()
+        future: asyncio.Future[fx.Answer] = asyncio.get_running_loop().create_future()
+        self.post(request(future))
+        answer = await future
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    def refuse_if_stalled(self) -> None:
+        if self.stalled:
+            raise errors.ResourceExhausted(self.stalled, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+
+    async def read(self, workflow_id: str, look: Callable[[Workflow], T]) -> T:
+        """`look` at a workflow as it is on disk: between turns, or replayed if it has left memory."""
+        if workflow_id in self.engine.workflows and not self.stalled:
+            future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+            self._reads.append(lambda: self._look(workflow_id, look, future))
+            self._wake.set()
+            found = await future
+            if found is not None:
+                return found
+        return look(await load(self.journal, workflow_id))
+
+    def _look(self, workflow_id: str, look: Callable[[Workflow], T], future: "asyncio.Future[T | None]") -> None:
+        """Answer a read; None sends it to the journal."""
+        if future.done():
+            return
+        workflow = self.engine.workflows.get(workflow_id)
+        try:
+            future.set_result(None if workflow is None or self.stalled else look(workflow))
+        except errors.GleitzeitError as error:
+            future.set_exception(error)
+
+    async def bring_back(self, workflow_id: str) -> None:
+        """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
+        if workflow_id not in self.engine.workflows:
+            workflow = await load(self.journal, workflow_id)
+            if workflow_id not in self.engine.workflows:
+                self.engine.adopt(self.clock(), workflow)
+                self._finals[workflow_id] = None
+
+    async def drain(self) -> None:
+        """Start no more tasks, and wait until none runs. Requests are answered all the while."""
+        self.engine.draining = True
+        await self._quiet.wait()
+
+    def stop(self) -> None:
+        """End `run` after the turn under way."""
+        self._stopping = True
+        self._wake.set()
+
+    # The loop
+
+    async def recover(self, *, held: bool) -> tuple[int, list[str]]:
+        """Adopt every workflow that has not ended. Returns how many, and a warning for each that cannot be read."""
+        count, warnings, before = 0, list[str](), None
+        while page := await self.journal.find(Find(kind="workflow", active=True, before=before, limit=500)):
+            for row in page:
+                try:
+                    self.engine.adopt(self.clock(), await load(self.journal, row.stream), held=held)
+                    count += 1
+                except (errors.GleitzeitError, msgspec.MsgspecError) as error:
+                    warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
+                    log.error(warnings[-1], extra={"workflow_id": row.stream})
+            before = (page[-1].created_at, page[-1].stream)
+        return count, warnings
+
+    async def run(self) -> None:
+        """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""
+        while not self._stopping:
+            if not self._inbox and not self._reads and not self.engine.more:
+                await self._idle()
+            await self._turn()
+
+    async def _idle(self) -> None:
+        """Wait for something to arrive or to be due."""
+        due = self.engine.due_at()
+        loop = asyncio.get_running_loop()
+        timer = None
+        if due is not None:
+            timer = loop.call_later(max(0.0, (due - self.clock()) / 1000), self._wake.set)
+        self._wake.clear()
+        if not self._inbox and not self._reads:
+            await self._wake.wait()
+        if timer is not None:
+            timer.cancel()
+
+    async def _turn(self) -> None:
+        while self._reads:
+            self._reads.popleft()()
+        inbox = self._inbox
+        inputs = [inbox.popleft() for _ in range(min(len(inbox), MAX_INPUTS))]
+        decision = self.engine.decide(self.clock(), inputs)
+        if decision.appends:
+            encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
+            await self._append(
+                [
+                    Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow))
+                    for append, events in zip(decision.appends.values(), encoded, strict=True)
+                ]
+            )
+            self._after_commit(decision, encoded)
+        else:
+            await asyncio.sleep(0)
+        self.performer.perform(decision.effects)
+        for answer in decision.answers:
+            if not answer.token.done():
+                answer.token.set_result(answer)
+        if self.engine.calls:
+            self._quiet.clear()
+        else:
+            self._quiet.set()
+
+    def _after_commit(self, decision: Decision, encoded: list[list[bytes]]) -> None:
+        for append, events in zip(decision.appends.values(), encoded, strict=True):
+            self.audience.publish(append.workflow, append.seq, events)
+            self._finals.pop(append.workflow.id, None)
+            if append.workflow.final:
+                self._finals[append.workflow.id] = None
+        while len(self._finals) > KEPT_FINAL:
+            oldest = next(iter(self._finals))
+            del self._finals[oldest]
+            self.engine.forget(oldest)
+
+    async def _append(self, commit: list[Append]) -> None:
+        """Make the commit durable; while there is no space hold it, unchanged, and try again."""
+        while True:
+            try:
+                await self.journal.append(commit)
+            except errors.JournalFull as error:
+                if not self.stalled:
+                    log.error("the journal is full; nothing new is accepted until there is space: %s", error)
+                self.stalled = f"the journal is full: {error}"
+                while self._reads:  # they go on from the journal
+                    self._reads.popleft()()
+                await asyncio.sleep(FULL_RETRY_SECONDS)
+            else:
+                if self.stalled:
+                    log.warning("the journal has space again")
+                self.stalled = ""
+                return

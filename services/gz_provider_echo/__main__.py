@@ -1,0 +1,3 @@
+from gz_provider_echo.main import run
+
+run()

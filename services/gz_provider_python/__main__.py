@@ -1,0 +1,3 @@
+from gz_provider_python.main import run
+
+run()

@@ -1,0 +1,375 @@
+"""What a journal owes callers: one suite for all adapters. A *place* is what outlives a journal: a file, a store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Raw, structs
+
+from gleitzeit.errors import JournalConflict, JournalError, JournalFull, JournalLocked
+from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary
+from gleitzeit.journal.memory import MemoryJournal, MemoryStore
+from gleitzeit.journal.sqlite import SqliteJournal
+
+Open = Callable[[], OwnedJournal]
+ROOM_BYTES = 400_000  # of a bounded place; an SQLite file needs some for its tables
+
+
+def place(kind: str, folder: Path, capacity_bytes: int | None = None) -> Open:
+    if kind == "memory":
+        store = MemoryStore(capacity_bytes)
+        return lambda: MemoryJournal(store)
+    return lambda: SqliteJournal(folder / "journal.db", max_bytes=capacity_bytes)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def open_(kind: str, tmp_path: Path) -> Open:
+    return place(kind, tmp_path)
+
+
+@pytest.fixture
+async def journal(open_: Open) -> AsyncIterator[OwnedJournal]:
+    journal = open_()
+    await journal.claim("test")
+    yield journal
+    await journal.close()
+
+
+def summary(stream: str, **fields: object) -> Summary:
+    return structs.replace(Summary(stream, "workflow", "a name", "running", True, 1000, 2000), **fields)
+
+
+def append(stream: str, seq: int, *events: bytes, **fields: object) -> Append:
+    return Append(stream, seq, events, summary(stream, **fields))
+
+
+async def events(journal: OwnedJournal, stream: str) -> list[bytes]:
+    records = await journal.read(stream)
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    return [record.event for record in records]
+
+
+# -- append and read
+
+
+async def test_what_was_appended_is_read_in_order(journal: OwnedJournal) -> None:
+    await journal.append([append("a", 1, b"1", b"2"), append("b", 1, b"x")])
+    await journal.append([append("a", 3, b"3")])
+    assert await journal.read("a") == [Record(1, b"1"), Record(2, b"2"), Record(3, b"3")]
+    assert await journal.read("b") == [Record(1, b"x")]
+    assert await journal.read("c") == []
+
+
+@pytest.mark.parametrize("after", range(8))
+async def test_read_starts_anywhere_also_between_the_events_of_one_append(journal: OwnedJournal, after: int) -> None:
+    await journal.append([append("a", 1, b"1", b"2", b"3")])
+    await journal.append([append("a", 4, b"4", b"5")])
+    await journal.append([append("a", 6, b"6", b"7")])
+    assert [record.seq for record in await journal.read("a", after)] == list(range(after + 1, 8))
+    page = await journal.read("a", after, limit=2)
+    assert [record.seq for record in page] == list(range(after + 1, min(after + 3, 8)))
+
+
+async def test_large_events_come_in_pages_that_lead_to_the_end(journal: OwnedJournal) -> None:
+    written = [bytes([65 + number]) * 1_000_000 for number in range(20)]
+    await journal.append([append("a", 1, *written)])
+    seen: list[Record] = []
+    while page := await journal.read("a", len(seen)):
+        seen += page
+    assert [record.event for record in seen] == written
+    assert [record.seq for record in seen] == list(range(1, 21))
+
+
+async def test_a_stream_may_come_twice_in_one_commit(journal: OwnedJournal) -> None:
+    await journal.append([append("a", 1, b"1"), append("a", 2, b"2", status="completed")])
+    assert await events(journal, "a") == [b"1", b"2"]
+    assert [found.status for found in await journal.find(Find("workflow"))] == ["completed"]
+
+
+async def test_empty_events_and_an_append_of_none_are_kept_apart(journal: OwnedJournal) -> None:
+    await journal.append([append("a", 1)])
+    assert await events(journal, "a") == []
+    await journal.append([append("a", 1, b"", b"")])
+    await journal.append([append("a", 3, status="completed")])
+    assert await events(journal, "a") == [b"", b""]
+    assert [found.status for found in await journal.find(Find("workflow"))] == ["completed"]
+
+
+async def test_an_empty_commit_is_nothing(journal: OwnedJournal) -> None:
+    await journal.append([])
+    assert await journal.find(Find("workflow")) == []
+
+
+@pytest.mark.parametrize("seq", [0, 1, 2, 4])
+async def test_a_conflict_changes_nothing(journal: OwnedJournal, seq: int) -> None:
+    await journal.append([append("a", 1, b"1", b"2")])
+    with pytest.raises(JournalConflict, match="a ends at 2"):
+        await journal.append([append("new", 1, b"n"), append("a", seq, b"x", status="failed")])
+    assert await events(journal, "a") == [b"1", b"2"]
+    assert [(found.stream, found.status) for found in await journal.find(Find("workflow"))] == [("a", "running")]
+    await journal.append([append("a", 3, b"3"), append("new", 1, b"n")])
+
+
+async def test_a_new_stream_starts_at_one(journal: OwnedJournal) -> None:
+    with pytest.raises(JournalConflict):
+        await journal.append([append("a", 2, b"2")])
+    assert await journal.find(Find("workflow")) == []
+
+
+async def test_of_overlapping_appends_to_one_end_exactly_one_wins(journal: OwnedJournal) -> None:
+    appends = [journal.append([append("a", 1, b"%d" % number), append(f"s{number}", 1, b"x")]) for number in range(20)]
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    won = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    assert len(won) == 1
+    assert all(isinstance(outcome, JournalConflict) for outcome in outcomes if outcome is not None)
+    assert await events(journal, "a") == [b"%d" % won[0]]
+    assert {found.stream for found in await journal.find(Find("workflow"))} == {"a", f"s{won[0]}"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Append("a", 1, (b"{\n}",), summary("a")), Append("a", 1, (b"{}",), summary("b"))],
+    ids=["newline in an event", "summary of another stream"],
+)
+async def test_a_malformed_append_is_refused_and_harms_no_other(journal: OwnedJournal, wrong: Append) -> None:
+    refused, taken = await asyncio.gather(
+        journal.append([wrong]), journal.append([append("c", 1, b"1")]), return_exceptions=True
+    )
+    assert isinstance(refused, ValueError)
+    assert taken is None
+    assert [found.stream for found in await journal.find(Find("workflow"))] == ["c"]
+
+
+# -- find
+
+
+async def test_a_summary_comes_back_as_it_was_given(journal: OwnedJournal) -> None:
+    first = summary("ä/1", kind="$kind", key="schlüssel", due_at=5, expires_at=2**60, counts=Raw(b'{"a":1}'))
+    await journal.append([Append("ä/1", 1, (b"{}",), first)])
+    [found] = await journal.find(Find("$kind"))
+    assert structs.replace(found, counts=Raw()) == structs.replace(first, counts=Raw())
+    assert bytes(found.counts) == b'{"a":1}'
+    # all of it is replaced, also what seldom changes
+    second = Summary("ä/1", "other", "key 2", "completed", False, 7, 8)
+    await journal.append([Append("ä/1", 2, (b"{}",), second)])
+    assert await journal.find(Find("$kind")) == []
+    [found] = await journal.find(Find("other"))
+    assert structs.replace(found, counts=Raw()) == structs.replace(second, counts=Raw())
+
+
+async def test_pages_follow_each_other_without_gap_or_repeat(journal: OwnedJournal) -> None:
+    await journal.append([append(f"s{number:03}", 1, b"{}", created_at=number // 4) for number in range(50)])
+    seen: list[str] = []
+    before = None
+    while page := await journal.find(Find("workflow", before=before, limit=7)):
+        seen += [found.stream for found in page]
+        before = page[-1].created_at, page[-1].stream
+    assert seen == [f"s{number:03}" for number in reversed(range(50))]
+
+
+# -- delete
+
+
+async def test_a_deleted_stream_is_gone_and_may_start_anew(journal: OwnedJournal) -> None:
+    await journal.append([append("a", 1, b"1", b"2"), append("b", 1, b"x")])
+    await journal.append([append("a", 3, b"3")])
+    await journal.delete(["a", "unknown", "a"])
+    assert await journal.read("a") == []
+    assert [found.stream for found in await journal.find(Find("workflow"))] == ["b"]
+    await journal.append([append("a", 1, b"anew")])
+    assert await events(journal, "a") == [b"anew"]
+    assert await events(journal, "b") == [b"x"]
+
+
+# -- ownership and life
+
+
+async def test_all_is_there_after_close_and_open(open_: Open) -> None:
+    first = open_()
+    await first.claim("one")
+    await first.append([append("a", 1, b"1", b"2")])
+    await first.close()
+    second = open_()
+    await second.claim("two")
+    await second.append([append("a", 3, b"3"), append("b", 1, b"x")])
+    assert await events(second, "a") == [b"1", b"2", b"3"]
+    assert len(await second.find(Find("workflow"))) == 2
+    await second.close()
+
+
+async def test_epochs_only_rise(open_: Open) -> None:
+    seen = []
+    for owner in ("one", "two", "one"):
+        journal = open_()
+        seen.append(await journal.claim(owner))
+        await journal.release()
+        seen.append(await journal.claim(owner))
+        await journal.close()
+    assert seen == sorted(set(seen))
+    assert seen[0] >= 1
+
+
+async def test_a_second_owner_is_refused_until_the_first_lets_go(open_: Open) -> None:
+    first, second = open_(), open_()
+    await first.claim("one")
+    with pytest.raises(JournalLocked):
+        await second.claim("two")
+    with pytest.raises(JournalLocked):
+        await first.claim("one")
+    await first.append([append("a", 1, b"1")])  # the refusals took nothing from it
+    await first.release()
+    await second.claim("two")
+    with pytest.raises(JournalError):
+        await first.append([append("a", 2, b"2")])
+    assert await events(second, "a") == [b"1"]
+    await second.close()
+
+
+async def test_without_a_claim_nothing_works_and_close_is_harmless(open_: Open) -> None:
+    journal = open_()
+    with pytest.raises(JournalError):
+        await journal.append([append("a", 1, b"1")])
+    with pytest.raises(JournalError):
+        await journal.read("a")
+    with pytest.raises(JournalError):
+        await journal.find(Find("workflow"))
+    with pytest.raises(JournalError):
+        await journal.delete(["a"])
+    await journal.close()
+    await journal.claim("one")
+    await journal.close()
+    await journal.close()
+    await journal.release()
+
+
+async def test_close_waits_for_what_is_under_way(open_: Open) -> None:
+    journal = open_()
+    await journal.claim("one")
+    tasks = [asyncio.ensure_future(journal.append([append(f"s{number}", 1, b"x")])) for number in range(20)]
+    await asyncio.sleep(0)  # each task has handed its append over
+    await journal.close()
+    assert await asyncio.gather(*tasks) == [None] * 20
+
+
+async def test_a_full_journal_writes_nothing_and_goes_on_when_there_is_space(kind: str, tmp_path: Path) -> None:
+    journal = place(kind, tmp_path, ROOM_BYTES)()
+    await journal.claim("one")
+    await journal.append([append("old", 1, b"x" * 150_000)])
+    large = [append("new", 1, b"y" * 250_000), append("old", 2, b"z", status="completed")]
+    with pytest.raises(JournalFull):
+        await journal.append(large)
+    assert await journal.read("new") == []
+    assert len((await events(journal, "old"))[0]) == 150_000
+    assert [(found.stream, found.status) for found in await journal.find(Find("workflow"))] == [("old", "running")]
+    await journal.append([append("small", 1, b"s")])
+    await journal.delete(["old"])
+    await journal.append([large[0]])
+    assert [len(event) for event in await events(journal, "new")] == [250_000]
+    await journal.close()
+
+
+# -- against a model
+
+STREAMS = ["a", "ab", "b", "ba", "ü"]
+text = st.sampled_from(["", "x", "y"])
+summaries = st.builds(
+    Summary, st.just(""), text, text, text, st.booleans(), st.integers(0, 3), st.integers(0, 9), st.none(), st.none()
+)
+one_append = st.tuples(
+    st.sampled_from(STREAMS),
+    st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1]),  # mostly right: how far `seq` is off
+    st.lists(st.sampled_from([b"", b"{}", b"[1]"]), max_size=4).map(tuple),
+    summaries,
+)
+step = st.one_of(
+    st.tuples(st.just("append"), st.lists(one_append, max_size=4)),
+    st.tuples(st.just("append"), st.lists(one_append, max_size=4)),
+    st.tuples(st.just("delete"), st.lists(st.sampled_from(STREAMS), max_size=2)),
+    st.tuples(st.just("reopen"), st.none()),
+)
+query = st.builds(
+    Find,
+    text,
+    st.lists(text, max_size=2).map(tuple),
+    st.lists(text, max_size=2).map(tuple),
+    st.sampled_from(["", "a", "ab", "ü", "z"]),
+    st.sampled_from([None, True, False]),
+    st.one_of(st.none(), st.tuples(st.integers(0, 4), st.sampled_from(STREAMS))),
+    st.integers(0, 6),
+)
+
+
+class Model:
+    """The obvious journal: a dict."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, tuple[tuple[bytes, ...], Summary]] = {}
+
+    def commit(self, parts: list[tuple[str, int, tuple[bytes, ...], Summary]]) -> tuple[list[Append], bool]:
+        """The appends, and whether they fit; if so they are taken."""
+        after, appends, fits = dict(self.streams), [], True
+        for stream, off, new, rest in parts:
+            old = after[stream][0] if stream in after else ()
+            about = structs.replace(rest, stream=stream)
+            appends.append(Append(stream, len(old) + 1 + off, new, about))
+            fits = fits and off == 0
+            after[stream] = old + new, about
+        if fits:
+            self.streams = after
+        return appends, fits
+
+    def find(self, query: Find) -> list[Summary]:
+        all_ = sorted((s for _, s in self.streams.values()), key=lambda s: (s.created_at, s.stream), reverse=True)
+        return [
+            s
+            for s in all_
+            if s.kind == query.kind
+            and (s.key in query.keys or not query.keys)
+            and (s.status in query.statuses or not query.statuses)
+            and s.stream.startswith(query.stream_prefix)
+            and query.active in (None, s.active)
+            and (query.before is None or (s.created_at, s.stream) < query.before)
+        ][: query.limit]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(step, max_size=12), queries=st.lists(query, min_size=1, max_size=6))
+def test_it_behaves_like_a_dict(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list]], queries: list[Find]
+) -> None:
+    asyncio.run(play(place(kind, tmp_path_factory.mktemp("place")), steps, queries))
+
+
+async def play(open_: Open, steps: list[tuple[str, list]], queries: list[Find]) -> None:
+    model, journal = Model(), open_()
+    await journal.claim("model")
+    for name, argument in steps:
+        if name == "append":
+            appends, fits = model.commit(argument)
+            try:
+                await journal.append(appends)
+                assert fits
+            except JournalConflict:
+                assert not fits
+        elif name == "delete":
+            await journal.delete(argument)
+            for stream in argument:
+                model.streams.pop(stream, None)
+        else:
+            await journal.close()
+            journal = open_()
+            await journal.claim("model")
+    for stream in STREAMS:
+        assert await events(journal, stream) == list(model.streams.get(stream, ((), None))[0])
+    for query in queries:
+        found = [structs.replace(s, counts=Raw()) for s in await journal.find(query)]
+        assert found == [structs.replace(s, counts=Raw()) for s in model.find(query)]
+    await journal.close()

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from gleitzeit.client import prepare, prepare_file
+from gleitzeit.client.documents import Prepared
+from gleitzeit.errors import DocumentError
+from gleitzeit.spec.load import load_text
+
+PYTHON = """\
+name: n
+tasks:
+  - id: a
+    method: python/execute
+    params: {file: scripts/a.py}
+  - id: b
+    method: echo/echo
+    params: {message: scripts/a.py}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("scripts/a.py", "b.py", "examples/scripts/c.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("result = 1\n")
+    return tmp_path
+
+
+def prepared(text: str, folder: Path, **environ: str) -> Prepared:
+    return prepare(load_text(text, name="w.yaml"), folder=folder, environ=environ)
+
+
+def test_a_file_is_found_beside_the_document(folder: Path) -> None:
+    (folder / "w.yaml").write_text(PYTHON)
+    ready = prepare_file(folder / "w.yaml", environ={})
+    assert ready.problems == ()
+    assert ready.checked is not None
+    assert ready.definition["tasks"][0]["params"] == {"file": str(folder / "scripts" / "a.py")}
+    assert ready.definition["tasks"][1]["params"] == {"message": "scripts/a.py"}
+    assert ready.document.value["tasks"][0]["params"] == {"file": "scripts/a.py"}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("task", "found"),
+    [
+        ("{id: a, method: python/execute, params: {file: b.py}}", "b.py"),
+        ("{id: a, method: python/execute, params: {file: a.py}}", "scripts/a.py"),
+        ("{id: a, method: python/execute, params: {file: ./scripts/../b.py}}", "b.py"),
+        ("{id: a, method: execute, protocol: python/v1, parameters: {file_path: c.py}}", "examples/scripts/c.py"),
+    ],
+)
+def test_where_a_file_is_looked_for_and_how_the_task_may_be_spelled(folder: Path, task: str, found: str) -> None:
+    ready = prepared(f"name: n\ntasks:\n  - {task}\n", folder)
+    assert ready.problems == ()
+    params = ready.definition["tasks"][0].get("params") or ready.definition["tasks"][0]["parameters"]
+    assert list(params.values()) == [str(folder / found)]
+
+
+@pytest.mark.parametrize("file", ["/somewhere/else.py", "${b.result}"])
+def test_what_only_the_provider_can_know_is_left_alone(folder: Path, file: str) -> None:
+    text = (
+        "name: n\ntasks:\n"
+        "  - {id: b, method: echo/echo, params: {message: x}}\n"
+        f"  - {{id: a, method: python/execute, params: {{file: '{file}'}}}}\n"
+    )
+    ready = prepared(text, folder)
+    assert ready.definition["tasks"][1]["params"] == {"file": file}
+
+
+def test_a_file_that_is_not_there_is_a_problem_with_a_place(folder: Path) -> None:
+    ready = prepared(PYTHON.replace("a.py}", "none.py}", 1), folder)
+    assert ready.checked is None
+    [problem] = ready.errors
+    assert (problem.path, problem.line) == (("tasks", 0, "params", "file"), 5)
+    first, line, caret = ready.rendered().splitlines()
+    assert first.startswith("w.yaml:5:20: error: there is no file 'scripts/none.py'; looked in ")
+    assert line.index("scripts") == caret.index("^")
+
+
+def test_the_wrapped_shape(folder: Path) -> None:
+    wrapped = "workflow:\n" + "".join(f"  {line}\n" for line in PYTHON.replace("a.py}", "none.py}", 1).splitlines())
+    assert prepared(wrapped, folder).errors[0].line == 6
+    good = "workflow:\n" + "".join(f"  {line}\n" for line in PYTHON.splitlines())
+    ready = prepared(good, folder)
+    assert ready.definition["workflow"]["tasks"][0]["params"]["file"] == str(folder / "scripts" / "a.py")
+
+
+def test_the_environment_of_the_author_is_taken_along(folder: Path) -> None:
+    text = "name: n\ntasks:\n  - {id: a, method: echo/echo, params: {message: 'Hi ${env.WHO}'}}\n"
+    ready = prepared(text, folder, WHO="Ada", OTHER="secret")
+    assert ready.checked is not None
+    assert ready.definition["env"] == {"WHO": "Ada"}
+
+
+def test_all_problems_at_once_in_the_order_of_the_lines(folder: Path) -> None:
+    text = (
+        "name: n\ntasks:\n"
+        "  - {id: a, method: python/execute, params: {file: none.py}}\n"
+        "  - {id: b, method: echo/ecko, params: {message: x}}\n"
+        "  - {id: c, method: echo/echo, params: {mesage: x}}\n"
+        "  - {id: d, method: echo/echo, params: {message: '${aa.result}'}}\n"
+    )
+    problems = prepared(text, folder).errors
+    assert {problem.line for problem in problems} == {3, 4, 5, 6}
+    assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
+
+
+def test_what_is_no_document_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match="cannot be read"):
+        prepare_file(tmp_path / "none.yaml", environ={})
+    ready = prepared("- just\n- a list\n", tmp_path)
+    assert ready.checked is None
+    assert ready.errors

@@ -1,0 +1,39 @@
+import msgspec
+import pytest
+from msgspec import Raw
+
+from gleitzeit.client.watch import Newer, ProgressItem, Resync, WatchEvent, decode
+from gleitzeit.model.events import WorkflowPaused
+
+ABOUT = {"workflow_id": "wf-1", "task_id": "t", "attempt": 2}
+
+
+def raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+def test_notifications_of_the_coordinator() -> None:
+    event = {"workflow_id": "wf-1", "seq": 7, "event": {"type": "WorkflowPaused", "at": 1}}
+    assert decode("notifications/event", raw(event)) == WatchEvent("wf-1", 7, WorkflowPaused(at=1))
+    progress = {**ABOUT, "progressToken": "x", "progress": 1, "total": 4, "message": "loading"}
+    assert decode("notifications/progress", raw(progress)) == ProgressItem("wf-1", "t", 2, 1, 4, "loading")
+    assert decode("notifications/resync", raw({"workflow_id": "wf-1", "seq": 3})) == Resync("wf-1", 3)
+
+
+def test_of_an_unknown_event_the_number_counts() -> None:
+    event = {"workflow_id": "wf-1", "seq": 7, "event": {"type": "TaskDreamt", "at": 1}}
+    assert decode("notifications/event", raw(event)) == Newer("wf-1", 7)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("notifications/cancelled", {"requestId": 1}),
+        ("notifications/event", {"seq": "seven"}),
+        ("notifications/stream", {"delta": 1}),
+        ("notifications/event", [1]),
+    ],
+)
+def test_what_makes_no_sense_is_passed_over(method: str, params: object) -> None:
+    assert decode(method, raw(params)) is None
+    assert decode(method, None) is None

@@ -1,0 +1,336 @@
+"""What only the SQLite adapter promises: files, other processes, space and damage."""
+# ruff: noqa: ASYNC240 - the tests look at small local files, and nothing else waits for their loop
+
+import asyncio
+import ctypes
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
+from gleitzeit.journal.base import Append, Find, Summary
+from gleitzeit.journal.database import FORMAT
+from gleitzeit.journal.sqlite import SqliteJournal
+
+# Appends one event after the other and prints the number of each that is acknowledged, until it is killed.
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from gleitzeit.journal.base import Append, Summary
+from gleitzeit.journal.sqlite import SqliteJournal
+
+async def main():
+    journal = SqliteJournal(Path(sys.argv[1]))
+    await journal.claim("writer")
+    for seq in range(1, 1_000_000):
+        summary = Summary("a", "workflow", "", "running", True, 0, seq)
+        await journal.append([Append("a", seq, (b"%d" % seq,), summary)])
+        sys.stdout.write(f"{seq}\\n")
+        sys.stdout.flush()
+
+asyncio.run(main())
+"""
+
+
+def append(stream: str, seq: int, *events: bytes, active: bool = True) -> Append:
+    return Append(stream, seq, events, Summary(stream, "workflow", "", "running", active, 0, 0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+async def claimed(file: Path) -> SqliteJournal:
+    journal = SqliteJournal(file)
+    await journal.claim("test")
+    return journal
+
+
+# -- the file
+
+
+async def test_files_and_new_folders_are_private(tmp_path: Path) -> None:
+    journal = await claimed(tmp_path / "new" / "journal.db")
+    await journal.append([append("a", 1, b"1")])
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "new").iterdir()}
+    assert modes == dict.fromkeys(["journal.db", "journal.db-wal", "journal.db.lock"], 0o600)
+    await journal.close()
+
+
+async def test_a_file_that_others_may_read_is_closed_to_them(file: Path) -> None:
+    await (await claimed(file)).close()
+    file.chmod(0o644)
+    await (await claimed(file)).close()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_newer_format_is_refused_and_left_alone(file: Path) -> None:
+    await (await claimed(file)).close()
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(ConfigurationError, match=rf"format {FORMAT + 1}, .* up to {FORMAT}: upgrade"):
+        await claimed(file)
+    assert file.read_bytes() == before
+
+
+async def test_what_is_no_journal_is_refused_and_left_alone(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE workflows (id TEXT)")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(ConfigurationError, match="no journal of Gleitzeit"):
+        await claimed(file)
+    assert file.read_bytes() == before
+    file.write_bytes(b"a letter to my aunt, not a database\n" * 100)
+    with pytest.raises(ConfigurationError, match="cannot be used as a journal"):
+        await claimed(file)
+
+
+async def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        await claimed(tmp_path / "file" / "journal.db")
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        await claimed(tmp_path / "folder.db")
+
+
+async def test_a_refused_claim_holds_no_lock(file: Path) -> None:
+    file.write_bytes(b"not a database at all\n" * 100)
+    with pytest.raises(ConfigurationError):
+        await claimed(file)
+    file.unlink()
+    await (await claimed(file)).close()
+
+
+async def test_no_other_program_gets_in_between(file: Path) -> None:
+    journal = await claimed(file)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite3.connect(file, timeout=0).execute("SELECT count(*) FROM record")
+    await journal.close()
+
+
+async def test_a_program_that_is_in_already_keeps_the_journal_out(file: Path) -> None:
+    await (await claimed(file)).close()
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM record").fetchall()
+    with pytest.raises(JournalLocked, match="open in another program"):
+        await claimed(file)
+    other.close()
+    await (await claimed(file)).close()
+
+
+# -- other processes
+
+
+def test_what_was_acknowledged_survives_kill_9_and_so_does_nobodys_lock(file: Path) -> None:
+    acknowledged = 0
+    for _ in range(3):
+        file.unlink(missing_ok=True)
+        file.with_name("journal.db-wal").unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-c", WRITER, file], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            for _ in range(200):
+                writer.stdout.readline()
+            with pytest.raises(JournalLocked, match=f"in use by process {writer.pid}"):
+                asyncio.run(SqliteJournal(file).claim("second"))
+            writer.send_signal(signal.SIGKILL)
+            acknowledged = 200 + sum(line.endswith(b"\n") for line in writer.stdout)
+        asyncio.run(check_survivors(file, acknowledged))
+
+
+async def check_survivors(file: Path, acknowledged: int) -> None:
+    journal = SqliteJournal(file)
+    assert await journal.claim("heir") == 2
+    survived = await journal.read("a", limit=1_000_000)
+    assert len(survived) in (acknowledged, acknowledged + 1)  # the one under way may be there
+    assert [record.event for record in survived] == [b"%d" % number for number in range(1, len(survived) + 1)]
+    [summary] = await journal.find(Find("workflow"))
+    assert summary.updated_at == len(survived)
+    await journal.close()
+
+
+# -- the thread
+
+
+async def test_a_cancelled_append_disturbs_nobody(file: Path) -> None:
+    journal = await claimed(file)
+    impatient = asyncio.ensure_future(journal.append([append("a", 1, b"1")]))
+    patient = asyncio.ensure_future(journal.append([append("b", 1, b"1")]))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await patient
+    assert impatient.cancelled()
+    await journal.append([append("c", 1, b"1")])
+    await journal.close()
+
+
+async def test_reads_are_served_while_appends_keep_coming(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1")])
+    ended = False
+
+    async def write(stream: str) -> int:
+        seq = 0
+        while not ended:
+            seq += 1
+            await journal.append([append(stream, seq, b"x")])
+        return seq
+
+    writers = [asyncio.ensure_future(write(f"w{number}")) for number in range(4)]
+    for _ in range(50):
+        assert len(await journal.read("a")) == 1
+    ended = True
+    written = await asyncio.gather(*writers)
+    for number, count in enumerate(written):
+        assert len(await journal.read(f"w{number}")) == count
+    await journal.close()
+
+
+async def test_arguments_that_sqlite_cannot_hold_are_the_callers_problem_only(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1")])
+    with pytest.raises(OverflowError):
+        await journal.read("a", after=-(2**70))
+    with pytest.raises(ValueError, match="surrogates"):
+        await journal.read("\ud800")
+    with pytest.raises(ValueError, match="surrogates"):
+        await journal.delete(["a", "\ud800"])
+    assert len(await journal.read("a")) == 1
+    await journal.append([append("a", 2, b"2")])
+    await journal.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_a_thread_that_has_died(file: Path) -> None:
+    journal = await claimed(file)
+    wrong = Summary("a", "workflow", "", "running", True, 0, 0, counts=None)  # type: ignore[arg-type]  # stands for a bug
+    outcomes = await asyncio.gather(
+        journal.append([Append("a", 1, (b"1",), wrong)]), journal.read("a"), return_exceptions=True
+    )
+    assert [str(outcome) for outcome in outcomes] == ["the journal's thread has died"] * 2
+    with pytest.raises(JournalError, match="thread has died"):
+        await journal.append([append("b", 1, b"1")])
+    await journal.close()
+    heir = await claimed(file)
+    assert await heir.find(Find("workflow")) == []
+    await heir.close()
+
+
+# -- damage
+
+
+async def test_a_damaged_byte_spoils_its_own_stream_only(file: Path) -> None:
+    journal = await claimed(file)
+    for stream in ("a", "b", "c"):
+        await journal.append([append(stream, 1, b'"the text of %s"' % stream.encode() * 3)])
+        await journal.append([append(stream, 2, b"more")])
+    await journal.close()
+    content = file.read_bytes()
+    assert content.count(b"the text of b") == 3
+    file.write_bytes(content.replace(b"the text of b", b"the text of B", 1))
+    journal = await claimed(file)
+    with pytest.raises(JournalCorrupt, match="stream b is damaged in its events 1 to 1"):
+        await journal.read("b")
+    assert len(await journal.read("b", after=1)) == 1
+    assert len(await journal.read("a")) == len(await journal.read("c")) == 2
+    assert len(await journal.find(Find("workflow"))) == 3
+    await journal.append([append("b", 3, b"goes on")])
+    await journal.delete(["b"])
+    await journal.append([append("b", 1, b"anew")])
+    assert len(await journal.read("b")) == 1
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("DELETE FROM record WHERE last = 2", "lacks"),
+        ("DELETE FROM record WHERE last = 3", "lacks its last events"),
+        ("UPDATE record SET previous = id + 1", "lacks"),
+        ("UPDATE record SET previous = 1 WHERE last = 3", "lacks"),
+    ],
+)
+async def test_a_lost_record_is_noticed(file: Path, damage: str, message: str) -> None:
+    journal = await claimed(file)
+    for seq in (1, 2, 3):
+        await journal.append([append("a", seq, b"x")])
+    await journal.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute(damage)
+    connection.close()
+    journal = await claimed(file)
+    with pytest.raises(JournalCorrupt, match=message):
+        await journal.read("a")
+    await journal.close()
+
+
+async def test_after_a_failure_of_unknown_outcome_nothing_more_is_taken(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1")])
+    await journal.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE tail")  # stands for any failure that is not a lack of space
+    connection.close()
+    journal = await claimed(file)
+    with pytest.raises(JournalError, match="failed: append: no such table"):
+        await journal.append([append("a", 2, b"2")])
+    for attempt in (journal.append([append("b", 1, b"1")]), journal.delete(["a"])):
+        with pytest.raises(JournalError, match="takes no more since this failure"):
+            await attempt
+    await journal.close()
+
+
+# -- space
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=1m") != 0:
+        pytest.skip(f"cannot mount a small disk: {os.strerror(ctypes.get_errno())}")
+    yield folder
+    libc.umount2(os.fsencode(folder), 2)
+
+
+async def append_until_full(journal: SqliteJournal) -> int:
+    """The number of the first event that found no space."""
+    for seq in range(2, 1000):
+        try:
+            await journal.append([append("a", seq, b"x" * 1000)])
+        except JournalFull:
+            return seq
+    raise AssertionError("a disk of 1 MB took more")
+
+
+async def test_a_full_disk_loses_nothing_and_is_got_over(small_disk: Path) -> None:
+    journal = await claimed(small_disk / "journal.db")
+    await journal.append([append("a", 1, b"1")])
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as filling:
+        filling.writelines([b"x" * 4096] * 256)
+    seq = await append_until_full(journal)
+    for _ in range(3):
+        with pytest.raises(JournalFull):
+            await journal.append([append("a", seq, b"x" * 1000), append("b", 1, b"x")])
+    assert len(await journal.read("a")) == seq - 1
+    assert await journal.read("b") == []
+    filler.unlink()
+    await journal.append([append("a", seq, b"x" * 1000), append("b", 1, b"x")])
+    await journal.close()
+    journal = await claimed(small_disk / "journal.db")
+    assert len(await journal.read("a")) == seq
+    await journal.close()

@@ -1,0 +1,94 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from gleitzeit.provider.call import Call, Meta, StreamBuffer
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, method: str, params: dict[str, Any]) -> None:
+        self.heard.append((method.removeprefix("notifications/"), params))
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+def test_a_stream_is_numbered_and_read_on_from_any_number() -> None:
+    buffer = StreamBuffer()
+    assert [buffer.append(delta) for delta in "abc"] == [1, 2, 3]
+    assert buffer.after(0) == [(1, "a"), (2, "b"), (3, "c")]
+    assert buffer.after(2) == [(3, "c")]
+    assert buffer.after(3) == []
+
+
+def test_a_stream_keeps_its_last_part_by_bytes() -> None:
+    buffer = StreamBuffer(limit_bytes=4)
+    for delta in ("ab", "ü", "c"):
+        buffer.append(delta)
+    assert buffer.after(0) == [(2, "ü"), (3, "c")]
+    buffer.append("too much")
+    assert buffer.after(0) == []
+    assert buffer.append("d") == 5
+
+
+async def test_the_token_is_that_of_the_request_else_the_call_id(listener: Listener) -> None:
+    Call("m", Meta(call_id="w/t/1", progress_token="p"), listener).progress(1)
+    Call("m", Meta(call_id="w/t/1"), listener).progress(1)
+    assert [params["progressToken"] for _, params in listener.heard] == ["p", "w/t/1"]
+
+
+async def test_without_a_token_only_logs_can_be_told_apart(listener: Listener) -> None:
+    call = Call("m", Meta(), listener)
+    call.progress(1, 2)
+    call.stream("a")
+    call.log({"any": "value"}, "warning")
+    assert listener.heard == [("message", {"level": "warning", "logger": "m", "data": {"any": "value"}})]
+
+
+async def test_other_threads_speak_through_the_loop_in_their_order(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token=7), listener)
+
+    def work() -> None:
+        for number in range(3):
+            call.progress(number)
+
+    await asyncio.to_thread(work)
+    await asyncio.sleep(0)
+    assert [params["progress"] for _, params in listener.heard] == [0, 1, 2]
+
+
+async def test_everyone_is_told_of_the_cancellation_once(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    call = Call("m", Meta(), listener)
+    told: list[str] = []
+
+    def broken() -> None:
+        raise ValueError("mine")
+
+    call.on_cancel(broken)
+    call.on_cancel(lambda: told.append("first"))
+    assert not call.cancelled
+    call.cancel()
+    call.cancel()
+    call.on_cancel(lambda: told.append("late"))
+    assert call.cancelled
+    assert told == ["first", "late"]
+    assert "a cancel callback of m failed" in caplog.text
+
+
+async def test_a_replay_begins_with_the_progress(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    call.replay(0)
+    call.progress(3, message="third")
+    call.stream("a")
+    listener.heard.clear()
+    call.replay(0)
+    assert listener.heard == [
+        ("progress", {"progressToken": "p", "progress": 3, "message": "third"}),
+        ("stream", {"progressToken": "p", "seq": 1, "delta": "a"}),
+    ]

@@ -1,0 +1,147 @@
+"""Declaring methods: what is found out at start instead of at a call, and what is made of a signature."""
+
+import datetime
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from gleitzeit.errors import ConfigurationError, InvalidParams
+from gleitzeit.jsonrpc.messages import Failure
+from gleitzeit.provider import Call, Provider
+from gleitzeit.transport import connect
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider("lab", protocols=["lab/v1", "echo/v1"])
+
+
+def declared(provider: Provider, function: Callable[..., Any], **options: Any) -> Any:
+    provider.method("lab/it", **options)(function)
+    return provider.methods["lab/it"]
+
+
+def test_a_signature_makes_the_schema_of_the_params(provider: Provider) -> None:
+    def it(call: Call, a: int, b: list[str], c: Literal["x", "y"] = "x", d=None) -> None:  # type: ignore[no-untyped-def] # as authors write
+        """First line.
+
+        The rest.
+        """
+
+    schema = declared(provider, it).schema
+    assert schema.params == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer"},
+            "b": {"type": "array", "items": {"type": "string"}},
+            "c": {"enum": ["x", "y"]},
+            "d": {},
+        },
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
+    assert schema.description == "First line."
+    assert schema.result is None
+
+
+def test_keywords_of_any_name_are_allowed_if_the_function_takes_them(provider: Provider) -> None:
+    def it(**anything: Any) -> None: ...
+
+    method = declared(provider, it)
+    method.check_params({"what": "ever"})
+
+
+def test_a_near_word_is_suggested(provider: Provider) -> None:
+    def it(message: str) -> None: ...
+
+    with pytest.raises(InvalidParams, match="did you mean message"):
+        declared(provider, it).check_params({"mesage": "x"})
+
+
+def test_own_schemas_come_before_the_signature(provider: Provider) -> None:
+    params = {"type": "object", "properties": {"n": {"minimum": 3}}, "required": ["n"], "additionalProperties": False}
+    method = declared(
+        provider, lambda n: n, params=params, result={"type": "string"}, idempotent=False, timeout_seconds=5
+    )
+    with pytest.raises(InvalidParams):
+        method.check_params({"n": 2})
+    assert isinstance(method.outcome(3), Failure)
+    assert method.outcome("3") == b'"3"'
+    assert (method.schema.idempotent, method.schema.timeout_seconds) == (False, 5)
+
+
+def test_shipped_schemas_are_used_by_name_and_can_be_narrowed(provider: Provider) -> None:
+    provider.method("echo/echo")(lambda message=None: None)
+    shipped = provider.methods["echo/echo"].schema
+    assert "response" in (shipped.result or {})["properties"]
+    provider.method("echo/echo", result={"type": "string"})(lambda message=None: "")
+    narrowed = provider.methods["echo/echo"].schema
+    assert (narrowed.params, narrowed.result) == (shipped.params, {"type": "string"})
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+def test_structs_and_dates_are_checked_as_the_json_that_they_become(provider: Provider) -> None:
+    result = {"type": "object", "properties": {"at": {"type": "string"}, "p": {"required": ["x"]}}, "required": ["p"]}
+    method = declared(provider, lambda: None, result=result)
+    day = datetime.date(2026, 11, 20)
+    assert method.outcome({"at": day, "p": Point(1)}) == b'{"at":"2026-11-20","p":{"x":1}}'
+    assert method.outcome(msgspec.Raw(b'{"p":{"x":1}}')) == b'{"p":{"x":1}}'
+    assert isinstance(method.outcome(msgspec.Raw(b'{"p":{}}')), Failure)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "options", "text"),
+    [
+        ("other/it", lambda: None, {}, "other/v1"),
+        ("echo/echo", lambda: None, {}, "no parameter message"),
+        ("echo/ping", lambda needed: None, {}, "no param needed"),
+        ("lab/it", lambda *args: None, {}, "args"),
+        ("lab/it", lambda a, /: None, {}, "by name"),
+        ("lab/it", lambda: None, {"params": {"type": "nonsense"}}, "lab/it"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_start(
+    provider: Provider, name: str, function: Callable[..., Any], options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        provider.method(name, **options)(function)
+
+
+def test_annotations_that_are_no_json_ask_for_a_schema(provider: Provider) -> None:
+    def it(what: Callable[[], None]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="schema"):
+        declared(provider, it)
+
+
+def test_a_provider_needs_room_for_one_call() -> None:
+    with pytest.raises(ConfigurationError):
+        Provider("lab", protocols=["lab/v1"], capacity=0)
+
+
+async def test_the_lifespan_is_around_the_time_in_which_calls_arrive() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        steps.append("begin")
+        yield
+        steps.append("end")
+
+    provider = Provider("lab", protocols=["lab/v1"], lifespan=lifespan)
+
+    @provider.method("lab/step")
+    def step() -> None:
+        steps.append("call")
+
+    async with provider.serve() as service:
+        connection = await connect(service.url)
+        await connection.call("lab/step")
+        await connection.close()
+    assert steps == ["begin", "call", "end"]

@@ -1,0 +1,81 @@
+import pytest
+
+from gleitzeit.schemas import Catalogue, is_task_method, method_schema, protocol_of, verify
+
+ECHO = method_schema("echo/echo", {"x-aliases": ["echo/say"], "x-timeout-seconds": 30, "description": "Answers."})
+PING = method_schema("echo/ping", {})
+SUBMIT = method_schema("workflow.submit", {"x-runs": "coordinator"})
+EXECUTE = method_schema(
+    "python/execute",
+    {
+        "x-idempotent": False,
+        "x-wants-dependencies": True,
+        "params": {"properties": {"code": {"type": "string", "x-code": "python"}, "file": {"type": "string"}}},
+    },
+)
+CATALOGUE = Catalogue([ECHO, PING, SUBMIT, EXECUTE])
+
+
+def test_a_schema_file_says_it_all() -> None:
+    assert (ECHO.name, ECHO.protocol, ECHO.description, ECHO.timeout_seconds) == (
+        "echo/echo",
+        "echo/v1",
+        "Answers.",
+        30.0,
+    )
+    assert (ECHO.idempotent, ECHO.runs, ECHO.wants_dependencies, ECHO.result) == (True, "provider", False, None)
+    assert (EXECUTE.idempotent, EXECUTE.wants_dependencies) == (False, True)
+    assert EXECUTE.code_params == ("code",)
+    assert EXECUTE.param_names == ("code", "file")
+
+
+def test_methods_are_found_by_name_and_by_alias() -> None:
+    assert CATALOGUE.get("echo/echo") is ECHO
+    assert CATALOGUE.get("echo/say") is ECHO
+    assert CATALOGUE.get("echo/shout") is None
+    assert list(CATALOGUE.methods) == ["echo/echo", "echo/ping", "workflow.submit", "python/execute"]
+
+
+def test_tasks_cannot_see_the_coordinators_own_methods() -> None:
+    assert CATALOGUE.protocols() == ["echo/v1", "python/v1"]
+    assert CATALOGUE.names() == ["echo/echo", "echo/ping", "python/execute"]
+    assert CATALOGUE.names("echo/v1") == ["echo/echo", "echo/ping"]
+    assert CATALOGUE.names("workflow/v1") == []
+    assert CATALOGUE.coordinator_methods() == [SUBMIT]
+    assert is_task_method("echo/echo")
+    assert not is_task_method("workflow.submit")
+    assert protocol_of("workflow.submit") == "workflow/v1"
+
+
+def test_more_methods_make_another_catalogue() -> None:
+    more = CATALOGUE.with_methods([method_schema("mail/send", {})])
+    assert more.protocols() == ["echo/v1", "mail/v1", "python/v1"]
+    assert CATALOGUE.get("mail/send") is None
+
+
+def test_a_provider_cannot_redefine_a_method_nor_take_its_alias() -> None:
+    stranger = method_schema("echo/echo", {"description": "mine", "x-aliases": ["echo/ping", "echo/yell"]})
+    more = CATALOGUE.with_methods([stranger, method_schema("x/y", {"x-aliases": ["echo/say"]})])
+    assert more.get("echo/echo") is ECHO
+    assert more.get("echo/say") is ECHO
+    assert more.get("echo/ping") is PING
+
+
+def test_no_result_schema_accepts_any_result() -> None:
+    assert ECHO.check_result({"anything": 1}) == []
+    strict = method_schema("a/b", {"result": {"type": "string"}})
+    assert [problem.message for problem in strict.check_result(3)] == ["must be text, not 3"]
+
+
+@pytest.mark.parametrize("document", [{"params": []}, {"params": "x"}, {"result": 3}])
+def test_parts_of_the_wrong_type_are_refused(document: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must each be a JSON Schema object"):
+        method_schema("a/b", document)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "foo"}, {"$ref": "http://127.0.0.1:1/x"}, {"$ref": "file:///etc/hostname"}, {"pattern": "("}]
+)
+def test_a_schema_that_is_none_or_wants_to_fetch_is_refused_in_one_line(schema: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
+        verify(method_schema("a/b", {"params": schema}))

@@ -1,0 +1,106 @@
+"""The files that ship, as they are found in a checkout."""
+
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+
+from gleitzeit.schemas import builtin, definition_schema, is_task_method, load_methods, verify
+from gleitzeit.spec.check import WORKFLOW_KEYS
+from gleitzeit.spec.tasks import TASK_KEYS
+
+OWN = frozenset(
+    """
+    workflow.submit workflow.validate workflow.get workflow.result workflow.list workflow.watch workflow.unwatch
+    workflow.cancel workflow.pause workflow.resume workflow.hold workflow.retry workflow.history workflow.explain
+    workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
+    """.split()  # noqa: SIM905  # one a line would fill a screen
+)
+
+
+def test_the_coordinators_methods_are_described() -> None:
+    assert {method.name for method in builtin().coordinator_methods()} >= OWN
+
+
+def test_the_protocols_of_tasks_are_described() -> None:
+    assert {"echo/v1", "python/v1", "timer/v1", "signal/v1"} <= set(builtin().protocols())
+
+
+@pytest.mark.parametrize("method", builtin().methods.values(), ids=lambda method: method.name)
+def test_every_schema_is_sound(method) -> None:  # type: ignore[no-untyped-def]
+    verify(method)
+    assert method.description
+    assert method.params["additionalProperties"] is False, "wrong params must be found"
+    assert method.runs == ("coordinator" if method.protocol in ("timer/v1", "signal/v1") else "provider") or (
+        not is_task_method(method.name)
+    )
+
+
+def test_a_file_is_named_for_its_method() -> None:
+    folder = Path(__file__).parents[3] / "schemas"
+    for method in load_methods(folder):
+        protocol, name = method.name.replace(".", "/").split("/", 1)
+        assert (folder / protocol / "v1" / f"{name}.json").is_file()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "x" / "v1" / "bad.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json"):
+        load_methods(tmp_path)
+
+
+def test_sleeping_and_waiting_need_no_provider() -> None:
+    sleep, wait = builtin().get("timer/sleep"), builtin().get("signal/wait")
+    assert sleep is not None
+    assert wait is not None
+    assert sleep.check_params({"seconds": 1}) == sleep.check_params({"duration": "5m"}) == []
+    assert wait.check_params({"signal_name": "go"}) == wait.check_params({"name": "go", "timeout": "5m"}) == []
+    assert [p.message for p in sleep.check_params({})] == ["needs 'seconds' or 'duration'"]
+    assert [p.message for p in wait.check_params({"name": "a", "signal_name": "b"})] == [
+        "give only one of 'signal_name' and 'name'"
+    ]
+
+
+EDITOR = jsonschema_rs.Draft7Validator(definition_schema(), offline=True)
+
+
+def test_the_editors_schema_has_the_keys_of_the_document() -> None:
+    definitions = definition_schema()["definitions"]
+    assert set(definitions["workflow"]["properties"]) == WORKFLOW_KEYS
+    assert set(definitions["task"]["properties"]) == TASK_KEYS
+
+
+def test_every_key_explains_itself_to_the_editor() -> None:
+    for part in ("workflow", "task"):
+        for key, schema in definition_schema()["definitions"][part]["properties"].items():
+            assert schema.get("description"), key
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"name": "n", "tasks": [{"method": "echo/echo"}]},
+        {"workflow": {"name": "n", "tasks": {"a": {"type": "python", "code": "1"}}}},
+        {"name": "n", "x-defaults": 1, "tasks": [{"id": "a", "method": "echo", "retry": 3, "priority": 4}]},
+        {"name": "n", "tasks": [{"method": "a/b", "retry": {"delay": "2s"}, "depends_on": "x", "timeout": "5m"}]},
+    ],
+)
+def test_good_documents_please_the_editor(document: object) -> None:
+    assert EDITOR.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"name": "n"},
+        {"name": "n", "tasks": []},
+        {"name": "n", "tasks": [{"methd": "x"}]},
+        {"name": "n", "tasks": [{}], "tsks": 1},
+        {"name": "n", "tasks": [{"retry": {"max_attemps": 1}}]},
+    ],
+)
+def test_bad_documents_do_not(document: object) -> None:
+    assert not EDITOR.is_valid(document)

@@ -1,0 +1,223 @@
+"""Nothing is read from this machine: environment, home and the file's text are arguments."""
+
+from pathlib import Path
+
+import pytest
+
+from gleitzeit.config import SETTINGS, Config, load_config, make_config
+from gleitzeit.errors import ConfigurationError
+
+HOME = Path("/home/ada")
+FILE = HOME / ".gleitzeit" / "config.yaml"
+WORK = Path("/work/here")
+
+
+def make(text: str = "", environ: dict[str, str] | None = None, **arguments: object) -> Config:
+    return make_config(text.encode(), FILE, environ or {}, home=HOME, folder=WORK, arguments=arguments)
+
+
+def refused(text: str = "", environ: dict[str, str] | None = None, **arguments: object) -> list[str]:
+    with pytest.raises(ConfigurationError) as refusal:
+        make(text, environ, **arguments)
+    problems = (refusal.value.data or {})["problems"]
+    assert all(problem in str(refusal.value) for problem in problems)
+    return list(problems)
+
+
+def test_defaults() -> None:
+    config = make()
+    assert config.state_dir == HOME / ".gleitzeit"
+    assert config.journal == "sqlite:///home/ada/.gleitzeit/journal.db"
+    assert config.listen == "127.0.0.1:8765"
+    assert config.providers == ("echo", "python")
+    assert (config.coordinator_url, config.token, config.nats_url, config.cluster) == (None, None, None, None)
+    assert config.warnings == ()
+    assert set(config.sources.values()) == {"default"}
+    assert list(config.sources) == list(SETTINGS)
+
+
+def test_each_layer_covers_those_before_and_is_named() -> None:
+    text = "log_level: debug\nlisten: 127.0.0.1:1\n# a comment\ncluster: file\nmax-parallel: 3\n"
+    environ = {"GLEITZEIT_LISTEN": "127.0.0.1:2", "GLEITZEIT_CLUSTER": "env"}
+    config = make(text, environ, cluster="argument", log_format=None)
+    assert (config.log_level, config.sources["log_level"]) == ("debug", f"{FILE}:1")
+    assert (config.listen, config.sources["listen"]) == ("127.0.0.1:2", "GLEITZEIT_LISTEN")
+    assert (config.cluster, config.sources["cluster"]) == ("argument", "argument")
+    assert (config.max_parallel, config.sources["max_parallel"]) == (3, f"{FILE}:5")
+    assert (config.log_format, config.sources["log_format"]) == ("auto", "default")
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "key", "value"),
+    [
+        ({"GLEITZEIT_STATE": "~/state"}, "state_dir", HOME / "state"),
+        ({"GLEITZEIT_STATE": "state"}, "state_dir", WORK / "state"),
+        ({"GLEITZEIT_COORDINATOR": "ws://a:1/"}, "coordinator_url", "ws://a:1/"),
+        ({"GLEITZEIT_URL": "wss://a"}, "coordinator_url", "wss://a"),
+        ({"GLEITZEIT_HUB_URL": "http://a:8001"}, "coordinator_url", "ws://a:8001"),
+        ({"GLEITZEIT_HUB_URL": "https://a"}, "coordinator_url", "wss://a"),
+        ({"GLEITZEIT_COORDINATOR": "a:1"}, "coordinator_url", "ws://a:1"),
+        ({"GLEITZEIT_COORDINATOR": "ws://a", "GLEITZEIT_HUB_URL": "ws://b"}, "coordinator_url", "ws://a"),
+        ({"GLEITZEIT_API_HOST": "a"}, "coordinator_url", "ws://a:8765"),
+        ({"GLEITZEIT_API_PORT": "8000"}, "coordinator_url", "ws://127.0.0.1:8000"),
+        ({"GLEITZEIT_API_HOST": "a", "GLEITZEIT_API_PORT": "8000"}, "coordinator_url", "ws://a:8000"),
+        ({"GLEITZEIT_API_HOST": "a", "GLEITZEIT_HUB_URL": "ws://b"}, "coordinator_url", "ws://b"),
+        ({"GLEITZEIT_AUTH_TOKEN": "s"}, "token", "s"),
+        ({"GLEITZEIT_API_KEY": "s"}, "token", "s"),
+        ({"GLEITZEIT_HOST": "::1", "GLEITZEIT_PORT": "1"}, "listen", "::1:1"),
+        ({"GLEITZEIT_JOURNAL": "memory:"}, "journal", "memory:"),
+        ({"GLEITZEIT_JOURNAL": "memory"}, "journal", "memory:"),
+        ({"GLEITZEIT_JOURNAL": "sqlite", "GLEITZEIT_STATE": "/s"}, "journal", "sqlite:///s/journal.db"),
+        ({"GLEITZEIT_JOURNAL": "sqlite://x.sqlite"}, "journal", "sqlite:///work/here/x.sqlite"),
+        ({"GLEITZEIT_JOURNAL": "sqlite:///x"}, "journal", "sqlite:///x"),
+        ({"GLEITZEIT_JOURNAL": "~/x.db"}, "journal", "sqlite:///home/ada/x.db"),
+        ({"GLEITZEIT_JOURNAL": "other://x"}, "journal", "other://x"),
+        ({"GLEITZEIT_STATE": "/s"}, "journal", "sqlite:///s/journal.db"),
+        ({"GLEITZEIT_PERSISTENCE_BACKEND": "memory"}, "journal", "memory:"),
+        ({"GLEITZEIT_PERSISTENCE_TYPE": "SQLite"}, "journal", "sqlite:///home/ada/.gleitzeit/journal.db"),
+        ({"GLEITZEIT_BACKEND": "sqlite", "GLEITZEIT_SQLITE_PATH": "/a"}, "journal", "sqlite:///a"),
+        ({"GLEITZEIT_SQL_DB_PATH": "a.db"}, "journal", "sqlite:///work/here/a.db"),
+        ({"GLEITZEIT_BACKEND": "memory", "GLEITZEIT_JOURNAL": "/a.db"}, "journal", "sqlite:///a.db"),
+        ({"GLEITZEIT_NATS_URL": "nats://a:1", "NATS_URL": "nats://b"}, "nats_url", "nats://a:1"),
+        ({"NATS_URL": "b:4222"}, "nats_url", "nats://b:4222"),
+        ({"GLEITZEIT_PROVIDERS": " echo, python ,,echo,"}, "providers", ("echo", "python")),
+        ({"GLEITZEIT_LOG_LEVEL": "WARNING"}, "log_level", "warning"),
+        ({"GLEITZEIT_DEBUG": "true"}, "log_level", "debug"),
+        ({"GLEITZEIT_DEBUG": "0"}, "log_level", "info"),
+        ({"GLEITZEIT_DEBUG": "1", "GLEITZEIT_LOG_LEVEL": "error"}, "log_level", "error"),
+        ({"GLEITZEIT_LOG_FORMAT": "json"}, "log_format", "json"),
+        ({"GLEITZEIT_LOG_FILE": "x.log"}, "log_file", WORK / "x.log"),
+        ({"GLEITZEIT_DEFAULT_TIMEOUT": "90"}, "default_timeout_seconds", 90.0),
+        ({"GLEITZEIT_TASK_TIMEOUT": "5m"}, "default_timeout_seconds", 300.0),
+        ({"GLEITZEIT_MAX_CONCURRENT_TASKS": "7"}, "max_parallel", 7),
+        ({"GLEITZEIT_MAX_PARALLEL_TASKS": "8"}, "max_parallel", 8),
+        ({"GLEITZEIT_ALLOW_ENV": "HOME,LANG"}, "allow_env", ("HOME", "LANG")),
+        ({"GLEITZEIT_LISTEN": ""}, "listen", "127.0.0.1:8765"),
+    ],
+)
+def test_variables_of_now_and_before(environ: dict[str, str], key: str, value: object) -> None:
+    config = make("", environ)
+    assert getattr(config, key) == value
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("providers: [echo]", "providers", ("echo",)),
+        ("providers: echo,python", "providers", ("echo", "python")),
+        ("default_timeout_seconds: 1.5", "default_timeout_seconds", 1.5),
+        ("default_timeout_seconds: 2h", "default_timeout_seconds", 7200.0),
+        ("journal: data/x.db", "journal", "sqlite:///home/ada/.gleitzeit/data/x.db"),
+        ("log_file: logs/x", "log_file", HOME / ".gleitzeit/logs/x"),
+        ("listen:", "listen", "127.0.0.1:8765"),
+        ("# nothing", "listen", "127.0.0.1:8765"),
+        ('{"listen": "127.0.0.1:1"}', "listen", "127.0.0.1:1"),
+        ("execution:\n  max_concurrent_tasks: 5", "max_parallel", 5),
+        ("max_parallel: 2\nexecution:\n  max_concurrent_tasks: 5", "max_parallel", 2),
+    ],
+)
+def test_the_file(text: str, key: str, value: object) -> None:
+    config = make(text)
+    assert getattr(config, key) == value
+    assert config.warnings == ()
+
+
+def test_problems_are_listed_all_at_once_with_source_line_and_key() -> None:
+    text = "# mine\nmax_parallel: many\nlog_level: loud\nproviders: 5\n"
+    problems = refused(text, {"GLEITZEIT_LISTEN": "8765", "GLEITZEIT_MAX_PARALLEL": "4"}, cluster="a b")
+    assert problems == [
+        f"{FILE}:2: max_parallel: expected a whole number from 1 to 1000000, not 'many'",
+        f"{FILE}:3: log_level: expected debug, info, warning, error, not 'loud'",
+        f"{FILE}:4: providers: expected names, such as echo,python, not a number",
+        "GLEITZEIT_LISTEN: listen: expected HOST:PORT, such as 127.0.0.1:8765, not '8765'",
+        "argument: cluster: expected letters, digits, - and _, not 'a b'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("listen", ["", ":1", "a:", "a:b", "a:65536", 8765, "a:-1"]),
+        ("coordinator_url", ["ftp://a", "ws://", "ws://a:x", "ws://a:99999", ["ws://a"]]),
+        ("nats_url", ["http://a", "nats://", 4222]),
+        ("token", ["a b", "ä", "a\nb", 5]),
+        ("max_parallel", ["0", 0, -1, 1.5, True, "1e3", 10**9, [1]]),
+        ("default_timeout_seconds", [0, -1, "soon", True, "inf", float("nan"), {}]),
+        ("providers", ["a/b", ["a b"], {"a": 1}, True]),
+        ("log_format", ["xml", 1]),
+        ("state_dir", [5, " "]),
+        ("journal", ["redis://localhost", "redis", 5]),
+    ],
+)
+def test_wrong_values(key: str, values: list[object]) -> None:
+    for value in values:
+        [problem] = refused("", {}, **{key: value})
+        assert problem.startswith(f"argument: {key}: ")
+
+
+def test_redis_is_for_later() -> None:
+    [problem] = refused("", {"GLEITZEIT_BACKEND": "redis"})
+    assert problem.startswith("GLEITZEIT_BACKEND: journal: Redis as a journal comes in a later version")
+
+
+@pytest.mark.parametrize("text", ["a: [", "listen: a:1\nlisten: b:1\n", "- a", "5", "\x00", "a: &x [*x]"])
+def test_a_file_that_is_no_mapping(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=str(FILE)):
+        make(text)
+
+
+def test_a_key_that_is_there_twice_is_found_with_its_line() -> None:
+    [problem] = refused("listen: a:1\ncluster: x\nlisten: b:1\n")
+    assert problem.startswith(f"{FILE}:3: ")
+
+
+def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
+    config = make(
+        "lisen: x\nexecution: {max_concurrent_tasks: 5, other: 1}\nproviders: {ollama: {}}\nwhatever: 1\nollama: {}",
+        {"GLEITZEIT_LOGLEVEL": "x", "GLEITZEIT_OLLAMA_URL": "x", "GLEITZEIT_XYZZY": "1", "GLEITZEIT_READY_FD": "3"},
+    )
+    assert config.warnings == (
+        f"{FILE}:1: unknown key lisen (did you mean listen?)",
+        f"{FILE}:2: execution is of an earlier version and not used",
+        f"{FILE}:3: providers as a mapping is of an earlier version and not used: write a list",
+        f"{FILE}:4: unknown key whatever",
+        f"{FILE}:5: ollama is of an earlier version and not used",
+        "unknown variable GLEITZEIT_LOGLEVEL (did you mean GLEITZEIT_LOG_LEVEL?)",
+        "GLEITZEIT_OLLAMA_URL is of an earlier version and not used",
+        "unknown variable GLEITZEIT_XYZZY",
+    )
+    assert (config.max_parallel, config.providers) == (5, ("echo", "python"))
+
+
+def test_secrets_are_never_shown() -> None:
+    config = make("token: geheim", {"NATS_URL": "nats://me:geheim@host"})
+    assert config.token == "geheim"
+    assert "geheim" not in repr(config)
+    shown = {key: (value, source) for key, value, source in config.shown()}
+    assert list(shown) == list(SETTINGS)
+    assert shown["token"] == ("***", f"{FILE}:1")
+    assert shown["nats_url"] == ("nats://***@host", "NATS_URL")
+    assert shown["cluster"] == ("", "default")
+    assert shown["providers"] == ("echo,python", "default")
+    assert "geheim" not in str(refused("token: geheim und mehr"))
+
+
+def test_load_reads_the_file_of_the_home_or_the_one_that_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert load_config({}, home).cluster is None
+    (home / ".gleitzeit").mkdir(parents=True)
+    (home / ".gleitzeit" / "config.yaml").write_text("cluster: mine\n")
+    (home / "other.yaml").write_text("cluster: other\n")
+    assert load_config({}, home).cluster == "mine"
+    assert load_config({"GLEITZEIT_CONFIG": "~/other.yaml"}, home).cluster == "other"
+    assert load_config({}, home, {"cluster": "argument"}).cluster == "argument"
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        load_config({"GLEITZEIT_CONFIG": "~/none.yaml"}, home)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_config({"GLEITZEIT_CONFIG": "~/.gleitzeit"}, home)
+
+
+def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
+    assert set(Config.__struct_fields__) == {*SETTINGS, "sources", "warnings"}

@@ -1,0 +1,52 @@
+import msgspec
+import pytest
+
+from gleitzeit.client.views import WorkflowRow
+from gz_cli.formats import Format
+from gz_cli.output import encode, payload, results_text
+
+ROW = WorkflowRow("wf-1", "Grüße", "completed", 2, {"completed": 2})
+
+
+def test_text_is_printed_as_it_is() -> None:
+    assert encode("# Title\n\n| a |\n", Format.TEXT) == "# Title\n\n| a |\n"
+    assert encode({"a": [1, None]}, Format.TEXT) == '{\n  "a": [\n    1,\n    null\n  ]\n}'
+
+
+def test_json_is_json_also_for_a_text() -> None:
+    assert encode("hi", Format.JSON) == '"hi"'
+    assert msgspec.json.decode(encode([ROW], Format.JSON))[0]["workflow_id"] == "wf-1"
+
+
+def test_yaml_keeps_order_and_letters() -> None:
+    lines = encode(ROW, Format.YAML).splitlines()
+    assert lines[:3] == ["workflow_id: wf-1", "name: Grüße", "status: completed"]
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        ({"response": "hi", "message": "x"}, "hi"),
+        ({"result": [1], "output": "printed"}, [1]),
+        ({"result": None, "output": "printed"}, "printed"),
+        ({"result": 0, "output": "printed"}, 0),
+        ({"result": "", "output": ""}, {"result": "", "output": ""}),
+        ({"other": 1}, {"other": 1}),
+        ("plain", "plain"),
+        (None, None),
+    ],
+)
+def test_the_payload_of_a_result(result: object, value: object) -> None:
+    assert payload(result) == value
+
+
+def test_one_output_is_printed_alone_several_by_name() -> None:
+    assert results_text({}, {"report": "# Title\nText"}, []) == "# Title\nText"
+    assert results_text({}, {"a": 1, "b": "two\nlines"}, []) == "a: 1\nb:\ntwo\nlines\n"
+
+
+def test_without_outputs_the_last_tasks_speak() -> None:
+    results = {"first": {"response": "1"}, "last": {"response": "2"}}
+    assert results_text(results, None, ["last"]) == "2"
+    assert results_text(results, {}, ["first", "last", "skipped"]) == "first: 1\nlast: 2"
+    assert results_text({}, None, ["failed"]) == ""

@@ -1,0 +1,99 @@
+import pytest
+
+from gleitzeit.engine.states import TASK
+from gleitzeit.model import events as ev
+from gz_cli.progress import WorkflowProgress
+
+FAILURE = ev.Failure(code=-29002, message="no such file")
+
+
+def started(task: str, at: int = 2000, attempt: int = 1) -> ev.TaskStarted:
+    return ev.TaskStarted(at=at, task=task, attempt=attempt, provider="python-1", instance="i1")
+
+
+def test_before_its_first_event_nothing_is_known() -> None:
+    progress = WorkflowProgress("wf-1")
+    assert (progress.name, progress.status, progress.final, progress.seconds(5000)) == ("wf-1", "pending", False, 0.0)
+    progress.apply(started("find"))  # of a workflow whose beginning we have not seen
+    assert progress.active() == []
+
+
+def test_a_task_from_start_to_end(progress: WorkflowProgress) -> None:
+    progress.apply(started("find"))
+    task = progress.tasks["find"]
+    assert (task.status, progress.status, task.seconds(2500)) == ("running", "running", 0.5)
+    assert progress.active() == [task]
+    progress.apply(ev.TaskCompleted(at=3000, task="find", attempt=1))
+    assert (task.status, task.seconds(9000), progress.ended, progress.active()) == ("completed", 1.0, 1, [])
+
+
+def test_a_retry_counts_attempts_and_keeps_the_error_until_the_next(progress: WorkflowProgress) -> None:
+    progress.apply(started("find"))
+    progress.apply(ev.TaskRetrying(at=2100, task="find", attempt=1, error=FAILURE, until=2300))
+    task = progress.tasks["find"]
+    assert (task.status, task.error) == ("retrying", FAILURE)
+    progress.apply(ev.TaskReleased(at=2300, task="find"))
+    progress.apply(started("find", 2400, attempt=2))
+    assert (task.status, task.attempt, task.seconds(2500)) == ("running", 2, 0.1)
+
+
+def test_a_refused_call_and_a_lost_one_wait_again(progress: WorkflowProgress) -> None:
+    progress.apply(started("find"))
+    progress.apply(ev.CallRefused(at=2100, task="find", attempt=1, reason="busy", until=2200))
+    assert progress.tasks["find"].status == "retrying"
+    progress.apply(ev.TaskReleased(at=2200, task="find"))
+    progress.apply(started("find", attempt=2))
+    progress.apply(ev.CallLost(at=2300, task="find", attempt=2, reason="provider died"))
+    assert (progress.tasks["find"].status, progress.tasks["find"].note) == ("ready", "provider died")
+
+
+def test_the_end_and_what_a_retry_by_hand_makes_of_it(progress: WorkflowProgress) -> None:
+    progress.apply(started("find"))
+    progress.apply(ev.TaskFailed(at=2500, task="find", attempt=1, error=FAILURE))
+    progress.apply(ev.TaskSkipped(at=2500, task="join", reason="find failed"))
+    progress.apply(ev.WorkflowFailed(at=2600, error=FAILURE))
+    assert (progress.status, progress.final, progress.seconds(99_000), progress.ended) == ("failed", True, 1.6, 2)
+    progress.apply(ev.WorkflowRetried(at=3000, tasks=("find", "join")))
+    task = progress.tasks["find"]
+    assert (progress.status, progress.error, progress.ended) == ("running", None, 0)
+    assert (task.status, task.error, task.attempt) == ("pending", None, 0)
+
+
+def test_what_waits_says_for_what(progress: WorkflowProgress) -> None:
+    progress.apply(ev.TaskWaiting(at=2000, task="hello", attempt=1, signals=("approved",)))
+    assert progress.active()[0].note == "waits for the signal approved"
+    progress.note("hello", "still here")
+    progress.note("nobody", "ignored")
+    assert progress.tasks["hello"].note == "still here"
+
+
+def test_counts_always_add_up(progress: WorkflowProgress) -> None:
+    for event in (started("find"), started("hello"), ev.TaskCancelled(at=3000, task="join")):
+        progress.apply(event)
+        assert sum(progress.counts.values()) == len(progress.tasks)
+    progress.apply(ev.WorkflowPaused(at=3000))
+    progress.apply(ev.WorkflowResumed(at=3100))
+    progress.apply(ev.SignalReceived(at=3100, name="x"))
+    progress.apply(ev.WorkflowCancelled(at=3200, reason="enough"))
+    assert (progress.status, progress.reason) == ("cancelled", "enough")
+
+
+MADE = {
+    "TaskStarted": started("find"),
+    "TaskWaiting": ev.TaskWaiting(at=1, task="find", attempt=1),
+    "TaskRetrying": ev.TaskRetrying(at=1, task="find", attempt=1, error=FAILURE, until=2),
+    "TaskReleased": ev.TaskReleased(at=1, task="find"),
+    "CallRefused": ev.CallRefused(at=1, task="find", attempt=1, reason=""),
+    "CallLost": ev.CallLost(at=1, task="find", attempt=1, reason=""),
+    "TaskCompleted": ev.TaskCompleted(at=1, task="find", attempt=1),
+    "TaskFailed": ev.TaskFailed(at=1, task="find", attempt=1, error=FAILURE),
+    "TaskSkipped": ev.TaskSkipped(at=1, task="find"),
+    "TaskCancelled": ev.TaskCancelled(at=1, task="find"),
+}
+
+
+@pytest.mark.parametrize("cause", MADE)
+def test_the_picture_moves_as_the_engine_does(progress: WorkflowProgress, cause: str) -> None:
+    """The engine's own table says where each event leads."""
+    progress.apply(MADE[cause])
+    assert {after for (_, why), after in TASK.items() if why == cause} == {progress.tasks["find"].status}

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from gz_cli.exits import UsageError
+from gz_cli.typed import Source, inputs, json_value, params, seconds
+
+
+def test_inputs_are_json_or_text() -> None:
+    typed = ["n=3", "name=Ada", 'list=["a"]', "flag=true", "equation=a=b", "empty="]
+    assert inputs(typed) == {"n": 3, "name": "Ada", "list": ["a"], "flag": True, "equation": "a=b", "empty": ""}
+
+
+@pytest.mark.parametrize("typed", ["name", "=3", ""])
+def test_an_input_without_key_or_value_is_refused(typed: str) -> None:
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        inputs([typed])
+
+
+def test_params_are_an_object_or_an_array() -> None:
+    assert params('{"message": "hi"}') == {"message": "hi"}
+    assert params("[1]") == [1]
+    for typed in ("{", "3", '"text"'):
+        with pytest.raises(UsageError, match="--params"):
+            params(typed)
+
+
+def test_durations_and_values() -> None:
+    assert seconds("5m") == 300
+    assert seconds(None) is None
+    with pytest.raises(UsageError, match="duration"):
+        seconds("soon")
+    assert json_value('{"by": "Ada"}') == {"by": "Ada"}
+    assert json_value("yes, really") == "yes, really"
+    assert json_value(None) is None
+
+
+def test_a_source_knows_where_its_files_are(tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_bytes(b"name: x")
+    source = Source(path)
+    assert (source.name, source.folder, source.content) == (str(path), tmp_path, b"name: x")
+    with pytest.raises(FileNotFoundError):
+        Source(tmp_path / "none.yaml")
