@@ -1,10 +1,10 @@
-"""A provider of one's own. Start it, tell the coordinator where it is, and use its methods in a workflow:
+"""A provider of one's own. Start it, and tell the coordinator where it is:
 
     python examples/provider_in_fifteen_lines.py --listen 127.0.0.1:9300
     gz call provider.register --params '{"url": "ws://127.0.0.1:9300/"}'
-    gz call words/count …     # or, in a task:  method: words/count,  params: {text: "…"}
 
-With `--nats URL --cluster ID` (`gz status` shows both) it is found without being registered.
+Then any task can say `method: words/count` with `params: {text: "…"}`. With `--nats URL --cluster ID`, as `gz status`
+shows them, it is found without being registered.
 """
 
 from gleitzeit.provider import Call, Provider

@@ -2,7 +2,6 @@
 `gz --help` and the completion of a shell must not wait for sockets and schemas to be imported.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -70,6 +69,8 @@ def _exit(code: int) -> NoReturn:
 
 def _ask(reach: "Reach", work: Work) -> NoReturn:
     """Connect, do it, and end with its exit code."""
+    import asyncio
+
     from gz_cli.connect import connected
 
     async def session() -> int:

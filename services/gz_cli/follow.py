@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from typing import Literal
 
+from msgspec.structs import replace
+
 from gleitzeit.client import Client, WatchEvent
+from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.events import WorkflowSubmitted
 from gz_cli.exits import INTERRUPTED
 from gz_cli.progress import WorkflowProgress
 from gz_cli.views import View
@@ -18,14 +22,20 @@ End = Literal["final", "timeout", "interrupt"]
 
 
 async def follow(
-    client: Client, progress: WorkflowProgress, view: View, *, timeout_seconds: float | None = None
+    client: Client,
+    progress: WorkflowProgress,
+    view: View,
+    *,
+    timeout_seconds: float | None = None,
+    definition: Definition | None = None,
 ) -> End:
-    """Feed `progress` and `view` from the first event on. Raises what `Client.watch` raises.
+    """Feed `progress` and `view` from the first event on. Raises what `Client.watch` raises. `definition` saves asking
+    for it where it is too large for an event.
 
     After the first Ctrl-C (or SIGTERM) it returns "interrupt"; a second one ends the process at once.
     """
     with view, _interrupts() as interrupted:
-        watching = asyncio.create_task(_watch(client, progress, view))
+        watching = asyncio.create_task(_watch(client, progress, view, definition))
         stopping = asyncio.create_task(interrupted.wait())
         ticking = asyncio.create_task(_tick(view))
         try:
@@ -42,12 +52,26 @@ async def follow(
             await asyncio.gather(watching, stopping, ticking, return_exceptions=True)
 
 
-async def _watch(client: Client, progress: WorkflowProgress, view: View) -> None:
+async def _watch(client: Client, progress: WorkflowProgress, view: View, definition: Definition | None) -> None:
     async with aclosing(client.watch(progress.workflow_id)) as items:
         async for item in items:
             if isinstance(item, WatchEvent):
-                progress.apply(item.event)
+                event = item.event
+                if isinstance(event, WorkflowSubmitted) and not event.definition.tasks:
+                    event = replace(event, definition=definition or await tasks_of(client, progress.workflow_id))
+                progress.apply(event)
             view.show(item)
+
+
+async def tasks_of(client: Client, workflow_id: str) -> Definition:
+    """As much of a large one as it takes to draw it."""
+    page = await client.get(workflow_id)
+    tasks = [*page.tasks]
+    while page.next is not None:
+        page = await client.get(workflow_id, after=page.next)
+        tasks += page.tasks
+    drawn = (TaskDefinition(id=t.task_id, name=t.name, method=t.method, dependencies=t.dependencies) for t in tasks)
+    return Definition(name=page.name, tasks=tuple(drawn))
 
 
 async def _tick(view: View) -> None:

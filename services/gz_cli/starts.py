@@ -67,7 +67,7 @@ async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
         if how.then == "leave" or (how.then != "wait" and not _wants_to_wait(prepared)):
             _put_submitted(submitted, how.wait.output)
             return exits.OK
-        return await wait(client, submitted.workflow_id, how.wait)
+        return await wait(client, submitted.workflow_id, how.wait, prepared.checked)
 
 
 def _wants_to_wait(prepared: Prepared) -> bool:

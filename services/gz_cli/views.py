@@ -113,7 +113,7 @@ class Tree:
 
     def show(self, item: WatchItem) -> None:
         match item:
-            case WatchEvent(event=WorkflowSubmitted()):
+            case WatchEvent(event=WorkflowSubmitted()):  # `progress` knows all tasks now
                 self._roots = layout(self._progress.nodes(), collapse_above=COLLAPSE_ABOVE)
             case StreamItem():
                 text = self._texts.get(item.task_id, "") + item.delta

@@ -5,14 +5,18 @@ from msgspec import Struct
 from gleitzeit.client import Client
 from gleitzeit.client.views import ErrorView, WorkflowResult
 from gleitzeit.errors import GleitzeitError
+from gleitzeit.model.definition import Definition
 from gz_cli import exits
 from gz_cli.durations import duration
-from gz_cli.follow import follow
+from gz_cli.follow import follow, tasks_of
 from gz_cli.formats import Format
 from gz_cli.output import encode, results_text
 from gz_cli.progress import WorkflowProgress
 from gz_cli.talk import put, say
 from gz_cli.views import JsonLines, choose
+
+LARGE = 500
+"""So many tasks may be too much for one event: better asked for before events begin to come."""
 
 
 class Wait(Struct, frozen=True):
@@ -24,10 +28,11 @@ class Wait(Struct, frozen=True):
     hold_when_interrupted: bool = False
 
 
-async def wait(client: Client, workflow_id: str, how: Wait) -> int:
+async def wait(client: Client, workflow_id: str, how: Wait, definition: Definition | None = None) -> int:
     """Until the workflow has ended and its result is on stdout; the exit code."""
     progress = WorkflowProgress(workflow_id)
-    end = await follow(client, progress, choose(progress, quiet=how.quiet), timeout_seconds=how.timeout_seconds)
+    view = choose(progress, quiet=how.quiet)
+    end = await follow(client, progress, view, timeout_seconds=how.timeout_seconds, definition=definition)
     if end == "interrupt":
         await _interrupted(client, workflow_id, hold=how.hold_when_interrupted)
         return exits.INTERRUPTED
@@ -41,11 +46,13 @@ async def wait(client: Client, workflow_id: str, how: Wait) -> int:
 async def watch(client: Client, text: str, how: Wait) -> int:
     """For somebody who looks on: the story on stderr, nothing on stdout; as JSON, the story is on stdout."""
     workflow_id = await client.resolve_id(text)
-    if (await client.get(workflow_id, limit=1)).held:
+    now = await client.get(workflow_id, limit=1)
+    if now.held:
         say(f"{workflow_id} is held: `gz resume {workflow_id}` lets it go on")
+    definition = await tasks_of(client, workflow_id) if now.tasks_total > LARGE else None
     progress = WorkflowProgress(workflow_id)
     view = JsonLines() if how.output is Format.JSON else choose(progress, quiet=how.quiet)
-    end = await follow(client, progress, view, timeout_seconds=how.timeout_seconds)
+    end = await follow(client, progress, view, timeout_seconds=how.timeout_seconds, definition=definition)
     if end == "interrupt":
         await _interrupted(client, workflow_id, hold=False)
         return exits.INTERRUPTED

@@ -1,17 +1,18 @@
 """From a submitted document to a definition; large ones are checked in a process of their own, beside the loop."""
 
 import asyncio
+import gc
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import msgspec
-from gleitzeit.spec.check import check
 from msgspec import Struct
 
 from gleitzeit.errors import DocumentError
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
+from gleitzeit.spec.check import check
 from gleitzeit.spec.problems import Problem
 
 LARGE_BYTES = 256 << 10
@@ -50,8 +51,8 @@ class Documents:
         """Never raises for what the document says: that is in `problems`."""
         if size_bytes <= LARGE_BYTES:
             return _check(document, catalogue)
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        if self._pool is None:  # what it makes is dropped whole, without cycles: no garbage to look for
+            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable)
         work = msgspec.json.encode(document), self.described
         answer = await asyncio.get_running_loop().run_in_executor(self._pool, _check_encoded, *work)
         return msgspec.json.decode(answer, type=Verdict)

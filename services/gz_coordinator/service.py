@@ -201,6 +201,8 @@ class Service:
         for answer in decision.answers:
             if not answer.token.done():
                 answer.token.set_result(answer)
+        if decision.answers:
+            await asyncio.sleep(0)  # those who asked look at their workflow now, before the next turn moves it
         if self.engine.calls:
             self._quiet.clear()
         else:

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import resource
+import sys
 
 from gz_provider_python.wire import Limits
 
@@ -16,7 +17,8 @@ def cpu_seconds_for(timeout_seconds: float) -> int:
 def apply(limits: Limits) -> None:
     """Bind this process. A limit of the system that is lower stays."""
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_AS, limits.memory_bytes)
+    if sys.platform != "darwin":  # which refuses a limit below what it maps into every process
+        _lower(resource.RLIMIT_AS, limits.memory_bytes)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     _lower(resource.RLIMIT_NOFILE, limits.open_files)
     if limits.cpu_seconds:

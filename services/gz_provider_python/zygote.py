@@ -77,7 +77,7 @@ class Zygote:
 
     def kill_all(self) -> None:
         for pid in self._runs:
-            _kill_group(pid, signal.SIGKILL)
+            _signal_run(pid, signal.SIGKILL)
         self._runs.clear()
         self._spare = None
         self._kill_strays()
@@ -91,7 +91,7 @@ class Zygote:
             self._spawn(run, descriptors)
         elif kind == SIGNAL:
             for pid in [pid for pid, known in self._runs.items() if known == run]:
-                _kill_group(pid, number)
+                _signal_run(pid, number)
         return bool(kind != FORGET)
 
     def _spawn(self, run: int, descriptors: list[int]) -> None:
@@ -128,19 +128,16 @@ class Zygote:
         return _Spare(pid, ours)
 
     def _reap(self) -> None:
-        """Children that ended stay zombies until their group is dead: nobody else can get their number meanwhile."""
+        """Note who has ended, and end what they left behind. A group lives on under the number of its dead leader."""
         with contextlib.suppress(ChildProcessError):
             while True:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if ended is None:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
                     return
-                pid = ended.si_pid
-                if pid in self._runs:
-                    _kill_group(pid, signal.SIGKILL)
-                _, status, usage = os.wait4(pid, 0)
                 run = self._runs.pop(pid, None)
                 if run is None:
-                    continue  # an orphan
+                    continue  # an orphan, or the spare
+                _kill_group_of_dead(pid)
                 code = os.waitstatus_to_exitcode(status)
                 if code != REPORTED:
                     self._kill_strays()
@@ -257,15 +254,19 @@ def _has_children() -> bool:
     return False
 
 
-def _kill_group(pid: int, number: int) -> None:
-    """The group of a child that has not been reaped. One just forked may not lead a group yet."""
+def _signal_run(pid: int, number: int) -> None:
+    """To a living run's group. One that was just forked may not lead a group yet."""
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-    except PermissionError:  # macOS says so of a group of zombies
-        pass
+
+
+def _kill_group_of_dead(leader: int) -> None:
+    """Never by the number of the process itself, which may be given to another as soon as the group is empty."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _children_of(parent: int) -> list[int]:

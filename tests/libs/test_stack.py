@@ -176,8 +176,10 @@ async def test_an_embedded_stack_ends_with_its_coordinator(make: Callable[..., S
 
     with Lifetime() as lifetime:
         leaving = asyncio.create_task(leave_when_ready())
-        assert await serve(stack, lifetime, ready.set_result) == 0
+        async with asyncio.timeout(10):
+            assert await serve(stack, lifetime, ready.set_result) == 0
         await leaving
+        assert not lifetime.drain.is_set()
     assert not (tmp_path / "state" / "stack.json").exists()
 
 

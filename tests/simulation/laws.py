@@ -376,7 +376,7 @@ class Laws:
             self._params_are_right(durable, task, meta, params)
         others = self.running.setdefault((meta.workflow_id, meta.task_id), [])
         for other in others:
-            if other.attempt not in task.timed_out:
+            if not task.timed_out & {other.attempt, meta.attempt}:
                 raise broken(6, f"{meta.call_id} starts at {instance} while {other.call_id} runs at {other.instance}")
         others.append(Execution(instance, meta.call_id, meta.attempt))
 

@@ -139,5 +139,5 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if error is not None and not isinstance(error, Crashed):
+        if error is not None and not isinstance(error, GleitzeitError | Crashed):
             self.fail(error)

@@ -243,7 +243,7 @@ class Client:
         inbox = self._subscriptions[workflow_id] = Subscription()
         watching = False
         try:
-            params = {"workflow_id": workflow_id, "after": after, "stream": stream}
+            params = {"workflow_id": workflow_id, "after": after, "stream": stream, "batch": True}
             start = msgspec.json.decode(await connection.call_raw("workflow.watch", params), type=_Watching)
             watching = True
             seq = after
@@ -252,7 +252,8 @@ class Client:
                 if isinstance(item, Resync):
                     raise Overflow
                 if isinstance(item, WatchEvent | Newer):
-                    if item.seq <= seq:
+                    # What is ahead was on its way when we subscribed again: it comes once more, in its place.
+                    if item.seq != seq + 1:
                         continue
                     seq = item.seq
                 if not isinstance(item, Newer):

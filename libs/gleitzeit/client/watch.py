@@ -1,18 +1,23 @@
 """What a watcher of a workflow sees: its events, and what its tasks say while they run."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.model.events import AnyEvent
+from gleitzeit.model.definition import Definition
+from gleitzeit.model.events import AnyEvent, WorkflowSubmitted
 
-QUEUE_ITEMS = 10_000
+QUEUE_ITEMS = 50_000
 """What may wait for a slow consumer; beyond it the rest is dropped here and asked for again from the coordinator."""
 
 
 class WatchEvent(Struct, frozen=True):
-    """A fact, numbered from 1 within its workflow."""
+    """A fact, numbered from 1 within its workflow.
+
+    What is too large for a message is left out of it: of a result stays `{"$omitted_bytes": n}` (`Client.task` has the
+    whole), and the definition of a WorkflowSubmitted has no tasks (`Client.get` has them).
+    """
 
     workflow_id: str
     seq: int
@@ -90,11 +95,29 @@ def decode(method: str, params: Raw | None) -> Received | None:
     try:
         return msgspec.json.decode(params, type=cls)
     except msgspec.DecodeError:
-        return _newer(params) if cls is WatchEvent else None
+        return _incomplete(params) if cls is WatchEvent else None
 
 
-def _newer(params: Raw) -> Newer | None:
+class _Omitted(Struct, frozen=True):
+    """Of a WorkflowSubmitted whose definition was too large."""
+
+    type: Literal["WorkflowSubmitted"]
+    at: int
+
+
+class _Beginning(Struct, frozen=True):
+    event: _Omitted
+
+
+def _incomplete(params: Raw) -> WatchEvent | Newer | None:
+    """An event without its largest part, or of a kind that we do not know."""
     try:
-        return msgspec.json.decode(params, type=Newer)
+        newer = msgspec.json.decode(params, type=Newer)
     except msgspec.DecodeError:
         return None
+    try:
+        event = msgspec.json.decode(params, type=_Beginning).event
+    except msgspec.DecodeError:
+        return newer
+    begun = WorkflowSubmitted(at=event.at, workflow_id=newer.workflow_id, definition=Definition(name="", tasks=()))
+    return WatchEvent(newer.workflow_id, newer.seq, begun)

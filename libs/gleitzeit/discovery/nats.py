@@ -87,7 +87,7 @@ class _Link:
 
     @property
     def client(self) -> Client | None:
-        """None unless there is a connection at this moment."""
+        """None unless there is a connection at this moment, and all subscriptions are made."""
         return self._client if self._client is not None and self._client.is_connected else None
 
     def open(self) -> None:
@@ -104,14 +104,16 @@ class _Link:
     async def _run(self) -> None:
         while True:
             closed = asyncio.Event()
-            self._client = client = Client()
+            client = Client()
             try:
                 await self._connect(client, closed)
                 await self._greet(client, fresh=True)
+                self._client = client
                 await closed.wait()
             except (OSError, TimeoutError, nats_errors.Error) as error:
                 self._complain(error)
             finally:
+                self._client = None
                 await _close(client)
             await asyncio.sleep(self._retry_seconds)
 

@@ -97,7 +97,16 @@ class Engine:
             _ON[type(item)](self, item)
         self._settle()
         self._start_tasks()
+        self._withdraw_sends()
         return self._decision
+
+    def _withdraw_sends(self) -> None:
+        """What a later decision of the same turn cancelled must not be sent: its end will be durable by then."""
+        self._decision.effects = [
+            effect
+            for effect in self._decision.effects
+            if type(effect) is not fx.CallProvider or effect.call.id in self.calls
+        ]
 
     def due_at(self) -> int | None:
         """When `decide` must be called at the latest, though nothing arrives; UTC milliseconds."""

@@ -37,6 +37,7 @@ WORKFLOW: dict[tuple[WorkflowStatus, str], WorkflowStatus] = {
     ("pending", "TaskStarted"): "running",
     ("pending", "TaskWaiting"): "running",
     ("pending", "WorkflowPaused"): "paused",
+    ("pending", "WorkflowCompleted"): "completed",
     ("pending", "WorkflowFailed"): "failed",
     ("pending", "WorkflowCancelled"): "cancelled",
     ("running", "WorkflowPaused"): "paused",

@@ -34,9 +34,8 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
     """One method. `params` and `result` are JSON Schemas (2020-12) of the params object and of the result.
 
     `runs` is "provider" or "coordinator"; `timeout_seconds` is the default for one attempt (None: no limit);
-    `idempotent` says whether a call may run twice, which attempts do where nothing is said;
-    `code_params` names the params that are source code. `wants_dependencies` asks for
-    `_meta.dependencies`.
+    `idempotent` says whether a call may run twice, which it may where nobody says otherwise; `code_params` names the
+    params that are source code; `wants_dependencies` asks for `_meta.dependencies`.
     """
 
     name: str

@@ -187,7 +187,8 @@ class Linker:
         missing = missing_key(schema, steps) if schema else None
         if missing is not None:
             key, known = missing
-            message = f"{reference.source}: the result of {target.method} has no '{key}', only {', '.join(known)}"
+            only = f", only {', '.join(known)}" if known else ""
+            message = f"{reference.source}: the result of {target.method} has no '{key}'{only}"
             self._findings.error(path, message, self._findings.near(key, known), needle=reference.source)
 
     def _check_namespace(self, reference: Reference, path: Path) -> None:

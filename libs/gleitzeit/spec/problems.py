@@ -58,8 +58,9 @@ class Source(Protocol):
 
 def to_wire(problem: Problem) -> dict[str, Any]:
     """As `workflow.validate` and the data of a DocumentError carry it."""
-    wire: dict[str, Any] = {"path": [], "message": "", "suggestion": problem.suggestion, "severity": problem.severity}
-    return wire | msgspec.to_builtins(problem)  # type: ignore[no-any-return]  # to_builtins returns Any
+    always = {"path": list(problem.path), "suggestion": problem.suggestion, "severity": problem.severity}
+    wire: dict[str, Any] = msgspec.to_builtins(problem)
+    return {**wire, **always}
 
 
 def from_wire(wire: object) -> tuple[Problem, ...]:

@@ -6,6 +6,8 @@ from gleitzeit.spec.resolution import ALIASES, FACTS
 
 _COMBINING = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
 
+_WITHOUT_PARTS = ("string", "number", "integer", "boolean")
+
 
 def missing_key(schema: dict[str, Any], path: tuple[str, ...]) -> tuple[str, list[str]] | None:
     """The step of `path` that no such result can have, and the keys there are instead. None when it may be there.
@@ -20,7 +22,8 @@ def missing_key(schema: dict[str, Any], path: tuple[str, ...]) -> tuple[str, lis
     payload = schema.get("properties", {}).get("result")
     starts = [schema, payload] if isinstance(payload, dict) else [schema]
     missing = [_missing(start, steps) for start in starts for steps in paths]
-    return None if None in missing else missing[0]
+    found = [one for one in missing if one is not None]
+    return max(found, key=lambda one: len(one[1])) if len(found) == len(missing) else None
 
 
 def _missing(schema: Any, path: tuple[str, ...]) -> tuple[str, list[str]] | None:
@@ -31,7 +34,7 @@ def _missing(schema: Any, path: tuple[str, ...]) -> tuple[str, list[str]] | None
         key = next((key for key in (step, *ALIASES.get(step, ())) if key in properties), None)
         if key is not None:
             schema = properties[key]
-        elif schema.get("additionalProperties") is False:
+        elif schema.get("additionalProperties") is False or schema.get("type") in _WITHOUT_PARTS:
             return step, list(properties)
         else:
             return None

@@ -286,7 +286,9 @@ class TaskReader:
         if on_error == "retry" and draft.retry is None:
             draft.retry = RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
         draft.on_error = "skip" if on_error == "skip" else "fail"
-        draft.on_lost = fields.choice("on_lost", _ON_LOST) or ""
+        # "at most once with max_attempts: 1" is a promise, also when a provider dies under the call
+        once = draft.retry is not None and draft.retry.max_attempts == 1
+        draft.on_lost = fields.choice("on_lost", _ON_LOST) or ("fail" if once else "")
 
 
 def _name_complaint(text: str) -> str:

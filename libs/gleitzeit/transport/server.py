@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
+import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
@@ -47,7 +48,7 @@ class Server:
     Who may connect: on a loopback address everyone on this machine who is not a web page from elsewhere (Host and
     Origin are checked; pages from `origins` may). With a `token` only who brings it: as `Authorization: Bearer …`, as a
     subprotocol `token.…` or in the cookie `gleitzeit_token` (browsers cannot set headers). Any other address needs a
-    token: ConfigurationError.
+    token and `tls`: ConfigurationError.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Server:
         on_notification: OnNotification | None = None,
         http: Mapping[str, Callable[[], HttpReply]] | None = None,
         token: str | None = None,
+        tls: ssl.SSLContext | None = None,
         origins: Collection[str] = (),
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
-        if not token and not _is_loopback(host):
-            raise ConfigurationError(f"to listen on {host}, which others can reach, a token is needed")
+        if not _is_loopback(host) and not (token and tls is not None):
+            raise ConfigurationError(f"to listen on {host}, which others can reach, a token and TLS are needed")
         self.connections: set[Connection] = set()
         self._methods = methods
         self._host = host
@@ -75,6 +77,7 @@ class Server:
         self._on_notification = on_notification
         self._http = dict(http or {})
         self._token = token
+        self._tls = tls
         self._origins = frozenset(origins)
         self._max_frame_bytes = max_frame_bytes
         self._server: WebSocketServer | None = None
@@ -87,6 +90,7 @@ class Server:
             self._port,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
+            ssl=self._tls,
             compression=None,
             max_size=self._max_frame_bytes,
             close_timeout=CLOSE_TIMEOUT_SECONDS,
@@ -103,7 +107,7 @@ class Server:
     @property
     def url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"ws://{host}:{self._port}/"
+        return f"{'ws' if self._tls is None else 'wss'}://{host}:{self._port}/"
 
     async def close(self, code: int = GOING_AWAY, reason: str = "") -> None:
         """Stop listening, close all connections, and wait until they are closed. What was answered before is sent."""

@@ -85,17 +85,19 @@ class FakeCoordinator:
         return {"providers": [{"name": "echo", "instance": "i", "url": "ws://x/", "status": "ready", "calls": "v1"}]}
 
     def workflow_watch(
-        self, request: Request, /, workflow_id: str, after: int = 0, stream: bool = True
-    ) -> dict[str, Any]:
+        self, request: Request, /, workflow_id: str, after: int = 0, stream: bool = True, batch: bool = False
+    ) -> None:
         self.asked.append(("workflow.watch", after))
         if workflow_id not in self.streams:
             raise WorkflowNotFound(f"no workflow {workflow_id}")
-        self.watchers[workflow_id] = request.connection
         events = self.streams[workflow_id]
+        request.connection.coalesce = 64 if batch else 1
+        request.defer()
+        request.answer({"workflow_id": workflow_id, "status": self.status(workflow_id), "seq": len(events)})
+        self.watchers[workflow_id] = request.connection
         for seq, event in list(enumerate(events, 1))[after:]:
             params = {"workflow_id": workflow_id, "seq": seq, "event": event}
             request.connection.notify("notifications/event", msgspec.json.encode(params))
-        return {"workflow_id": workflow_id, "status": self.status(workflow_id), "seq": len(events)}
 
     def workflow_unwatch(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
         self.asked.append(("workflow.unwatch", workflow_id))

@@ -149,12 +149,12 @@ async def test_after_a_crash_of_the_coordinator_nothing_is_missing_or_twice(clie
 
 async def test_a_coordinator_that_does_not_come_back_is_given_up(client: Client, coordinator: Any) -> None:
     coordinator.streams["wf-1"] = [STARTED]
-    with pytest.raises(ConnectionLost):
-        async with contextlib.aclosing(client.watch("wf-1", patience_seconds=0.0)) as watching:
+    async with contextlib.aclosing(client.watch("wf-1", patience_seconds=0.0)) as watching:
+        await anext(watching)
+        await coordinator.server.close()
+        assert isinstance(await anext(watching), ConnectionItem)
+        with pytest.raises(ConnectionLost):
             await anext(watching)
-            await coordinator.server.close()
-            async for _ in watching:
-                pass
 
 
 async def test_a_watcher_that_lagged_asks_again(client: Client, coordinator: Any) -> None:
@@ -164,6 +164,17 @@ async def test_a_watcher_that_lagged_asks_again(client: Client, coordinator: Any
         coordinator.streams["wf-1"] += [COMPLETED, DONE]  # which we are never told
         coordinator.say("wf-1", "notifications/resync", {"workflow_id": "wf-1", "seq": 3})
         assert numbers([item async for item in watching]) == [2, 3]
+
+
+async def test_what_was_on_its_way_when_the_watcher_asked_again_leaves_no_gap(client: Client, coordinator: Any) -> None:
+    coordinator.streams["wf-1"] = [STARTED]
+    async with contextlib.aclosing(client.watch("wf-1")) as watching:
+        await anext(watching)
+        coordinator.say("wf-1", "notifications/resync", {"workflow_id": "wf-1", "seq": 2})
+        coordinator.streams["wf-1"] += [COMPLETED]
+        coordinator.happens("wf-1", STARTED)  # number 3, while number 2 has not been told
+        coordinator.streams["wf-1"] += [COMPLETED, DONE]
+        assert numbers([item async for item in watching]) == [2, 3, 4, 5]
 
 
 async def test_who_stops_watching_says_so(client: Client, coordinator: Any) -> None:

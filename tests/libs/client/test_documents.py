@@ -38,7 +38,7 @@ def test_a_file_is_found_beside_the_document(folder: Path) -> None:
     assert ready.checked is not None
     assert ready.definition["tasks"][0]["params"] == {"file": str(folder / "scripts" / "a.py")}
     assert ready.definition["tasks"][1]["params"] == {"message": "scripts/a.py"}
-    assert ready.document.value["tasks"][0]["params"] == {"file": "scripts/a.py"}  # type: ignore[index]
+    assert ready.document.value["tasks"][0]["params"] == {"file": "scripts/a.py"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import pytest
 from msgspec import Raw
 
 from gleitzeit.client.watch import Newer, ProgressItem, Resync, WatchEvent, decode
-from gleitzeit.model.events import WorkflowPaused
+from gleitzeit.model.definition import Definition
+from gleitzeit.model.events import WorkflowPaused, WorkflowSubmitted
 
 ABOUT = {"workflow_id": "wf-1", "task_id": "t", "attempt": 2}
 
@@ -23,6 +24,13 @@ def test_notifications_of_the_coordinator() -> None:
 def test_of_an_unknown_event_the_number_counts() -> None:
     event = {"workflow_id": "wf-1", "seq": 7, "event": {"type": "TaskDreamt", "at": 1}}
     assert decode("notifications/event", raw(event)) == Newer("wf-1", 7)
+
+
+def test_a_definition_that_was_too_large_for_a_message_has_no_tasks() -> None:
+    event = {"type": "WorkflowSubmitted", "at": 5, "workflow_id": "wf-1", "definition": {"$omitted_bytes": 9}}
+    item = decode("notifications/event", raw({"workflow_id": "wf-1", "seq": 1, "event": event}))
+    begun = WorkflowSubmitted(at=5, workflow_id="wf-1", definition=Definition(name="", tasks=()))
+    assert item == WatchEvent("wf-1", 1, begun)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,22 @@ async def test_one_that_never_announces_is_found_by_asking_and_lost_when_it_stop
     await directory.close()
 
 
+async def test_one_that_answers_is_never_lost(server: Server) -> None:
+    url = await server.start()
+    directory, announcer = NatsDirectory(url, "c1", round_seconds=0.01), NatsAnnouncer(url, "c1")
+    reports = await watching(directory)
+    await announcer.announce(ECHO, dict)
+    assert await next_of(reports) == ECHO
+    client = await nats.connect(url)
+    questions = await client.subscribe("$SRV.INFO")
+    for _ in range(8):
+        await questions.next_msg(5)
+    assert reports.empty()
+    await client.close()
+    await announcer.withdraw()
+    await directory.close()
+
+
 async def test_one_that_comes_back_after_it_was_lost_is_seen_again(server: Server) -> None:
     url = await server.start()
     directory = NatsDirectory(url, "c1", round_seconds=0.02)

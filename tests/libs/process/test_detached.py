@@ -26,7 +26,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Detached]]:
         (tmp_path / "fakes" / package).mkdir(parents=True)
         (tmp_path / "fakes" / package / "__init__.py").touch()
         (tmp_path / "fakes" / package / "__main__.py").write_text(f"import runpy\nrunpy.run_path({str(FAKE)!r})\n")
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "fakes")}
+    path = os.pathsep.join([str(tmp_path / "fakes"), os.environ.get("PYTHONPATH", "")])
+    environ = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     pids: list[int] = []
 
     def start(*options: str, providers: tuple[str, ...] = ("echo", "python")) -> Detached:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -352,7 +353,7 @@ async def test_no_core_is_dumped(jobs: Jobs) -> None:
 async def test_a_timeout_leaves_nothing_alive(jobs: Jobs) -> None:
     started = Started(3)
     source = STUBBORN + "import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(600)"
-    ended = await jobs.run(source, timeout_seconds=2, on_output=started)
+    ended = await jobs.run(source, timeout_seconds=4, on_output=started)
     assert ended.timed_out
     assert ended.exit_code == -signal.SIGKILL  # it ignored SIGTERM
     assert len(started.pids) == 3
@@ -362,7 +363,7 @@ async def test_a_timeout_leaves_nothing_alive(jobs: Jobs) -> None:
 async def test_a_script_may_tidy_up_before_it_is_killed(jobs: Jobs) -> None:
     at_term = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(print('tidied')))\n"
     source = at_term + "print('up')\ntime.sleep(600)"
-    ended = await jobs.run(source, timeout_seconds=0.5)
+    ended = await jobs.run(source, timeout_seconds=1.5)
     assert ended.timed_out
     assert ended.stdout.text() == "up\ntidied\n"
 
@@ -460,7 +461,10 @@ async def test_a_killed_zygote_takes_its_jobs_along_and_is_replaced(jobs: Jobs) 
 async def test_a_killed_spare_is_replaced(jobs: Jobs) -> None:
     await jobs.run("result = 0")
     (spare,) = children_of(jobs.isolation.zygote_pid)
+    ended = os.pidfd_open(spare)
     os.kill(spare, signal.SIGKILL)
+    select.select([ended], [], [], 10)
+    os.close(ended)
     assert value(await jobs.run("result = 1")) == 1
     assert value(await jobs.run("result = 2")) == 2
 

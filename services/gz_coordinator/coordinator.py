@@ -1,0 +1,163 @@
+"""The parts of a coordinator wired together, from start to end."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import ssl
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit.process.lifetime import Lifetime
+from gleitzeit.process.ready import announce_ready
+from gleitzeit.transport import Connection, HttpReply, Server
+from gz_coordinator.links import Links
+from gz_coordinator.methods import build
+from gz_coordinator.parts import Parts
+from gz_coordinator.performer import CallPerformer
+from gz_coordinator.watchers import Watchers
+
+log = logging.getLogger("gz.coordinator")
+
+IDLE_SECONDS = 0.5
+FIRST_CLIENT_SECONDS = 30.0
+EXIT_FENCED = 75
+
+
+class Coordinator:
+    def __init__(self, parts: Parts, lifetime: Lifetime) -> None:
+        self._parts = parts
+        self._service = parts.service
+        self._lifetime = lifetime
+        self._code = 0
+        self._had_client = False
+        fence = parts.identity.fence
+        parts.watchers = Watchers(parts.journal, self._service.read)
+        parts.links = Links(fence, self._service.post, parts.learn_methods, self._out_of_band)
+        self._service.audience = parts.watchers
+        self._service.performer = CallPerformer(parts.links.connection, self._service.post, fence, self._fenced)
+
+    def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
+        """Raises ConfigurationError for an address that others can reach without token and TLS."""
+        return Server(
+            build(self._parts),
+            host=host,
+            port=port,
+            token=token,
+            tls=tls,
+            on_connect=self._connected,
+            on_close=self._parts.watchers.remove,
+            http={"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics},
+        )
+
+    async def serve(self, server: Server, *, held: bool, drain_seconds: float) -> int:
+        """Recover, listen, and go on until the end. Returns the exit code."""
+        parts, service = self._parts, self._service
+        recovered, warnings = await service.recover(held=held)
+        parts.warnings.extend(warnings)
+        if parts.journal_name.startswith("memory"):
+            parts.warnings.append("the journal is in memory: what is not finished is lost when this process ends")
+        await server.start()
+        parts.url = server.url
+        turning = asyncio.create_task(service.run(), name="the loop")
+        turning.add_done_callback(self._loop_ended)
+        announce_ready(server.url)
+        log.info("listening at %s, journal %s, %d unfinished workflows%s", server.url, parts.journal_name, recovered,
+                 " held" if held and recovered else "")  # fmt: skip
+        await self._find_providers()
+        gc.freeze()
+        gc.set_threshold(50_000)
+        if parts.embedded:
+            watching = asyncio.create_task(self._end_when_idle(server), name="end when idle")
+            await self._lifetime.drain.wait()
+            watching.cancel()
+        else:
+            await self._lifetime.drain.wait()
+        return await self._drain(server, turning, drain_seconds)
+
+    async def _find_providers(self) -> None:
+        parts = self._parts
+        await parts.restore_registrations()
+        if parts.nats_url is not None:
+            # 70 ms of import that the first client need not wait for
+            from gleitzeit.discovery.nats import NatsDirectory
+
+            parts.directory = NatsDirectory(parts.nats_url, parts.identity.cluster)
+            await parts.directory.watch(parts.links.report)
+
+    async def _drain(self, server: Server, turning: "asyncio.Task[None]", drain_seconds: float) -> int:
+        """Start nothing more, let calls finish, then leave: what still runs is attached to by the next start."""
+        parts, service = self._parts, self._service
+        log.info("draining: %s; %d calls run", self._lifetime.reason, len(service.engine.calls))
+        parts.draining = True
+        quiet = asyncio.ensure_future(service.drain())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await asyncio.wait({turning, quiet}, return_when=asyncio.FIRST_COMPLETED)
+        quiet.cancel()
+        service.stop()
+        await asyncio.gather(turning, return_exceptions=True)
+        if parts.directory is not None:
+            await parts.directory.close()
+        await parts.links.close()
+        await server.close(reason="the coordinator stops")
+        parts.documents.close()
+        return self._code
+
+    async def _end_when_idle(self, server: Server) -> None:
+        """An embedded coordinator is there for its clients, and for what they left running."""
+        loop = asyncio.get_running_loop()
+        idle_since = loop.time()
+        while True:
+            await asyncio.sleep(0.05)
+            if server.connections or self._parts.busy:
+                idle_since = loop.time()
+            elif loop.time() - idle_since > (IDLE_SECONDS if self._had_client else FIRST_CLIENT_SECONDS):
+                self._lifetime.end("the last client has left and nothing runs")
+                return
+
+    def _connected(self, connection: Connection) -> None:
+        self._had_client = True
+
+    def _out_of_band(self, method: str, params: Raw | None) -> None:
+        """A stream, progress or log notification of a provider: its progress token is the call's id."""
+        if params is None:
+            return
+        try:
+            token = msgspec.json.decode(params, type=_Token).progressToken
+        except msgspec.MsgspecError:
+            return
+        call = self._service.engine.calls.get(token)
+        if call is not None:
+            self._parts.watchers.forward(call, method, params)
+
+    def _fenced(self, reason: str) -> None:
+        log.error("another coordinator has taken over: %s", reason)
+        self._code = EXIT_FENCED
+        self._lifetime.end("fenced")
+
+    def _loop_ended(self, turning: "asyncio.Task[None]") -> None:
+        """The loop ends by itself only when nobody knows what the journal holds: a new process has to read it."""
+        error = None if turning.cancelled() else turning.exception()
+        if error is not None:
+            log.critical("cannot go on: %s", error, exc_info=error)
+            self._code = 1
+            self._lifetime.end("the loop failed")
+
+    def _health(self) -> HttpReply:
+        return HttpReply(200, "text/plain", b"ok\n")
+
+    def _ready(self) -> HttpReply:
+        if self._parts.draining:
+            return HttpReply(503, "text/plain", b"draining\n")
+        if self._service.stalled:
+            return HttpReply(503, "text/plain", self._service.stalled.encode() + b"\n")
+        return HttpReply(200, "text/plain", b"ready\n")
+
+    def _metrics(self) -> HttpReply:
+        return HttpReply(200, "text/plain; version=0.0.4", self._parts.metrics())
+
+
+class _Token(msgspec.Struct):
+    progressToken: str

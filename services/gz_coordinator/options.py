@@ -1,0 +1,80 @@
+"""The command line of gz-coordinator, and what follows from it."""
+
+import argparse
+import os
+import ssl
+from pathlib import Path
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.process import logs
+from gleitzeit.process.state import default_folder
+
+
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="gz-coordinator",
+        description="Keeps the task queue and the dependency graph of all workflows, durably, and calls providers.",
+        epilog="Any JSON-RPC 2.0 client can talk to it over a WebSocket: workflow.submit, workflow.watch, "
+        "rpc.discover. GET /healthz, /readyz and /metrics answer on the same port.",
+    )
+    parser.add_argument("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", help="default %(default)s")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default ~/.gleitzeit)")
+    parser.add_argument(
+        "--journal", metavar="URL", help="sqlite:///PATH or memory: (default: journal.db in the state folder)"
+    )
+    parser.add_argument("--nats", metavar="URL", help="where providers are found; without it only by provider.register")
+    parser.add_argument(
+        "--cluster", metavar="ID", help="providers of other clusters are not seen (default: of the state folder)"
+    )
+    parser.add_argument("--embedded", action="store_true", help="end when the last client has left and nothing runs")
+    parser.add_argument(
+        "--resume",
+        choices=["none", "all"],
+        help="unfinished workflows: hold them, or go on (default: all; none with --embedded)",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="clients must present the token that stands in it"
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, if it stands in another file")
+    parser.add_argument(
+        "--drain-seconds", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
+    )
+    parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
+    parser.add_argument("--log-format", default="auto", choices=["auto", "text", "json"])
+    return parser.parse_args(arguments)
+
+
+def state_folder(chosen: argparse.Namespace) -> Path:
+    folder: Path = chosen.state or default_folder(os.environ)
+    return folder.resolve()
+
+
+def journal_url(chosen: argparse.Namespace) -> str:
+    return chosen.journal or f"sqlite:///{state_folder(chosen) / 'journal.db'}"
+
+
+def held_at_start(chosen: argparse.Namespace) -> bool:
+    """Whether what earlier runs left unfinished waits until somebody resumes it."""
+    return chosen.resume == "none" or (chosen.embedded and chosen.resume is None)
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT. Raises ConfigurationError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigurationError(f"--listen wants HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def token(chosen: argparse.Namespace) -> str | None:
+    return chosen.token_file.read_text().strip() if chosen.token_file is not None else None
+
+
+def tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:
+    """Raises OSError, or ssl.SSLError which is one, for files that cannot be used."""
+    if chosen.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    return context

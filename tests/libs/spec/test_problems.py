@@ -1,0 +1,90 @@
+import pytest
+
+from gleitzeit.spec.load import Document, load_text
+from gleitzeit.spec.problems import Problem, document_error, from_wire, located, problems_of, render, show_path, to_wire
+
+TEXT = """\
+name: demo
+tasks:
+  - id: a
+    params:
+      message: hi ${nobody.x} and ${b.y}
+\tcode: |
+"""
+DOCUMENT = load_text(
+    "name: demo\ntasks:\n  - id: a\n    params: {message: 'hi ${nobody.x}'}\n    code: |\n      x = 1\n      y = (\n"
+)
+
+
+def test_a_value_with_its_line_and_a_caret() -> None:
+    assert render([Problem(("tasks", 0, "id"), "no good", "b")], DOCUMENT) == (
+        "<text>:3:9: error: no good (did you mean 'b'?)\n    3 |   - id: a\n      |         ^"
+    )
+
+
+def test_the_key_the_needle_or_the_line_of_a_program() -> None:
+    found = located(
+        [
+            Problem(("tasks", 0, "code"), "line", text_line=2),
+            Problem(("tasks", 0, "params", "message"), "needle", needle="${nobody.x}"),
+            Problem(("tasks", 0, "params", "message"), "key", at_key=True),
+            Problem(("tasks", 0, "params", "message"), "not there", needle="zzz"),
+            Problem(("tasks", 0, "code"), "beyond the end", text_line=99),
+        ],
+        DOCUMENT,
+    )
+    assert [(one.message, one.line, one.column) for one in found] == [
+        ("key", 4, 14),
+        ("not there", 4, 23),
+        ("needle", 4, 27),
+        ("beyond the end", 5, 11),
+        ("line", 7, 7),
+    ]
+
+
+def test_without_a_text_the_path_is_shown() -> None:
+    problem = Problem(("tasks", 3, "params", "x"), "bad", severity="warning")
+    assert render([problem], Document("<object>", "", {})) == "<object>: warning: tasks[3].params.x: bad"
+    assert render([Problem((), "bad")], Document("d", "", {})) == "d: error: bad"
+
+
+def test_a_known_place_is_believed() -> None:
+    assert render([Problem((), "bad", line=2, column=3)], Document("d", "one\n\ttwo", None)) == (
+        "d:2:3: error: bad\n    2 | \ttwo\n      | \t ^"
+    )
+    assert render([Problem((), "bad", line=9, column=3)], Document("d", "one", None)) == "d:9:3: error: bad"
+
+
+def test_of_a_very_long_line_a_part_is_shown() -> None:
+    document = Document("d", "x" * 5000 + "!" + "y" * 5000, None)
+    lines = render([Problem((), "bad", line=1, column=5001)], document).splitlines()
+    assert all(len(line) < 200 for line in lines)
+    assert lines[1][lines[2].index("^")] == "!"
+
+
+def test_all_are_shown_in_the_order_of_the_lines() -> None:
+    found = [Problem(("tasks",), "second"), Problem(("name",), "first")]
+    assert render(found, DOCUMENT).index("first") < render(found, DOCUMENT).index("second")
+
+
+def test_problems_travel() -> None:
+    problem = Problem(("tasks", 1), "m", "s", "warning", 2, 3, at_key=True, needle="n", text_line=4)
+    assert from_wire([to_wire(problem)]) == (problem,)
+    assert to_wire(Problem((), "m")) == {"path": [], "message": "m", "suggestion": "", "severity": "error"}
+    assert from_wire([{"path": ["a", 0], "message": "m"}, {"nonsense": 1}, 3]) == (Problem(("a", 0), "m"),)
+    assert from_wire(None) == ()
+
+
+def test_an_error_carries_all_and_says_the_first_that_counts() -> None:
+    found = [Problem((), "careful", severity="warning"), Problem(("a",), "wrong", "right"), Problem((), "also")]
+    error = document_error(found, "flow.yaml")
+    assert str(error) == "flow.yaml: wrong (did you mean 'right'?) (and 2 more)"
+    assert problems_of(error) == tuple(found)
+    assert error.code == -28001
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [((), ""), (("a",), "a"), (("a", 0, "b"), "a[0].b"), (("tasks", "x", 1), "tasks.x[1]")]
+)
+def test_paths_for_people(path: tuple[str | int, ...], shown: str) -> None:
+    assert show_path(path) == shown

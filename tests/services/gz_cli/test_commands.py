@@ -1,0 +1,212 @@
+"""The commands against a real stack, which is started once for all of them."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gz_cli.main import main
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+FAILING = """\
+name: Failing
+tasks:
+  - {id: bad, method: python/execute, params: {code: "raise ValueError('on purpose')"}}
+  - {id: after, method: echo/echo, dependencies: [bad], params: {message: never}}
+"""
+WAITING = "name: Waiting\ntasks:\n  - {id: wait, method: signal/wait, params: {signal_name: go}}\n"
+
+
+def wait_for_line(stream: int, words: bytes, seconds: float = 20.0) -> bytes:
+    """Read until `words` have come."""
+    read = b""
+    while words not in read:
+        assert select.select([stream], [], [], seconds)[0], read.decode()
+        chunk = os.read(stream, 65536)
+        assert chunk, read.decode()
+        read += chunk
+    return read
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a stack that `gz up` runs."""
+    folder = tmp_path_factory.mktemp("state")
+    command = [sys.executable, "-m", "gz_cli", "up", "--state", str(folder), "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen([*command, "--journal", "memory:"], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        wait_for_line(process.stderr.fileno(), b"is up at ws://")
+        yield folder
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err.decode()
+    assert b"Traceback" not in err
+    assert not (folder / "stack.json").exists()
+
+
+@pytest.fixture(autouse=True)
+def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GLEITZEIT_STATE", str(state))
+    for name, text in (("failing.yaml", FAILING), ("waiting.yaml", WAITING)):
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def submitted(capsys: pytest.CaptureFixture[str], file: str) -> str:
+    code, out, _ = gz(capsys, "submit", file, "-o", "id")
+    assert code == 0
+    return out.strip()
+
+
+def test_run_prints_the_result_on_stdout_and_the_story_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = gz(capsys, "run", EXAMPLES / "hello.yaml", "-p", "name=Ada")
+    assert (code, out) == (0, "Hello, Ada!\n")
+    assert "✓ greet completed" in err
+    assert "\x1b" not in err
+
+
+def test_run_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = gz(capsys, "run", EXAMPLES / "hello.yaml", "--quiet", "-o", "json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result["outputs"] == {"greeting": "Hello, world!"}
+    assert result["status"] == "completed"
+
+
+def test_a_workflow_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = gz(capsys, "run", "failing.yaml")
+    assert (code, out) == (1, "")
+    assert "failed in bad: " in err
+    assert "on purpose" in err
+    assert gz(capsys, "result", "@latest")[0] == 1
+    assert gz(capsys, "watch", "@latest")[0] == 1
+    code, out, _ = gz(capsys, "get", "@latest")
+    assert code == 0
+    assert [line.split()[2] for line in out.splitlines() if line.startswith(("bad", "after"))] == ["failed", "skipped"]
+    code, out, _ = gz(capsys, "retry", "@latest", "-o", "json")
+    assert sorted(json.loads(out)["tasks"]) == ["after", "bad"]
+    assert gz(capsys, "watch", "@latest")[0] == 1
+
+
+def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    workflow_id = submitted(capsys, "waiting.yaml")
+    code, _, err = gz(capsys, "watch", workflow_id, "--timeout", "200ms")
+    assert code == 6
+    assert "goes on" in err
+    assert gz(capsys, "pause", workflow_id[:-1])[1] == f"{workflow_id} is paused\n"
+    assert gz(capsys, "resume", "@latest")[0] == 0
+    assert "waits" in gz(capsys, "explain", workflow_id, "wait")[1]
+    assert gz(capsys, "signal", workflow_id, "go", "--payload", '{"by": "Ada"}')[0] == 0
+    assert gz(capsys, "watch", workflow_id)[0] == 0
+    code, out, _ = gz(capsys, "result", workflow_id, "wait", "-o", "json")
+    assert json.loads(out)["result"]["payload"] == {"by": "Ada"}
+    assert "SignalReceived" in gz(capsys, "history", workflow_id)[1]
+    assert gz(capsys, "cancel", workflow_id)[0] == 1  # it has ended
+
+
+def test_a_cancelled_workflow_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    workflow_id = submitted(capsys, "waiting.yaml")
+    assert gz(capsys, "cancel", workflow_id, "--reason", "enough")[1] == f"{workflow_id} is cancelled\n"
+    assert gz(capsys, "watch", workflow_id)[0] == 7
+    assert gz(capsys, "result", workflow_id)[0] == 7
+
+
+def test_names_and_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = submitted(capsys, "waiting.yaml"), submitted(capsys, "waiting.yaml")
+    assert gz(capsys, "status", "Waiting")[0] == 2
+    code, _, err = gz(capsys, "status", "wf-")
+    assert code == 2
+    assert first in err
+    assert second in err
+    assert gz(capsys, "status", second, "-o", "id")[1] == f"{second}\n"
+    assert gz(capsys, "status", "@latest", "-o", "id")[1] == f"{second}\n"
+    assert gz(capsys, "status", "nobody")[0] == 3
+    assert gz(capsys, "result", second, "nothing")[0] == 3
+    for workflow_id in (first, second):
+        assert gz(capsys, "cancel", workflow_id)[0] == 0
+
+
+def test_submit_waits_where_it_is_told_to(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert gz(capsys, "submit", EXAMPLES / "hello.yaml", "--wait") == (0, "Hello, world!\n", "")
+    patient = tmp_path / "patient.yaml"
+    patient.write_text((EXAMPLES / "hello.yaml").read_text() + "wait_for_completion: true\n")
+    assert gz(capsys, "submit", patient)[1] == "Hello, world!\n"
+    out = gz(capsys, "submit", EXAMPLES / "hello.yaml", "--hold")[1]
+    assert gz(capsys, "get", out.strip(), "-o", "json")[1].count('"held": true') == 1
+    assert gz(capsys, "resume", out.strip(), "--watch")[1] == "Hello, world!\n"
+
+
+def test_the_same_key_makes_no_second_workflow(capsys: pytest.CaptureFixture[str]) -> None:
+    first = gz(capsys, "submit", EXAMPLES / "hello.yaml", "--idempotency-key", "k1")[1]
+    code, second, err = gz(capsys, "submit", EXAMPLES / "hello.yaml", "--idempotency-key", "k1")
+    assert (code, second) == (0, first)
+    assert "submitted before" in err
+    assert gz(capsys, "submit", "waiting.yaml", "--idempotency-key", "k1")[0] != 0
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    workflow_id = submitted(capsys, "waiting.yaml")
+    assert workflow_id in gz(capsys, "list", "--status", "running", "--status", "pending", "-o", "id")[1].split()
+    assert workflow_id not in gz(capsys, "list", "--status", "completed", "-o", "id")[1].split()
+    assert {row["name"] for row in json.loads(gz(capsys, "list", "--name", "Waiting", "-o", "json")[1])} == {"Waiting"}
+    head = gz(capsys, "list", "-n", 1)[1].splitlines()[0]
+    assert head.split() == ["ID", "NAME", "STATUS", "DONE", "TASKS", "CREATED"]
+    gz(capsys, "cancel", workflow_id)
+
+
+def test_the_system(capsys: pytest.CaptureFixture[str], state: Path) -> None:
+    code, out, _ = gz(capsys, "status")
+    assert code == 0
+    assert out.startswith("coordinator:  ws://127.0.0.1:")
+    assert gz(capsys, "system", "status")[0] == 0
+    rows = [line.split()[0] for line in gz(capsys, "providers")[1].splitlines()]
+    assert sorted(rows) == ["NAME", "echo", "python"]
+    assert "echo/v1" in gz(capsys, "protocols", "-o", "id")[1].split()
+    assert "python/execute" in gz(capsys, "protocols", "python")[1]
+    assert gz(capsys, "protocols", "nothing/v1")[0] == 3
+    code, _, err = gz(capsys, "up", "--state", state, "--listen", "127.0.0.1:0")
+    assert code == 1
+    assert "already uses" in err
+
+
+def test_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gz(capsys, "call", "echo/echo", "--params", '{"message": "hi"}') == (0, "hi\n", "")
+    assert json.loads(gz(capsys, "call", "system.status")[1])["version"]
+    assert gz(capsys, "call", "no.such.method")[0] == 3
+    assert gz(capsys, "call", "workflow.get")[0] == 2
+    code, _, err = gz(capsys, "call", "echo/echo", "--params", '{"mesage": "hi"}')
+    assert code == 2
+    assert "message" in err
+
+
+def test_validate_online(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gz(capsys, "validate", "--online", EXAMPLES / "hello.yaml")[0] == 0
+
+
+def test_ctrl_c_holds_what_the_command_has_started(capsys: pytest.CaptureFixture[str]) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "gz_cli", "run", "waiting.yaml"], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    seen = wait_for_line(process.stderr.fileno(), b"waits for the signal")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    workflow_id = seen.split(b"Waiting  ")[1].split()[0].decode()
+    assert f"gz resume {workflow_id}" in err.decode()
+    assert json.loads(gz(capsys, "status", workflow_id, "-o", "json")[1])["held"]
+    assert gz(capsys, "cancel", workflow_id)[0] == 0

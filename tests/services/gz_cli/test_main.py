@@ -1,0 +1,137 @@
+"""The commands that need no coordinator, from the command line to the exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gz_cli.main import main
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+BAD = """\
+name: Bad
+tasks:
+  - id: a
+    method: echo/ecko
+    params: {message: x}
+  - id: b
+    method: echo/echo
+    params: {message: "${c.response}"}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nobody_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home without configuration, and a state folder without a stack."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("GLEITZEIT_DEBUG", raising=False)
+
+
+def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_every_example_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(EXAMPLES.glob("*.yaml"))
+    code, out, err = gz(capsys, "validate", *files)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(files) >= 6
+
+
+def test_all_problems_of_all_files_are_shown_with_their_lines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bad, broken = tmp_path / "bad.yaml", tmp_path / "broken.yaml"
+    bad.write_text(BAD)
+    broken.write_text("name: x\ntasks: [\n")
+    code, out, err = gz(capsys, "validate", bad, EXAMPLES / "hello.yaml", broken)
+    assert code == 2
+    assert out == f"{EXAMPLES / 'hello.yaml'}: ok, 1 task\n"
+    lines = err.splitlines()
+    assert lines[0] == (f"{bad}:4:13: error: protocol 'echo/v1' has no method 'echo/ecko' (did you mean 'echo/echo'?)")
+    assert lines[1:3] == ["    4 |     method: echo/ecko", "      |             ^"]
+    assert lines[3].startswith(f"{bad}:8:24: error: ")
+    assert "2 errors" in lines
+    assert f"{broken}:3:1: error: not YAML" in err
+
+
+def test_a_wrong_document_is_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    code, out, err = gz(capsys, "run", bad, "--url", "ws://127.0.0.1:1/")
+    assert (code, out) == (2, "")
+    assert "bad.yaml:4:13: error:" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run"], 2, "Missing argument"),
+        (["frobnicate"], 2, "No such command"),
+        (["run", "none.yaml"], 2, "none.yaml: No such file or directory"),
+        (["run", EXAMPLES / "hello.yaml", "-p", "name"], 2, "KEY=VALUE"),
+        (["run", EXAMPLES / "hello.yaml", "--timeout", "soon"], 2, "duration"),
+        (["call", "system.status", "--params", "{"], 2, "--params"),
+        (["up", "--listen", "nowhere"], 2, "HOST:PORT"),
+        (["up", "--provider", "frob"], 2, "gz-provider-frob"),
+        (["run", EXAMPLES / "hello.yaml", "--url", "ws://127.0.0.1:1/"], 5, "cannot connect"),
+        (["status"], 5, "gz up"),
+        (["list"], 5, "no coordinator runs"),
+        (["get", "@latest"], 5, "no coordinator runs"),
+        (["providers"], 5, "no coordinator runs"),
+    ],
+)
+def test_what_goes_wrong_has_an_exit_code_and_a_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[object], code: int, words: str
+) -> None:
+    got, out, err = gz(capsys, *arguments)
+    assert (got, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = gz(capsys, "graph", EXAMPLES / "diamond.yaml")
+    assert code == 0
+    assert out.splitlines()[-1] == "└─ difference  python/execute  after total, squares"
+    assert gz(capsys, "graph", EXAMPLES / "diamond.yaml", "--format", "dot")[1].startswith('digraph "Diamond" {')
+
+
+def test_the_configuration_and_its_sources(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLEITZEIT_TOKEN", "very-secret")
+    code, out, _ = gz(capsys, "config", "show")
+    assert code == 0
+    assert "GLEITZEIT_STATE" in out
+    assert "very-secret" not in out
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = gz(capsys, "--version")
+    assert code == 0
+    assert out.startswith("gz ")
+    for command in ([], ["run"], ["workflow"], ["workflow", "submit"], ["system", "status"], ["dev", "start"]):
+        code, out, _ = gz(capsys, *command, "--help")
+        assert code == 0
+        assert out.startswith("Usage: gz")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What makes `gz --help` slow is found in the imports, not with a clock."""
+    code = (
+        "import sys; from gz_cli.main import main; main(['--help'])\n"
+        "heavy = {'websockets', 'jsonrpcserver', 'nats', 'yaml', 'jsonschema_rs', 'rich', 'msgspec', 'asyncio', 'pydantic'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gz_cli graph {EXAMPLES / 'standard_library_report.yaml'} -f mermaid | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("flowchart TD\n", "")

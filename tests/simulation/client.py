@@ -1,0 +1,164 @@
+"""A client: it submits, watches, meddles, asks again after a lost answer, and waits until its workflows have ended."""
+
+import asyncio
+import contextlib
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gleitzeit import errors
+from gleitzeit.model.definition import Definition
+from tests.simulation.laws import broken
+from tests.simulation.loop import Process
+from tests.simulation.network import End, Message
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_FINAL = ("completed", "failed", "cancelled")
+ANSWER_SECONDS = 8.0
+
+
+class Client:
+    """Owns one workflow. `other` is a different document, for the same key."""
+
+    def __init__(self, world: "World", name: str, definition: Definition, other: Definition, random: Random) -> None:
+        self.world = world
+        self.name = name
+        self.definition = definition
+        self.other = other
+        self.random = random
+        self.process = Process(world.loop, name, world)
+        self.finished = False
+        self.workflow_id = ""
+        self._end: End | None = None
+        self._watched_to = 0
+        self._watching: End | None = None
+        self._changed = 0
+        """How often this client, the only one to do so, made the workflow go on after its end."""
+        self._final: tuple[int, Any] | None = None
+        self.process.spawn(self._live())
+
+    # The socket
+
+    async def _connection(self) -> End:
+        while self._end is None or self._end.closed:
+            await asyncio.sleep(self.random.uniform(0.05, 1.0))
+            self._end = self.world.connect_client(self)
+            if self._end is not None:
+                self._end.receive = self._receive
+        return self._end
+
+    async def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """Raises what the coordinator answered; ConnectionLost and TimeoutError if nobody knows."""
+        end = await self._connection()
+        view: dict[str, Any] = await end.call(method, params, timeout_seconds=ANSWER_SECONDS)
+        return view
+
+    async def _insist(self, method: str, **params: Any) -> dict[str, Any]:
+        while True:
+            try:
+                return await self._ask(method, **params)
+            except (errors.ConnectionLost, errors.ResourceExhausted, TimeoutError):
+                await asyncio.sleep(self.random.uniform(0.1, 2.0))
+
+    # Law 15: numbers only grow, and no event is left out silently
+
+    def _receive(self, end: End, message: Message) -> None:
+        match message:
+            case ("notify", "notifications/event", params) if end is self._watching:
+                seq = msgspec.json.decode(params)["seq"]
+                if seq != self._watched_to + 1:
+                    raise broken(15, f"{self.name} is shown event {seq} after event {self._watched_to}")
+                self._watched_to = seq
+            case ("notify", "notifications/resync", params):
+                self._watched_to = msgspec.json.decode(params)["seq"]
+
+    async def _watch(self) -> None:
+        end = await self._connection()
+        if self._watching is not end:
+            self._watching = end
+            await end.call(
+                "workflow.watch", {"workflow_id": self.workflow_id, "after": self._watched_to}, timeout_seconds=8.0
+            )
+
+    # Its life
+
+    async def _live(self) -> None:
+        await asyncio.sleep(self.random.uniform(0, self.world.rates.storm / 3))
+        await self._submit()
+        while not await self._over():
+            await self._meddle()
+            await asyncio.sleep(self.random.uniform(0.2, 4.0))
+        self.finished = True
+
+    async def _submit(self) -> None:
+        answer = await self._insist("workflow.submit", definition=self.definition, idempotency_key=self.name)
+        self.workflow_id = answer["workflow_id"]
+        self.world.laws.submit_acknowledged(self.name, self.workflow_id)
+
+    async def _over(self) -> bool:
+        """Look; whether nothing more is to be done here."""
+        view = await self._insist("workflow.get", workflow_id=self.workflow_id)
+        self._check_view(view)
+        if view["status"] not in _FINAL:
+            if not self.world.faulty:
+                await self._help(view)
+            return False
+        if view["status"] != "completed" and self.world.faulty and self.random.random() < 0.3:
+            await self._change("workflow.retry")
+            return False
+        return not self.world.faulty or self.random.random() < 0.3
+
+    def _check_view(self, view: dict[str, Any]) -> None:
+        """Law 2: what was final stays as it was; who looks again sees nothing older."""
+        final = view["status"] in _FINAL
+        seen = view["seq"], [(t["task_id"], t["status"], t.get("result")) for t in view["tasks"]]
+        if self._final is not None and self._final[0] >= seen[0] and (not final or self._final != seen):
+            raise broken(2, f"{self.workflow_id} was read as final, and now as {view['status']} at {seen[0]}")
+        if self._final is not None and final and not self._changed and self._final != seen:
+            raise broken(2, f"{self.workflow_id} changed after its end")
+        if final:
+            self._final = seen
+
+    async def _help(self, view: dict[str, Any]) -> None:
+        """The calm: let it go on."""
+        if view["status"] == "paused" or view["held"]:
+            await self._change("workflow.resume")
+
+    async def _change(self, method: str, **params: Any) -> None:
+        """A request that may not fit any more by the time it arrives."""
+        if method == "workflow.retry":
+            self._changed += 1
+        with contextlib.suppress(errors.InvalidState, errors.ConnectionLost, errors.ResourceExhausted, TimeoutError):
+            await self._ask(method, workflow_id=self.workflow_id, **params)
+
+    async def _meddle(self) -> None:
+        with contextlib.suppress(errors.ConnectionLost, TimeoutError):
+            await self._watch()
+        if self.random.random() < 0.3:
+            await self._change("workflow.signal", name=self.random.choice("ab"), payload=self.random.randrange(9))
+        if not self.world.faulty:
+            return
+        chance = self.random.random()
+        if chance < 0.04:
+            await self._change("workflow.cancel", reason="by the client")
+        elif chance < 0.10:
+            await self._change("workflow.pause")
+        elif chance < 0.18:
+            await self._change("workflow.resume")
+        elif chance < 0.21:
+            await self._change("workflow.hold")
+        elif chance < 0.26:
+            await self._submit()
+        elif chance < 0.30:
+            await self._submit_another()
+
+    async def _submit_another(self) -> None:
+        """Law 4: the same key with another body is refused."""
+        try:
+            await self._insist("workflow.submit", definition=self.other, idempotency_key=self.name)
+        except errors.InvalidState:
+            return
+        raise broken(4, f"the key {self.name} was accepted for another document")

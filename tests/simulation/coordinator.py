@@ -1,0 +1,246 @@
+"""A coordinator process: the real engine, service, performer, links, watchers and methods, wired as in
+`gz_coordinator.main`; simulated are only the journal's disk, the sockets and the end of the process.
+
+The process may die at every boundary: before an append, between its durability and its return, and before or after
+each message that leaves it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.params import Identity
+from gleitzeit.journal.base import Append, Find, Record, Summary
+from gleitzeit.journal.memory import MemoryJournal
+from gleitzeit.jsonrpc.codes import failure_of
+from gleitzeit.jsonrpc.messages import Result
+from gleitzeit.model.definition import Definition
+from gleitzeit.schemas import Catalogue
+from gz_coordinator.documents import Verdict
+from gz_coordinator.links import Links
+from gz_coordinator.methods import WorkflowMethods
+from gz_coordinator.parts import Parts
+from gz_coordinator.performer import CallPerformer
+from gz_coordinator.service import Service
+from gz_coordinator.watchers import Watchers
+from tests.simulation.laws import broken
+from tests.simulation.loop import PROCESS, Process
+from tests.simulation.network import End, Message, Wire
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_json = msgspec.json.Encoder().encode
+_TASK_METHODS = ("sim/work", "sim/pay")
+
+
+class Disk:
+    """The journal's side of a coordinator process: the memory journal, behind delays and crashes."""
+
+    def __init__(self, coordinator: "Coordinator") -> None:
+        self._coordinator = coordinator
+        self._world = coordinator.world
+        self.memory = MemoryJournal(coordinator.world.store)
+
+    async def append(self, commit: Sequence[Append]) -> None:
+        world, coordinator = self._world, self._coordinator
+        coordinator.appending = True
+        coordinator.boundary()
+        await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
+        coordinator.boundary()
+        await self.memory.append(commit)
+        world.laws.appended(commit, coordinator.engine, world.clock())
+        coordinator.note_cancelled(commit)
+        coordinator.boundary()
+        if world.faulty and world.random.random() < world.rates.unknown_append:
+            raise errors.JournalError("the disk did not say whether it is durable")
+        await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
+        coordinator.appending = False
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        return await self.memory.read(stream, after, limit)
+
+    async def find(self, query: Find) -> list[Summary]:
+        return await self.memory.find(query)
+
+
+class Documents:
+    """Definitions reach the coordinator checked: what checks them has tests of its own."""
+
+    async def definition(self, document: Definition, size_bytes: int, catalogue: Catalogue) -> Verdict:
+        return Verdict(document, ())
+
+    def providers_describe(self, catalogue: Catalogue) -> None:
+        """Nothing is checked here."""
+
+
+class Request:
+    """What a method of the coordinator may ask of the request that it serves."""
+
+    raw_params = b""
+
+    def __init__(self, coordinator: "Coordinator", end: End, number: int, method: str) -> None:
+        self.connection = end
+        self.deferred = False
+        self._coordinator = coordinator
+        self._number = number
+        self._method = method
+
+    def defer(self) -> None:
+        self.deferred = True
+
+    def answer(self, view: Any) -> None:
+        encoded = _json(view)
+        self._coordinator.world.laws.answered(self._method, msgspec.json.decode(encoded))
+        self.connection.reply(self._number, Result(Raw(encoded)))
+
+
+class Coordinator:
+    """One start of the process, from reading the journal to its death."""
+
+    engine: Engine
+    service: Service
+    links: Links
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.owner = f"coordinator#{number}"
+        self.process = Process(world.loop, self.owner, world)
+        self.ready = False
+        self.appending = False
+        self.disk = world.mutations.disk(self)
+        self.ends: list[End] = []
+        self._must_tell: dict[str, End] = {}
+        """Call ids whose task is durably cancelled, and the socket by which their providers must hear of it."""
+        self._request_of: dict[str, tuple[End, int]] = {}
+        self.process.spawn(self._main())
+
+    # Start
+
+    async def _main(self) -> None:
+        world = self.world
+        epoch = await self.disk.memory.claim(self.owner)
+        identity = Identity("simulation", epoch, self.owner, lease_seconds=world.rates.lease)
+        self.engine = world.mutations.engine(world.catalogue, identity)
+        self.service = service = world.mutations.service(self.engine, self.disk, world.clock)
+        parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be deleted from
+        parts.documents = Documents()  # type: ignore[assignment]  # nothing to check
+        parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
+        parts.links = self.links = Links(
+            world.mutations.fence(identity), service.post, parts.learn_methods, self._out_of_band
+        )
+        self._watchers = service.audience = parts.watchers
+        service.performer = world.mutations.performer(
+            CallPerformer(self.links.connection, service.post, identity.fence, self._fenced)
+        )
+        _, warnings = await service.recover(held=False)
+        if warnings:
+            raise broken(3, f"a stream cannot be read: {warnings}")
+        world.laws.recovered({name: stream.events for name, stream in world.store.streams.items()}, self.engine)
+        self._methods = WorkflowMethods(parts).table()
+        self.process.spawn(self._turn())
+        self.ready = True
+        world.announce_all(self)
+
+    async def _turn(self) -> None:
+        """The loop, until the disk ends it: then a new process has to read what is there."""
+        try:
+            await self.service.run()
+        except errors.GleitzeitError as error:
+            if type(error) is not errors.JournalError:
+                self.world.loop.fail(error)
+            self.world.process_ended(self)
+
+    def _out_of_band(self, method: str, params: Raw | None) -> None:
+        assert params is not None
+        call = self.engine.calls.get(msgspec.json.decode(params)["progressToken"])
+        if call is not None:
+            self._watchers.forward(call, method, params)
+
+    def _fenced(self, reason: str) -> None:
+        raise broken(11, f"the only coordinator was fenced: {reason}")
+
+    # Its sockets
+
+    def accept(self, end: End) -> None:
+        """A client has connected."""
+        self.ends.append(end)
+        end.receive = self._serve
+        end.observe = self._leaving
+        end.add_close_callback(self._watchers.remove)
+
+    def connected(self, wire: Wire) -> End:
+        """It has connected to a provider."""
+        self.ends.append(wire.near)
+        wire.near.observe = self._leaving
+        return wire.near
+
+    def _leaving(self, end: End, message: Message) -> None:
+        """A message is about to leave: whatever is behind it must be durable."""
+        self.boundary()
+        match message:
+            case ("request", number, "call.attach", params):
+                self.world.laws.counts["attached"] += 1
+                self._request_of[msgspec.json.decode(params)["callId"]] = end, number
+            case ("request", number, method, params) if method in _TASK_METHODS:
+                self.world.laws.call_sent(method, params)
+                self._request_of[msgspec.json.decode(params)["_meta"]["callId"]] = end, number
+            case ("notify", "call.ack", params):
+                self.world.laws.acknowledged_calls(msgspec.json.decode(params)["callIds"])
+            case ("notify", "notifications/event", params):
+                self.world.laws.event_published(params)
+            case ("cancel", number, _):
+                told = [i for i, where in self._must_tell.items() if self._request_of.get(i) == (end, number)]
+                for call_id in told:
+                    del self._must_tell[call_id]
+
+    def boundary(self) -> None:
+        """Here the process may die."""
+        self.world.maybe_crash(self)
+
+    # Law 10: every running call of what was cancelled is told
+
+    def note_cancelled(self, commit: Sequence[Append]) -> None:
+        """The commit is durable: which providers must hear of it before the next one?"""
+        for call_id, end in self._must_tell.items():
+            answered = self._request_of[call_id][1] not in end.requests
+            if not answered and not end.closed and not end.wire.broken:
+                raise broken(10, f"{call_id} was cancelled, and its provider was not told")
+        self._must_tell.clear()
+        for append in commit:
+            for event in append.events:
+                fields = msgspec.json.decode(event)
+                if fields["type"] == "TaskCancelled":
+                    self._note_task(append.stream, fields["task"])
+
+    def _note_task(self, workflow_id: str, task_id: str) -> None:
+        attempt = self.engine.workflows[workflow_id].tasks[task_id].attempt
+        call_id = f"{workflow_id}/{task_id}/{attempt}"
+        end, number = self._request_of.get(call_id, (None, 0))
+        if end is not None and not end.closed and number in end.requests:
+            self._must_tell[call_id] = end
+
+    # Its methods
+
+    def _serve(self, end: End, message: Message) -> None:
+        match message:
+            case ("request", number, method, params):
+                PROCESS.get().spawn(self._answer(end, number, method, params))
+
+    async def _answer(self, end: End, number: int, method: str, params: dict[str, Any]) -> None:
+        request = Request(self, end, number, method)
+        try:
+            view = self._methods[method](request, **params)
+            if asyncio.iscoroutine(view):
+                view = await view
+        except errors.GleitzeitError as error:
+            end.reply(number, failure_of(error))
+        else:
+            if not request.deferred:
+                request.answer(view)

@@ -1,0 +1,351 @@
+"""Everything from one seed: the world, its faults, and the calm after them in which all must come to an end."""
+
+import contextlib
+from collections.abc import Iterator
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.discovery.base import ProviderSeen, Report
+from gleitzeit.errors import ConnectionLost
+from gleitzeit.journal.memory import MemoryStore
+from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.schemas import Catalogue, method_schema
+from gz_coordinator import links
+from tests.simulation.client import Client
+from tests.simulation.coordinator import Coordinator
+from tests.simulation.laws import Laws, Violation, broken
+from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
+from tests.simulation.mutations import Mutations
+from tests.simulation.network import End, Wire
+from tests.simulation.provider import Provider
+
+EPOCH_MS = 1_800_000_000_000
+CALM_SECONDS = 1_500.0
+MAX_CRASHES = 12
+
+
+class Rates(Struct, frozen=True):
+    """How bad it gets; drawn per seed. Times in seconds, the others are probabilities."""
+
+    storm: float
+    latency: float
+    commit: float
+    work: float
+    lease: float
+    notice: float
+    crash: float
+    """At each boundary."""
+    unknown_append: float
+    task_failure: float
+    kills: int
+    drains: int
+    cuts: int
+    restarts: int
+    full_disks: int
+
+
+def draw(random: Random) -> Rates:
+    return Rates(
+        storm=random.choice([20.0, 60.0]),
+        latency=random.choice([0.001, 0.02, 0.3]),
+        commit=random.choice([0.0005, 0.01, 0.1]),
+        work=random.choice([0.05, 1.0, 5.0]),
+        lease=random.choice([5.0, 20.0]),
+        notice=random.choice([0.1, 3.0]),
+        crash=random.choice([0.0, 0.002, 0.01, 0.05]),
+        unknown_append=random.choice([0.0, 0.0, 0.02]),
+        task_failure=random.choice([0.0, 0.1, 0.4]),
+        kills=random.choice([0, 1, 3, 6]),
+        drains=random.choice([0, 0, 1]),
+        cuts=random.choice([0, 2, 6]),
+        restarts=random.choice([0, 1, 3]),
+        full_disks=random.choice([0, 0, 1]),
+    )
+
+
+class World:
+    def __init__(self, seed: int, mutations: Mutations | None = None) -> None:
+        self.seed = seed
+        self.random = random = Random(f"{seed}/world")
+        self.rates = draw(random)
+        self.mutations = mutations or Mutations()
+        self.loop = SimLoop()
+        self.laws = Laws()
+        self.store = MemoryStore()
+        self.faulty = True
+        self.outside = Process(self.loop, "outside", self)
+        self.provider_methods = [method_schema("sim/work", {}), method_schema("sim/pay", {"x-idempotent": False})]
+        inner = [method_schema(name, {"x-runs": "coordinator"}) for name in ("timer/sleep", "signal/wait")]
+        self.catalogue = Catalogue([*self.provider_methods, *inner])
+        self.crashes = 0
+        self.coordinator: Coordinator | None = None
+        self._coordinators = 0
+        self._wires: list[Wire] = []
+        self._wire_count = 0
+        names = random.choice([("p0", "p1"), ("p0", "p1", "p2"), ("p", "p")])
+        self.providers = [
+            Provider(self, name, f"ws://{i}", random.choice([1, 2, 5]), Random(f"{seed}/provider/{i}"))
+            for i, name in enumerate(names)
+        ]
+        self.clients = [self._client(i) for i in range(random.randint(1, 6))]
+
+    def _client(self, number: int) -> Client:
+        random = Random(f"{self.seed}/client/{number}")
+        return Client(self, f"client-{number}", definition(random), definition(random), random)
+
+    def clock(self) -> int:
+        """UTC milliseconds."""
+        return EPOCH_MS + int(self.loop.now * 1000)
+
+    # The course of it
+
+    def run(self) -> None:
+        """Raises Violation."""
+        self._plan()
+        storm = self.rates.storm
+        self.loop.run_until(storm, lambda: False)
+        self.loop.now = max(self.loop.now, storm)
+        self._calm()
+        self.loop.run_until(storm + CALM_SECONDS, self._all_over)
+        streams = {name: stream.events for name, stream in self.store.streams.items()}
+        unfinished = [client.name for client in self.clients if not client.finished]
+        coordinator = self.coordinator
+        if coordinator is None or not coordinator.ready:
+            raise broken(17, "no coordinator is up")
+        self.laws.all_over(streams, coordinator.engine)
+        if unfinished:
+            raise broken(17, f"all workflows have ended, but {unfinished} have not seen it")
+
+    def _all_over(self) -> bool:
+        if not all(client.finished for client in self.clients) or self.coordinator is None:
+            return False
+        engine = self.coordinator.engine if self.coordinator.ready else None
+        if engine is None or engine.calls or self.coordinator.appending:
+            return False
+        executing = any(self.laws.running.values())
+        return not executing and all(durable.final for durable in self.laws.durable.values())
+
+    def _plan(self) -> None:
+        rates, random, at = self.rates, self.random, self._at
+        at(random.uniform(0, 1), self._start_coordinator)
+        for provider in self.providers:
+            at(random.uniform(0, 3), provider.start)
+        for _ in range(rates.kills):
+            at(random.uniform(1, rates.storm), self._kill_provider, random.choice(self.providers))
+        for _ in range(rates.drains):
+            at(random.uniform(1, rates.storm), random.choice(self.providers).drain)
+        for _ in range(rates.cuts):
+            at(random.uniform(1, rates.storm), self._cut)
+        for _ in range(rates.restarts):
+            at(random.uniform(1, rates.storm), self._kill_coordinator)
+        for _ in range(rates.full_disks):
+            start = random.uniform(1, rates.storm * 0.7)
+            at(start, self._disk_full)
+            at(start + random.uniform(0.5, 8), self._disk_free)
+
+    def _at(self, when: float, callback: Any, *arguments: Any) -> None:
+        self.loop.call_at(when, callback, *arguments, context=self.outside.context)
+
+    def _after(self, low: float, high: float, callback: Any, *arguments: Any) -> None:
+        self._at(self.loop.now + self.random.uniform(low, high), callback, *arguments)
+
+    def _calm(self) -> None:
+        self.faulty = False
+        self._disk_free()
+        if self.coordinator is None:
+            self._after(0, 1, self._start_coordinator)
+        for provider in self.providers:
+            if provider.process is None or provider.table.draining:
+                self._after(15, 20, provider.start)
+
+    # Faults
+
+    def _disk_full(self) -> None:
+        self.store.capacity_bytes = self.store.size_bytes
+
+    def _disk_free(self) -> None:
+        self.store.capacity_bytes = None
+
+    def _kill_provider(self, provider: Provider) -> None:
+        if self.faulty and provider.process is not None:
+            provider.kill()
+            if self.random.random() < 0.3:
+                provider.url += "'"
+            self._after(0.01, 12, provider.start)
+
+    def _cut(self) -> None:
+        wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
+        if wires:
+            self.random.choice(wires).cut("the network broke", self.rates.notice)
+
+    def network_lost(self, end: End) -> None:
+        """The process of this end is dead."""
+        end.wire.process_died(end, flushed=self.random.random() < 0.7, notice_seconds=self.rates.notice)
+
+    def maybe_crash(self, coordinator: Coordinator) -> None:
+        if self.faulty and coordinator is self.coordinator and self.crashes < MAX_CRASHES:
+            if self.random.random() < self.rates.crash:
+                self._kill_coordinator()
+                if PROCESS.get() is coordinator.process:
+                    raise Crashed
+
+    def _kill_coordinator(self) -> None:
+        coordinator = self.coordinator
+        if coordinator is not None:
+            self.crashes += 1
+            self.process_ended(coordinator)
+
+    def process_ended(self, coordinator: Coordinator) -> None:
+        if coordinator is not self.coordinator:
+            return
+        self.coordinator = None
+        coordinator.process.kill()
+        coordinator.disk.memory.abandon()
+        for end in coordinator.ends:
+            if not end.closed:
+                self.network_lost(end)
+        self._after(0.05, 4, self._start_coordinator)
+
+    def _start_coordinator(self) -> None:
+        if self.coordinator is None:
+            self._coordinators += 1
+            self.coordinator = Coordinator(self, self._coordinators)
+
+    # Discovery and sockets
+
+    def announce(self, report: Report) -> None:
+        """A provider's word reaches the coordinator, if there is one, some time later."""
+        if isinstance(report, ProviderSeen):
+            self.laws.capacities[report.instance] = next(p.capacity for p in self.providers if p.url == report.url)
+        if self.coordinator is not None and self.coordinator.ready:
+            links, context = self.coordinator.links, self.coordinator.process.context
+            self.loop.call_later(self.random.uniform(0, 0.5), links.report, report, context=context)
+
+    def announce_all(self, coordinator: Coordinator) -> None:
+        for provider in self.providers:
+            if provider.process is not None:
+                self.announce(ProviderSeen(provider.name, provider.instance, provider.url))
+
+    def _wire(self, latency: float, near: Process, far: Process) -> Wire:
+        self._wire_count += 1
+        wire = Wire(Random(f"{self.seed}/wire/{self._wire_count}"), latency, near, far)
+        self._wires.append(wire)
+        return wire
+
+    async def connect_provider(self, url: str, on_notification: Any) -> End:
+        """What `transport.connect` is to the coordinator's links."""
+        coordinator = self.coordinator
+        assert coordinator is not None
+        provider = next((p for p in self.providers if p.url == url), None)
+        if provider is None or provider.process is None:
+            raise ConnectionLost(f"cannot connect to {url}") from ConnectionRefusedError()
+        wire = self._wire(self.rates.latency, coordinator.process, provider.process)
+        provider.accept(wire.far)
+        end = coordinator.connected(wire)
+        end.receive = lambda end, message: on_notification(end, *message[1:]) if message[0] == "notify" else None
+        return end
+
+    def connect_client(self, client: Client) -> End | None:
+        coordinator = self.coordinator
+        if coordinator is None or not coordinator.ready:
+            return None
+        wire = self._wire(self.rates.latency, client.process, coordinator.process)
+        coordinator.accept(wire.far)
+        return wire.near
+
+
+async def connect(url: str, *, on_notification: Any = None, open_timeout_seconds: float = 5.0, **_: Any) -> End:
+    """Stands where `gz_coordinator.links` expects the transport's `connect`."""
+    world: World = PROCESS.get().world
+    return await world.connect_provider(url, on_notification)
+
+
+# Documents
+
+_METHODS: MappingProxyType[str, float] = MappingProxyType({"sim/work": 6, "sim/pay": 3, "timer/sleep": 1, "signal/wait": 1})
+
+
+def definition(random: Random) -> Definition:
+    """A document in its normal form, as `gleitzeit.spec` would make it."""
+    count = random.randint(1, 8)
+    tasks = tuple(_task(random, i) for i in range(count))
+    return Definition(
+        name=f"w{random.randrange(1000)}",
+        tasks=tasks,
+        error_policy=random.choice(["isolate", "isolate", "fail_fast", "continue"]),
+        timeout_seconds=random.choice([None, None, None, 30.0]),
+        max_parallel=random.choice([None, None, 1, 2]),
+        priority=Priority.NORMAL,
+    )
+
+
+def _task(random: Random, number: int) -> TaskDefinition:
+    dependencies = tuple(f"t{i}" for i in sorted(random.sample(range(number), random.randint(0, min(number, 3)))))
+    method = random.choices(list(_METHODS), list(_METHODS.values()))[0]
+    return TaskDefinition(
+        id=f"t{number}",
+        method=method,
+        params=Raw(msgspec.json.encode(_params(random, method, number, dependencies))),
+        dependencies=dependencies,
+        references=True,
+        priority=random.choice(list(Priority)),
+        retry=RetryPolicy(
+            max_attempts=random.choice([1, 2, 4]),
+            backoff=random.choice(["fixed", "linear", "exponential"]),
+            base_delay_seconds=random.choice([0.1, 1.0]),
+            max_delay_seconds=random.choice([1.0, 5.0]),
+            jitter=random.random() < 0.5,
+        ),
+        timeout_seconds=random.choice([None, None, 2.0, 10.0]),
+        queue_timeout_seconds=random.choice([None, None, None, 30.0]),
+        on_error=random.choice(["fail", "fail", "skip"]),
+        on_lost=random.choice(["", "", "retry", "fail"]),
+    )
+
+
+def _params(random: Random, method: str, number: int, dependencies: tuple[str, ...]) -> dict[str, Any]:
+    if method == "timer/sleep":
+        return {"seconds": random.choice([0, 0.5, 3, 20])}
+    if method == "signal/wait":
+        return {"signal_name": random.choice("ab"), "timeout": random.choice([5, 40])}
+    return {"n": random.randrange(1000), "in": [f"${{{name}}}" for name in dependencies], "note": "$${t0.value}"}
+
+
+def run(seed: int, mutations: Mutations | None = None) -> tuple[World, Violation | None]:
+    """Play one seed. Whatever else is raised than a Violation is a bug too, and is raised."""
+    world = World(seed, mutations)
+    try:
+        world.run()
+    except Violation as violation:
+        return world, violation
+    except Exception as error:
+        error.add_note(f"seed {seed}: python -m tests.simulation --start {seed} --seeds 1")
+        raise
+    finally:
+        _bury(world)
+    return world, None
+
+
+def _bury(world: World) -> None:
+    """Unwind what is left, so that nothing of this world runs in the next."""
+    processes = [world.outside, *(client.process for client in world.clients)]
+    processes += [provider.process for provider in world.providers if provider.process is not None]
+    if world.coordinator is not None:
+        processes.append(world.coordinator.process)
+    for process in processes:
+        process.kill()
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """While it lasts, the coordinator's links connect to simulated providers."""
+    real = links.connect
+    links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
+    try:
+        yield
+    finally:
+        links.connect = real
