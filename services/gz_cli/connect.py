@@ -18,7 +18,7 @@ START_SECONDS = 40.0
 
 @asynccontextmanager
 async def connected(reach: Reach) -> AsyncIterator[Client]:
-    """Raises ConnectionLost, Unauthorized, DetachedFailed, TimeoutError."""
+    """Raises ConnectionLost, Unauthorized, DetachedFailed."""
     client = await _connect(reach)
     try:
         yield client
@@ -55,7 +55,7 @@ async def _address_of(reach: Reach) -> Address:
             await readable.wait()
     except TimeoutError:
         detached.abandon()
-        raise TimeoutError(f"the stack was not ready in {START_SECONDS:g} s") from None
+        raise ConnectionLost(f"the stack was not ready in {START_SECONDS:g} s; see {reach.target.state}/logs") from None
     finally:
         loop.remove_reader(detached.descriptor)
     return detached.address(timeout_seconds=1.0)

@@ -67,6 +67,12 @@ def label(members: Sequence[str]) -> str:
     return members[0] if len(members) == 1 else f"{members[0]} … {members[-1]}"
 
 
+def last(nodes: Sequence[Node]) -> list[str]:
+    """The tasks that no other waits for."""
+    waited_for = {name for node in nodes for name in node.dependencies}
+    return [node.id for node in nodes if node.id not in waited_for]
+
+
 def _groups(nodes: Sequence[Node], collapse_above: int) -> list[list[Node]]:
     """The items' tasks; items in an order in which every dependency stands before its dependents."""
     dependents: defaultdict[str, list[str]] = defaultdict(list)

@@ -8,8 +8,10 @@ from gleitzeit.client import Client
 from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
 from gz_cli import exits
 from gz_cli.durations import ago, clock, duration, size
+from gz_cli.follow import tasks_of
 from gz_cli.formats import Format
 from gz_cli.ink import first_line
+from gz_cli.layout import Node, last
 from gz_cli.output import encode, payload, results_text
 from gz_cli.table import pairs, table
 from gz_cli.talk import put, say
@@ -175,11 +177,8 @@ async def _further_tasks(client: Client, view: WorkflowView) -> AsyncIterator[Ta
 
 
 async def _last_tasks(client: Client, workflow_id: str) -> list[str]:
-    """The tasks that no other waits for."""
-    view = await client.get(workflow_id)
-    tasks = [*view.tasks, *[task async for task in _further_tasks(client, view)]]
-    waited_for = {name for task in tasks for name in task.dependencies}
-    return [task.task_id for task in tasks if task.task_id not in waited_for]
+    definition = await tasks_of(client, workflow_id)
+    return last([Node(task.id, task.method, task.dependencies) for task in definition.tasks])
 
 
 def _put_task(task: TaskView, output: Format) -> int:

@@ -10,6 +10,7 @@ from gz_cli import exits
 from gz_cli.durations import duration
 from gz_cli.follow import follow, tasks_of
 from gz_cli.formats import Format
+from gz_cli.layout import last
 from gz_cli.output import encode, results_text
 from gz_cli.progress import WorkflowProgress
 from gz_cli.talk import put, say
@@ -70,7 +71,7 @@ async def put_result(client: Client, progress: WorkflowProgress, output: Format)
     if output is not Format.TEXT:
         put(encode(result, output))
     elif result.status == "completed":
-        put(results_text(result.results, result.outputs, _last(progress)))
+        put(results_text(result.results, result.outputs, last(progress.nodes())))
     else:
         say(end_words(result))
 
@@ -87,12 +88,6 @@ def _because(error: ErrorView | None) -> str:
     if error is None:
         return ""
     return f" in {error.task}: {error.message}" if error.task else f": {error.message}"
-
-
-def _last(progress: WorkflowProgress) -> list[str]:
-    """The tasks that no other waits for."""
-    waited_for = {name for task in progress.tasks.values() for name in task.dependencies}
-    return [name for name in progress.tasks if name not in waited_for]
 
 
 def _say_timeout(workflow_id: str, how: Wait) -> None:

@@ -51,7 +51,7 @@ def state_folder(chosen: argparse.Namespace) -> Path:
 
 
 def journal_url(chosen: argparse.Namespace) -> str:
-    return chosen.journal or f"sqlite:///{state_folder(chosen) / 'journal.db'}"
+    return chosen.journal or f"sqlite://{state_folder(chosen) / 'journal.db'}"
 
 
 def held_at_start(chosen: argparse.Namespace) -> bool:

@@ -228,6 +228,8 @@ class Service:
                 if not self.stalled:
                     log.error("the journal is full; nothing new is accepted until there is space: %s", error)
                 self.stalled = f"the journal is full: {error}"
+                if self._stopping:  # nobody was told of it: the next start finds everything as it was
+                    raise
                 while self._reads:  # they go on from the journal
                     self._reads.popleft()()
                 await asyncio.sleep(FULL_RETRY_SECONDS)

@@ -55,7 +55,7 @@ class Disk:
         coordinator.boundary()
         await self.memory.append(commit)
         world.laws.appended(commit, coordinator.engine, world.clock())
-        coordinator.note_cancelled(commit)
+        coordinator.note_cancelled()
         coordinator.boundary()
         if world.faulty and world.random.random() < world.rates.unknown_append:
             raise errors.JournalError("the disk did not say whether it is durable")
@@ -206,25 +206,17 @@ class Coordinator:
 
     # Law 10: every running call of what was cancelled is told
 
-    def note_cancelled(self, commit: Sequence[Append]) -> None:
+    def note_cancelled(self) -> None:
         """The commit is durable: which providers must hear of it before the next one?"""
         for call_id, end in self._must_tell.items():
             answered = self._request_of[call_id][1] not in end.requests
             if not answered and not end.closed and not end.wire.broken:
                 raise broken(10, f"{call_id} was cancelled, and its provider was not told")
         self._must_tell.clear()
-        for append in commit:
-            for event in append.events:
-                fields = msgspec.json.decode(event)
-                if fields["type"] == "TaskCancelled":
-                    self._note_task(append.stream, fields["task"])
-
-    def _note_task(self, workflow_id: str, task_id: str) -> None:
-        attempt = self.engine.workflows[workflow_id].tasks[task_id].attempt
-        call_id = f"{workflow_id}/{task_id}/{attempt}"
-        end, number = self._request_of.get(call_id, (None, 0))
-        if end is not None and not end.closed and number in end.requests:
-            self._must_tell[call_id] = end
+        for call_id in self.world.laws.cancelled:
+            end, number = self._request_of.get(call_id, (None, 0))
+            if end is not None and not end.closed and number in end.requests:
+                self._must_tell[call_id] = end
 
     # Its methods
 

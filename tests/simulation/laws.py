@@ -239,6 +239,8 @@ class Laws:
         """By (workflow, task)."""
         self.outcomes: dict[str, bytes] = {}
         """Call id -> what its execution came to."""
+        self.cancelled: list[str] = []
+        """Calls that the last commit cancelled while they ran."""
         self.counts = {"appends": 0, "events": 0, "executions": 0, "answers": 0, "lost": 0, "attached": 0}
 
     # The journal
@@ -246,6 +248,7 @@ class Laws:
     def appended(self, commit: Any, engine: Engine, now: int) -> None:
         """The commit is durable."""
         self.counts["appends"] += 1
+        self.cancelled = []
         for append in commit:
             for encoded in append.events:
                 self._event(append.stream, _decode_event(encoded), now)
@@ -268,6 +271,10 @@ class Laws:
             self.durable[stream] = Durable(event)
             self.replayed[stream] = Workflow(event)
             return
+        if isinstance(event, ev.TaskCancelled):
+            task = self.durable[stream].tasks[event.task]
+            if task.state == "running":
+                self.cancelled.append(f"{stream}/{event.task}/{task.attempt}")
         self.durable[stream].apply(event)
         self.replayed[stream].apply(event)
         if isinstance(event, ev.TaskCompleted):

@@ -47,6 +47,7 @@ class Provider:
         self.capacity = capacity
         self.random = random
         self.starts = 0
+        self.unreachable_until = 0.0
         self.process: Process | None = None
         self.table: CallTable
         self.ends: dict[int, End] = {}

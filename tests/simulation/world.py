@@ -44,6 +44,7 @@ class Rates(Struct, frozen=True):
     kills: int
     drains: int
     cuts: int
+    partitions: int
     restarts: int
     full_disks: int
 
@@ -62,6 +63,7 @@ def draw(random: Random) -> Rates:
         kills=random.choice([0, 1, 3, 6]),
         drains=random.choice([0, 0, 1]),
         cuts=random.choice([0, 2, 6]),
+        partitions=random.choice([0, 0, 1, 3]),
         restarts=random.choice([0, 1, 3]),
         full_disks=random.choice([0, 0, 1]),
     )
@@ -140,6 +142,8 @@ class World:
             at(random.uniform(1, rates.storm), random.choice(self.providers).drain)
         for _ in range(rates.cuts):
             at(random.uniform(1, rates.storm), self._cut)
+        for _ in range(rates.partitions):
+            at(random.uniform(1, rates.storm), self._partition, random.choice(self.providers))
         for _ in range(rates.restarts):
             at(random.uniform(1, rates.storm), self._kill_coordinator)
         for _ in range(rates.full_disks):
@@ -181,6 +185,12 @@ class World:
         wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
         if wires:
             self.random.choice(wires).cut("the network broke", self.rates.notice)
+
+    def _partition(self, provider: Provider) -> None:
+        """For a while nobody reaches it, though it lives."""
+        provider.unreachable_until = self.loop.now + self.random.choice([1, 5, 40])
+        for end in list(provider.ends.values()):
+            end.wire.cut("the network broke", self.rates.notice)
 
     def network_lost(self, end: End) -> None:
         """The process of this end is dead."""
@@ -243,6 +253,8 @@ class World:
         provider = next((p for p in self.providers if p.url == url), None)
         if provider is None or provider.process is None:
             raise ConnectionLost(f"cannot connect to {url}") from ConnectionRefusedError()
+        if self.loop.now < provider.unreachable_until:
+            raise ConnectionLost(f"no answer from {url}") from TimeoutError()
         wire = self._wire(self.rates.latency, coordinator.process, provider.process)
         provider.accept(wire.far)
         end = coordinator.connected(wire)

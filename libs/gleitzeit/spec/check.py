@@ -157,6 +157,7 @@ class _Check:
     def _finish(self, fields: Fields, drafts: list[TaskDraft]) -> Definition:
         config = fields.mapping("config")
         parameters = {**fields.mapping("inputs"), **fields.mapping("parameters")}
+        env = fields.mapping("env")
         names = Names(drafts, self._findings)
         linker = Linker(
             names,
@@ -164,7 +165,7 @@ class _Check:
             parameters={**parameters, **(self._inputs or {})},
             inputs_known=self._inputs is not None,
             config=config,
-            env=fields.mapping("env"),
+            env=env,
         )
         outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs"))
         policy, retry = self._error_policy(fields, config)
@@ -182,7 +183,7 @@ class _Check:
             priority=priority or Priority.NORMAL,
             parameters=Raw(msgspec.json.encode(linker.with_env(parameters, fields.at("parameters")))),
             config=Raw(msgspec.json.encode(linker.with_env(config, fields.at("config")))),
-            env=fields.mapping("env"),
+            env=env,
             outputs=outputs,
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),

@@ -8,7 +8,7 @@ variable or as a piece of a string constant. A name in any other place is refuse
 import ast
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -55,13 +55,17 @@ def take_out(source: str, *, first: int = 0, is_reference: Callable[[Reference],
     prefix = _PREFIX
     while prefix in source:
         prefix += "_"
-    names = {text: f"{prefix}{number}__" for number, text in enumerate(wanted, first)}
+    names = _numbered(wanted, prefix, first)
     replaced = _join(parts, names)
     used = _in_use(replaced, names.values())
     if len(used) < len(names):
-        names = {text: name for text, name in names.items() if name in used}
+        names = _numbered([text for text, name in names.items() if name in used], prefix, first)
         replaced = _join(parts, names)
     return Taken(replaced, {name: text for text, name in names.items()})
+
+
+def _numbered(texts: Iterable[str], prefix: str, first: int) -> dict[str, str]:
+    return {text: f"{prefix}{number}__" for number, text in enumerate(texts, first)}
 
 
 def _join(parts: tuple[Part, ...], names: Mapping[str, str]) -> str:

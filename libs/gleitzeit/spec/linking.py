@@ -18,6 +18,7 @@ from gleitzeit.spec.references import (
     RESERVED,
     Reference,
     escape,
+    expression_complaint,
     has_places,
     looks_like_expression,
     parse,
@@ -82,11 +83,15 @@ class Linker:
 
     def link(self, draft: TaskDraft) -> Linked:
         needs = dict.fromkeys(self._declared(draft))
+        waits_for_itself = draft.id in needs  # a cycle, and found as such
         program = self._program(draft, needs)
         encoded = msgspec.json.encode(program.params)
         references = b"${" in encoded or b"{{" in encoded
         if references:
             self._check_references(draft, program, needs)
+        if draft.id in needs and not waits_for_itself:
+            self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
+            del needs[draft.id]
         self._check_params(draft)
         return Linked(Raw(encoded), tuple(needs), references, program.bindings, program.untrusted)
 
@@ -112,8 +117,7 @@ class Linker:
                 continue
             done.add(key)
             taken = self._take_out(source, draft.param_path((key,)), len(bindings), needs)
-            if taken.source != source:
-                params = {**params, key: escape(taken.source)}  # the engine will read it for references once more
+            params = {**params, key: escape(taken.source)}  # the engine will read it for references once more
             bindings |= taken.bindings
         return _Program(params, bindings, untrusted, done)
 
@@ -144,12 +148,6 @@ class Linker:
         params = {key: value for key, value in program.params.items() if key not in program.done}
         for steps, text in _texts_with_paths(params):
             self._check_text(text, draft.param_path(steps), needs)
-        if draft.id in needs and draft.id not in self._declared_ids(draft):
-            self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
-            del needs[draft.id]
-
-    def _declared_ids(self, draft: TaskDraft) -> set[str | None]:
-        return {self._names.ids.get(name) for _, name in draft.needs}
 
     def _check_text(self, text: str, path: Path, needs: dict[str, None]) -> None:
         if not has_places(text):
@@ -233,7 +231,7 @@ class Linker:
         elif base in RESERVED:
             message, suggestion = f"{reference.source}: '{base}' is not supported yet", ""
         elif looks_like_expression(reference.text):
-            message = f"'{reference.source}' looks like an expression, and expressions are not supported yet"
+            message, suggestion = expression_complaint(reference.source), ""
         else:
             hint = "" if suggestion else f"; to write it as text: '${reference.source}'"
             message = f"{reference.source}: there is no task '{base}'{hint}"

@@ -133,8 +133,12 @@ def read_reference(inner: str, source: str = "") -> Reference:
 
 def _complaint(source: str, text: str) -> str:
     if looks_like_expression(text):
-        return f"'{source}' looks like an expression, and expressions are not supported yet"
+        return expression_complaint(source)
     return f"'{source}' is not a reference like '${{task.field}}' or '${{task.items[0]}}'"
+
+
+def expression_complaint(source: str) -> str:
+    return f"'{source}' looks like an expression, and expressions are not supported yet"
 
 
 def looks_like_expression(text: str) -> bool:

@@ -1,0 +1,187 @@
+"""What must get a clear error, lose nothing, and leave the process alive."""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+from support import Stack
+from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from gleitzeit.errors import DocumentError, GleitzeitError, ProviderNotFound
+from gleitzeit.transport import Connection, connect
+
+
+def echo(task: str, **more: Any) -> dict[str, Any]:
+    return {"id": task, "method": "echo/echo", "params": {"message": "x"}, **more}
+
+
+async def works(connection: Connection, stack: Stack) -> None:
+    workflow_id = await support.submit(connection, echo("a"))
+    assert (await support.finished(stack.url, workflow_id))["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["{nonsense", "", "[]", "42", "null", '"text"', '{"jsonrpc": "1.0", "method": 1}', "[1, 2, 3]", "\0" * 1000],
+)
+async def test_garbage_is_answered_and_the_connection_lives(stack: Stack, frame: str) -> None:
+    async with open_websocket(stack.url) as socket:
+        await socket.send(frame)
+        answer = json.loads(await socket.recv())
+        first = answer[0] if isinstance(answer, list) else answer
+        assert first["error"]["code"] in (-32700, -32600)
+        await socket.send('{"jsonrpc": "2.0", "method": "ping", "id": 1}')
+        assert json.loads(await socket.recv()) == {"jsonrpc": "2.0", "result": {}, "id": 1}
+
+
+async def test_a_frame_of_20_mb_closes_its_own_socket_only(stack: Stack, connection: Connection) -> None:
+    async with open_websocket(stack.url, max_size=None) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.send("x" * 20_000_000)
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+    await works(connection, stack)
+
+
+async def test_deep_nesting(stack: Stack, connection: Connection) -> None:
+    async with open_websocket(stack.url) as socket:
+        deep = "[" * 50_000 + "]" * 50_000
+        await socket.send(f'{{"jsonrpc": "2.0", "method": "workflow.submit", "params": {{"definition": {deep}}}, "id": 1}}')
+        assert json.loads(await socket.recv())["error"]["code"] in (-32700, -32600, -32602)
+    await works(connection, stack)
+
+
+async def test_all_problems_of_a_document_at_once(connection: Connection) -> None:
+    with pytest.raises(DocumentError) as refused:
+        await support.submit(
+            connection,
+            echo("a", dependencies=["b"]),
+            {"id": "b", "method": "echo/ecko", "params": {}},
+            {"id": "c", "method": "echo/echo", "params": {"mesage": 1}},
+            {"id": "d", "method": "echo/echo", "params": {"message": "${nobody.result}"}},
+        )
+    assert refused.value.data is not None
+    problems = {tuple(problem["path"]): problem for problem in refused.value.data["problems"]}
+    assert any("echo/echo" in problem.get("suggestion", "") for problem in problems.values())
+    assert {path[1] for path in problems if len(path) > 1} >= {1, 2, 3}
+
+
+async def test_100_000_tasks_are_run_and_more_are_refused(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "state", "--provider", "echo")
+    try:
+        connection = await connect(stack.url)
+        tasks = [{"id": f"t{n}", "method": "echo/echo"} for n in range(100_000)]
+        workflow_id = await support.submit(connection, *tasks)
+        view = await support.finished(stack.url, workflow_id, seconds=120)
+        assert (view["status"], view["tasks_completed"]) == ("completed", 100_000)
+        with pytest.raises(DocumentError, match="100,000|100000"):
+            await support.submit(connection, *tasks, echo("one-more"))
+        await works(connection, stack)
+        await connection.close()
+    finally:
+        assert stack.stop() == 0
+
+
+@contextlib.asynccontextmanager
+async def provider_that(answers: str | None) -> AsyncIterator[str]:
+    """A WebSocket server that answers every frame with the same words, or with silence."""
+
+    async def serving(socket: ServerConnection) -> None:
+        async for _ in socket:
+            if answers is not None:
+                await socket.send(answers)
+
+    async with serve(serving, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@pytest.mark.parametrize("answers", ["nonsense", "{}", '{"jsonrpc": "2.0", "result": 42, "id": 1}', None])
+async def test_a_provider_that_answers_nonsense_or_nothing(
+    stack: Stack, connection: Connection, answers: str | None
+) -> None:
+    async with provider_that(answers) as url:
+        with pytest.raises(ProviderNotFound):
+            await connection.call("provider.register", {"url": url, "name": "strange"}, timeout_seconds=20)
+        await works(connection, stack)
+
+
+async def test_a_registered_provider_that_never_answers_its_call(stack: Stack, connection: Connection) -> None:
+    async with provider_that(None) as url:
+        register = {"url": url, "name": "mute", "methods": ["mute/say"], "capacity": 2}
+        answer = await connection.call("provider.register", register, timeout_seconds=20)
+        assert answer["methods"] == ["mute/say"]
+        workflow_id = await support.submit(connection, {"id": "a", "method": "mute/say", "timeout": 1}, echo("b"))
+        view = await support.finished(stack.url, workflow_id)
+        mute, other = view["tasks"]
+        assert (mute["status"], mute["error"]["name"]) == ("failed", "TASK_TIMEOUT")
+        assert other["status"] == "completed"
+
+
+def test_a_second_coordinator_on_the_same_journal(stack: Stack) -> None:
+    journal = f"sqlite:///{stack.state.resolve() / 'journal.db'}"
+    assert stack.url
+    command = [sys.executable, "-m", "gz_coordinator", "--listen", "127.0.0.1:0", "--journal", journal]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=20, env={**os.environ, "HOME": "/tmp"})
+    assert second.returncode == 2
+    assert str(stack.pid("gz_coordinator")) in second.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
+async def test_a_full_disk_and_then_space_again(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", f"sqlite:///{disk / 'journal.db'}")
+        try:
+            await _fill_and_free(stack, disk)
+        finally:
+            assert stack.stop() == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+async def _fill_and_free(stack: Stack, disk: Path) -> None:
+    connection = await connect(stack.url)
+    (disk / "ballast").write_bytes(b"x" * 1_500_000)
+    acknowledged: list[str] = []
+
+    async def fill() -> None:
+        while True:
+            big = {"id": "a", "method": "echo/echo", "params": {"message": "x" * 50_000}}
+            acknowledged.append(await support.submit(connection, big))
+
+    filling = asyncio.create_task(fill())
+
+    async def stalled() -> bool:
+        return any("full" in warning for warning in (await connection.call("system.status"))["warnings"])
+
+    await support.eventually(stalled)
+    filling.cancel()
+    with pytest.raises(GleitzeitError) as refused:
+        await support.submit(connection, echo("late"))
+    assert refused.value.code == -31004
+    assert (await connection.call("workflow.get", {"workflow_id": acknowledged[0]}))["workflow_id"] == acknowledged[0]
+    (disk / "ballast").unlink()
+
+    async def well_again() -> bool:
+        return not await stalled()
+
+    await support.eventually(well_again)
+    for workflow_id in acknowledged:
+        assert (await support.finished(stack.url, workflow_id))["status"] == "completed"
+    await works(connection, stack)
+    await connection.close()
