@@ -17,7 +17,7 @@ from gleitzeit.transport import Connection
 
 MAX_LAG_BYTES = 1 << 20
 MAX_EVENT_BYTES = 256 << 10
-PAGE = 1_000
+PAGE = 4_000
 COALESCE_WATCHERS = 64
 """Events in one frame, for a watcher that asked for batches."""
 _json = msgspec.json.Encoder().encode

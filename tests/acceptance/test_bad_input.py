@@ -45,10 +45,10 @@ async def test_garbage_is_answered_and_the_connection_lives(stack: Stack, frame:
 
 
 async def test_a_frame_of_20_mb_closes_its_own_socket_only(stack: Stack, connection: Connection) -> None:
-    async with open_websocket(stack.url, max_size=None) as socket:
-        with pytest.raises(ConnectionClosed) as closed:
-            await socket.send("x" * 20_000_000)
-            await socket.recv()
+    socket = await open_websocket(stack.url, max_size=None)
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket.send("x" * 20_000_000)
+        await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
     await works(connection, stack)

@@ -16,7 +16,8 @@ def open_journal(url: str) -> OwnedJournal:
     if colon and scheme == "memory" and rest in ("", "//"):
         return MemoryJournal()
     if colon and scheme == "sqlite" and rest.startswith("//") and len(rest) > 2:
-        return SqliteJournal(Path(rest[2:]))
+        path = rest[2:]  # sqlite:////path, with a fourth slash, is what SQLAlchemy's users write
+        return SqliteJournal(Path("/" + path.lstrip("/") if path.startswith("/") else path))
     if url.endswith(".db") and "://" not in url:
         return SqliteJournal(Path(url))
     shown = f"{scheme}:…" if colon else url  # a database's URL may hold a password
