@@ -267,5 +267,5 @@ def is_retryable(code: int, data: Any = None) -> bool:
 
 
 _BY_CODE: dict[int, type[GleitzeitError]] = {
-    cls.code: cls for cls in (*_tree(GleitzeitError), InvalidRequest) if cls not in (ProtocolError, RemoteError)
+    cls.code: cls for cls in _tree(GleitzeitError) if cls is not ProtocolError and cls is not RemoteError
 }

@@ -294,7 +294,7 @@ def resume(
 
 @app.command()
 def hold(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
-    """As pause, and also over a restart of the coordinator."""
+    """Start nothing more of a workflow until it is resumed, or until the next `gz up`."""
     _change(id, output, url, state, lambda client, whole: client.hold(whole))
 
 

@@ -16,7 +16,7 @@ from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
-from gz_coordinator.documents import problem_view
+from gleitzeit.spec.problems import to_wire
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.parts import Parts
@@ -82,7 +82,7 @@ class WorkflowMethods:
         body = hashlib.sha256(msgspec.json.encode([definition, inputs], order="deterministic")).hexdigest()
         workflow_id = await self._id_for_submit(idempotency_key)
         verdict = await self._parts.documents.definition(
-            definition, len(request.raw_params or b""), self._engine.catalogue
+            definition, inputs or {}, len(request.raw_params or b""), self._engine.catalogue
         )
         checked = verdict.definition
         assert checked is not None
@@ -105,9 +105,8 @@ class WorkflowMethods:
 
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
         size = len(request.raw_params or b"")
-        verdict = await self._parts.documents.check(definition, size, self._engine.catalogue)
-        valid = verdict.definition is not None and all(p.severity != "error" for p in verdict.problems)
-        return {"valid": valid, "problems": [problem_view(problem) for problem in verdict.problems]}
+        verdict = await self._parts.documents.check(definition, None, size, self._engine.catalogue)
+        return {"valid": verdict.definition is not None, "problems": [to_wire(problem) for problem in verdict.problems]}
 
     async def get(
         self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_TASKS

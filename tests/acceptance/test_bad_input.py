@@ -57,7 +57,9 @@ async def test_a_frame_of_20_mb_closes_its_own_socket_only(stack: Stack, connect
 async def test_deep_nesting(stack: Stack, connection: Connection) -> None:
     async with open_websocket(stack.url) as socket:
         deep = "[" * 50_000 + "]" * 50_000
-        await socket.send(f'{{"jsonrpc": "2.0", "method": "workflow.submit", "params": {{"definition": {deep}}}, "id": 1}}')
+        await socket.send(
+            f'{{"jsonrpc": "2.0", "method": "workflow.submit", "params": {{"definition": {deep}}}, "id": 1}}'
+        )
         assert json.loads(await socket.recv())["error"]["code"] in (-32700, -32600, -32602)
     await works(connection, stack)
 

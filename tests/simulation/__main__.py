@@ -39,7 +39,9 @@ def main() -> int:
                 failed += 1
                 print(f"seed {seed}: {problem}\n    again: python -m tests.simulation --start {seed} --seeds 1")
     seconds = time.perf_counter() - begin
-    print(f"{chosen.seeds} seeds, {failed} failed, {seconds:.1f} s, {chosen.seeds / seconds * 60:.0f} seeds/min;", end=" ")
+    print(
+        f"{chosen.seeds} seeds, {failed} failed, {seconds:.1f} s, {chosen.seeds / seconds * 60:.0f} seeds/min;", end=" "
+    )
     print(", ".join(f"{number} {what}" for what, number in sorted(total.items())))
     return 1 if failed else 0
 

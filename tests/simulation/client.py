@@ -6,12 +6,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
-from gleitzeit import errors
-from gleitzeit.model.definition import Definition
 from tests.simulation.laws import broken
 from tests.simulation.loop import Process
 from tests.simulation.network import End, Message
+
+from gleitzeit import errors
+from gleitzeit.model.definition import Definition
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -126,6 +126,11 @@ class Client:
         """The calm: let it go on."""
         if view["status"] == "paused" or view["held"]:
             await self._change("workflow.resume")
+        elif any(task["status"] == "waiting" and task["method"] == "signal/wait" for task in view["tasks"]):
+            await self._signal()
+
+    async def _signal(self) -> None:
+        await self._change("workflow.signal", name=self.random.choice("ab"), payload=self.random.randrange(9))
 
     async def _change(self, method: str, **params: Any) -> None:
         """A request that may not fit any more by the time it arrives."""
@@ -137,10 +142,10 @@ class Client:
     async def _meddle(self) -> None:
         with contextlib.suppress(errors.ConnectionLost, TimeoutError):
             await self._watch()
-        if self.random.random() < 0.3:
-            await self._change("workflow.signal", name=self.random.choice("ab"), payload=self.random.randrange(9))
         if not self.world.faulty:
             return
+        if self.random.random() < 0.3:
+            await self._signal()
         chance = self.random.random()
         if chance < 0.04:
             await self._change("workflow.cancel", reason="by the client")

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
+from tests.simulation.laws import broken
+from tests.simulation.loop import PROCESS, Process
+from tests.simulation.network import End, Message, Wire
 
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
@@ -28,9 +31,6 @@ from gz_coordinator.parts import Parts
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.service import Service
 from gz_coordinator.watchers import Watchers
-from tests.simulation.laws import broken
-from tests.simulation.loop import PROCESS, Process
-from tests.simulation.network import End, Message, Wire
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -73,7 +73,7 @@ class Disk:
 class Documents:
     """Definitions reach the coordinator checked: what checks them has tests of its own."""
 
-    async def definition(self, document: Definition, size_bytes: int, catalogue: Catalogue) -> Verdict:
+    async def definition(self, document: Definition, *about: object) -> Verdict:
         return Verdict(document, ())
 
     def providers_describe(self, catalogue: Catalogue) -> None:
@@ -114,7 +114,7 @@ class Coordinator:
         self.process = Process(world.loop, self.owner, world)
         self.ready = False
         self.appending = False
-        self.disk = world.mutations.disk(self)
+        self.disk = Disk(self)
         self.ends: list[End] = []
         self._must_tell: dict[str, End] = {}
         """Call ids whose task is durably cancelled, and the socket by which their providers must hear of it."""
@@ -127,18 +127,14 @@ class Coordinator:
         world = self.world
         epoch = await self.disk.memory.claim(self.owner)
         identity = Identity("simulation", epoch, self.owner, lease_seconds=world.rates.lease)
-        self.engine = world.mutations.engine(world.catalogue, identity)
-        self.service = service = world.mutations.service(self.engine, self.disk, world.clock)
+        self.engine = Engine(world.catalogue, identity)
+        self.service = service = Service(self.engine, self.disk, world.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be deleted from
         parts.documents = Documents()  # type: ignore[assignment]  # nothing to check
         parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
-        parts.links = self.links = Links(
-            world.mutations.fence(identity), service.post, parts.learn_methods, self._out_of_band
-        )
+        parts.links = self.links = Links(identity.fence, service.post, parts.learn_methods, self._out_of_band)
         self._watchers = service.audience = parts.watchers
-        service.performer = world.mutations.performer(
-            CallPerformer(self.links.connection, service.post, identity.fence, self._fenced)
-        )
+        service.performer = CallPerformer(self.links.connection, service.post, identity.fence, self._fenced)
         _, warnings = await service.recover(held=False)
         if warnings:
             raise broken(3, f"a stream cannot be read: {warnings}")
@@ -175,8 +171,9 @@ class Coordinator:
         end.observe = self._leaving
         end.add_close_callback(self._watchers.remove)
 
-    def connected(self, wire: Wire) -> End:
+    def connected(self, wire: Wire, url: str) -> End:
         """It has connected to a provider."""
+        wire.near.data["url"] = url
         self.ends.append(wire.near)
         wire.near.observe = self._leaving
         return wire.near
@@ -190,7 +187,9 @@ class Coordinator:
                 self._request_of[msgspec.json.decode(params)["callId"]] = end, number
             case ("request", number, method, params) if method in _TASK_METHODS:
                 self.world.laws.call_sent(method, params)
-                self._request_of[msgspec.json.decode(params)["_meta"]["callId"]] = end, number
+                meta = msgspec.json.decode(params)["_meta"]
+                self._request_of[meta["callId"]] = end, number
+                self.world.maybe_replay(end.data["url"], meta["instance"], meta["callId"], method, params)
             case ("notify", "call.ack", params):
                 self.world.laws.acknowledged_calls(msgspec.json.decode(params)["callIds"])
             case ("notify", "notifications/event", params):

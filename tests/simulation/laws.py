@@ -134,6 +134,8 @@ class Durable:
         self._gave_up(task, event)
 
     def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed) -> None:
+        if event.error.code == errors.ProviderBusy.code:
+            raise broken(8, f"that a provider was busy is charged to {self.id}/{event.task}")
         if event.error.code == errors.TaskTimeout.code:
             task.timed_out.add(event.attempt)
 
@@ -237,6 +239,8 @@ class Laws:
         """(instance, call id) of everything that was ever executed."""
         self.running: dict[tuple[str, str], list[Execution]] = {}
         """By (workflow, task)."""
+        self.epochs: dict[str, int] = {}
+        """The highest that a provider's instance has heard of."""
         self.outcomes: dict[str, bytes] = {}
         """Call id -> what its execution came to."""
         self.cancelled: list[str] = []
@@ -372,8 +376,15 @@ class Laws:
 
     # Providers
 
+    def fence_heard(self, instance: str, epoch: int) -> None:
+        self.epochs[instance] = max(epoch, self.epochs.get(instance, 0))
+
     def execution_started(self, instance: str, capacity: int, meta: Meta, params: dict[str, Any]) -> None:
         self.counts["executions"] += 1
+        if meta.instance != instance:
+            raise broken(6, f"{meta.call_id}, meant for {meta.instance}, is executed by {instance}")
+        if meta.fence is not None and meta.fence.epoch < self.epochs[instance]:
+            raise broken(11, f"{meta.call_id} of a deposed coordinator is executed by {instance}")
         if (instance, meta.call_id) in self.paid:
             raise broken(6, f"{meta.call_id} is executed a second time by {instance}")
         self.paid.add((instance, meta.call_id))

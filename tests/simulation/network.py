@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from tests.simulation.loop import Process
 
 from gleitzeit import errors
 from gleitzeit.jsonrpc.messages import Failure, Lost, Reply, Result
-from tests.simulation.loop import Process
 
 _json = msgspec.json.Encoder().encode
 Message = tuple[Any, ...]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
+from tests.simulation.loop import Process
+from tests.simulation.network import End, Message
 
 from gleitzeit.discovery.base import ProviderLost, ProviderSeen
 from gleitzeit.errors import GleitzeitError, InvalidParams, TaskCancelled, TaskError, TaskTimeout
@@ -19,8 +21,6 @@ from gleitzeit.jsonrpc.messages import Failure, Result
 from gleitzeit.provider.call import Meta
 from gleitzeit.provider.calls import CallTable, Entry, Fence, Outcome
 from gleitzeit.schemas import openrpc
-from tests.simulation.loop import Process
-from tests.simulation.network import End, Message
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -63,7 +63,7 @@ class Provider:
             return
         self.starts += 1
         self.process = Process(self.world.loop, self.instance, self.world)
-        self.table = self.world.mutations.call_table(self.instance, self.capacity)
+        self.table = CallTable(self.instance, self.capacity)
         self.ends = {}
         self.world.announce(ProviderSeen(self.name, self.instance, self.url))
 
@@ -128,6 +128,7 @@ class Provider:
         return openrpc(self.name, "1", self.world.provider_methods, about)
 
     def _bind(self, end: End, fence: Fence) -> None:
+        self.world.laws.fence_heard(self.instance, fence.epoch)
         older = self.table.bind(end.data["number"], fence)
         if older is not None:
             closing = self.ends.get(older)
@@ -185,7 +186,9 @@ class Provider:
         entry.work = work = Work(meta, [])
         finished = partial(self._finish, entry, meta, self._outcome(meta))
         loop, context = process.loop, process.context
-        work.timers.append(loop.call_later(self.random.expovariate(1 / self.world.rates.work), finished, context=context))
+        work.timers.append(
+            loop.call_later(self.random.expovariate(1 / self.world.rates.work), finished, context=context)
+        )
         if meta.deadline_seconds is not None:
             late = TaskTimeout("took too long")
             work.timers.append(loop.call_later(meta.deadline_seconds, self._stop, entry, late, context=context))

@@ -8,6 +8,12 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from tests.simulation.client import Client
+from tests.simulation.coordinator import Coordinator
+from tests.simulation.laws import Laws, Violation, broken
+from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
+from tests.simulation.network import End, Wire
+from tests.simulation.provider import Provider
 
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
@@ -15,13 +21,6 @@ from gleitzeit.journal.memory import MemoryStore
 from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, method_schema
 from gz_coordinator import links
-from tests.simulation.client import Client
-from tests.simulation.coordinator import Coordinator
-from tests.simulation.laws import Laws, Violation, broken
-from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
-from tests.simulation.mutations import Mutations
-from tests.simulation.network import End, Wire
-from tests.simulation.provider import Provider
 
 EPOCH_MS = 1_800_000_000_000
 CALM_SECONDS = 1_500.0
@@ -41,6 +40,8 @@ class Rates(Struct, frozen=True):
     """At each boundary."""
     unknown_append: float
     task_failure: float
+    replay: float
+    """Something on the way delivers a request a second time, later."""
     kills: int
     drains: int
     cuts: int
@@ -60,6 +61,7 @@ def draw(random: Random) -> Rates:
         crash=random.choice([0.0, 0.002, 0.01, 0.05]),
         unknown_append=random.choice([0.0, 0.0, 0.02]),
         task_failure=random.choice([0.0, 0.1, 0.4]),
+        replay=random.choice([0.0, 0.3]),
         kills=random.choice([0, 1, 3, 6]),
         drains=random.choice([0, 0, 1]),
         cuts=random.choice([0, 2, 6]),
@@ -70,11 +72,10 @@ def draw(random: Random) -> Rates:
 
 
 class World:
-    def __init__(self, seed: int, mutations: Mutations | None = None) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random = Random(f"{seed}/world")
         self.rates = draw(random)
-        self.mutations = mutations or Mutations()
         self.loop = SimLoop()
         self.laws = Laws()
         self.store = MemoryStore()
@@ -188,9 +189,22 @@ class World:
 
     def _partition(self, provider: Provider) -> None:
         """For a while nobody reaches it, though it lives."""
+        if len({p.name for p in self.providers}) < len(self.providers):
+            return  # a newcomer of the same name is taken for the successor of what cannot be reached: by design
         provider.unreachable_until = self.loop.now + self.random.choice([1, 5, 40])
         for end in list(provider.ends.values()):
             end.wire.cut("the network broke", self.rates.notice)
+
+    def maybe_replay(self, url: str, instance: str, call_id: str, method: str, params: bytes) -> None:
+        """A request that has been executed comes again, to whoever listens at the address by then."""
+        if self.faulty and self.random.random() < self.rates.replay:
+            self._after(0, 8, self._replay, url, instance, call_id, method, params)
+
+    def _replay(self, url: str, instance: str, call_id: str, method: str, params: bytes) -> None:
+        provider = next((p for p in self.providers if p.url == url and p.process is not None), None)
+        if provider is not None and (instance, call_id) in self.laws.paid and provider.ends:
+            end = next(reversed(provider.ends.values()))
+            end.wire.carry(end, ("request", 0, method, params))
 
     def network_lost(self, end: End) -> None:
         """The process of this end is dead."""
@@ -218,7 +232,7 @@ class World:
         for end in coordinator.ends:
             if not end.closed:
                 self.network_lost(end)
-        self._after(0.05, 4, self._start_coordinator)
+        self._after(0.05, self.random.choice([0.2, 4]), self._start_coordinator)
 
     def _start_coordinator(self) -> None:
         if self.coordinator is None:
@@ -257,7 +271,7 @@ class World:
             raise ConnectionLost(f"no answer from {url}") from TimeoutError()
         wire = self._wire(self.rates.latency, coordinator.process, provider.process)
         provider.accept(wire.far)
-        end = coordinator.connected(wire)
+        end = coordinator.connected(wire, url)
         end.receive = lambda end, message: on_notification(end, *message[1:]) if message[0] == "notify" else None
         return end
 
@@ -278,7 +292,9 @@ async def connect(url: str, *, on_notification: Any = None, open_timeout_seconds
 
 # Documents
 
-_METHODS: MappingProxyType[str, float] = MappingProxyType({"sim/work": 6, "sim/pay": 3, "timer/sleep": 1, "signal/wait": 1})
+_METHODS: MappingProxyType[str, float] = MappingProxyType(
+    {"sim/work": 6, "sim/pay": 3, "timer/sleep": 1, "signal/wait": 1}
+)
 
 
 def definition(random: Random) -> Definition:
@@ -327,9 +343,9 @@ def _params(random: Random, method: str, number: int, dependencies: tuple[str, .
     return {"n": random.randrange(1000), "in": [f"${{{name}}}" for name in dependencies], "note": "$${t0.value}"}
 
 
-def run(seed: int, mutations: Mutations | None = None) -> tuple[World, Violation | None]:
+def run(seed: int) -> tuple[World, Violation | None]:
     """Play one seed. Whatever else is raised than a Violation is a bug too, and is raised."""
-    world = World(seed, mutations)
+    world = World(seed)
     try:
         world.run()
     except Violation as violation:

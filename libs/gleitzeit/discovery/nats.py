@@ -1,6 +1,6 @@
 """Discovery by NATS: providers are micro services (`nats micro ls` lists them) and announce themselves on our subject.
 
-    gleitzeit.<cluster>.announce   {name, instance, url, protocols}   at start and after each reconnect
+    gleitzeit.<cluster>.announce   {name, instance, url, protocols, again?}   at start and after each reconnect
     gleitzeit.<cluster>.changed    {instance}
     gleitzeit.<cluster>.withdraw   {instance}
     $SRV.INFO                      asked by directories at start, after each reconnect, and once in a while
@@ -38,6 +38,7 @@ GOODBYE_SECONDS = 1.0  # for a NATS that is there and does not answer
 WITHDRAWN_REMEMBERED = 1000
 MISSED_ROUNDS = 3  # unanswered questions after which a provider counts as lost
 
+_CANCEL_AGAIN_SECONDS = 0.2
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ANNOUNCE, _CHANGED, _WITHDRAW = "announce", "changed", "withdraw"
@@ -62,6 +63,16 @@ class _Service(Struct):
     metadata: _Metadata
 
 
+class _Announcement(Struct, omit_defaults=True):
+    """A ProviderSeen; `again` after an outage, in which changes may have gone unheard."""
+
+    name: str
+    instance: str
+    url: str
+    protocols: tuple[str, ...] = ()
+    again: bool = False
+
+
 class _Instance(Struct):
     instance: str
 
@@ -83,12 +94,18 @@ class _Link:
         self._on_connected = on_connected
         self._task: asyncio.Task[None] | None = None
         self._client: Client | None = None
+        self._greeted = False
         self._complained = False
 
     @property
     def client(self) -> Client | None:
-        """None unless there is a connection at this moment, and all subscriptions are made."""
+        """None unless there is a connection at this moment."""
         return self._client if self._client is not None and self._client.is_connected else None
+
+    @property
+    def ready(self) -> bool:
+        """Connected, and all subscriptions are made."""
+        return self._greeted and self.client is not None
 
     def open(self) -> None:
         """Start to connect, and return at once."""
@@ -96,24 +113,23 @@ class _Link:
 
     async def close(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        while task is not None and not task.done():
+            task.cancel()  # again and again: nats-py swallows a cancellation that meets it while it flushes
+            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
 
     async def _run(self) -> None:
         while True:
             closed = asyncio.Event()
-            client = Client()
+            self._client = client = Client()
             try:
                 await self._connect(client, closed)
                 await self._greet(client, fresh=True)
-                self._client = client
+                self._greeted = True
                 await closed.wait()
             except (OSError, TimeoutError, nats_errors.Error) as error:
                 self._complain(error)
             finally:
-                self._client = None
+                self._greeted = False
                 await _close(client)
             await asyncio.sleep(self._retry_seconds)
 
@@ -168,6 +184,7 @@ class NatsDirectory:
         self._inbox = ""
         self._providers: dict[str, ProviderSeen] = {}
         self._missed: dict[str, int] = {}
+        self._unheard: set[str] = set()  # known from before an outage of ours: what they told meanwhile we have missed
         # An instance never comes back from its goodbye. Remembered, because an answer to a question from before may be
         # handled after it: each subscription has a queue of its own.
         self._withdrawn: deque[str] = deque(maxlen=WITHDRAWN_REMEMBERED)
@@ -180,7 +197,7 @@ class NatsDirectory:
 
     @property
     def connected(self) -> bool:
-        return self._link.client is not None
+        return self._link.ready
 
     async def close(self) -> None:
         self._report = _ignore
@@ -192,6 +209,7 @@ class NatsDirectory:
         await self._link.close()
 
     async def _connected(self, client: Client, fresh: bool) -> None:
+        self._unheard.update(self._providers)
         if fresh:
             prefix = f"gleitzeit.{self._cluster}"
             self._inbox = client.new_inbox()
@@ -217,9 +235,11 @@ class NatsDirectory:
                 await client.publish(_INFO, reply=self._inbox)
 
     async def _on_announce(self, message: Msg) -> None:
-        seen = _decoded(message, ProviderSeen)
-        if seen is not None:
-            self._see(seen)
+        said = _decoded(message, _Announcement)
+        if said is not None:
+            if said.again:
+                self._unheard.add(said.instance)
+            self._see(ProviderSeen(said.name, said.instance, said.url, said.protocols))
 
     async def _on_info(self, message: Msg) -> None:
         """An answer to `$SRV.INFO`: from a provider of ours, of another cluster, or from a stranger's service."""
@@ -250,6 +270,9 @@ class NatsDirectory:
         if self._providers.get(seen.instance) != seen:
             self._providers[seen.instance] = seen
             self._report(seen)
+        elif seen.instance in self._unheard:
+            self._report(ProviderChanged(seen.instance))
+        self._unheard.discard(seen.instance)
 
     def _lose(self, instance: str, reason: str) -> None:
         self._missed.pop(instance, None)
@@ -267,6 +290,7 @@ class NatsAnnouncer:
         self._link: _Link | None = None
         self._service: Service | None = None
         self._provider = ProviderSeen("", "", "")
+        self._announced = False
         self._on_stats: Callable[[], dict[str, object]] = dict
 
     async def announce(self, provider: ProviderSeen, on_stats: Callable[[], dict[str, object]]) -> None:
@@ -279,9 +303,10 @@ class NatsAnnouncer:
 
     @property
     def connected(self) -> bool:
-        return self._link is not None and self._link.client is not None
+        return self._link is not None and self._link.ready
 
     async def changed(self) -> None:
+        """Without a connection nothing need be said: who hears an announcement anew reads everything again."""
         await self._say(_CHANGED, msgspec.json.encode(_Instance(self._provider.instance)))
 
     async def withdraw(self) -> None:
@@ -297,7 +322,10 @@ class NatsAnnouncer:
         if fresh:
             await self._register(client)
             await _flush(client)  # first reachable, then announced: whoever misses the word finds the service
-        await client.publish(f"gleitzeit.{self._cluster}.{_ANNOUNCE}", msgspec.json.encode(self._provider))
+        seen = self._provider
+        said = _Announcement(seen.name, seen.instance, seen.url, seen.protocols, again=self._announced)
+        self._announced = True
+        await client.publish(f"gleitzeit.{self._cluster}.{_ANNOUNCE}", msgspec.json.encode(said))
 
     async def _register(self, client: Client) -> None:
         provider = self._provider
@@ -319,7 +347,7 @@ class NatsAnnouncer:
 
     async def _unregister(self) -> None:
         service, self._service = self._service, None
-        if service is not None and self.connected:
+        if service is not None and self._link is not None and self._link.client is not None:
             with contextlib.suppress(nats_errors.Error, OSError):
                 await service.stop()
 
@@ -327,7 +355,6 @@ class NatsAnnouncer:
         await request.respond(msgspec.json.encode(self._provider))
 
     async def _say(self, what: str, payload: bytes) -> None:
-        """Silent without a connection: the next connect announces everything anew."""
         client = self._link.client if self._link is not None else None
         if client is not None:
             with contextlib.suppress(nats_errors.Error, OSError):

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.model.events import SignalReceived
+from gleitzeit.spec.durations import parse_duration
 
 
 class Wait(Struct, frozen=True):
@@ -20,11 +21,15 @@ class Wait(Struct, frozen=True):
     signals: tuple[str, ...] = ()
 
 
+def _duration(method: str, value: object) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ParameterError(f"{method}: {error}") from None
+
+
 def _sleep(params: Mapping[str, Any]) -> Wait:
-    seconds = params.get("seconds", params.get("duration"))
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 366 * 86_400:
-        raise ParameterError(f"timer/sleep wants seconds from 0 to a year, not {seconds!r}")
-    return Wait(float(seconds))
+    return Wait(_duration("timer/sleep", params.get("seconds", params.get("duration"))))
 
 
 def _wait(params: Mapping[str, Any]) -> Wait:
@@ -32,7 +37,7 @@ def _wait(params: Mapping[str, Any]) -> Wait:
     if not isinstance(name, str) or not name:
         raise ParameterError(f"signal/wait wants the name of a signal, not {name!r}")
     timeout = params.get("timeout")
-    return Wait(float(timeout) if isinstance(timeout, int | float) else None, (name,))
+    return Wait(None if timeout is None else _duration("signal/wait", timeout), (name,))
 
 
 METHODS: dict[str, Callable[[Mapping[str, Any]], Wait]] = {"timer/sleep": _sleep, "signal/wait": _wait}

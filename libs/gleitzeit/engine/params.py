@@ -16,6 +16,7 @@ from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.names import index_names
 from gleitzeit.spec.references import substitute
 from gleitzeit.spec.resolution import Scope
 
@@ -72,10 +73,8 @@ class Results(Mapping[str, object]):
 
 
 def _names(workflow: Workflow) -> dict[str, str]:
-    """Id or name -> id. An id always wins over a name."""
-    names = {task.definition.name: task.id for task in workflow.tasks.values() if task.definition.name}
-    names.update((task_id, task_id) for task_id in workflow.tasks)
-    return names
+    """Id or name -> id, by the same rule as when the document was checked."""
+    return index_names((task.id, task.definition.name) for task in workflow.tasks.values()).ids
 
 
 def _facts(workflow: Workflow, names: Mapping[str, str], name: str) -> dict[str, object]:

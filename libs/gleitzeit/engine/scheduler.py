@@ -87,7 +87,7 @@ class Scheduler:
         """Form the pools anew after a change of the roster, and queue again what now belongs elsewhere."""
         serving: dict[str, list[str]] = {}
         for instance in sorted(self.roster):
-            for method in self.roster[instance].methods:
+            for method in sorted(self.roster[instance].methods):
                 serving.setdefault(method, []).append(instance)
         self._unpark_all()
         old, self._unserved, self._pool_of = self._pools, Pool(), {}

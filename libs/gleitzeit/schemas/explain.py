@@ -66,7 +66,7 @@ def _problems(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> I
         known = _known_keys(schema, error)
         for key in kind.unexpected:
             yield SchemaProblem((*path, key), f"unknown key '{key}'", near(key, known), keyword)
-    elif keyword in ("anyOf", "oneOf") and any(kind.context):  # without: oneOf fits several
+    elif keyword in ("anyOf", "oneOf") and all(kind.context):  # an empty one fits: then oneOf fits several
         yield from _alternatives(error, schema)
     else:
         message = _message(error, schema)

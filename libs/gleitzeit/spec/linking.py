@@ -146,8 +146,12 @@ class Linker:
 
     def _check_references(self, draft: TaskDraft, program: "_Program", needs: dict[str, None]) -> None:
         params = {key: value for key, value in program.params.items() if key not in program.done}
-        for steps, text in _texts_with_paths(params):
-            self._check_text(text, draft.param_path(steps), needs)
+        for steps, value in _with_paths(params):
+            if isinstance(value, str):
+                self._check_text(value, draft.param_path(steps), needs)
+            if steps and isinstance(steps[-1], str) and "${" in steps[-1]:
+                message = "a reference cannot stand in a key, only in a value"
+                self._findings.error(draft.param_path(steps), message, at_key=True)
 
     def _check_text(self, text: str, path: Path, needs: dict[str, None]) -> None:
         if not has_places(text):
@@ -296,14 +300,13 @@ def _is_one_reference(text: str) -> bool:
     return len(parts) == 1 and isinstance(parts[0], Reference)
 
 
-def _texts_with_paths(value: object) -> Iterator[tuple[Path, str]]:
-    """Every text below `value`, in order, with its path."""
+def _with_paths(value: object) -> Iterator[tuple[Path, object]]:
+    """`value` and every value below it, in order, each with its path."""
     stack: list[tuple[Path, object]] = [((), value)]
     while stack:
         path, top = stack.pop()
-        if isinstance(top, str):
-            yield path, top
-        elif isinstance(top, dict):
+        yield path, top
+        if isinstance(top, dict):
             stack.extend(((*path, key), inner) for key, inner in reversed(top.items()))
         elif isinstance(top, list):
             stack.extend(((*path, index), top[index]) for index in reversed(range(len(top))))

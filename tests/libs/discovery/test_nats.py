@@ -12,7 +12,7 @@ import nats
 import pytest
 from nats.micro import add_service
 
-from gleitzeit.discovery.base import ProviderLost, ProviderSeen, Report
+from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.discovery.nats import NatsAnnouncer, NatsDirectory
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.children import Child
@@ -104,13 +104,15 @@ async def test_both_sides_survive_a_restart_of_nats(server: Server) -> None:
 
     await server.stop()
     await until(lambda: not directory.connected and not announcer.connected)
-    await announcer.changed()  # nobody hears it, nothing breaks
     await server.start()
     await until(lambda: directory.connected and announcer.connected)
 
     other = NatsAnnouncer(url, "c1")
     await other.announce(ProviderSeen("other", "o1", "ws://127.0.0.1:2/"), dict)
-    assert (await next_of(reports)).instance == "o1"  # the outage itself was no report: echo was never lost
+    after = [await next_of(reports)]
+    while after[-1].instance != "o1":
+        after.append(await next_of(reports))
+    assert set(after[:-1]) == {ProviderChanged("e1")}  # it was never lost
     late = NatsDirectory(url, "c1")
     assert {(await next_of(late_reports)).instance for late_reports in [await watching(late)] * 2} == {"e1", "o1"}
     await announcer.withdraw()
@@ -118,6 +120,39 @@ async def test_both_sides_survive_a_restart_of_nats(server: Server) -> None:
     await other.withdraw()
     await directory.close()
     await late.close()
+
+
+@pytest.mark.parametrize("later", ["directory", "announcer"])
+async def test_whoever_was_unheard_counts_as_changed(server: Server, later: str) -> None:
+    """Whichever side comes back first: what was told during the outage is made good."""
+    url = await server.start()
+    directory = NatsDirectory(url, "c1", retry_seconds=0.1 if later == "directory" else 0.01)
+    announcer = NatsAnnouncer(url, "c1", retry_seconds=0.1 if later == "announcer" else 0.01)
+    reports = await watching(directory)
+    await announcer.announce(ECHO, dict)
+    assert await next_of(reports) == ECHO
+    await until(lambda: directory.connected and announcer.connected)
+    await server.stop()
+    await until(lambda: not directory.connected and not announcer.connected)
+    await announcer.changed()
+    await server.start()
+    assert await next_of(reports) == ProviderChanged("e1")
+    await announcer.withdraw()
+    await directory.close()
+
+
+async def test_one_can_leave_in_the_middle_of_its_arrival(server: Server) -> None:
+    """Cancelled at every moment of connecting and registering, a link still comes to its end."""
+    url = await server.start()
+    for turns in range(60):
+        announcer, directory = NatsAnnouncer(url, "c1"), NatsDirectory(url, "c1")
+        await announcer.announce(ECHO, dict)
+        await watching(directory)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await directory.close()
+            await announcer.withdraw()
 
 
 async def test_both_sides_can_be_there_before_nats(tmp_path: Path) -> None:
@@ -133,7 +168,7 @@ async def test_both_sides_can_be_there_before_nats(tmp_path: Path) -> None:
     server = Server(tmp_path, port)
     await server.start()
     assert await next_of(reports) == ECHO
-    assert directory.connected
+    await until(lambda: directory.connected and announcer.connected)
     await announcer.withdraw()
     await directory.close()
     await server.stop()

@@ -695,6 +695,14 @@ def test_which_params_there_are_is_known() -> None:
     assert "give only one of" in error({"id": "a", "type": "python", "params": {"code": "1", "file": "f"}})
 
 
+def test_a_key_cannot_be_a_reference() -> None:
+    _, [problem] = checked(
+        flow(ECHO, {"id": "a", "method": "echo/echo", "params": {"message": [{"${e.response}": 1}]}})
+    )
+    assert problem.message == "a reference cannot stand in a key, only in a value"
+    assert (problem.path[2:], problem.at_key) == (("params", "message", 0, "${e.response}"), True)
+
+
 # ---- code
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -161,10 +162,12 @@ async def test_connect_with_and_without_the_token():
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
-def test_other_addresses_need_a_token(host):
-    with pytest.raises(ConfigurationError, match="token"):
-        Server(methods(), host=host)
-    Server(methods(), host=host, token="secret")
+def test_other_addresses_need_a_token_and_tls(host):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    for short in ({}, {"token": "secret"}, {"tls": tls}):
+        with pytest.raises(ConfigurationError, match="a token and TLS are needed"):
+            Server(methods(), host=host, **short)
+    Server(methods(), host=host, token="secret", tls=tls)
 
 
 async def test_connect_says_what_is_wrong():

@@ -1,0 +1,322 @@
+"""Planted bugs. Each takes the place of a piece of the code under test; a suite that does not notice is not one."""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import engine as engine_module
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.params import CallParams
+from gleitzeit.engine.scheduler import Provider, Scheduler
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+from gleitzeit.provider.calls import CallTable
+from gleitzeit.spec.references import substitute
+from gz_coordinator import methods
+from gz_coordinator.performer import CallPerformer
+from gz_coordinator.service import Service
+from gz_coordinator.watchers import Watchers
+
+Patch = tuple[Any, str, Any]
+MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
+
+
+def mutant(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+    MUTANTS[make.__name__] = make
+    return make
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[None]:
+    patches = MUTANTS[name]()
+    kept = [(owner, attribute, getattr(owner, attribute)) for owner, attribute, _ in patches]
+    try:
+        for owner, attribute, value in patches:
+            setattr(owner, attribute, value)
+        yield
+    finally:
+        for owner, attribute, value in kept:
+            setattr(owner, attribute, value)
+
+
+def _before_the_append(act: Callable[[Service, Any], None]) -> list[Patch]:
+    """Do with a decision, while it is not durable, what must wait until it is."""
+    decide, append = Engine.decide, Service._append
+
+    def decide_and_keep(self: Any, now: int, inputs: Any) -> Any:
+        self.last_decision = decide(self, now, inputs)
+        return self.last_decision
+
+    async def act_and_append(self: Any, commit: Any) -> None:
+        act(self, self.engine.last_decision)
+        await append(self, commit)
+
+    return [(Engine, "decide", decide_and_keep), (Service, "_append", act_and_append)]
+
+
+def _instead_of(item: type, function: Any) -> list[Patch]:
+    """Another reaction of the engine to one kind of input."""
+    return [(engine_module, "_ON", {**engine_module._ON, item: function})]
+
+
+@mutant
+def sends_before_the_journal() -> list[Patch]:
+    return _before_the_append(lambda service, decision: service.performer.perform(decision.effects))
+
+
+@mutant
+def acks_before_durable() -> list[Patch]:
+    def acks(service: Service, decision: Any) -> None:
+        service.performer.perform([e for e in decision.effects if isinstance(e, fx.AckCall)])
+
+    return _before_the_append(acks)
+
+
+@mutant
+def answers_before_durable() -> list[Patch]:
+    def answers(service: Service, decision: Any) -> None:
+        for answer in decision.answers:
+            if not answer.token.done():
+                answer.token.set_result(answer)
+
+    return _before_the_append(answers)
+
+
+@mutant
+def shows_events_before_durable() -> list[Patch]:
+    def shows(service: Service, decision: Any) -> None:
+        for append in decision.appends.values():
+            service.audience.publish(append.workflow, append.seq, [b"{}" for _ in append.events])
+
+    return _before_the_append(shows)
+
+
+@mutant
+def executes_again_at_restart() -> list[Patch]:
+    adopt_task = Engine._adopt_task
+
+    def give_up_at_once(self: Engine, workflow: Workflow, task: Task) -> None:
+        adopt_task(self, workflow, task)
+        for call in self.calls.values():
+            if call.task is task:
+                call.lost_at = self._now
+                self._at(self._now, self._give_up, call)
+
+    return [(Engine, "_adopt_task", give_up_at_once)]
+
+
+@mutant
+def forgets_tombstones() -> list[Patch]:
+    def forget(self: CallTable, entry: Any) -> None:
+        del self._kept[entry.key]
+        self.kept_bytes -= entry.size_bytes
+
+    return [(CallTable, "_forget", forget)]
+
+
+@mutant
+def ignores_the_instance() -> list[Patch]:
+    send = CallTable.send
+
+    def send_whoever(self: CallTable, *arguments: Any, instance: str = "", **named: Any) -> Any:
+        return send(self, *arguments, **named)
+
+    return [(CallTable, "send", send_whoever)]
+
+
+@mutant
+def skips_the_fence() -> list[Patch]:
+    return [(CallTable, "bind", lambda self, connection, fence: None)]
+
+
+@mutant
+def executes_what_it_runs_already() -> list[Patch]:
+    return [(CallTable, "_find", lambda self, call_id: None)]
+
+
+@mutant
+def records_results_of_earlier_attempts() -> list[Patch]:
+    def take_call(self: Engine, call: fx.Call) -> bool:
+        if self.calls.pop(call.id, None) is not None:
+            self.scheduler.ended(call.workflow, call.instance)
+        return call.task.state == "running"
+
+    look_up = Workflow._task
+    return [
+        (Engine, "_take_call", take_call),
+        (Workflow, "_task", lambda self, event, name, attempt=None: look_up(self, event, name)),
+    ]
+
+
+@mutant
+def starts_one_dependency_early() -> list[Patch]:
+    def satisfy(self: Workflow, task: Task, at: int) -> None:
+        for dependent in task.dependents:
+            dependent.unmet -= 1
+            if dependent.unmet <= 1 and dependent.state == "pending":
+                self._release(dependent, at)
+
+    return [(Workflow, "_satisfy_dependents", satisfy)]
+
+
+@mutant
+def derives_nothing_at_start() -> list[Patch]:
+    adopt = Engine.adopt
+
+    def adopt_only(self: Engine, now: int, workflow: Workflow, *, held: bool = False) -> None:
+        adopt(self, now, workflow, held=held)
+        self._touched.clear()
+
+    return [(Engine, "adopt", adopt_only)]
+
+
+@mutant
+def retries_beyond_the_policy() -> list[Patch]:
+    failed = Engine._attempt_failed
+
+    def forgiving(self: Engine, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
+        call.task.failures -= 1
+        try:
+            failed(self, call, error, not_before_seconds)
+        finally:
+            call.task.failures += 1
+
+    return [(Engine, "_attempt_failed", forgiving)]
+
+
+@mutant
+def does_not_back_off() -> list[Patch]:
+    return [(engine_module, "delay_seconds", lambda policy, failures, call_id: 0.0)]
+
+
+@mutant
+def charges_busy_as_an_attempt() -> list[Patch]:
+    def not_started(self: Engine, item: fx.CallNotStarted) -> None:
+        if self._take_call(item.call):
+            self._attempt_failed(item.call, ev.Failure(errors.ProviderBusy.code, item.reason, retryable=True))
+
+    return _instead_of(fx.CallNotStarted, not_started)
+
+
+@mutant
+def never_quarantines() -> list[Patch]:
+    return [(engine_module, "MAX_LOSSES", 1_000)]
+
+
+@mutant
+def ignores_capacity() -> list[Patch]:
+    return [(Provider, "free", property(lambda self: 99)), (Provider, "capacity", property(lambda self: 99, _nothing))]
+
+
+def _nothing(self: Any, value: Any) -> None:
+    """A setter that forgets."""
+
+
+@mutant
+def ignores_max_parallel() -> list[Patch]:
+    def may_start(self: Scheduler, workflow: Workflow) -> bool:
+        return workflow.state != "paused" and workflow.id not in self.held
+
+    return [(Scheduler, "may_start", may_start)]
+
+
+@mutant
+def cancels_without_telling() -> list[Patch]:
+    return [(CallPerformer, "_cancel", lambda self, call, reason: None)]
+
+
+@mutant
+def never_attaches() -> list[Patch]:
+    perform = CallPerformer.perform
+
+    def without_attaching(self: CallPerformer, effects: Any) -> None:
+        perform(self, [e for e in effects if not isinstance(e, fx.AttachCall)])
+
+    return [(CallPerformer, "perform", without_attaching)]
+
+
+@mutant
+def fires_timers_early() -> list[Patch]:
+    def arm(self: Engine, workflow: Workflow, task: Task) -> None:
+        if task.until is not None:
+            self._at(task.until - 400, self._wait_over, workflow, task, task.attempt)
+
+    return [(Engine, "_arm_wait", arm)]
+
+
+@mutant
+def forgets_timers_at_restart() -> list[Patch]:
+    adopt_task = Engine._adopt_task
+
+    def without_waits(self: Engine, workflow: Workflow, task: Task) -> None:
+        if task.state != "waiting":
+            adopt_task(self, workflow, task)
+
+    return [(Engine, "_adopt_task", without_waits)]
+
+
+@mutant
+def substitutes_twice() -> list[Patch]:
+    body = CallParams._body
+
+    def again(self: CallParams, workflow: Workflow, task: Task) -> bytes:
+        value = engine_module.msgspec.json.decode(body(self, workflow, task))
+        return engine_module.msgspec.json.encode(substitute(value, self._scope(workflow).resolve))
+
+    return [(CallParams, "_body", again)]
+
+
+@mutant
+def makes_a_workflow_for_every_submit() -> list[Patch]:
+    numbers = itertools.count()
+    return [(methods, "workflow_id_for", lambda namespace, key: f"wf-{next(numbers)}")]
+
+
+@mutant
+def accepts_another_body_for_a_key() -> list[Patch]:
+    def any_body(self: Engine, item: fx.Submit) -> None:
+        known = self.workflows.get(item.workflow_id)
+        if known is not None:
+            self._answer(item.token, known, created=False)
+        else:
+            Engine._submit(self, item)
+
+    return _instead_of(fx.Submit, any_body)
+
+
+@mutant
+def leaves_a_gap_before_live_events() -> list[Patch]:
+    def go_live(self: Watchers, watcher: Any, workflow: Workflow) -> None:
+        watcher.live = True
+        watcher.sent = workflow.seq
+
+    return [(Watchers, "_go_live", go_live)]
+
+
+@mutant
+def completes_with_another_result() -> list[Patch]:
+    def altered(self: Engine, item: fx.CallCompleted) -> None:
+        Engine._call_completed(self, fx.CallCompleted(item.call, Raw(b'{"value":1}')))
+
+    return _instead_of(fx.CallCompleted, altered)
+
+
+@mutant
+def keeps_the_place_of_an_ended_call() -> list[Patch]:
+    return [(Scheduler, "ended", lambda self, workflow, instance: None)]
+
+
+@mutant
+def moves_memory_beside_the_journal() -> list[Patch]:
+    release = Engine._release
+
+    def silently(self: Engine, workflow: Workflow, task: Task, attempt: int) -> None:
+        release(self, workflow, task, attempt)
+        task.failures = 0
+
+    return [(Engine, "_release", silently)]

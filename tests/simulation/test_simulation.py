@@ -1,0 +1,71 @@
+"""The laws, over many worlds. A seed that fails says how to play it again."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.world import installed, run
+
+SEEDS = 300
+SEEDS_FOR_A_MUTANT = 400
+
+
+@pytest.fixture(autouse=True)
+def world() -> Iterator[None]:
+    """Providers are simulated; what the coordinator logs about their fate is of no interest."""
+    logging.disable(logging.CRITICAL)
+    with installed():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def play(first: int, count: int) -> Counter[str]:
+    """What happened in `count` worlds, in which no law was broken."""
+    happened = Counter[str]()
+    for seed in range(first, first + count):
+        world, violation = run(seed)
+        assert violation is None, f"{violation}\nagain: python -m tests.simulation --start {seed} --seeds 1"
+        happened.update({**world.laws.counts, "crashes": world.crashes})
+    return happened
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 100))
+def test_no_law_is_broken(first: int) -> None:
+    happened = play(first, 100)
+    # The laws are worth what happens under them.
+    assert happened["crashes"] > 100
+    assert happened["executions"] > 500
+    assert happened["attached"] > 50
+    assert happened["lost"] > 10
+
+
+@pytest.mark.long
+def test_no_law_is_broken_in_many_worlds() -> None:
+    play(1_000_000, 20_000)
+
+
+@pytest.mark.parametrize("name", sorted(MUTANTS))
+def test_a_planted_bug_is_noticed(name: str) -> None:
+    with planted(name):
+        for seed in range(SEEDS_FOR_A_MUTANT):
+            try:
+                _, violation = run(seed)
+            except Exception:  # noqa: BLE001 - whatever it breaks, it was noticed
+                return
+            if violation is not None:
+                return
+    pytest.fail(f"{SEEDS_FOR_A_MUTANT} worlds, and nobody noticed that the code {name.replace('_', ' ')}")
+
+
+def test_a_seed_decides_everything() -> None:
+    first, second = run(7)[0], run(7)[0]
+    assert (first.loop.steps, first.loop.now, first.laws.counts) == (
+        second.loop.steps,
+        second.loop.now,
+        second.laws.counts,
+    )
+    assert first.store.streams.keys() == second.store.streams.keys()
+    for name, stream in first.store.streams.items():
+        assert stream.events == second.store.streams[name].events
