@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
+from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
 from gz_coordinator.links import Links
 from gz_coordinator.methods import build
@@ -22,7 +23,6 @@ log = logging.getLogger("gz.coordinator")
 
 IDLE_SECONDS = 0.5
 FIRST_CLIENT_SECONDS = 30.0
-EXIT_FENCED = 75
 
 
 class Coordinator:
@@ -134,7 +134,7 @@ class Coordinator:
 
     def _fenced(self, reason: str) -> None:
         log.error("another coordinator has taken over: %s", reason)
-        self._code = EXIT_FENCED
+        self._code = TRY_AGAIN
         self._lifetime.end("fenced")
 
     def _loop_ended(self, turning: "asyncio.Task[None]") -> None:

@@ -237,6 +237,7 @@ class Links:
 
     def _start(self, link: Link) -> None:
         self._links[link.url] = link
+        self.post(fx.ProviderSeen(link.instance))
         task = asyncio.get_running_loop().create_task(link.run())
         self._tasks[link.url] = task
         task.add_done_callback(lambda done: self._ended(link, done))

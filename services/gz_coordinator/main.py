@@ -15,6 +15,7 @@ from gleitzeit.journal import open_journal
 from gleitzeit.process import logs
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.state import cluster_id
+from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.schemas import builtin
 from gz_coordinator import options
 from gz_coordinator.coordinator import Coordinator
@@ -26,6 +27,11 @@ log = logging.getLogger("gz.coordinator")
 LEASE_SECONDS = 900.0
 """How long a provider goes on with a call while no coordinator asks for it: a restart costs nothing."""
 
+EXIT_CODES: dict[type[errors.GleitzeitError], int] = {
+    errors.ConfigurationError: 2,  # with these arguments it will never work
+    errors.JournalLocked: TRY_AGAIN,
+}
+
 
 def run() -> None:
     chosen = options.options()
@@ -34,7 +40,7 @@ def run() -> None:
         code = asyncio.run(main(chosen))
     except errors.GleitzeitError as error:
         log.error("%s", error.message)
-        code = 2 if isinstance(error, errors.ConfigurationError | errors.JournalLocked) else 1
+        code = EXIT_CODES.get(type(error), 1)
     except OSError as error:
         log.error("%s", error)
         code = 1
@@ -42,7 +48,7 @@ def run() -> None:
 
 
 async def main(chosen: argparse.Namespace) -> int:
-    """The exit code: 0 after an orderly end, 1 when the journal failed, EXIT_FENCED when another took over."""
+    """The exit code: 0 after an orderly end, 1 when the journal failed, TRY_AGAIN when another took over."""
     url = options.journal_url(chosen)
     journal = open_journal(url)
     with Lifetime() as lifetime:

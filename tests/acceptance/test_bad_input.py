@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,13 @@ async def test_garbage_is_answered_and_the_connection_lives(stack: Stack, frame:
 
 async def test_a_frame_of_20_mb_closes_its_own_socket_only(stack: Stack, connection: Connection) -> None:
     socket = await open_websocket(stack.url, max_size=None)
-    with pytest.raises(ConnectionClosed) as closed:
+
+    async def too_much() -> None:
         await socket.send("x" * 20_000_000)
         await socket.recv()
+
+    with pytest.raises(ConnectionClosed) as closed:
+        await too_much()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
     await works(connection, stack)
@@ -57,9 +61,7 @@ async def test_a_frame_of_20_mb_closes_its_own_socket_only(stack: Stack, connect
 async def test_deep_nesting(stack: Stack, connection: Connection) -> None:
     async with open_websocket(stack.url) as socket:
         deep = "[" * 50_000 + "]" * 50_000
-        await socket.send(
-            f'{{"jsonrpc": "2.0", "method": "workflow.submit", "params": {{"definition": {deep}}}, "id": 1}}'
-        )
+        await socket.send(f'{{"jsonrpc": "2.0", "method": "workflow.submit", "params": {deep}, "id": 1}}')
         assert json.loads(await socket.recv())["error"]["code"] in (-32700, -32600, -32602)
     await works(connection, stack)
 
@@ -87,7 +89,7 @@ async def test_100_000_tasks_are_run_and_more_are_refused(tmp_path: Path) -> Non
         workflow_id = await support.submit(connection, *tasks)
         view = await support.finished(stack.url, workflow_id, seconds=120)
         assert (view["status"], view["tasks_completed"]) == ("completed", 100_000)
-        with pytest.raises(DocumentError, match="100,000|100000"):
+        with pytest.raises(DocumentError, match=r"100,?000"):
             await support.submit(connection, *tasks, echo("one-more"))
         await works(connection, stack)
         await connection.close()
@@ -131,29 +133,34 @@ async def test_a_registered_provider_that_never_answers_its_call(stack: Stack, c
 
 
 def test_a_second_coordinator_on_the_same_journal(stack: Stack) -> None:
-    journal = f"sqlite:///{stack.state.resolve() / 'journal.db'}"
+    journal = f"sqlite://{stack.state.resolve() / 'journal.db'}"
     assert stack.url
     command = [sys.executable, "-m", "gz_coordinator", "--listen", "127.0.0.1:0", "--journal", journal]
     second = subprocess.run(command, capture_output=True, text=True, timeout=20, env={**os.environ, "HOME": "/tmp"})
-    assert second.returncode == 2
+    assert second.returncode == 75
     assert str(stack.pid("gz_coordinator")) in second.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
 async def test_a_full_disk_and_then_space_again(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
-    try:
-        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", f"sqlite:///{disk / 'journal.db'}")
+    with small_disk(tmp_path / "disk") as disk:
+        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", f"sqlite://{disk / 'journal.db'}")
         try:
             await _fill_and_free(stack, disk)
         finally:
             assert stack.stop() == 0
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def _fill_and_free(stack: Stack, disk: Path) -> None:

@@ -189,8 +189,6 @@ class World:
 
     def _partition(self, provider: Provider) -> None:
         """For a while nobody reaches it, though it lives."""
-        if len({p.name for p in self.providers}) < len(self.providers):
-            return  # a newcomer of the same name is taken for the successor of what cannot be reached: by design
         provider.unreachable_until = self.loop.now + self.random.choice([1, 5, 40])
         for end in list(provider.ends.values()):
             end.wire.cut("the network broke", self.rates.notice)

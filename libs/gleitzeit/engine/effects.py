@@ -120,6 +120,12 @@ class CallUnknown(Struct, frozen=True):
     instance: str
 
 
+class ProviderSeen(Struct, frozen=True):
+    """Discovery says that this instance exists; whether it can be reached remains to be seen."""
+
+    instance: str
+
+
 class ProviderReady(Struct, frozen=True):
     """Its socket works and its methods are known. Sent again when they change."""
 
@@ -146,7 +152,7 @@ class ProviderDraining(Struct, frozen=True):
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown
-    | ProviderReady | ProviderDown | ProviderDraining
+    | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
 
 

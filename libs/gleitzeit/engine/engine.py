@@ -76,6 +76,8 @@ class Engine:
         """Decide again at once: this turn ended at its limit, not for want of work."""
         self.draining = False
         """Start nothing more."""
+        self._seen: set[str] = set()
+        """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
         self._params = CallParams(identity, lambda: self.catalogue)
         self._lease_ms = int(identity.lease_seconds * 1000)
         self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -90,11 +92,11 @@ class Engine:
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = max(now, self._now)
         self._decision = Decision()
+        for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
+            _ON[type(item)](self, item)
         while self._timers and self._timers[0][0] <= self._now:
             _, _, callback, arguments = heapq.heappop(self._timers)
             callback(*arguments)
-        for item in inputs:
-            _ON[type(item)](self, item)
         self._settle()
         self._start_tasks()
         self._withdraw_sends()
@@ -453,6 +455,9 @@ class Engine:
 
     # Providers
 
+    def _provider_seen(self, item: fx.ProviderSeen) -> None:
+        self._seen.add(item.instance)
+
     def _provider_ready(self, item: fx.ProviderReady) -> None:
         returned = item.instance not in self.scheduler.roster
         self.scheduler.provider_ready(item)
@@ -464,11 +469,13 @@ class Engine:
             if call.instance == item.instance:
                 call.lost_at = None
                 self._effect(fx.AttachCall(call))
-            elif self._now + SUCCESSOR_GRACE_MS < call.lost_at:
+            elif call.instance not in self._seen and self._now + SUCCESSOR_GRACE_MS < call.lost_at:
                 self._orphan(call, SUCCESSOR_GRACE_MS)
 
     def _provider_down(self, item: fx.ProviderDown) -> None:
         self.scheduler.provider_gone(item.instance)
+        if item.gone:
+            self._seen.discard(item.instance)
         for call in [c for c in self.calls.values() if c.instance == item.instance]:
             self._orphan(call, 0 if item.gone else self._lease_ms + CONNECT_GRACE_MS)
 
@@ -583,6 +590,7 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,
     fx.CallUnknown: Engine._call_unknown,
+    fx.ProviderSeen: Engine._provider_seen,
     fx.ProviderReady: Engine._provider_ready,
     fx.ProviderDown: Engine._provider_down,
     fx.ProviderDraining: Engine._provider_draining,
