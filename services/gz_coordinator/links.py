@@ -101,7 +101,7 @@ class Link:
         if description.splits_batches:
             connection.coalesce = COALESCE
             connection.split_batches = True
-        if self.description is not None and description.instance != self.instance:
+        if description.instance != self.instance:
             self._report_down(gone=True)
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection

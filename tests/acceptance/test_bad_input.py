@@ -21,6 +21,14 @@ from gleitzeit.errors import DocumentError, GleitzeitError, ProviderNotFound
 from gleitzeit.transport import Connection, connect
 
 
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all of these: none of them may do it any harm."""
+    running = Stack(tmp_path_factory.mktemp("bad_input") / "state", "--provider", "echo,python")
+    yield running
+    assert running.stop() == 0
+
+
 def echo(task: str, **more: Any) -> dict[str, Any]:
     return {"id": task, "method": "echo/echo", "params": {"message": "x"}, **more}
 

@@ -55,7 +55,7 @@ class Workflow:
     """Build it with `replay`, or from its `WorkflowSubmitted`. `seq` is the number of the last event applied."""
 
     __slots__ = (
-        "completed_at", "counts", "created_at", "definition", "error", "id", "idempotency_key",
+        "completed_at", "counts", "created_at", "definition", "error", "id",
         "inputs", "outputs", "released", "retried_at", "seq", "signals", "started_at", "state", "submitted", "tasks",
         "updated_at",
     )  # fmt: skip

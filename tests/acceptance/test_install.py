@@ -1,0 +1,72 @@
+"""As a newcomer: a clean clone, a new virtual environment, README only; and the wheel, installed elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import support
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shell(command: str, folder: Path, state: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    drop = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+    environ = {name: value for name, value in os.environ.items() if name not in drop}
+    environ |= {"GLEITZEIT_STATE": str(state), "NO_COLOR": "1"}
+    return subprocess.run(
+        ["bash", "-euc", command], cwd=folder, env=environ, capture_output=True, text=True, timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is tracked, as it stands in the working tree."""
+    folder = tmp_path_factory.mktemp("clone") / "gleitzeit"
+    folder.mkdir()
+    command = f"git ls-files -z | xargs -0 -I{{}} cp --parents {{}} {folder}"
+    subprocess.run(["bash", "-euc", command], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def main_job(checkout: Path) -> subprocess.CompletedProcess[str]:
+    found = re.search(r"<!-- main-job -->\n```sh\n(.*?)```", (checkout / "README.md").read_text(), re.DOTALL)
+    assert found, "README.md shows no main job"
+    return shell(found[1], checkout, checkout.parent / "state")
+
+
+def test_the_main_job_of_the_readme(main_job: subprocess.CompletedProcess[str]) -> None:
+    assert main_job.returncode == 0, main_job.stderr
+    assert re.match(r"# The standard library of Python 3\.\d+", main_job.stdout), main_job.stdout[:500]
+    assert "completed" in main_job.stderr
+
+
+def test_the_embedded_stack_ends_with_its_last_client(
+    main_job: subprocess.CompletedProcess[str], checkout: Path
+) -> None:
+    state = checkout.parent / "state"
+    assert main_job.returncode == 0
+    support.wait_for(lambda: not (state / "stack.json").exists())
+
+
+def test_the_wheel_installed_elsewhere(
+    checkout: Path, main_job: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    assert main_job.returncode == 0
+    pip = f"{checkout / '.venv/bin/pip'} --disable-pip-version-check"
+    built = shell(f"{pip} wheel --quiet --no-deps -w {tmp_path} .", checkout, tmp_path / "state")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("gleitzeit-*.whl")
+    workflow = tmp_path / "hello.yaml"
+    workflow.write_text("name: w\ntasks:\n  - {id: a, method: python/execute, params: {code: result = 6 * 7}}\n")
+    commands = [
+        f"{sys.executable} -m venv venv",
+        f"venv/bin/pip install --quiet --disable-pip-version-check {wheel}",
+        f"venv/bin/gz run {workflow}",
+    ]
+    ran = shell(" && ".join(commands), tmp_path, tmp_path / "state")
+    assert (ran.returncode, ran.stdout.strip()) == (0, "42"), ran.stderr
