@@ -58,9 +58,9 @@ def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     if debug:
-        from gz_cli import main as entry
+        from gz_cli.exits import show_tracebacks
 
-        entry.show_tracebacks()
+        show_tracebacks()
 
 
 def _exit(code: int) -> NoReturn:

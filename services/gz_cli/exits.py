@@ -1,5 +1,6 @@
 """How a command ends: its exit code, and the sentence for a person when something went wrong."""
 
+import os
 from typing import NamedTuple
 
 from gleitzeit.errors import (
@@ -27,6 +28,12 @@ CANCELLED = 7
 INTERRUPTED = 130
 
 AMBIGUOUS_ID = "AMBIGUOUS_ID"
+DEBUG = "GLEITZEIT_DEBUG"
+
+
+def show_tracebacks() -> None:
+    """For this process, and for what it starts."""
+    os.environ[DEBUG] = "1"
 
 
 class UsageError(GleitzeitError):

@@ -5,10 +5,8 @@ import os
 import sys
 
 from gz_cli.app import app
-from gz_cli.exits import complaint
+from gz_cli.exits import DEBUG, complaint
 from gz_cli.talk import complain
-
-DEBUG = "GLEITZEIT_DEBUG"
 
 
 def run() -> None:
@@ -34,11 +32,6 @@ def main(arguments: list[str]) -> int:
         complain(said)
         return said.code
     return 0
-
-
-def show_tracebacks() -> None:
-    """For this process, and for what it starts."""
-    os.environ[DEBUG] = "1"
 
 
 def _leave(code: int) -> None:

@@ -19,6 +19,7 @@ from gleitzeit.engine.view import counts_raw
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
+from gz_coordinator.narration import narrate
 
 log = logging.getLogger("gz.coordinator")
 
@@ -211,6 +212,7 @@ class Service:
     def _after_commit(self, decision: Decision, encoded: list[list[bytes]]) -> None:
         for append, events in zip(decision.appends.values(), encoded, strict=True):
             self.audience.publish(append.workflow, append.seq, events)
+            narrate(append.workflow, append.events)
             self._finals.pop(append.workflow.id, None)
             if append.workflow.final:
                 self._finals[append.workflow.id] = None

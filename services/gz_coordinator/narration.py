@@ -1,0 +1,41 @@
+"""What the log tells of workflows: begin, end, and what went wrong; each line with workflow, task and attempt."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.model import events as ev
+
+log = logging.getLogger("gz.coordinator.workflows")
+
+_Line = tuple[int, Callable[[Workflow, Any], str]]
+_LINES: dict[type, _Line] = {
+    ev.WorkflowSubmitted: (
+        logging.INFO,
+        lambda w, e: f"workflow {w.definition.name!r} submitted, {len(w.tasks)} tasks",
+    ),
+    ev.WorkflowCompleted: (logging.INFO, lambda w, e: f"workflow {w.definition.name!r} completed"),
+    ev.WorkflowFailed: (logging.WARNING, lambda w, e: f"workflow {w.definition.name!r} failed: {e.error.message}"),
+    ev.WorkflowCancelled: (logging.INFO, lambda w, e: f"workflow {w.definition.name!r} cancelled {e.reason}".rstrip()),
+    ev.WorkflowRetried: (
+        logging.INFO,
+        lambda w, e: f"workflow {w.definition.name!r} tried again, {len(e.tasks)} tasks",
+    ),
+    ev.TaskFailed: (logging.WARNING, lambda w, e: f"task {e.task} failed: {e.error.message}"),
+    ev.TaskRetrying: (logging.INFO, lambda w, e: f"task {e.task} failed and is tried again: {e.error.message}"),
+    ev.CallLost: (logging.WARNING, lambda w, e: f"task {e.task} may run twice: {e.reason}"),
+    ev.CallRefused: (logging.DEBUG, lambda w, e: f"task {e.task} was not taken: {e.reason}"),
+}
+
+
+def narrate(workflow: Workflow, events: Iterable[ev.AnyEvent]) -> None:
+    """Log what of these events is worth a line."""
+    for event in events:
+        line = _LINES.get(type(event))
+        if line is not None and log.isEnabledFor(line[0]):
+            about = {"workflow_id": workflow.id}
+            for field in ("task", "attempt"):
+                if hasattr(event, field):
+                    about["task_id" if field == "task" else field] = getattr(event, field)
+            log.log(line[0], "%s", line[1](workflow, event), extra=about)
