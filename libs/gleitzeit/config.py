@@ -17,6 +17,8 @@ from gleitzeit.spec.durations import parse_duration
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "text", "json")
+MOST_PARALLEL = 100_000  # as many as a workflow has tasks
+_FOLDER = ".gleitzeit"  # in the home
 _SECRET = frozenset({"token"})
 
 
@@ -32,16 +34,25 @@ class Config(Struct, frozen=True, kw_only=True):
     coordinator_url: str | None = None
     """None: the coordinator of the state folder."""
     token: str | None = None
+    """What we present to `coordinator_url`."""
+    tls_ca: Path | None = None
+    """Certificates (PEM) that are trusted, instead of the system's, where `coordinator_url` is wss://…"""
     listen: str = "127.0.0.1:8765"
+    """Of `gz up`, as the next three: what clients must present, and what they are shown."""
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     nats_url: str | None = None
     cluster: str | None = None
     providers: tuple[str, ...] = ("echo", "python")
     log_level: str = "info"
     log_format: str = "auto"
-    log_file: Path | None = None
     default_timeout_seconds: float | None = None
+    """For one attempt of a task that says nothing itself; put into the document by who submits it."""
     max_parallel: int | None = None
+    """Of a workflow that says nothing itself; as above."""
     allow_env: tuple[str, ...] = ()
+    """The environment variables of a coordinator of ours that any document may read."""
     sources: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 
@@ -70,9 +81,25 @@ def load_config(environ: Mapping[str, str], home: Path, arguments: Mapping[str, 
     Raises ConfigurationError that lists all problems, each with its source, line and key.
     """
     named = environ.get("GLEITZEIT_CONFIG")
-    file = Path(_absolute(named, home, Path.cwd())) if named else home / ".gleitzeit" / "config.yaml"
+    file = Path(_absolute(named, home, Path.cwd())) if named else home / _FOLDER / "config.yaml"
     text = read_text(file, must_exist=bool(named))
     return make_config(text, file, environ, home=home, folder=Path.cwd(), arguments=arguments or {})
+
+
+def default_folder(environ: Mapping[str, str]) -> Path:
+    """The state folder of a service that nobody has told one, and that reads no configuration."""
+    name = _first(environ, SETTINGS["state_dir"].variables)
+    return Path.home() / _FOLDER if name is None else _absolute(environ[name], Path.home(), Path.cwd())
+
+
+def read_token(file: Path) -> str:
+    """The token that stands in a `token_file`. Raises ConfigurationError."""
+    try:
+        return _secret(file.read_text(errors="replace").strip())
+    except OSError as error:
+        raise ConfigurationError(f"the token file {file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"the token file {file}: {error}") from error
 
 
 def read_text(file: Path, *, must_exist: bool) -> bytes:
@@ -126,7 +153,7 @@ class _Merger:
         self.problems: list[str] = []
 
     def defaults(self) -> None:
-        self.values["state_dir"] = self._home / ".gleitzeit"
+        self.values["state_dir"] = self._home / _FOLDER
         self.sources.update(dict.fromkeys(SETTINGS, "default"))
 
     def layer(self, given: Mapping[str, _Given], folder: Path) -> None:
@@ -332,8 +359,8 @@ def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
 
 def _count(value: object) -> int:
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 1_000_000:
-        raise ValueError(f"expected a whole number from 1 to 1000000, not {str(value)[:40]!r}")
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST_PARALLEL:
+        raise ValueError(f"expected a whole number from 1 to {MOST_PARALLEL}, not {str(value)[:40]!r}")
     return number
 
 
@@ -377,13 +404,16 @@ SETTINGS: dict[str, _Setting] = {
     "journal": _Setting(_journal, ("GLEITZEIT_JOURNAL",), _absolute_journal),
     "coordinator_url": _Setting(_socket_url, ("GLEITZEIT_COORDINATOR", "GLEITZEIT_URL", "GLEITZEIT_HUB_URL")),
     "token": _Setting(_secret, ("GLEITZEIT_AUTH_TOKEN", "GLEITZEIT_TOKEN", "GLEITZEIT_API_KEY")),
+    "tls_ca": _Setting(_text, ("GLEITZEIT_TLS_CA",), _absolute),
     "listen": _Setting(_listen, ("GLEITZEIT_LISTEN",)),
+    "token_file": _Setting(_text, ("GLEITZEIT_TOKEN_FILE",), _absolute),
+    "tls_cert": _Setting(_text, ("GLEITZEIT_TLS_CERT",), _absolute),
+    "tls_key": _Setting(_text, ("GLEITZEIT_TLS_KEY",), _absolute),
     "nats_url": _Setting(_nats_url, ("GLEITZEIT_NATS_URL", "NATS_URL")),
     "cluster": _Setting(_cluster, ("GLEITZEIT_CLUSTER",)),
     "providers": _Setting(_names, ("GLEITZEIT_PROVIDERS",)),
     "log_level": _Setting(_one_of(LEVELS), ("GLEITZEIT_LOG_LEVEL",)),
     "log_format": _Setting(_one_of(FORMATS), ("GLEITZEIT_LOG_FORMAT",)),
-    "log_file": _Setting(_text, ("GLEITZEIT_LOG_FILE",), _absolute),
     "default_timeout_seconds": _Setting(_seconds, ("GLEITZEIT_DEFAULT_TIMEOUT", "GLEITZEIT_TASK_TIMEOUT")),
     "max_parallel": _Setting(
         _count, ("GLEITZEIT_MAX_PARALLEL", "GLEITZEIT_MAX_CONCURRENT_TASKS", "GLEITZEIT_MAX_PARALLEL_TASKS")
@@ -412,10 +442,10 @@ _EARLIER_PARALLEL = ("execution", "max_concurrent_tasks")
 _EARLIER_SECTIONS = frozenset(
     [
         *("persistence", "execution", "batch", "general", "ollama", "python", "mcp"),
-        *("template", "api", "resources", "limits", "models", "profiles"),
+        *("template", "api", "resources", "limits", "models", "profiles", "log_file"),
     ]
 )
 _EARLIER_VARIABLES = re.compile(
     "GLEITZEIT_(REDIS_|OLLAMA_|RETRY_|DEFAULT_MODEL|CONTINUE_ON_ERROR|PYTHON_SECURITY_MODE|API_AUTO_START|AUTH_MODE"
-    "|MCP_SERVER_PATH)"
+    "|MCP_SERVER_PATH|LOG_FILE)"
 )

@@ -13,7 +13,8 @@
     │   ├── TaskTimeout               -29003
     │   ├── TaskCancelled             -29004
     │   ├── ParameterError            -29006  a reference that cannot be resolved
-    │   └── ResultInvalid             -29007
+    │   ├── ResultInvalid             -29007
+    │   └── BudgetExceeded            -29010  what the task or its workflow may spend is spent
     ├── TaskNotFound                  -29009
     ├── ProtocolNotFound              -30001
     ├── ProviderNotFound              -30002
@@ -125,6 +126,14 @@ class ParameterError(TaskError):
 class ResultInvalid(TaskError):
     code = -29007
     name = "TASK_RESULT_INVALID"
+
+
+class BudgetExceeded(TaskError):
+    code = -29010
+    name = "BUDGET_EXCEEDED"
+
+    def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(message, data, retryable=False)
 
 
 class TaskNotFound(GleitzeitError):
@@ -242,7 +251,7 @@ class RemoteError(GleitzeitError):
 RETRYABLE_CODES = frozenset({-30006, -30007, -29003, -25001, -25003, -25004, -31004, -31005, -26001})
 # Codes for which a second attempt can only fail again.
 FINAL_CODES = frozenset(
-    {-32602, -32601, -32600, -30008, -29001, -28001, -31003, -31006, -25005, -25006, -29006, -29004}
+    {-32602, -32601, -32600, -30008, -29001, -28001, -31003, -31006, -25005, -25006, -29006, -29004, -29010}
 )
 
 

@@ -19,17 +19,18 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
+from gleitzeit.config import FORMATS, default_folder, read_token
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.process.detached import report_address, report_failure
 from gleitzeit.process.lifetime import Lifetime
-from gleitzeit.process.logs import LEVELS, configure
+from gleitzeit.process.logs import LEVELS, Format, configure
 from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import (
@@ -37,7 +38,6 @@ from gleitzeit.process.state import (
     StackRunning,
     StateLock,
     cluster_id,
-    default_folder,
     find_running,
     lock_state,
     publish_address,
@@ -50,7 +50,14 @@ MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
 COORDINATOR = "coordinator"
 NATS_SERVER = "nats-server"
 _LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
-_PROVIDER_MODULES = {"echo": "gz_provider_echo", "python": "gz_provider_python"}
+_PROVIDER_MODULES = {
+    "echo": "gz_provider_echo",
+    "python": "gz_provider_python",
+    "ollama": "gz_provider_llm.ollama_main",
+    "openai": "gz_provider_llm.openai_main",
+    "anthropic": "gz_provider_llm.anthropic_main",
+    "llamacpp": "gz_provider_llm.llamacpp_main",
+}
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 _T = TypeVar("_T")
@@ -62,8 +69,8 @@ class StackConfig(Struct, frozen=True, kw_only=True):
 
     `listen` HOST:PORT is the coordinator's, port 0 any free one, which it keeps over restarts. `nats` is the URL of a
     shared server; without it a private one is started. `cluster` and `journal` have defaults in the state folder.
-    `resume` (none, all) is passed to the coordinator. A provider named twice is started twice. Without `log_files` the
-    children write to our stderr.
+    `resume` (none, all), `token_file`, `tls_cert`, `tls_key` and `allow_env` are passed to the coordinator. A
+    provider named twice is started twice. Without `log_files` the children write to our stderr.
     """
 
     state: Path
@@ -73,6 +80,10 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     cluster: str | None = None
     journal: str | None = None
     resume: str | None = None
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_env: tuple[str, ...] = ()
     embedded: bool = False
     drain_seconds: float = 10.0
     log_level: str = "info"
@@ -100,7 +111,7 @@ class Stack:
         self._config = config
         self._on_event = on_event
         self._commands = dict(commands or {})
-        self._environ = dict(os.environ if environ is None else environ)
+        self._environ = {**(os.environ if environ is None else environ), "GLEITZEIT_STATE": str(config.state)}
         self._backoff = backoff or Backoff()
         self._listen = config.listen
         self._cluster = ""
@@ -115,9 +126,11 @@ class Stack:
         """Returns its address when the coordinator is ready and stack.json is written; providers may still be starting.
 
         Raises StackRunning if another stack uses the folder, ConfigurationError for a provider that there is no program
-        for, ChildExited if NATS or the coordinator cannot run, TimeoutError after START_SECONDS.
+        for and for a token that cannot be read, ChildExited if NATS or the coordinator cannot run, TimeoutError after
+        START_SECONDS.
         """
         commands = [(name, self._command_for(name)) for name in self._config.providers]
+        token = read_token(self._config.token_file) if self._config.token_file is not None else None
         self._lock = lock_state(self._config.state)
         self._parent_pipe = os.pipe()
         self.nats_url = self._config.nats or await self._start_nats()
@@ -130,7 +143,10 @@ class Stack:
         version = _version()  # now, because it costs 20 ms, and we have nothing to do but to wait
         self.url = await _ready(self._coordinator)
         self._listen = _listen_address(self.url, self._listen)
-        address = Address(self.url, os.getpid(), self._config.embedded, version)
+        certificate = str(self._config.tls_cert) if self._config.tls_cert is not None else None
+        address = Address(
+            url_from_here(self.url), os.getpid(), self._config.embedded, version, token=token, certificate=certificate
+        )
         publish_address(self._config.state, address)
         return address
 
@@ -190,16 +206,18 @@ class Stack:
 
     async def _start_coordinator(self) -> Child:
         config = self._config
-        options = [
-            "--listen",
-            self._listen,
-            "--state",
-            str(config.state),
-            "--drain-seconds",
-            f"{config.drain_seconds:g}",
-        ]
-        options += ["--journal", config.journal] if config.journal is not None else []
-        options += ["--resume", config.resume] if config.resume is not None else []
+        settings = {
+            "--listen": self._listen,
+            "--state": str(config.state),
+            "--drain-seconds": f"{config.drain_seconds:g}",
+            "--journal": config.journal,
+            "--resume": config.resume,
+            "--token-file": config.token_file,
+            "--tls-cert": config.tls_cert,
+            "--tls-key": config.tls_key,
+            "--allow-env": ",".join(config.allow_env) or None,
+        }
+        options = [word for name, value in settings.items() if value is not None for word in (name, str(value))]
         options += ["--embedded"] if config.embedded else []
         command = self._commands.get(COORDINATOR, (sys.executable, "-m", "gz_coordinator"))
         return await self._start_service(COORDINATOR, [*command, *options])
@@ -301,6 +319,11 @@ def _listen_address(url: str, listen: str) -> str:
     return f"{listen.rpartition(':')[0]}:{urlsplit(url).port}"
 
 
+def url_from_here(url: str) -> str:
+    """Who listens at all addresses of the machine is reached at the one that does not leave it."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def _version() -> str:
     from importlib import metadata  # deferred: see start()
 
@@ -313,7 +336,7 @@ def _version() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m gleitzeit.stack`: a stack that nobody watches. Logs to stderr; its exit code is the coordinator's."""
     options = _parser().parse_args(arguments)
-    configure(options.log_level, "json", service="stack")
+    configure(options.log_level, cast(Format, options.log_format), service="stack")
     config = StackConfig(
         state=options.state,
         providers=tuple(name for name in options.provider.split(",") if name),
@@ -325,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         embedded=options.embedded,
         drain_seconds=options.drain_seconds,
         log_level=options.log_level,
+        log_format=options.log_format,
+        allow_env=tuple(name for name in options.allow_env.split(",") if name),
         log_files=True,
     )
     try:
@@ -390,7 +415,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--journal", metavar="URL", help="passed to the coordinator")
     add("--resume", choices=("none", "all"), help="passed to the coordinator")
     add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
+    add("--allow-env", default="", metavar="NAME,…", help="passed to the coordinator")
     add("--log-level", choices=LEVELS, default="info")
+    add("--log-format", choices=FORMATS, default="auto")
     return parser
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gz_cli.formats import Format, GraphFormat
-from gz_cli.options import File, Id, Inputs, Output, Provider, State, Timeout, Url
+from gz_cli.options import File, Id, Inputs, MaxParallel, Output, Provider, State, TaskTimeout, Timeout, Url
 
 if TYPE_CHECKING:
     from gleitzeit.client import Client
@@ -92,6 +92,8 @@ def run(
     ] = False,
     timeout: Timeout = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+    task_timeout: TaskTimeout = None,
+    max_parallel: MaxParallel = None,
     output: Output = Format.TEXT,
     provider: Provider = None,
     url: Url = None,
@@ -101,7 +103,8 @@ def run(
     from gz_cli import launch, settings, typed
 
     inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
-    reach = launch.running_or_started(settings.target(url, state, provider))
+    target = settings.target(url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel)
+    reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
 
     wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True)
@@ -118,6 +121,8 @@ def submit(
     hold: Annotated[bool, typer.Option("--hold", help="Nothing starts before `gz resume`.")] = False,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="The same key makes no second workflow.")] = None,
     timeout: Timeout = None,
+    task_timeout: TaskTimeout = None,
+    max_parallel: MaxParallel = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -126,7 +131,8 @@ def submit(
     from gz_cli import launch, settings, typed
 
     inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
-    reach = launch.running_or_started(settings.target(url, state))
+    target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel)
+    reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # as in run
 
     waiting = wait or watch
@@ -141,6 +147,32 @@ def submit(
 
 
 @app.command()
+def chat(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="One question; without it, a conversation. - reads stdin.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model (default: the provider's).")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="What the model is to be told first.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of llm/chat, as temperature=0."),
+    ] = None,
+    provider: Provider = None,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Talk with a model. Every turn is a workflow; Ctrl-C cancels it."""
+    from gz_cli import launch, settings, typed
+
+    params = typed.inputs(param or []) | ({"model": model} if model is not None else {})
+    question = typed.text_or_stdin(prompt)
+    reach = launch.running_or_undecided(settings.target(url, state, provider))
+    from gz_cli import chat as conversation
+
+    _exit(conversation.talk(reach, question, params, system))
+
+
+@app.command()
 def up(
     listen: Annotated[
         str | None,
@@ -152,15 +184,43 @@ def up(
     nats: Annotated[
         str | None, typer.Option("--nats", metavar="URL", help="A NATS to share (default: a private one is started).")
     ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Clients must present the token in it.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Answer at wss:// with this certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, if it is in another file.")
+    ] = None,
+    allow_env: Annotated[
+        str | None,
+        typer.Option("--allow-env", metavar="NAME,…", help="Our environment variables that documents may read."),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="Of all processes: debug, info, warning or error.")
     ] = None,
 ) -> None:
-    """Run the whole stack in the foreground: NATS, coordinator, providers. Ctrl-C stops it."""
+    """Run the whole stack in the foreground: NATS, coordinator, providers. Ctrl-C stops it.
+
+    An address that others can reach needs --token-file and --tls-cert; `gz` on this machine finds both by itself.
+    """
     from gz_cli import settings
     from gz_cli import up as stack
 
-    _exit(stack.run(settings.stack(state, provider, listen=listen, journal=journal, nats=nats, log_level=log_level)))
+    config = settings.stack(
+        state_dir=settings.text(state),
+        providers=provider,
+        listen=listen,
+        journal=journal,
+        nats_url=nats,
+        token_file=settings.text(token_file),
+        tls_cert=settings.text(tls_cert),
+        tls_key=settings.text(tls_key),
+        allow_env=allow_env,
+        log_level=log_level,
+    )
+    _exit(stack.run(config))
 
 
 # ---------------------------------------------------------------------------------------------------- to look
@@ -193,10 +253,11 @@ def list_workflows(
     state: State = None,
 ) -> None:
     """The workflows, newest first."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, queries, settings, typed
 
+    statuses = typed.statuses(status or ())
     reach = launch.running_or_journal(settings.target(url, state))
-    _ask(reach, lambda client: queries.workflows(client, status or (), name, limit, output))
+    _ask(reach, lambda client: queries.workflows(client, statuses, name, limit, output))
 
 
 @app.command()
@@ -353,13 +414,12 @@ def validate(
     state: State = None,
 ) -> None:
     """Check documents without running them; every problem with its line."""
-    from gz_cli import checks, launch, settings, typed
+    from gz_cli import checks, launch, settings
 
-    sources = [typed.Source(file) for file in files]
     if online:
         reach = launch.running(settings.target(url, state))
-        _ask(reach, lambda client: checks.validate_online(client, sources))
-    _exit(checks.validate(sources))
+        _ask(reach, lambda client: checks.validate_online(client, files))
+    _exit(checks.validate(files))
 
 
 @app.command()
@@ -415,15 +475,16 @@ def call(
     from gz_cli import launch, settings, typed
 
     value, limit = typed.params(params), typed.seconds(timeout)
-    reach = launch.running_or_started(settings.target(url, state))
+    target = settings.target(url, state)
     if "/" not in method:
         from gz_cli import queries
 
+        reach = launch.running_or_started(target)
         _ask(reach, lambda client: queries.call(client, method, value, limit, output))
     from gz_cli import starts, waits  # as in run
 
     how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
-    _exit(starts.call_task_method(reach, method, value, how))
+    _exit(starts.call_task_method(launch.for_document(target, method.encode()), method, value, how))
 
 
 @config_app.command("show")

@@ -1,9 +1,10 @@
 """`gz validate` and `gz graph`: documents, and nothing that runs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from gleitzeit.client import Client
-from gleitzeit.spec.problems import from_wire, located, render
+from gleitzeit.client import Client, Prepared
+from gleitzeit.spec.problems import from_wire, render
 from gz_cli import exits
 from gz_cli.documents import prepared, summary
 from gz_cli.formats import GraphFormat
@@ -12,44 +13,54 @@ from gz_cli.talk import put, say
 from gz_cli.typed import Source
 
 
-def validate(sources: Sequence[Source]) -> int:
+def validate(files: Sequence[Path]) -> int:
     """All problems of all documents on stderr, a line for each good one on stdout."""
-    good = [_is_good(source) for source in sources]
+    good = [_is_good(_read(file)) for file in files]
     return exits.OK if all(good) else exits.USAGE
 
 
-def _is_good(source: Source) -> bool:
-    ready = prepared(source)
+def _read(file: Path) -> Source | None:
+    """None for what cannot be read, which is said: the other files are looked at all the same."""
+    try:
+        return Source(file)
+    except OSError as error:
+        say(exits.of_file(error))
+        return None
+
+
+def _is_good(source: Source | None) -> bool:
+    ready = prepared(source) if source is not None else None
     if ready is None or ready.checked is None:
         return False
-    put(f"{source.name}: ok, {_tasks(len(ready.checked.tasks))}")
+    _put_good(ready)
     return True
 
 
-async def validate_online(client: Client, sources: Sequence[Source]) -> int:
-    """As `validate`; a document that is good here is also shown to the coordinator, which knows more methods."""
-    good = [await _is_good_there(client, source) for source in sources]
+async def validate_online(client: Client, files: Sequence[Path]) -> int:
+    """As `validate`; of a document without errors the coordinator has the say, which knows its providers' methods."""
+    good = [await _is_good_there(client, _read(file)) for file in files]
     return exits.OK if all(good) else exits.USAGE
 
 
-async def _is_good_there(client: Client, source: Source) -> bool:
-    ready = prepared(source)
+async def _is_good_there(client: Client, source: Source | None) -> bool:
+    ready = prepared(source, warn=False) if source is not None else None
     if ready is None or ready.checked is None:
         return False
     found = from_wire((await client.validate(ready.definition)).problems)
-    new = [problem for problem in located(found, ready.document) if problem not in ready.problems]
-    if new:
-        say(render(new, ready.document))
-        wrong = sum(problem.severity == "error" for problem in new)
-        say(summary(wrong, len(new) - wrong))
+    if found:
+        say(render(found, ready.document))
+        wrong = sum(problem.severity == "error" for problem in found)
+        say(summary(wrong, len(found) - wrong))
         if wrong:
             return False
-    put(f"{source.name}: ok, {_tasks(len(ready.checked.tasks))}")
+    _put_good(ready)
     return True
 
 
-def _tasks(number: int) -> str:
-    return f"{number:,} task{'s' * (number != 1)}"
+def _put_good(ready: Prepared) -> None:
+    assert ready.checked is not None
+    number = len(ready.checked.tasks)
+    put(f"{ready.document.name}: ok, {number:,} task{'s' * (number != 1)}")
 
 
 def graph(source: Source, form: GraphFormat) -> int:

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from signal import SIGTERM
 
 from gleitzeit.client import Client
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.detached import Detached
 from gleitzeit.process.state import Address
+from gleitzeit.transport import pin, trust
 from gz_cli.launch import Reach, started
 
 START_SECONDS = 40.0
@@ -40,7 +43,15 @@ async def _connect(reach: Reach) -> Client:
 
 
 async def _to(reach: Reach, address: Address) -> Client:
-    return await Client.connect(address.url, token=address.token or reach.target.token)
+    token = address.token or reach.target.token
+    return await Client.connect(address.url, token=token, tls=_trusted(address, reach.target.tls_ca))
+
+
+def _trusted(address: Address, tls_ca: Path | None) -> ssl.SSLContext | None:
+    """None: what the system trusts."""
+    if address.certificate is not None:
+        return pin(Path(address.certificate))
+    return trust(tls_ca) if tls_ca is not None and address.url.startswith("wss:") else None
 
 
 async def _address_of(reach: Reach) -> Address:

@@ -1,25 +1,32 @@
 """Documents as commands take them, with every problem rendered for a person."""
 
 import os
+from collections.abc import Iterable
 
-from gleitzeit.client import Prepared, prepare
+from msgspec.structs import replace
+
+from gleitzeit.client import Defaults, Prepared, prepare
 from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import Document, load_text
-from gleitzeit.spec.problems import located, problems_of, render
+from gleitzeit.spec.problems import Path, Problem, located, problems_of, render
 from gz_cli.talk import say
 from gz_cli.typed import Source
 
 
-def prepared(source: Source) -> Prepared | None:
-    """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it."""
+def prepared(source: Source, defaults: Defaults | None = None, *, warn: bool = True) -> Prepared | None:
+    """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it.
+
+    Without `warn` nothing is said of a document that can be run: a coordinator will be asked, which knows the methods
+    of its providers, and the inputs.
+    """
     try:
         document = load_text(source.content, name=source.name)
     except DocumentError as error:
         text = source.content.decode(errors="replace")
         say_problems(error, Document(source.name, text, None))
         return None
-    ready = prepare(document, folder=source.folder, environ=os.environ)
-    if ready.problems:
+    ready = prepare(document, folder=source.folder, environ=os.environ, defaults=defaults or Defaults())
+    if ready.problems and (warn or ready.checked is None):
         say(ready.rendered())
     if ready.checked is None:
         say(summary(len(ready.errors), len(ready.warnings)))
@@ -27,15 +34,22 @@ def prepared(source: Source) -> Prepared | None:
     return ready
 
 
-def say_problems(error: DocumentError, document: Document) -> None:
-    """What a coordinator, or the loader, found wrong: with the lines that only we have."""
-    problems = located(problems_of(error), document)
+def say_problems(error: DocumentError, document: Document, below: Path = ()) -> None:
+    """What a coordinator, or the loader, found wrong: with the lines that only we have. `below`: see `beneath`."""
+    problems = located(beneath(below, problems_of(error)), document)
     if not problems:
         say(error.message)
         return
     say(render(problems, document))
     wrong = sum(problem.severity == "error" for problem in problems)
     say(summary(wrong, len(problems) - wrong))
+
+
+def beneath(place: Path, problems: Iterable[Problem]) -> list[Problem]:
+    """The problems as they look to somebody who has written only what stands at `place`."""
+    return [
+        replace(one, path=one.path[len(place) :]) if one.path[: len(place)] == place else one for one in problems
+    ]
 
 
 def summary(errors: int, warnings: int) -> str:

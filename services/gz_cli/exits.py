@@ -8,6 +8,7 @@ from gleitzeit.errors import (
     ConnectionLost,
     DocumentError,
     GleitzeitError,
+    InvalidState,
     MethodNotFound,
     ProtocolError,
     ProtocolNotFound,
@@ -46,6 +47,16 @@ class NotRunning(ConnectionLost):
     """No coordinator is configured and none runs here."""
 
 
+class NoModel(UsageError):
+    """What is to run calls a language model, and there is none. `ways` says how to get one."""
+
+    name = "NO_MODEL"
+
+    def __init__(self, message: str, ways: str) -> None:
+        super().__init__(message)
+        self.ways = ways
+
+
 class Complaint(NamedTuple):
     """For stderr: what happened, and what to do about it ("" if nobody knows)."""
 
@@ -62,14 +73,28 @@ def of_status(status: str) -> int:
 def complaint(error: Exception) -> Complaint:
     """For any error that a command may end with."""
     if isinstance(error, GleitzeitError):
-        return Complaint(_code(error), error.message, _advice(error))
+        return Complaint(_code(error), _sentence(error), _advice(error))
     if isinstance(error, TimeoutError):
         return Complaint(TIMED_OUT, str(error) or "it took too long")
-    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError) and error.filename:
-        return Complaint(USAGE, f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.filename:
+        return Complaint(USAGE, of_file(error))
     if isinstance(error, OSError):
         return Complaint(FAILED, str(error))
     return Complaint(FAILED, f"{type(error).__name__}: {error}", "this is a bug; --debug shows where")
+
+
+def of_file(error: OSError) -> str:
+    """What is wrong with a file or folder that was named."""
+    return f"{error.filename}: {error.strerror}"
+
+
+def _sentence(error: GleitzeitError) -> str:
+    """The message, with what a peer put into `data` for programs."""
+    data = error.data or {}
+    if isinstance(error, MethodNotFound) and isinstance(data.get("method"), str):
+        near = f" (did you mean '{data['suggestion']}'?)" if data.get("suggestion") else ""
+        return f"there is no method '{data['method']}'{near}"
+    return error.message
 
 
 def _code(error: GleitzeitError) -> int:
@@ -78,7 +103,7 @@ def _code(error: GleitzeitError) -> int:
     match error:
         case WorkflowNotFound() | TaskNotFound() | ProtocolNotFound() | ProviderNotFound() | MethodNotFound():
             return NOT_FOUND
-        case DocumentError() | ConfigurationError() | ProtocolError() | UsageError():
+        case DocumentError() | ConfigurationError() | ProtocolError() | InvalidState() | UsageError():
             return USAGE
         case Unauthorized():
             return NOT_AUTHORISED
@@ -92,8 +117,12 @@ def _advice(error: GleitzeitError) -> str:
     if isinstance(error, NotRunning):
         return "start one with `gz up`, or name one with --url ws://HOST:PORT/"
     if error.name == AMBIGUOUS_ID:
-        return "give more of the id:\n" + "\n".join(f"  {line}" for line in (error.data or {}).get("candidates", ()))
+        data = error.data or {}
+        newest = f", or {data['newest']} for the newest" if "newest" in data else ""
+        return f"give one of these ids{newest}:\n" + "\n".join(f"  {line}" for line in data.get("candidates", ()))
     match error:
+        case NoModel():
+            return error.ways
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
         case ConnectionLost():

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.process.detached import Detached, start_detached
 from gleitzeit.process.state import Address, find_running
@@ -14,23 +15,34 @@ class Target(Struct, frozen=True):
     """What the configuration and the options say. `url` None: the coordinator of the state folder.
 
     `journal` is the file that a stack of ours would open, None if it would be none. `stack_options` are further ones of
-    its command line.
+    its command line. `task_timeout_seconds` and `max_parallel` are for documents that say nothing themselves.
     """
 
     state: Path
     url: str | None = None
     token: str | None = None
+    tls_ca: Path | None = None
     providers: tuple[str, ...] = ("echo", "python")
     journal: Path | None = None
     stack_options: tuple[str, ...] = ()
+    task_timeout_seconds: float | None = None
+    max_parallel: int | None = None
+
+    def with_providers(self, providers: tuple[str, ...]) -> "Target":
+        return replace(self, providers=providers)
 
 
 class Reach(Struct, frozen=True):
-    """A coordinator that is there, or one that comes up. `address` is None as long as `detached` has not said it."""
+    """A coordinator that is there, or one that comes up. `address` is None as long as `detached` has not said it; both
+    are while it is not decided what to start."""
 
     target: Target
     address: Address | None = None
     detached: Detached | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self.address is not None or self.detached is not None
 
 
 def running(target: Target) -> Reach:
@@ -49,6 +61,20 @@ def running_or_started(target: Target) -> Reach:
         return running(target)
     except NotRunning:
         return started(target)
+
+
+def running_or_undecided(target: Target) -> Reach:
+    """As above, but what a stack of ours must have is to be found out before it is started."""
+    try:
+        return running(target)
+    except NotRunning:
+        return Reach(target)
+
+
+def for_document(target: Target, content: bytes) -> Reach:
+    """For what is to be run: a stack of ours is started at once, unless it may have to have a model."""
+    may_need_model = b"llm" in content or b"ollama" in content  # never wrongly false
+    return running_or_undecided(target) if may_need_model else running_or_started(target)
 
 
 def running_or_journal(target: Target) -> Reach:

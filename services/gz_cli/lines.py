@@ -23,8 +23,11 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
     match event:
         case events.WorkflowSubmitted():
             return submitted(progress, event.at)
-        case events.TaskCompleted():
+        case events.TaskCompleted() | events.TaskCached():
             return _completed(progress, event)
+        case events.TaskFellBack():
+            text = f"{_name(progress, event.task)} falls back to {event.label}: {first_line(event.error.message)}"
+            return _line(event.at, "retrying", text)
         case events.TaskFailed():
             return _line(event.at, "failed", f"{_name(progress, event.task)} failed: {first_line(event.error.message)}")
         case events.TaskRetrying():
@@ -72,13 +75,15 @@ def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
             return None
 
 
-def _completed(progress: WorkflowProgress, event: events.TaskCompleted) -> Line | None:
+def _completed(progress: WorkflowProgress, event: events.TaskCompleted | events.TaskCached) -> Line | None:
     total = len(progress.tasks)
     if total > MANY and progress.ended % (total // 20) and progress.ended != total:
         return None
     task = progress.tasks.get(event.task)
     seconds = task.seconds(event.at) if task else None
     took = "" if seconds is None else f" in {duration(seconds)}"
+    if isinstance(event, events.TaskCached):
+        took = f" from the cache, {duration((event.at - event.stored_at) / 1000)} old"
     return _line(event.at, "completed", f"{_name(progress, event.task)} completed{took} ({progress.ended:,}/{total:,})")
 
 

@@ -8,7 +8,7 @@ import typer
 from gz_cli.formats import Format
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="A workflow: its id, a unique beginning of it, its name, or @latest.")
+    str, typer.Argument(metavar="ID", help="A workflow: its id, a unique beginning of it, its name, @latest or NAME@latest.")
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow document, YAML or JSON; - reads stdin.")]
 Url = Annotated[
@@ -27,6 +27,23 @@ Inputs = Annotated[
 ]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 5m, 2h (default: for ever).")
+]
+TaskTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--task-timeout",
+        metavar="DURATION",
+        help="For one attempt of a task that has no timeout of its own (default: `default_timeout_seconds` as "
+        "configured, or none).",
+    ),
+]
+MaxParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--max-parallel",
+        metavar="N",
+        help="Tasks at once, for a workflow that does not say it (default: `max_parallel` as configured, or no limit).",
+    ),
 ]
 Provider = Annotated[
     str | None,

@@ -32,6 +32,8 @@ def payload(result: object) -> object:
         for key in PAYLOAD_KEYS:
             if result.get(key) not in (None, ""):
                 return result[key]
+        if "result" in result:  # what a script was to give, and gave nothing
+            return result["result"]
     return result
 
 

@@ -143,6 +143,8 @@ class WorkflowProgress:
         event: events.TaskStarted
         | events.TaskWaiting
         | events.TaskCompleted
+        | events.TaskCached
+        | events.TaskFellBack
         | events.TaskRetrying
         | events.TaskReleased
         | events.TaskFailed
@@ -164,6 +166,14 @@ class WorkflowProgress:
                 task.note = event.reason
             case events.TaskCompleted():
                 self._end(task, "completed", event.at)
+            case events.TaskCached():
+                task.attempt, task.started_at = event.attempt, event.at
+                self._end(task, "completed", event.at, note="cached")
+                if self.status == "pending":
+                    self.status = "running"
+            case events.TaskFellBack():
+                self._move(task, "ready")
+                task.note = f"falls back to {event.label}"
             case events.TaskFailed():
                 self._end(task, "failed", event.at, error=event.error)
             case events.TaskSkipped():

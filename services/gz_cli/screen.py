@@ -40,6 +40,10 @@ class Screen:
         """Lines that a picture may take: one is left for the cursor."""
         return max(1, self._size().lines - 1)
 
+    @property
+    def width(self) -> int:
+        return self._size().columns
+
     def draw(self, picture: Sequence[Sequence[Span]]) -> None:
         """Replace what was drawn last."""
         width = self._size().columns

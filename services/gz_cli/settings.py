@@ -24,34 +24,40 @@ def configured(**arguments: object) -> Config:
     return config
 
 
-def target(url: str | None, state: Path | None, provider: str | None = None) -> Target:
-    """Where the coordinator is, and how to start one."""
-    config = configured(coordinator_url=url, state_dir=_text(state), providers=provider)
+def target(
+    url: str | None,
+    state: Path | None,
+    provider: str | None = None,
+    *,
+    task_timeout: str | None = None,
+    max_parallel: int | None = None,
+) -> Target:
+    """Where the coordinator is, how to start one, and what to put into documents."""
+    config = configured(
+        coordinator_url=url,
+        state_dir=text(state),
+        providers=provider,
+        default_timeout_seconds=task_timeout,
+        max_parallel=max_parallel,
+    )
     return Target(
         state=config.state_dir,
         url=None if state is not None and url is None else config.coordinator_url,
         token=config.token,
+        tls_ca=config.tls_ca,
         providers=config.providers,
         journal=_journal_file(config),
         stack_options=tuple(_stack_options(config)),
+        task_timeout_seconds=config.default_timeout_seconds,
+        max_parallel=config.max_parallel,
     )
 
 
-def stack(
-    state: Path | None,
-    provider: str | None,
-    *,
-    listen: str | None,
-    journal: str | None,
-    nats: str | None,
-    log_level: str | None,
-) -> "StackConfig":
-    """For a stack in the foreground."""
+def stack(**arguments: object) -> "StackConfig":
+    """For a stack in the foreground; `arguments` are settings, as of `configured`."""
     from gleitzeit.stack import StackConfig  # asyncio and more, which no other command needs
 
-    config = configured(
-        state_dir=_text(state), providers=provider, listen=listen, journal=journal, nats_url=nats, log_level=log_level
-    )
+    config = configured(**arguments)
     return StackConfig(
         state=config.state_dir,
         providers=config.providers,
@@ -60,6 +66,10 @@ def stack(
         cluster=config.cluster,
         journal=_given(config, "journal"),
         resume="all",
+        token_file=config.token_file,
+        tls_cert=config.tls_cert,
+        tls_key=config.tls_key,
+        allow_env=config.allow_env,
         log_level=_given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
         log_format=config.log_format,
     )
@@ -86,6 +96,8 @@ def _stack_options(config: Config) -> list[str]:
         ("nats_url", "--nats"),
         ("cluster", "--cluster"),
         ("log_level", "--log-level"),
+        ("log_format", "--log-format"),
+        ("allow_env", "--allow-env"),
     ):
         value = _given(config, field)
         options += [option, value] if value is not None else []
@@ -95,12 +107,14 @@ def _stack_options(config: Config) -> list[str]:
 def _given(config: Config, field: str) -> str | None:
     """The value, if somebody has set it."""
     value = getattr(config, field)
-    return None if value is None or config.sources[field] == DEFAULT else str(value)
+    if value is None or config.sources[field] == DEFAULT:
+        return None
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _journal_file(config: Config) -> Path | None:
     return Path(config.journal.removeprefix(SQLITE)) if config.journal.startswith(SQLITE) else None
 
 
-def _text(path: Path | None) -> str | None:
+def text(path: Path | None) -> str | None:
     return None if path is None else str(path)

@@ -1,22 +1,26 @@
 """`gz run`, `gz submit`, and a task method called by itself: from a document to a workflow that is under way."""
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
-from gleitzeit.client import Client, Prepared, prepare
+from gleitzeit.client import Client, Defaults, Prepared, prepare
 from gleitzeit.client.views import Submitted
 from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import load_object
+from gleitzeit.spec.problems import Path as Place
+from gleitzeit.spec.problems import render
 from gz_cli import exits
 from gz_cli.connect import connected, dismiss
+from gz_cli.documents import beneath, say_problems
 from gz_cli.documents import prepared as prepared_from
-from gz_cli.documents import say_problems
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
+from gz_cli.models import require, with_model
 from gz_cli.output import encode
 from gz_cli.talk import put, say
 from gz_cli.typed import Source
@@ -26,13 +30,15 @@ Then = Literal["leave", "wait", "as the document says"]
 
 
 class Start(Struct, frozen=True):
-    """What to do with a document. `then` says whether to wait for the result, and `wait` how."""
+    """What to do with a document. `then` says whether to wait for the result, and `wait` how. `below` is the place in it
+    of what somebody has written, if that is not all of it."""
 
     wait: Wait
     then: Then = "wait"
     inputs: Mapping[str, object] = {}
     idempotency_key: str | None = None
     hold: bool = False
+    below: Place = ()
 
 
 def start(reach: Reach, source: Source, how: Start) -> int:
@@ -40,27 +46,37 @@ def start(reach: Reach, source: Source, how: Start) -> int:
 
     The stack in `reach` may still be coming up; if the document is wrong it is sent home.
     """
-    prepared = prepared_from(source)
+    defaults = Defaults(reach.target.task_timeout_seconds, reach.target.max_parallel)
+    prepared = prepared_from(source, defaults, warn=False)
     if prepared is None:
         dismiss(reach)
         return exits.USAGE
-    return asyncio.run(_start(reach, prepared, how))
+    return run(reach, prepared, how)
+
+
+def run(reach: Reach, prepared: Prepared, how: Start) -> int:
+    """Start a stack with what the document needs, if none is begun. Raises NoModel."""
+    assert prepared.checked is not None
+    return asyncio.run(_start(with_model(reach, prepared.checked, os.environ), prepared, how))
 
 
 def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> int:
     """A workflow of one task."""
-    document = load_object({"name": f"call {method}", "tasks": [{"id": "call", "method": method, "params": params}]})
+    task = {"id": "call", "method": method, "params": params}
+    document = load_object({"name": f"call {method}", "tasks": [task]}, name=f"gz call {method}")
     prepared = prepare(document, folder=Path(), environ={})
-    if prepared.problems:
-        say(prepared.rendered())
+    below = ("tasks", 0)  # of the document around the task nobody knows
     if prepared.checked is None:
+        say(render(beneath(below, prepared.errors), document))
         dismiss(reach)
         return exits.USAGE
-    return asyncio.run(_start(reach, prepared, Start(wait=how)))
+    return run(reach, prepared, Start(wait=how, below=below))
 
 
 async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
     async with connected(reach) as client:
+        if reach.address is not None and prepared.checked is not None:
+            await require(client, prepared.checked)
         submitted = await _submit(client, prepared, how)
         if submitted is None:
             return exits.USAGE
@@ -81,15 +97,23 @@ async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted |
             prepared.definition, inputs=how.inputs, idempotency_key=how.idempotency_key, hold=how.hold
         )
     except DocumentError as error:
-        say_problems(error, prepared.document)
+        say_problems(error, prepared.document, how.below)
         return None
     if not submitted.created:
         say(f"the same was submitted before, as {submitted.workflow_id}")
-    known = {problem.message for problem in prepared.warnings}
-    for warning in submitted.warnings:
-        if warning not in known:
-            say(f"warning: {warning}")
+    _say_warnings(prepared, submitted.warnings, how.below)
     return submitted
+
+
+def _say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> None:
+    """Those of the coordinator, which knows more than we do; where we found the same, with the place."""
+    ours = [problem for problem in prepared.warnings if problem.message in warnings]
+    if ours:
+        say(render(beneath(below, ours), prepared.document))
+    placed = {problem.message for problem in ours}
+    for warning in warnings:
+        if warning not in placed:
+            say(f"warning: {warning}")
 
 
 def _put_submitted(submitted: Submitted, output: Format) -> None:

@@ -12,6 +12,19 @@ from gz_cli.exits import UsageError
 STDIN = "-"
 
 
+STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
+EARLIER_STATUSES = {
+    "submitted": "pending",
+    "queued": "pending",
+    "validated": "pending",
+    "routed": "pending",
+    "executing": "running",
+    "retry_pending": "running",
+    "canceled": "cancelled",
+}
+"""As earlier versions said it."""
+
+
 class Source:
     """The bytes of a document. Raises OSError."""
 
@@ -20,6 +33,10 @@ class Source:
         self.name = "<stdin>" if is_stdin else str(path)
         self.folder = Path() if is_stdin else path.parent
         self.content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+
+
+def text_or_stdin(text: str | None) -> str | None:
+    return sys.stdin.read() if text == STDIN else text
 
 
 def inputs(pairs: Sequence[str]) -> dict[str, object]:
@@ -31,6 +48,15 @@ def inputs(pairs: Sequence[str]) -> dict[str, object]:
             raise UsageError(f"an input is KEY=VALUE, not {pair!r}")
         values[key] = _json_or_text(text)
     return values
+
+
+def statuses(words: Sequence[str]) -> list[str]:
+    """Statuses of workflows as typed. Raises UsageError."""
+    known = [EARLIER_STATUSES.get(word.lower(), word.lower()) for word in words]
+    for word, status in zip(words, known, strict=True):
+        if status not in STATUSES:
+            raise UsageError(f"no workflow has the status {word!r}; there are {', '.join(STATUSES)}")
+    return known
 
 
 def params(text: str) -> object:

@@ -18,7 +18,11 @@ from gz_cli.tree import picture
 
 COLLAPSE_ABOVE = 6
 STREAM_TAIL = 60
-"""Characters of a running text that are shown."""
+"""Characters of a running text that are shown beside its task."""
+TEXT_LINES = 8
+TEXT_TAIL = 2_000
+"""Characters of a running text that may be shown below the tree, in so many lines."""
+MARGIN = "  │ "
 
 
 def now_ms() -> int:
@@ -101,7 +105,10 @@ class Tree:
         self._screen = screen
         self._roots: list[Item] = []
         self._frame = 0
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, tuple[int, str]] = {}
+        """The last part of what each task writes, and the attempt that it is of."""
+        self._writing = ""
+        """The task that wrote last."""
 
     def __enter__(self) -> "Tree":
         self._screen.__enter__()
@@ -116,9 +123,7 @@ class Tree:
             case WatchEvent(event=WorkflowSubmitted()):  # `progress` knows all tasks now
                 self._roots = layout(self._progress.nodes(), collapse_above=COLLAPSE_ABOVE)
             case StreamItem():
-                text = self._texts.get(item.task_id, "") + item.delta
-                self._texts[item.task_id] = text[-STREAM_TAIL:]
-                self._progress.note(item.task_id, self._texts[item.task_id])
+                self._hear(item)
             case ProgressItem():
                 self._progress.note(item.task_id, progress_words(item))
             case LogItem() | ConnectionItem():
@@ -130,11 +135,31 @@ class Tree:
         self._frame += 1
         self._draw()
 
+    def _hear(self, item: StreamItem) -> None:
+        attempt, text = self._texts.get(item.task_id, (item.attempt, ""))
+        text = text if attempt == item.attempt else ""  # a new attempt voids the text of the one before
+        text += ("…" if item.gap else "") + item.delta
+        self._texts[item.task_id] = item.attempt, text[-TEXT_TAIL:]
+        self._writing = item.task_id
+        self._progress.note(item.task_id, text.replace("\n", " ")[-STREAM_TAIL:])
+
     def _draw(self) -> None:
         if not self._progress.tasks:
             return
         height = self._screen.height
-        self._screen.draw(picture(self._progress, self._roots, now_ms=now_ms(), height=height, frame=self._frame))
+        text = self._text(min(TEXT_LINES, height // 3))
+        tree = picture(self._progress, self._roots, now_ms=now_ms(), height=height - len(text), frame=self._frame)
+        self._screen.draw([*tree, *text])
+
+    def _text(self, lines: int) -> list[list[Span]]:
+        """The end of what is being written, below the tree."""
+        task = self._progress.tasks.get(self._writing)
+        if task is None or task.status != "running":
+            return []
+        _, text = self._texts[self._writing]
+        width = max(1, self._screen.width - len(MARGIN))
+        rows = [line[at : at + width] for line in text.split("\n") for at in range(0, len(line) or 1, width)]
+        return [[(MARGIN, "dim"), (row, "")] for row in rows[-lines:]] if lines else []
 
 
 def progress_words(item: ProgressItem) -> str:

@@ -17,6 +17,7 @@ from gz_coordinator.links import Links
 from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
@@ -36,7 +37,16 @@ class Coordinator:
         parts.watchers = Watchers(parts.journal, self._service.read)
         parts.links = Links(fence, self._service.post, parts.learn_methods, self._out_of_band)
         self._service.audience = parts.watchers
-        self._service.performer = CallPerformer(parts.links.connection, self._service.post, fence, self._fenced)
+        self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
+        self._service.performer = CallPerformer(
+            parts.links.connection,
+            self._service.post,
+            fence,
+            self._fenced,
+            self._service.engine.params_of,
+            stream_seq=parts.watchers.texts.seq_of,
+            ask_cache=self._shelf.ask,
+        )
 
     def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
         """Raises ConfigurationError for an address that others can reach without token and TLS."""
@@ -98,6 +108,7 @@ class Coordinator:
         quiet.cancel()
         service.stop()
         await asyncio.gather(turning, return_exceptions=True)
+        await self._shelf.close()
         if parts.directory is not None:
             await parts.directory.close()
         await parts.links.close()

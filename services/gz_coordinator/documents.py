@@ -13,6 +13,7 @@ from msgspec import Struct
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
 from gleitzeit.spec.check import check
+from gleitzeit.spec.environment import resolve_env
 from gleitzeit.spec.problems import Problem, document_error
 
 LARGE_BYTES = 256 << 10
@@ -28,9 +29,10 @@ class Verdict(Struct, frozen=True):
 
 
 class Documents:
-    """Checks documents against what is known of methods at the moment."""
+    """Checks documents against what is known of methods at the moment. `environ` is what any of them may read."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = dict(environ or {})
         self.described: bytes = b"{}"
         """What providers say of their methods, beyond what ships with us, as an OpenRPC document."""
         self._pool: ProcessPoolExecutor | None = None
@@ -45,11 +47,11 @@ class Documents:
     ) -> Verdict:
         """Never raises for what the document says: that is in `problems`. `inputs` None: not known yet."""
         if size_bytes <= LARGE_BYTES:
-            return _check(document, inputs, catalogue)
+            return _check(document, inputs, self._environ, catalogue)
         if self._pool is None:  # what it makes is dropped whole, without cycles: no garbage to look for
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=gc.disable)
-        work = msgspec.json.encode([document, inputs]), self.described
+        work = msgspec.json.encode([document, inputs, self._environ]), self.described
         answer = await asyncio.get_running_loop().run_in_executor(self._pool, _check_encoded, *work)
         return msgspec.json.decode(answer, type=Verdict)
 
@@ -67,7 +69,11 @@ class Documents:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(document: object, inputs: Mapping[str, Any] | None, catalogue: Catalogue) -> Verdict:
+def _check(
+    document: object, inputs: Mapping[str, Any] | None, environ: Mapping[str, str], catalogue: Catalogue
+) -> Verdict:
+    if environ and isinstance(document, dict):
+        document = resolve_env(document, environ, declared_wins=True)
     checked = check(document, catalogue, inputs=inputs)
     return Verdict(checked.definition, checked.problems)
 
@@ -77,5 +83,5 @@ def _check_encoded(work: bytes, described: bytes) -> bytes:
     catalogue = builtin()
     if described != b"{}":
         catalogue = catalogue.with_methods(methods_of(msgspec.json.decode(described)))
-    document, inputs = msgspec.json.decode(work)
-    return msgspec.json.encode(_check(document, inputs, catalogue))
+    document, inputs, environ = msgspec.json.decode(work)
+    return msgspec.json.encode(_check(document, inputs, environ, catalogue))

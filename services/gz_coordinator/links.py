@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.engine import COORDINATOR
 from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
 from gleitzeit.transport import Connection, connect
 
@@ -36,6 +37,14 @@ class Registration(Struct, frozen=True):
     methods: tuple[str, ...] = ()
     schemas: dict[str, dict[str, Any]] = {}
     capacity: int | None = None
+
+
+class SameProcess(Exception):
+    """The address leads to a provider that another link is connected to."""
+
+    def __init__(self, link: "Link") -> None:
+        super().__init__(f"it is connected already, by {link.url}")
+        self.link = link
 
 
 class Description(Struct, frozen=True):
@@ -63,6 +72,8 @@ class Link:
         self.connection: Connection | None = None
         self.problem = ""
         """Why it is not ready."""
+        self.same_as: Link | None = None
+        """The link that has this provider already, by another spelling of its address."""
         self._links = links
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
@@ -78,14 +89,19 @@ class Link:
             except (errors.GleitzeitError, TimeoutError, ValueError) as error:
                 refusals = refusals + 1 if isinstance(error.__cause__, ConnectionRefusedError) else 0
                 self.problem = str(error)
+            except SameProcess as same:
+                self.problem = str(same)
+                self.same_as = same.link
+                return
             else:
                 refusals, delays = 0, _delays()
                 await self._serve()
             if not self.first.done():
                 self.first.set_result(self.status == "ready" or not self.problem)
-            if self.registration is None and refusals >= REFUSALS_UNTIL_GONE:
+            if refusals == REFUSALS_UNTIL_GONE:
                 self._report_down(gone=True)
-                return
+                if self.registration is None:
+                    return
             await asyncio.sleep(next(delays))
 
     async def _connect(self) -> None:
@@ -95,7 +111,8 @@ class Link:
         connection.data["link"] = self
         try:
             description = await self._describe(connection)
-        except (errors.GleitzeitError, TimeoutError, ValueError):
+            self._links.check_new(self, description)
+        except (errors.GleitzeitError, TimeoutError, ValueError, SameProcess):
             await connection.close()
             raise
         if description.splits_batches:
@@ -140,10 +157,11 @@ class Link:
 
     async def _refresh(self, connection: Connection) -> None:
         try:
-            self.description = await self._describe(connection)
+            described = await self._describe(connection)
         except (errors.GleitzeitError, TimeoutError, ValueError) as error:
             log.warning("provider %s could not say what it serves now: %s", self.name, error)
         else:
+            self.description = msgspec.structs.replace(described, instance=self.instance)
             self._links.linked(self)
 
     def changed(self) -> None:
@@ -220,15 +238,31 @@ class Links:
         name = registration.name or registration.url
         known = self._links.get(registration.url)
         if known is not None:
+            known.problem = known.problem or "it was registered anew meanwhile"
             self._drop(known)
-            self.post(fx.ProviderDown(known.instance, gone=True, reason="registered anew"))
+            lost = known.description is not None and not known.description.durable_calls
+            self.post(fx.ProviderDown(known.instance, gone=lost, reason="registered anew"))
         link = Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration)
         self._start(link)
         await link.first
+        if link.same_as is not None:
+            return link.same_as
         if link.status != "ready":
-            self._drop(link)
+            if self._links.get(link.url) is link:
+                self._drop(link)
+                if known is not None:  # it goes on trying as before
+                    self._start(Link(self, ProviderSeen(known.name, known.instance, known.url), known.registration))
             raise errors.ProviderNotFound(f"no provider answers: {link.problem}", {"url": registration.url})
         return link
+
+    def check_new(self, link: Link, description: Description) -> None:
+        """Raises SameProcess for a process that another link has: with two links each would close the other's socket,
+        again and again. Raises ValueError for a name that is not free."""
+        if description.instance == COORDINATOR:
+            raise ValueError(f"no provider may call its instance {COORDINATOR!r}")
+        other = self._by_instance.get(description.instance)
+        if other is not None and other is not link and self._links.get(other.url) is other:
+            raise SameProcess(other)
 
     def restore(self, registration: Registration) -> None:
         """Take up a registration from the journal; it is tried for ever."""
@@ -247,10 +281,13 @@ class Links:
             log.error("the link to %s broke", link.url, exc_info=error)
         if self._links.get(link.url) is link:
             self._drop(link)
+        if not link.first.done():
+            link.first.set_result(False)
 
     def _drop(self, link: Link) -> None:
         self._links.pop(link.url, None)
-        self._by_instance.pop(link.instance, None)
+        if self._by_instance.get(link.instance) is link:
+            del self._by_instance[link.instance]
         task = self._tasks.pop(link.url, None)
         if task is not None:
             task.cancel()

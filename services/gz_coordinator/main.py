@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import secrets
 import sys
 import time
@@ -19,6 +20,7 @@ from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.schemas import builtin
 from gz_coordinator import options
 from gz_coordinator.coordinator import Coordinator
+from gz_coordinator.documents import Documents
 from gz_coordinator.parts import Parts
 from gz_coordinator.service import Service
 
@@ -58,7 +60,10 @@ async def main(chosen: argparse.Namespace) -> int:
             cluster = chosen.cluster or cluster_id(options.state_folder(chosen))
             identity = Identity(cluster, epoch, owner, lease_seconds=LEASE_SECONDS)
             service = Service(Engine(builtin(), identity), journal, utc_clock())
-            parts = Parts(service, journal, identity, url, embedded=chosen.embedded, nats_url=chosen.nats)
+            documents = Documents(options.allowed_environ(chosen, os.environ))
+            parts = Parts(
+                service, journal, identity, url, embedded=chosen.embedded, documents=documents, nats_url=chosen.nats
+            )
             coordinator = Coordinator(parts, lifetime)
             server = coordinator.server(*options.address(chosen.listen), options.token(chosen), options.tls(chosen))
             return await coordinator.serve(

@@ -20,10 +20,11 @@ from gleitzeit.spec.problems import to_wire
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.parts import Parts
-from gz_coordinator.watchers import COALESCE_WATCHERS, Watcher
+from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
 
 PAGE_TASKS = 1_000
 PAGE_EVENTS = 1_000
+PAGE_EVENTS_BYTES = 4 << 20
 PAGE_WORKFLOWS = 50
 LATEST = "@latest"
 
@@ -178,6 +179,7 @@ class WorkflowMethods:
         after: int = 0,
         stream: bool = True,
         batch: bool = False,
+        streams: dict[str, Any] | None = None,
     ) -> None:
         answer: dict[str, Any] = {"workflow_id": None}
         if workflow_id is not None:
@@ -186,7 +188,8 @@ class WorkflowMethods:
             request.connection.coalesce = COALESCE_WATCHERS
         request.defer()
         request.answer(answer)
-        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream))
+        has = {task: _position(value) for task, value in (streams or {}).items()}
+        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream, has=has))
 
     def unwatch(self, request: Request, /, workflow_id: str | None = None) -> dict[str, Any]:
         self._parts.watchers.remove(request.connection, workflow_id)
@@ -231,10 +234,18 @@ class WorkflowMethods:
         records = await self._parts.journal.read(workflow_id, after=after, limit=limit)
         if not records and after == 0:
             raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
-        events = [{"seq": record.seq, "event": Raw(record.event)} for record in records]
+        events: list[dict[str, Any]] = []
+        size_bytes = 0
+        for record in records:
+            event = shortened(record.event)
+            size_bytes += len(event)
+            if events and size_bytes > PAGE_EVENTS_BYTES:
+                break
+            events.append({"seq": record.seq, "event": Raw(event)})
         answer: dict[str, Any] = {"workflow_id": workflow_id, "events": events}
-        if len(records) == limit:
-            answer["next"] = records[-1].seq
+        # The journal, too, ends a page early that has become large.
+        if events and await self._parts.journal.read(workflow_id, after=events[-1]["seq"], limit=1):
+            answer["next"] = events[-1]["seq"]
         return answer
 
     async def explain(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
@@ -258,6 +269,11 @@ class WorkflowMethods:
             "status": workflow.state,
             "held": self._held(workflow),
         }
+
+
+def _position(value: Any) -> Position:
+    """A number of characters, or `{attempt, offset}`."""
+    return Position(value) if isinstance(value, int) else msgspec.convert(value, Position)
 
 
 def _task(workflow: Workflow, name: str) -> Task:

@@ -3,11 +3,12 @@
 import argparse
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
+from gleitzeit.config import default_folder, read_token
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process import logs
-from gleitzeit.process.state import default_folder
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -37,6 +38,13 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, if it stands in another file")
+    parser.add_argument(
+        "--allow-env",
+        default="",
+        metavar="NAME,…",
+        help="environment variables of this process that documents may read as ${env.NAME} (default: none); what the "
+        "client sends in `env` counts first",
+    )
     parser.add_argument(
         "--drain-seconds", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
     )
@@ -68,13 +76,26 @@ def address(text: str) -> tuple[str, int]:
 
 
 def token(chosen: argparse.Namespace) -> str | None:
-    return chosen.token_file.read_text().strip() if chosen.token_file is not None else None
+    """Raises ConfigurationError for a file without one."""
+    return read_token(chosen.token_file) if chosen.token_file is not None else None
 
 
 def tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:
-    """Raises OSError, or ssl.SSLError which is one, for files that cannot be used."""
+    """Raises ConfigurationError for files that cannot be used."""
     if chosen.tls_cert is None:
+        if chosen.tls_key is not None:
+            raise ConfigurationError("--tls-key is nothing without --tls-cert")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    try:
+        context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    except OSError as error:  # SSLError is one
+        files = " and ".join(str(file) for file in (chosen.tls_cert, chosen.tls_key) if file is not None)
+        raise ConfigurationError(f"no certificate with its key in {files}: {error}") from error
     return context
+
+
+def allowed_environ(chosen: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+    """What documents may read of our environment."""
+    names = (name.strip() for name in chosen.allow_env.split(","))
+    return {name: environ[name] for name in names if name in environ}

@@ -1,5 +1,7 @@
 """Effects become messages to providers; their answers become inputs of the engine."""
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -7,9 +9,14 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.transport import Connection
 
+MAX_RESULT_NESTING = MAX_NESTING - 4
+"""What stands around a result in the messages that carry it on, to providers and to clients, is nested too."""
+MAX_BUFFERED_BYTES = 8 << 20
+"""In the socket of a provider; calls beyond it wait here, without their params."""
 _json = msgspec.json.Encoder().encode
 
 
@@ -20,14 +27,26 @@ class CallPerformer:
         post: Callable[[fx.Input], None],
         fence: dict[str, object],
         on_fenced: Callable[[str], None],
+        params_of: Callable[[fx.Call], bytes],
+        *,
+        stream_seq: Callable[[str], int] = lambda call_id: 0,
+        ask_cache: Callable[[fx.LookUp | fx.KeepResult], None] | None = None,
     ) -> None:
-        """`connection` finds the socket of a provider's instance. `on_fenced` hears that we were deposed."""
+        """`connection` finds the socket of a provider's instance. `on_fenced` hears that we were deposed. `params_of`
+        makes the params of a call that had to wait. `stream_seq` says how far a call's stream has come here (0: not at
+        all); without `ask_cache` nothing is known."""
         self._connection = connection
         self._post = post
         self._fence = fence
         self._on_fenced = on_fenced
+        self._params_of = params_of
+        self._stream_seq = stream_seq
+        self._ask_cache = ask_cache or self._know_nothing
         self._requests: dict[str, tuple[Connection, int]] = {}
         """The request that stands for a call at the moment, by call id."""
+        self._waiting: dict[Connection, deque[fx.Call]] = {}
+        """Calls to send when their provider has read what was sent before."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         """What has no connection is left alone: the provider's return, or its end, brings the engine back to it."""
@@ -35,23 +54,65 @@ class CallPerformer:
         for effect in effects:
             match effect:
                 case fx.CallProvider(call):
-                    self._send(call, call.method, call.params)
+                    self._start(call)
                 case fx.AckCall(call):
                     acks.setdefault(call.instance, []).append(call.id)
                 case fx.AttachCall(call):
-                    attach = {"callId": call.id, "fence": self._fence, "progressToken": call.id, "seq": 0}
-                    self._send(call, "call.attach", _json(attach))
+                    seq = self._stream_seq(call.id)
+                    attach = {"callId": call.id, "fence": self._fence, "progressToken": call.id, "seq": seq}
+                    if (connection := self._open(call)) is not None:
+                        self._send(connection, call, "call.attach", _json(attach))
                 case fx.CancelCall(call, reason):
                     self._cancel(call, reason)
+                case fx.LookUp() | fx.KeepResult():
+                    self._ask_cache(effect)
         for instance, call_ids in acks.items():
             connection = self._connection(instance)
             if connection is not None and not connection.closed:
                 connection.notify("call.ack", _json({"callIds": call_ids}))
 
-    def _send(self, call: fx.Call, method: str, params: bytes) -> None:
+    def _know_nothing(self, effect: fx.LookUp | fx.KeepResult) -> None:
+        if isinstance(effect, fx.LookUp):
+            self._post(fx.LookedUp(effect.lookup))
+
+    def _open(self, call: fx.Call) -> Connection | None:
         connection = self._connection(call.instance)
-        if connection is not None and not connection.closed:
-            request_id = connection.send_request(method, params, lambda reply: self._replied(call, reply))
+        return None if connection is None or connection.closed else connection
+
+    def _start(self, call: fx.Call) -> None:
+        connection = self._open(call)
+        if connection is None:
+            return
+        waiting = self._waiting.get(connection)
+        if waiting is None and connection.buffered_bytes <= MAX_BUFFERED_BYTES:
+            self._send(connection, call, call.method, call.params or self._params_of(call))
+        elif waiting is None:
+            self._waiting[connection] = deque([call])
+            task = asyncio.get_running_loop().create_task(self._send_waiting(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            waiting.append(call)
+        call.params = b""
+
+    async def _send_waiting(self, connection: Connection) -> None:
+        waiting = self._waiting[connection]
+        while waiting and not connection.closed:
+            await connection.drain()
+            while waiting and not connection.closed:
+                call = waiting.popleft()
+                if call.current:
+                    self._send(connection, call, call.method, self._params_of(call))
+                if connection.buffered_bytes > MAX_BUFFERED_BYTES:
+                    break
+        del self._waiting[connection]
+
+    def _send(self, connection: Connection, call: fx.Call, method: str, params: bytes) -> None:
+        try:
+            request_id = connection.send_request(method, params, lambda reply: self._replied(call, connection, reply))
+        except errors.PayloadTooLarge as error:
+            self._post(fx.CallFailed(call, error.code, f"the params are too large: {error.message}", None))
+        else:
             self._requests[call.id] = connection, request_id
 
     def _cancel(self, call: fx.Call, reason: str) -> None:
@@ -59,10 +120,16 @@ class CallPerformer:
         if connection is not None and not connection.closed:
             connection.cancel(request_id, reason)
 
-    def _replied(self, call: fx.Call, reply: Reply) -> None:
-        self._requests.pop(call.id, None)
+    def _replied(self, call: fx.Call, connection: Connection, reply: Reply) -> None:
+        current, _ = self._requests.get(call.id, (None, 0))
+        if current is connection:  # it may be attached to by another one already
+            del self._requests[call.id]
         if isinstance(reply, Result):
-            self._post(fx.CallCompleted(call, reply.raw.copy()))
+            problem = _problem(reply.raw)
+            if problem:
+                self._post(fx.CallFailed(call, errors.ResultInvalid.code, f"the provider's result {problem}", None))
+            else:
+                self._post(fx.CallCompleted(call, reply.raw.copy()))
         elif isinstance(reply, Failure):
             self._failed(call, reply)
         # Lost: the link reports what became of the provider
@@ -80,8 +147,19 @@ class CallPerformer:
             case errors.Fenced.code:
                 self._on_fenced(reply.message)
             case _:
-                kept = reply.data.copy() if reply.data is not None else None
+                kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
                 self._post(fx.CallFailed(call, reply.code, reply.message, kept))
+
+
+def _problem(raw: Raw) -> str:
+    """Why a value from a provider could not be used later on: valid JSON may say more than anybody can read."""
+    if is_nested_deeper(raw, MAX_RESULT_NESTING):
+        return f"is nested deeper than {MAX_RESULT_NESTING} levels"
+    try:
+        msgspec.json.decode(raw)
+    except msgspec.MsgspecError as error:
+        return f"cannot be read: {error}"
+    return ""
 
 
 def _object(data: Raw | None) -> dict[str, object]:

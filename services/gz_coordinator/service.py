@@ -25,7 +25,13 @@ log = logging.getLogger("gz.coordinator")
 
 T = TypeVar("T")
 MAX_INPUTS = 1_000
+MAX_INPUT_BYTES = 32 << 20
+"""Of results in one turn: they are one commit."""
 KEPT_FINAL = 1_000
+KEPT_FINAL_BYTES = 128 << 20
+"""Of the tasks and results of workflows that have ended, in memory."""
+TASK_BYTES = 1_500
+"""What a task takes besides its result."""
 FULL_RETRY_SECONDS = 1.0
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
@@ -75,8 +81,9 @@ class Service:
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
-        self._finals: dict[str, None] = {}
-        """Ended workflows that are still in memory, longest ago first."""
+        self._finals: dict[str, int] = {}
+        """Ended workflows that are still in memory, longest ago first, with the bytes they take."""
+        self._finals_bytes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         """Set between turns while no call runs."""
@@ -133,7 +140,8 @@ class Service:
             workflow = await load(self.journal, workflow_id)
             if workflow_id not in self.engine.workflows:
                 self.engine.adopt(self.clock(), workflow)
-                self._finals[workflow_id] = None
+                if workflow.final:
+                    self._keep_final(workflow)
 
     async def drain(self) -> None:
         """Start no more tasks, and wait until none runs. Requests are answered all the while."""
@@ -184,9 +192,7 @@ class Service:
     async def _turn(self) -> None:
         while self._reads:
             self._reads.popleft()()
-        inbox = self._inbox
-        inputs = [inbox.popleft() for _ in range(min(len(inbox), MAX_INPUTS))]
-        decision = self.engine.decide(self.clock(), inputs)
+        decision = self.engine.decide(self.clock(), self._take_inputs())
         if decision.appends:
             encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
             await self._append(
@@ -209,17 +215,33 @@ class Service:
         else:
             self._quiet.set()
 
+    def _take_inputs(self) -> list[fx.Input]:
+        inputs: list[fx.Input] = []
+        size_bytes = 0
+        while self._inbox and len(inputs) < MAX_INPUTS and size_bytes < MAX_INPUT_BYTES:
+            item = self._inbox.popleft()
+            if isinstance(item, fx.CallCompleted):
+                size_bytes += len(item.result)
+            inputs.append(item)
+        return inputs
+
     def _after_commit(self, decision: Decision, encoded: list[list[bytes]]) -> None:
         for append, events in zip(decision.appends.values(), encoded, strict=True):
             self.audience.publish(append.workflow, append.seq, events)
             narrate(append.workflow, append.events)
-            self._finals.pop(append.workflow.id, None)
+            self._finals_bytes -= self._finals.pop(append.workflow.id, 0)
             if append.workflow.final:
-                self._finals[append.workflow.id] = None
-        while len(self._finals) > KEPT_FINAL:
+                self._keep_final(append.workflow)
+        while len(self._finals) > KEPT_FINAL or (self._finals_bytes > KEPT_FINAL_BYTES and len(self._finals) > 1):
             oldest = next(iter(self._finals))
-            del self._finals[oldest]
+            self._finals_bytes -= self._finals.pop(oldest)
             self.engine.forget(oldest)
+
+    def _keep_final(self, workflow: Workflow) -> None:
+        results = sum(len(task.result) for task in workflow.tasks.values() if task.result is not None)
+        size_bytes = results + len(workflow.outputs) + TASK_BYTES * len(workflow.tasks)
+        self._finals[workflow.id] = size_bytes
+        self._finals_bytes += size_bytes
 
     async def _append(self, commit: list[Append]) -> None:
         """Make the commit durable; while there is no space hold it, unchanged, and try again."""

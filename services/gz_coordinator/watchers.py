@@ -1,19 +1,22 @@
 """Who watches which workflow, and what they are sent: events once they are durable, streams and progress as they come.
 
 A watcher that does not read is not waited for and costs a bounded amount: beyond MAX_LAG_BYTES in its socket nothing
-more is queued for it, and once it has caught up it gets `notifications/resync` with the number to go on from.
+more is queued for it, and once it has caught up it gets `notifications/resync` with the number to go on from. Of a text
+it then gets the rest, as far as that is still kept: where something is missing, a delta with `gap: true` stands for it,
+whose `offset` is where the text goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from gleitzeit.engine.effects import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal
 from gleitzeit.transport import Connection
+from gz_coordinator.texts import Text, Texts
 
 MAX_LAG_BYTES = 1 << 20
 MAX_EVENT_BYTES = 256 << 10
@@ -21,17 +24,48 @@ PAGE = 4_000
 COALESCE_WATCHERS = 64
 """Events in one frame, for a watcher that asked for batches."""
 _json = msgspec.json.Encoder().encode
-_OUT_OF_BAND = frozenset({"notifications/stream", "notifications/progress", "notifications/message"})
+MAX_BEHIND = 1_000
+"""Texts that a slow watcher is owed at once; of further ones it hears when it reads again, and they go on."""
+STREAM = "notifications/stream"
+_OUT_OF_BAND = frozenset({"notifications/progress", "notifications/message"})
+
+
+class Position(Struct, frozen=True):
+    """How much of a task's text a watcher has: `offset` characters of that `attempt` (0: of the one that runs)."""
+
+    offset: int = 0
+    attempt: int = 0
+
+
+class _Delta(Struct, frozen=True):
+    """What a provider streams. Those without our SDK need not count."""
+
+    delta: str
+    seq: int = 0
+    offset: int | None = None
+
+
+_decode_delta = msgspec.json.Decoder(_Delta).decode
 
 
 def event_params(workflow_id: str, seq: int, event: bytes) -> bytes:
     """Params of `notifications/event`. What is too large for a message is named by its size, and read by `task.get`."""
-    if len(event) > MAX_EVENT_BYTES:
-        event = _shorten(event)
+    event = shortened(event)
     return b'{"workflow_id":%b,"seq":%d,"event":%b}' % (_json(workflow_id), seq, event)
 
 
-def _shorten(event: bytes) -> bytes:
+def stream_params(text: Text, offset: int, delta: str, *, gap: bool = False) -> bytes:
+    """Params of `notifications/stream`, for a watcher."""
+    call = text.call
+    where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (_json(call.workflow.id), _json(call.task.id), call.attempt)
+    said = b'"seq":%d,"offset":%d,"delta":%b' % (text.seq, offset, _json(delta))
+    return b"{%b,%b%b}" % (where, said, b',"gap":true' if gap else b"")
+
+
+def shortened(event: bytes) -> bytes:
+    """The event, its largest fields replaced by their sizes if it is too large for a message."""
+    if len(event) <= MAX_EVENT_BYTES:
+        return event
     fields = msgspec.json.decode(event, type=dict[str, Raw])
     for name, value in fields.items():
         size = len(bytes(value))
@@ -43,7 +77,16 @@ def _shorten(event: bytes) -> bytes:
 class Watcher:
     """One `workflow.watch` of one connection: of one workflow, or with `workflow_id` None of all."""
 
-    def __init__(self, connection: Connection, workflow_id: str | None, sent: int, *, stream: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        workflow_id: str | None,
+        sent: int,
+        *,
+        stream: bool,
+        has: Mapping[str, Position] | None = None,
+    ) -> None:
+        """`has` is what it has of texts, by task id."""
         self.connection = connection
         self.workflow_id = workflow_id
         self.stream = stream
@@ -52,6 +95,33 @@ class Watcher:
         self.live = workflow_id is None
         """Has everything before, and takes what comes."""
         self.lagging = False
+        self.behind: dict[str, Text] = {}
+        """Texts of which it lacks something that its socket had no room for, by call id."""
+        self._has = dict(has or {})
+        self._positions: dict[str, int] = {}
+        """How many characters of each running call's text it has, or was told that they are gone; by call id."""
+
+    @property
+    def full(self) -> bool:
+        return self.connection.buffered_bytes > MAX_LAG_BYTES
+
+    def position(self, text: Text) -> int:
+        at = self._positions.get(text.call.id)
+        if at is None:
+            had = self._has.pop(text.call.task.id, Position())
+            at = self._positions[text.call.id] = had.offset if had.attempt in (0, text.call.attempt) else 0
+        return at
+
+    def send_text(self, text: Text, offset: int, delta: str, *, gap: bool = False) -> None:
+        self.connection.notify(STREAM, stream_params(text, offset, delta, gap=gap))
+        self._positions[text.call.id] = offset + len(delta)
+
+    def passed(self, text: Text) -> None:
+        """It was sent up to the end of the text by other means."""
+        self._positions[text.call.id] = text.end
+
+    def forget(self, text: Text) -> None:
+        self._positions.pop(text.call.id, None)
 
     def send(self, workflow_id: str, seq: int, event: bytes) -> None:
         if not self.connection.closed and not self.lagging:
@@ -63,6 +133,7 @@ class Watcher:
 class Watchers:
     def __init__(self, journal: Journal, read: Callable[[str, Callable[[Workflow], None]], Awaitable[None]]) -> None:
         """`read` looks at a workflow between turns, as `Service.read` does."""
+        self.texts = Texts()
         self._journal = journal
         self._read = read
         self._by_workflow: dict[str | None, set[Watcher]] = {}
@@ -74,7 +145,9 @@ class Watchers:
     def add(self, watcher: Watcher) -> None:
         """Send what is past, then what comes. The caller has answered the request."""
         self._by_workflow.setdefault(watcher.workflow_id, set()).add(watcher)
-        if not watcher.live:
+        if watcher.live:
+            self._catch_up_texts(watcher)
+        else:
             self._spawn(self._catch_up(watcher))
 
     def remove(self, connection: Connection, workflow_id: str | None = None) -> None:
@@ -92,6 +165,14 @@ class Watchers:
             for watcher in self._by_workflow.get(key, ()):
                 if watcher.live:
                     self._send_live(watcher, workflow.id, first_seq, encoded)
+        for text in self.texts.prune(workflow.id):
+            for watcher in self._of(workflow.id):
+                if text.call.id not in watcher.behind:
+                    watcher.forget(text)
+
+    def _of(self, workflow_id: str) -> list[Watcher]:
+        """Those who watch it, alone or among all."""
+        return [watcher for key in (workflow_id, None) for watcher in self._by_workflow.get(key, ())]
 
     def _send_live(self, watcher: Watcher, workflow_id: str, first_seq: int, encoded: Sequence[bytes]) -> None:
         was_lagging = watcher.lagging
@@ -103,7 +184,10 @@ class Watchers:
 
     def forward(self, call: Call, method: str, params: Raw) -> None:
         """Something out of band of a running call: a piece of its text, its progress, a line of its log."""
-        watchers = [w for key in (call.workflow.id, None) for w in self._by_workflow.get(key, ()) if w.stream]
+        if method == STREAM:
+            self._forward_delta(call, params)
+            return
+        watchers = [watcher for watcher in self._of(call.workflow.id) if watcher.stream]
         if not watchers or method not in _OUT_OF_BAND:
             return
         try:
@@ -116,6 +200,60 @@ class Watchers:
         for watcher in watchers:
             if not watcher.connection.closed and watcher.connection.buffered_bytes <= MAX_LAG_BYTES:
                 watcher.connection.notify(method, encoded)
+
+    def _forward_delta(self, call: Call, params: Raw) -> None:
+        try:
+            said = _decode_delta(params)
+        except msgspec.MsgspecError:
+            return  # the provider's nonsense is not passed on
+        added = self.texts.add(call, said.delta, said.seq, said.offset)
+        if added is None:
+            return
+        text, began = added
+        encoded = b""
+        for watcher in self._of(call.workflow.id):
+            if not watcher.stream or not watcher.live or watcher.connection.closed or call.id in watcher.behind:
+                continue
+            if watcher.position(text) == began and not watcher.full:
+                encoded = encoded or stream_params(text, began, said.delta)
+                watcher.connection.notify(STREAM, encoded)
+                watcher.passed(text)
+            else:
+                self._send_rest(watcher, text)
+
+    def _catch_up_texts(self, watcher: Watcher) -> None:
+        if watcher.stream:
+            for text in self.texts.of_workflow(watcher.workflow_id):
+                if text.call.current:
+                    self._send_rest(watcher, text)
+
+    def _send_rest(self, watcher: Watcher, text: Text) -> None:
+        """What a watcher lacks of a text, as far as its socket takes it; the rest follows when it has read that."""
+        position = watcher.position(text)
+        if position < text.start:
+            watcher.send_text(text, text.start, "", gap=True)
+            position = text.start
+        for offset, piece in text.from_offset(position):
+            if watcher.full:
+                if not watcher.behind:
+                    self._spawn(self._follow(watcher))
+                if len(watcher.behind) < MAX_BEHIND:
+                    watcher.behind[text.call.id] = text
+                return
+            watcher.send_text(text, offset, piece)
+
+    async def _follow(self, watcher: Watcher) -> None:
+        """Send texts as fast as a watcher reads them, until it has all of them."""
+        while watcher.behind and not watcher.connection.closed:
+            await watcher.connection.drain()
+            call_id, text = next(iter(watcher.behind.items()))
+            if watcher.live and not watcher.connection.closed:
+                self._send_rest(watcher, text)
+            if watcher.full and not watcher.connection.closed:
+                continue
+            del watcher.behind[call_id]
+            if not text.call.current:
+                watcher.forget(text)
 
     async def _catch_up(self, watcher: Watcher) -> None:
         """From the journal, page by page, until nothing durable is missing; then live, without a gap."""
@@ -135,6 +273,8 @@ class Watchers:
     def _go_live(self, watcher: Watcher, workflow: Workflow) -> None:
         """Called between turns: what the workflow has reached is durable, and nothing is being published."""
         watcher.live = watcher.sent >= workflow.seq
+        if watcher.live:
+            self._catch_up_texts(watcher)
 
     async def _resync(self, watcher: Watcher) -> None:
         """Wait until the watcher has read, say where the gap is, and go on."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gleitzeit.config import default_folder
 from gleitzeit.provider import Provider
 from gz_provider_python.isolation import Isolation
 from gz_provider_python.methods import PythonMethods, Settings
@@ -64,7 +65,7 @@ def _settings(options: Namespace) -> Settings:
 
 
 def _default_functions() -> Path:
-    return Path(os.environ.get("GLEITZEIT_STATE") or "~/.gleitzeit") / "functions"
+    return default_folder(os.environ) / "functions"
 
 
 def _positive(text: str) -> int:

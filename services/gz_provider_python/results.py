@@ -2,7 +2,7 @@
 
 | Python | JSON |
 |---|---|
-| None, bool, int, float, str, list, tuple, dict | as usual; NaN and infinities are `null`; keys become text |
+| None, bool, int, float, str, list, tuple, dict | as usual; NaN and infinities are refused; keys become text |
 | set, frozenset, deque, range, views, arrays | array |
 | datetime, date, time, timedelta | ISO 8601 text |
 | Decimal, Fraction, UUID, Path | text |
@@ -11,11 +11,13 @@
 | dataclass, attrs, msgspec, pydantic, any Mapping | object |
 | numpy and pandas | what their `tolist()` gives; a DataFrame is an array of row objects |
 
+NaN and infinities are refused wherever they stand, be it in an array: JSON has none, and `null` would hide them.
 Everything else (functions, generators, open files …) is refused with the place and the type of what stands in the way.
 """
 
 import collections.abc
 import dataclasses
+import math
 import re
 from fractions import Fraction
 from pathlib import PurePath
@@ -48,6 +50,8 @@ def to_json(value: object, *, name: str = "result") -> bytes:
         raise NotSerialisable(_complaint(value, name) or f"{name} cannot be expressed as JSON: {error}") from None
     if depth_of(text) > MAX_DEPTH:
         raise NotSerialisable(f"{name} is nested more than {MAX_DEPTH} levels deep")
+    if b"null" in text and (complaint := _not_finite(msgspec.to_builtins(value, enc_hook=_as_plain), name)):
+        raise NotSerialisable(complaint)
     if len(text) > MAX_REPORT_BYTES:
         size = f"{len(text):,} bytes as JSON, the limit is {MAX_REPORT_BYTES:,}"
         raise NotSerialisable(f"{name} has {size}; write it to a file and return its path")
@@ -128,6 +132,15 @@ def _complaint(value: object, path: str, depth: int = 0) -> str:
     except (NotImplementedError, TypeError, ValueError, OverflowError):
         return f"{path} is of type {_type_name(value)}, which cannot be expressed as JSON{_advice(value)}"
     return ""
+
+
+def _not_finite(value: object, path: str) -> str:
+    """The first number that JSON does not have, which msgspec writes as null; "" if there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        shown = "NaN" if math.isnan(value) else "infinite"
+        return f"{path} is {shown}, which JSON cannot express; give None or a text in its place"
+    complaints = (_not_finite(child, where) for _, child, where in _children(value, path))
+    return next((complaint for complaint in complaints if complaint), "")
 
 
 def _children(value: object, path: str) -> list[tuple[object, object, str]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gleitzeit.config import SETTINGS, Config, load_config, make_config
+from gleitzeit.config import SETTINGS, Config, default_folder, load_config, make_config, read_token
 from gleitzeit.errors import ConfigurationError
 
 HOME = Path("/home/ada")
@@ -87,7 +87,10 @@ def test_each_layer_covers_those_before_and_is_named() -> None:
         ({"GLEITZEIT_DEBUG": "0"}, "log_level", "info"),
         ({"GLEITZEIT_DEBUG": "1", "GLEITZEIT_LOG_LEVEL": "error"}, "log_level", "error"),
         ({"GLEITZEIT_LOG_FORMAT": "json"}, "log_format", "json"),
-        ({"GLEITZEIT_LOG_FILE": "x.log"}, "log_file", WORK / "x.log"),
+        ({"GLEITZEIT_TOKEN_FILE": "token"}, "token_file", WORK / "token"),
+        ({"GLEITZEIT_TLS_CERT": "/c.pem"}, "tls_cert", Path("/c.pem")),
+        ({"GLEITZEIT_TLS_KEY": "~/k.pem"}, "tls_key", HOME / "k.pem"),
+        ({"GLEITZEIT_TLS_CA": "ca.pem"}, "tls_ca", WORK / "ca.pem"),
         ({"GLEITZEIT_DEFAULT_TIMEOUT": "90"}, "default_timeout_seconds", 90.0),
         ({"GLEITZEIT_TASK_TIMEOUT": "5m"}, "default_timeout_seconds", 300.0),
         ({"GLEITZEIT_MAX_CONCURRENT_TASKS": "7"}, "max_parallel", 7),
@@ -110,7 +113,8 @@ def test_variables_of_now_and_before(environ: dict[str, str], key: str, value: o
         ("default_timeout_seconds: 1.5", "default_timeout_seconds", 1.5),
         ("default_timeout_seconds: 2h", "default_timeout_seconds", 7200.0),
         ("journal: data/x.db", "journal", "sqlite:///home/ada/.gleitzeit/data/x.db"),
-        ("log_file: logs/x", "log_file", HOME / ".gleitzeit/logs/x"),
+        ("tls_ca: ca.pem", "tls_ca", HOME / ".gleitzeit/ca.pem"),
+        ("allow_env: [HOME, LANG]", "allow_env", ("HOME", "LANG")),
         ("listen:", "listen", "127.0.0.1:8765"),
         ("# nothing", "listen", "127.0.0.1:8765"),
         ('{"listen": "127.0.0.1:1"}', "listen", "127.0.0.1:1"),
@@ -128,7 +132,7 @@ def test_problems_are_listed_all_at_once_with_source_line_and_key() -> None:
     text = "# mine\nmax_parallel: many\nlog_level: loud\nproviders: 5\n"
     problems = refused(text, {"GLEITZEIT_LISTEN": "8765", "GLEITZEIT_MAX_PARALLEL": "4"}, cluster="a b")
     assert problems == [
-        f"{FILE}:2: max_parallel: expected a whole number from 1 to 1000000, not 'many'",
+        f"{FILE}:2: max_parallel: expected a whole number from 1 to 100000, not 'many'",
         f"{FILE}:3: log_level: expected debug, info, warning, error, not 'loud'",
         f"{FILE}:4: providers: expected names, such as echo,python, not a number",
         "GLEITZEIT_LISTEN: listen: expected HOST:PORT, such as 127.0.0.1:8765, not '8765'",
@@ -175,8 +179,15 @@ def test_a_key_that_is_there_twice_is_found_with_its_line() -> None:
 
 def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
     config = make(
-        "lisen: x\nexecution: {max_concurrent_tasks: 5, other: 1}\nproviders: {ollama: {}}\nwhatever: 1\nollama: {}",
-        {"GLEITZEIT_LOGLEVEL": "x", "GLEITZEIT_OLLAMA_URL": "x", "GLEITZEIT_XYZZY": "1", "GLEITZEIT_READY_FD": "3"},
+        "lisen: x\nexecution: {max_concurrent_tasks: 5, other: 1}\nproviders: {ollama: {}}\nwhatever: 1\nollama: {}\n"
+        "log_file: x.log",
+        {
+            "GLEITZEIT_LOGLEVEL": "x",
+            "GLEITZEIT_LOG_FILE": "x.log",
+            "GLEITZEIT_OLLAMA_URL": "x",
+            "GLEITZEIT_XYZZY": "1",
+            "GLEITZEIT_READY_FD": "3",
+        },
     )
     assert config.warnings == (
         f"{FILE}:1: unknown key lisen (did you mean listen?)",
@@ -184,7 +195,9 @@ def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
         f"{FILE}:3: providers as a mapping is of an earlier version and not used: write a list",
         f"{FILE}:4: unknown key whatever",
         f"{FILE}:5: ollama is of an earlier version and not used",
+        f"{FILE}:6: log_file is of an earlier version and not used",
         "unknown variable GLEITZEIT_LOGLEVEL (did you mean GLEITZEIT_LOG_LEVEL?)",
+        "GLEITZEIT_LOG_FILE is of an earlier version and not used",
         "GLEITZEIT_OLLAMA_URL is of an earlier version and not used",
         "unknown variable GLEITZEIT_XYZZY",
     )
@@ -221,3 +234,38 @@ def test_load_reads_the_file_of_the_home_or_the_one_that_is_named(tmp_path: Path
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
     assert set(Config.__struct_fields__) == {*SETTINGS, "sources", "warnings"}
+
+
+def test_services_find_the_folder_by_the_same_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for environ in (
+        {},
+        {"GLEITZEIT_STATE": ""},
+        {"GLEITZEIT_STATE": "/x/y"},
+        {"GLEITZEIT_STATE": "~/z"},
+        {"GLEITZEIT_STATE": "here"},
+        {"GLEITZEIT_STATE_DIR": "/x/y"},
+        {"GLEITZEIT_STATE_DIR": "/x/y", "GLEITZEIT_STATE": "/z"},
+    ):
+        assert default_folder(environ) == load_config(environ, tmp_path).state_dir
+    assert default_folder({}) == tmp_path / ".gleitzeit"
+
+
+def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with pytest.raises(ConfigurationError, match=f"{file} cannot be read"):
+        read_token(file)
+    file.write_text("  geheim\n")
+    assert read_token(file) == "geheim"
+    for text in ("", "\n", "geheim und mehr", "geheim\nmehr"):  # an empty one must not mean that everybody may come in
+        file.write_text(text)
+        with pytest.raises(ConfigurationError, match=str(file)) as refusal:
+            read_token(file)
+        assert "geheim" not in str(refusal.value)
+
+
+def test_every_key_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("\n## Configuration\n")[2].partition("\n## ")[0]
+    assert [key for key in SETTINGS if f"`{key}`" not in section] == []

@@ -19,7 +19,7 @@ from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import Address, StackRunning, cluster_id, find_running
 from gleitzeit.process.supervised import ChildEvent
-from gleitzeit.stack import Stack, StackConfig, serve
+from gleitzeit.stack import Stack, StackConfig, serve, url_from_here
 
 FAKE = [sys.executable, "-S", str(Path(__file__).parent / "process" / "fake_service.py")]
 COMMANDS = {"coordinator": FAKE, "echo": FAKE, "python": FAKE}
@@ -107,6 +107,7 @@ async def test_all_services_get_what_they_need_and_others_find_the_stack(
         assert option(facts, "--nats") == stack.nats_url
         assert option(facts, "--cluster") == cluster_id(state)
         assert option(facts, "--log-level") == "debug"
+        assert facts["state"] == str(state)
     assert sorted(path.stem for path in (state / "logs").iterdir()) == sorted([*names, "coordinator", "nats-server"])
 
 
@@ -271,6 +272,43 @@ async def test_the_address_asked_for_is_the_address_used(make: Callable[..., Sta
     stack = make(listen=f"127.0.0.1:{port}")
     await stack.start()
     assert stack.url == f"ws://127.0.0.1:{port}/"
+
+
+async def test_what_guards_the_coordinator_is_passed_on_and_told_to_those_on_this_machine(
+    make: Callable[..., Stack], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    files = {"token_file": tmp_path / "token", "tls_cert": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem"}
+    stack = make(allow_env=("LANG", "TZ"), **files)
+    address = await stack.start()
+    assert (address.token, address.certificate) == ("secret", str(files["tls_cert"]))
+    assert find_running(tmp_path / "state") == address
+    assert (tmp_path / "state" / "stack.json").stat().st_mode & 0o077 == 0
+    facts = await ask(stack.url, "args")
+    assert option(facts, "--token-file") == str(files["token_file"])
+    assert option(facts, "--tls-cert") == str(files["tls_cert"])
+    assert option(facts, "--tls-key") == str(files["tls_key"])
+    assert option(facts, "--allow-env") == "LANG,TZ"
+    assert "secret" not in facts["argv"]
+
+
+async def test_without_its_token_nothing_is_started(make: Callable[..., Stack], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="token"):
+        await make(token_file=tmp_path / "none").start()
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "from_here"),
+    [
+        ("wss://0.0.0.0:8765/", "wss://127.0.0.1:8765/"),
+        ("wss://[::]:8765/", "wss://[::1]:8765/"),
+        ("wss://192.0.2.1:8765/", "wss://192.0.2.1:8765/"),
+        ("ws://127.0.0.1:8765/", "ws://127.0.0.1:8765/"),
+    ],
+)
+def test_all_addresses_are_reached_at_the_one_that_stays_here(url: str, from_here: str) -> None:
+    assert url_from_here(url) == from_here
 
 
 async def test_kill_takes_all_down_at_once(make: Callable[..., Stack], events: Events) -> None:

@@ -1,4 +1,4 @@
-"""python -m tests.simulation --seeds N --jobs N --start S: play many seeds, print what fails and how to see it again."""
+"""python -m tests.simulation --seeds N --jobs N --start S: play many worlds, say which fail and how to see it again."""
 
 import argparse
 import logging

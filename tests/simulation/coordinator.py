@@ -134,7 +134,9 @@ class Coordinator:
         parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
         parts.links = self.links = Links(identity.fence, service.post, parts.learn_methods, self._out_of_band)
         self._watchers = service.audience = parts.watchers
-        service.performer = CallPerformer(self.links.connection, service.post, identity.fence, self._fenced)
+        service.performer = CallPerformer(
+            self.links.connection, service.post, identity.fence, self._fenced, self.engine.params_of
+        )
         _, warnings = await service.recover(held=False)
         if warnings:
             raise broken(3, f"a stream cannot be read: {warnings}")

@@ -80,9 +80,9 @@ class Durable:
         task = self.tasks[event.task]
         if task.state not in states:
             raise broken(2, f"{type(event).__name__} of {self.id}/{event.task}, which is {task.state}")
-        if hasattr(event, "attempt") and not isinstance(event, ev.TaskStarted | ev.TaskWaiting):
-            if event.attempt != task.attempt:
-                raise broken(7, f"{type(event).__name__} of attempt {event.attempt}, but {task.attempt} is current")
+        begins = isinstance(event, ev.TaskStarted | ev.TaskWaiting)
+        if not begins and getattr(event, "attempt", task.attempt) != task.attempt:
+            raise broken(7, f"{type(event).__name__} of attempt {event.attempt}, but {task.attempt} is current")
         return task
 
     def _begin(self, event: ev.TaskStarted | ev.TaskWaiting) -> DurableTask:
@@ -117,9 +117,8 @@ class Durable:
 
     def _TaskCompleted(self, event: ev.TaskCompleted) -> None:
         task = self._task(event, "running", "waiting")
-        if task.state == "waiting" and task.timer:
-            if task.until is None or event.at < task.until:
-                raise broken(10, f"the timer {self.id}/{event.task} fired at {event.at}, before {task.until}")
+        if task.state == "waiting" and task.timer and (task.until is None or event.at < task.until):
+            raise broken(10, f"the timer {self.id}/{event.task} fired at {event.at}, before {task.until}")
         task.state, task.result = "completed", msgspec.json.decode(event.result)
 
     def _TaskRetrying(self, event: ev.TaskRetrying) -> None:

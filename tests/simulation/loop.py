@@ -133,9 +133,9 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def _ended(self, process: Process, task: "asyncio.Task[Any]") -> None:
         process.tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, GleitzeitError | Crashed):
-                self.fail(error)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, GleitzeitError | Crashed):
+            self.fail(error)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -1,4 +1,4 @@
-"""Sockets that delay, and that break with whatever is under way in them. In each direction order is kept, as TCP does."""
+"""Sockets that delay, and that break with whatever is under way in them. Each direction keeps its order, as in TCP."""
 
 from collections.abc import Callable
 from random import Random

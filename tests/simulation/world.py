@@ -62,7 +62,7 @@ def draw(random: Random) -> Rates:
         unknown_append=random.choice([0.0, 0.0, 0.02]),
         task_failure=random.choice([0.0, 0.1, 0.4]),
         replay=random.choice([0.0, 0.3]),
-        kills=random.choice([0, 1, 3, 6]),
+        kills=random.choice([0, 1, 4, 12]),
         drains=random.choice([0, 0, 1]),
         cuts=random.choice([0, 2, 6]),
         partitions=random.choice([0, 0, 1, 3]),
@@ -180,7 +180,7 @@ class World:
             provider.kill()
             if self.random.random() < 0.3:
                 provider.url += "'"
-            self._after(0.01, 12, provider.start)
+            self._after(0.01, self.random.choice([1, 12]), provider.start)
 
     def _cut(self) -> None:
         wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
@@ -209,11 +209,11 @@ class World:
         end.wire.process_died(end, flushed=self.random.random() < 0.7, notice_seconds=self.rates.notice)
 
     def maybe_crash(self, coordinator: Coordinator) -> None:
-        if self.faulty and coordinator is self.coordinator and self.crashes < MAX_CRASHES:
-            if self.random.random() < self.rates.crash:
-                self._kill_coordinator()
-                if PROCESS.get() is coordinator.process:
-                    raise Crashed
+        may = self.faulty and coordinator is self.coordinator and self.crashes < MAX_CRASHES
+        if may and self.random.random() < self.rates.crash:
+            self._kill_coordinator()
+            if PROCESS.get() is coordinator.process:
+                raise Crashed
 
     def _kill_coordinator(self) -> None:
         coordinator = self.coordinator

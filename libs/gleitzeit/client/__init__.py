@@ -7,13 +7,14 @@ async with await Client.connect("ws://127.0.0.1:8765/") as client:
 """
 
 from gleitzeit.client.client import AmbiguousId, Client
-from gleitzeit.client.documents import Prepared, prepare, prepare_file
+from gleitzeit.client.documents import Defaults, Prepared, prepare, prepare_file
 from gleitzeit.client.watch import ConnectionItem, LogItem, ProgressItem, StreamItem, WatchEvent, WatchItem
 
 __all__ = [
     "AmbiguousId",
     "Client",
     "ConnectionItem",
+    "Defaults",
     "LogItem",
     "Prepared",
     "ProgressItem",

@@ -1,6 +1,7 @@
 """A coordinator, as a Python program sees it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, repeat
@@ -26,7 +27,16 @@ from gleitzeit.client.views import (
     WorkflowRow,
     WorkflowView,
 )
-from gleitzeit.client.watch import ConnectionItem, Newer, Resync, WatchEvent, WatchItem, decode
+from gleitzeit.client.watch import (
+    ConnectionItem,
+    Newer,
+    Resync,
+    StreamItem,
+    TextPositions,
+    WatchEvent,
+    WatchItem,
+    decode,
+)
 from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
 from gleitzeit.model import events
 from gleitzeit.transport import Connection, connect
@@ -34,6 +44,7 @@ from gleitzeit.transport import Connection, connect
 View = TypeVar("View")
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
+END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
 FINAL = ("completed", "failed", "cancelled")
 RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
@@ -60,18 +71,37 @@ class Client:
     again. Only `watch` does so by itself. Where a method takes a `workflow_id` it wants the whole id: see `resolve_id`.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, open_timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        open_timeout_seconds: float = 5.0,
+    ) -> None:
         self.url = url
         self._token = token
+        self._tls = tls
         self._open_timeout_seconds = open_timeout_seconds
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
 
     @classmethod
-    async def connect(cls, url: str, *, token: str | None = None, open_timeout_seconds: float = 5.0) -> "Client":
-        """Raises ConnectionLost if nobody answers there, Unauthorized if the token is not accepted."""
-        client = cls(url, token=token, open_timeout_seconds=open_timeout_seconds)
+    async def connect(
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        open_timeout_seconds: float = 5.0,
+    ) -> "Client":
+        """`tls` says whom to trust at a wss:// url (`gleitzeit.transport.trust`), by default whom the system trusts.
+
+        Raises ConnectionLost if nobody answers there, Unauthorized if the token is not accepted, ConfigurationError if
+        the certificate is not trusted.
+        """
+        client = cls(url, token=token, tls=tls, open_timeout_seconds=open_timeout_seconds)
         await client._connected()
         return client
 
@@ -215,19 +245,22 @@ class Client:
         """Every event numbered above `after`, in order and none twice, until the workflow has ended; between them what
         its tasks say, with `stream`.
 
-        When the connection drops it is opened again and the events go on where they were; what tasks said meanwhile
-        may be missing. Raises ConnectionLost if the coordinator is away for longer than `patience_seconds`,
-        WorkflowNotFound. One watcher of a workflow per client.
+        When the connection drops it is opened again and the events go on where they were; so do the texts of tasks that
+        run (a StreamItem with `gap` says where a part is lost), but progress and logs may be missing. Raises
+        ConnectionLost if the coordinator is away for longer than `patience_seconds`, WorkflowNotFound. One watcher of a
+        workflow per client.
         """
         if workflow_id in self._subscriptions:
             raise InvalidState(f"this client already watches {workflow_id}")
-        seq = after
+        seq, texts = after, TextPositions()
         while True:
             try:
-                async with aclosing(self._watch_once(workflow_id, seq, stream)) as items:
+                async with aclosing(self._watch_once(workflow_id, seq, stream, texts)) as items:
                     async for item in items:
                         if isinstance(item, WatchEvent):
                             seq = item.seq
+                            if isinstance(item.event, END_OF_TEXT):
+                                texts.forget(item.event.task)
                         yield item
                 return
             except Overflow:
@@ -237,13 +270,17 @@ class Client:
                 await self._reconnect(patience_seconds)
                 yield ConnectionItem(connected=True)
 
-    async def _watch_once(self, workflow_id: str, after: int, stream: bool) -> AsyncGenerator[WatchItem, None]:
+    async def _watch_once(
+        self, workflow_id: str, after: int, stream: bool, texts: TextPositions
+    ) -> AsyncGenerator[WatchItem, None]:
         """One subscription, to the end of the workflow. Raises Overflow and ConnectionLost: then subscribe again."""
         connection = await self._connected()
         inbox = self._subscriptions[workflow_id] = Subscription()
         watching = False
         try:
-            params = {"workflow_id": workflow_id, "after": after, "stream": stream, "batch": True}
+            params: dict[str, Any] = {"workflow_id": workflow_id, "after": after, "stream": stream, "batch": True}
+            if known := texts.known():
+                params["streams"] = known
             start = msgspec.json.decode(await connection.call_raw("workflow.watch", params), type=_Watching)
             watching = True
             seq = after
@@ -256,7 +293,10 @@ class Client:
                     if item.seq != seq + 1:
                         continue
                     seq = item.seq
-                if not isinstance(item, Newer):
+                if isinstance(item, StreamItem):
+                    if (new := texts.take(item)) is not None:
+                        yield new
+                elif not isinstance(item, Newer):
                     yield item
                 if isinstance(item, WatchEvent) and isinstance(item.event, END_OF_WORKFLOW) and seq >= start.seq:
                     return
@@ -274,6 +314,7 @@ class Client:
                     self.url,
                     on_notification=self._notified,
                     token=self._token,
+                    tls=self._tls,
                     open_timeout_seconds=self._open_timeout_seconds,
                 )
                 self._connection.add_close_callback(self._lost)

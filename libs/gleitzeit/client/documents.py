@@ -4,14 +4,14 @@ Here, and nowhere else, is what only this machine knows: its environment (`${env
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.model.definition import Definition
+from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.schemas import Catalogue, builtin
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
@@ -21,9 +21,24 @@ from gleitzeit.spec.problems import Problem, located, render
 FILE_PARAMS = ("file", "file_path")
 
 
+class Defaults(Struct, frozen=True):
+    """For documents that say nothing themselves. None: no limit.
+
+    `task_timeout_seconds` is for one attempt of a task that a provider runs and that has no `timeout`, nor a param of
+    that name. What waits in the coordinator, for a time or a signal, has a measure of its own.
+    """
+
+    task_timeout_seconds: float | None = None
+    max_parallel: int | None = None
+
+
+NO_DEFAULTS = Defaults()
+
+
 class Prepared(Struct, frozen=True):
-    """`definition` is what to submit: the document with this machine's environment and whole paths. `problems` has
-    errors and warnings, with their places, in the order of the document; `checked` is None if there are errors.
+    """`definition` is what to submit: the document with this machine's environment, whole paths and defaults.
+    `problems` has errors and warnings, with their places, in the order of the document; `checked` is None if there are
+    errors.
 
     A coordinator may find more (its providers describe methods of their own): `gleitzeit.spec.problems` renders the
     problems of its DocumentError with the lines of `document`.
@@ -47,22 +62,71 @@ class Prepared(Struct, frozen=True):
         return render(self.problems, self.document)
 
 
-def prepare_file(path: Path, *, environ: Mapping[str, str], catalogue: Catalogue | None = None) -> Prepared:
+def prepare_file(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    catalogue: Catalogue | None = None,
+    defaults: Defaults = NO_DEFAULTS,
+) -> Prepared:
     """Read, complete and check a document. Raises DocumentError for what cannot be read, or is no YAML or JSON."""
-    return prepare(load_file(path), folder=path.parent, environ=environ, catalogue=catalogue)
+    return prepare(load_file(path), folder=path.parent, environ=environ, catalogue=catalogue, defaults=defaults)
 
 
 def prepare(
-    document: Document, *, folder: Path, environ: Mapping[str, str], catalogue: Catalogue | None = None
+    document: Document,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    catalogue: Catalogue | None = None,
+    defaults: Defaults = NO_DEFAULTS,
 ) -> Prepared:
     """Complete and check a loaded document. `catalogue` is what methods are known; by default those that we ship."""
     definition: Any = document.value
     missing: list[Problem] = []
     if isinstance(definition, dict):
         definition, missing = _with_whole_paths(resolve_env(definition, environ), folder)
-    checked = check(definition, catalogue or builtin())
+    catalogue = catalogue or builtin()
+    checked = check(definition, catalogue)
     problems = tuple(located((*checked.problems, *missing), document))
-    return Prepared(document, definition, None if missing else checked.definition, problems)
+    if missing or checked.definition is None:
+        return Prepared(document, definition, None, problems)
+    if defaults == NO_DEFAULTS:
+        return Prepared(document, definition, checked.definition, problems)
+    return Prepared(document, *_with_defaults(definition, checked.definition, defaults, catalogue), problems)
+
+
+def _with_defaults(
+    definition: dict[str, Any], checked: Definition, defaults: Defaults, catalogue: Catalogue
+) -> tuple[dict[str, Any], Definition]:
+    """Both with what the author says in none of the spellings, which `checked` has reduced to one."""
+    if "tasks" not in definition:
+        inner, checked = _with_defaults(definition["workflow"], checked, defaults, catalogue)
+        return {"workflow": inner}, checked
+    most, seconds = defaults.max_parallel, defaults.task_timeout_seconds
+    if most is not None and checked.max_parallel is None:
+        definition, checked = {**definition, "max_parallel": most}, replace(checked, max_parallel=most)
+    if seconds is None:
+        return definition, checked
+    tasks: Any = definition["tasks"].copy()
+    reads = list(checked.tasks)
+    for number, (place, task) in enumerate(_placed(definition["tasks"])):
+        if _runs_without_limit(task, reads[number], catalogue):
+            tasks[place] = {**task, "timeout": seconds}
+            reads[number] = replace(reads[number], timeout_seconds=seconds)
+    return {**definition, "tasks": tasks}, replace(checked, tasks=tuple(reads))
+
+
+def _placed(tasks: list[Any] | dict[str, Any]) -> Iterable[tuple[Any, Any]]:
+    """Each task with its index, or with its id where tasks are a map."""
+    return enumerate(tasks) if isinstance(tasks, list) else tasks.items()
+
+
+def _runs_without_limit(task: Mapping[str, Any], checked: TaskDefinition, catalogue: Catalogue) -> bool:
+    method = catalogue.get(checked.method)
+    if checked.timeout_seconds is not None or (method is not None and method.runs == "coordinator"):
+        return False
+    return not any("timeout" in (task.get(name) or {}) for name in ("params", "parameters"))
 
 
 def places(folder: Path) -> tuple[Path, ...]:
@@ -91,7 +155,7 @@ def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[st
     found: dict[str, Path | None] = {}
     problems = []
     copy: Any = tasks.copy()
-    for place, task in list(enumerate(tasks) if isinstance(tasks, list) else tasks.items()):
+    for place, task in _placed(tasks):
         for name, key, file in _relative_files(task):
             whole = found.setdefault(file, find_file(file, folder))
             if whole is None:

@@ -43,6 +43,19 @@ class TaskView(Struct, frozen=True, omit_defaults=True):
     result_size_bytes: int | None = None
     error: ErrorView | None = None
     reason: str | None = None
+    cached: bool = False
+    """Completed without a call."""
+    alternative: int = 0
+    """Which of its `fallback` it uses, from 1; `fallback` is what sets that one apart."""
+    fallback: str = ""
+
+
+class Spent(Struct, frozen=True):
+    """By the calls of a workflow that has a budget."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
 
 
 class WorkflowView(Struct, frozen=True, omit_defaults=True):
@@ -66,6 +79,7 @@ class WorkflowView(Struct, frozen=True, omit_defaults=True):
     outputs: Json = None
     tasks: tuple[TaskView, ...] = ()
     next: int | None = None
+    spent: Spent | None = None
 
 
 class WorkflowResult(Struct, frozen=True, omit_defaults=True):

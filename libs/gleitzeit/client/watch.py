@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import AnyEvent, WorkflowSubmitted
@@ -25,13 +26,16 @@ class WatchEvent(Struct, frozen=True):
 
 
 class StreamItem(Struct, frozen=True):
-    """A piece of the text that a running task writes. A new attempt voids what came before."""
+    """A piece of the text that a running task writes, which begins with character `offset` of it. A new attempt voids
+    what came before. Where `gap` is true something is missing: the text goes on at `offset`."""
 
     workflow_id: str
     task_id: str
     attempt: int
     delta: str
     seq: int = 0
+    offset: int = 0
+    gap: bool = False
 
 
 class ProgressItem(Struct, frozen=True):
@@ -77,6 +81,35 @@ class Resync(Struct, frozen=True):
 
 
 Received = WatchEvent | StreamItem | ProgressItem | LogItem | Newer | Resync
+
+class TextPositions:
+    """How much of each task's text has come, so that nothing comes twice when a watcher asks again."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, tuple[int, int]] = {}
+        """Attempt, and characters of its text, by task id."""
+
+    def known(self) -> dict[str, dict[str, int]]:
+        """`streams` of `workflow.watch`."""
+        return {task: {"attempt": attempt, "offset": end} for task, (attempt, end) in self._ends.items()}
+
+    def forget(self, task_id: str) -> None:
+        """Its text has ended."""
+        self._ends.pop(task_id, None)
+
+    def take(self, item: StreamItem) -> StreamItem | None:
+        """What is new in it; None if nothing is."""
+        attempt, end = self._ends.get(item.task_id, (0, 0))
+        if item.attempt < attempt:
+            return None
+        begin, upto = item.offset, item.offset + len(item.delta)
+        if item.attempt == attempt and begin < end:
+            if upto <= end:
+                return None
+            item = replace(item, delta=item.delta[end - begin :], offset=end)
+        self._ends[item.task_id] = item.attempt, upto
+        return item
+
 
 _TYPES: dict[str, type[WatchEvent | StreamItem | ProgressItem | LogItem | Resync]] = {
     "notifications/event": WatchEvent,

@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
-from gleitzeit.model.definition import Definition
+from gleitzeit.model.definition import Definition, TaskDefinition
 
 
 class Call:
@@ -25,7 +25,8 @@ class Call:
         self.provider = task.provider
         self.instance = task.instance
         self.params: bytes = b""
-        """The request's params with `_meta`, encoded; kept until the answer in case the request must be sent again."""
+        """The request's params with `_meta`, encoded. Who has sent them may drop them: `Engine.params_of` makes them
+        again."""
         self.deadline: int | None = None
         self.lost_at: int | None = None
         """When the call is given up because nobody has a connection to its provider; None while one has."""
@@ -34,6 +35,17 @@ class Call:
     def current(self) -> bool:
         """Whether an answer to it may still be recorded."""
         return self.task.state == "running" and self.task.attempt == self.attempt and not self.workflow.final
+
+
+class Lookup(Struct, frozen=True, eq=False):
+    """A question to the cache. `definition` is the task's as it was when it was asked."""
+
+    workflow: Workflow
+    task: Task
+    definition: TaskDefinition
+    key: str
+    """sha256 in hex"""
+    ttl_seconds: float
 
 
 # Inputs: requests. `token` comes back in the Answer.
@@ -120,6 +132,14 @@ class CallUnknown(Struct, frozen=True):
     instance: str
 
 
+class LookedUp(Struct, frozen=True):
+    """The answer to a LookUp; `result` None if nothing young enough is kept."""
+
+    lookup: Lookup
+    result: Raw | None = None
+    stored_at: int = 0
+
+
 class ProviderSeen(Struct, frozen=True):
     """Discovery says that this instance exists; whether it can be reached remains to be seen."""
 
@@ -151,7 +171,7 @@ class ProviderDraining(Struct, frozen=True):
 
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal
-    | CallCompleted | CallFailed | CallNotStarted | CallUnknown
+    | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
 
@@ -178,6 +198,22 @@ class AckCall(Struct, frozen=True):
     call: Call
 
 
+class LookUp(Struct, frozen=True):
+    """Answer it with LookedUp, in any case: the task waits for it."""
+
+    lookup: Lookup
+
+
+class KeepResult(Struct, frozen=True):
+    """Into the cache, for `ttl_seconds` from `at` (UTC milliseconds) on."""
+
+    key: str
+    method: str
+    result: Raw
+    at: int
+    ttl_seconds: float
+
+
 class Answer(Struct, frozen=True):
     """`error` is to be raised at the one who asked, else `workflow` is what it was about."""
 
@@ -188,4 +224,4 @@ class Answer(Struct, frozen=True):
     error: GleitzeitError | None = None
 
 
-Effect = CallProvider | AttachCall | CancelCall | AckCall
+Effect = CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult

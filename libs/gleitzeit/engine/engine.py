@@ -17,8 +17,8 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
-from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, delay_seconds
-from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
+from gleitzeit.engine.scheduler import CACHE, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import Catalogue
@@ -28,6 +28,10 @@ COORDINATOR = "coordinator"
 MAX_QUEUED = 1_000_000
 MAX_STARTS = 1_000
 """Tasks started in one turn; the next turn follows at once."""
+MAX_START_BYTES = 16 << 20
+"""Of params that calls started in one turn may carry: one result that thousands refer to must not fill the memory."""
+SPARE_TIMERS = 10_000
+"""So many timers may wait in vain before they are looked through."""
 MAX_LOSSES = 3
 """A task whose calls lost their provider so often is not tried again."""
 CONNECT_GRACE_MS = 10_000
@@ -82,6 +86,8 @@ class Engine:
         self._lease_ms = int(identity.lease_seconds * 1000)
         self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_count = 0
+        self._prune_at = SPARE_TIMERS
+        self._started_bytes = 0
         self._touched: dict[str, Workflow] = {}
         self._decision = Decision()
         self._now = 0
@@ -127,8 +133,7 @@ class Engine:
         workflow.released[:] = [task for task in workflow.tasks.values() if task.state == "ready"]
         for task in workflow.tasks.values():
             self._adopt_task(workflow, task)
-        if workflow.definition.timeout_seconds is not None:
-            self._at(workflow.created_at + _ms(workflow.definition.timeout_seconds), self._workflow_timeout, workflow)
+        self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow
         self.more = True
 
@@ -173,6 +178,18 @@ class Engine:
     def _at(self, when: int, callback: Callable[..., None], *arguments: Any) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (when, self._timer_count, callback, arguments))
+        if len(self._timers) > self._prune_at:
+            self._prune_timers()
+
+    def _prune_timers(self) -> None:
+        """A timer keeps its workflow in memory, perhaps for hours: let those go whose call or workflow has ended."""
+        self._timers = [timer for timer in self._timers if _awaited(timer[3][0])]
+        heapq.heapify(self._timers)
+        self._prune_at = 2 * len(self._timers) + SPARE_TIMERS
+
+    def params_of(self, call: fx.Call) -> bytes:
+        """The params of a running call once more, for who has not kept them."""
+        return self._params.build(call)[0]
 
     # Requests
 
@@ -197,8 +214,7 @@ class Engine:
         self._touched[workflow.id] = workflow
         if item.held:
             self.scheduler.held.add(workflow.id)
-        if workflow.definition.timeout_seconds is not None:
-            self._at(self._now + _ms(workflow.definition.timeout_seconds), self._workflow_timeout, workflow)
+        self._arm_workflow_timeout(workflow)
         self._answer(item.token, workflow)
 
     def _unfinished(self, token: Any, workflow_id: str, wish: str) -> Workflow | None:
@@ -254,17 +270,12 @@ class Engine:
             self._refuse(item.token, errors.InvalidState(message, {"status": workflow.state}))
             return
         chosen = _with_dependents(workflow, item.tasks) if item.tasks else set(workflow.tasks)
-        names = tuple(
-            task.id
-            for task in workflow.tasks.values()
-            if task.id in chosen and task.state in ("failed", "skipped", "cancelled")
-        )
+        names = _can_run_again(workflow, chosen)
         if not names:
-            self._refuse(item.token, errors.InvalidState(f"nothing to retry in workflow {workflow.id}"))
+            self._refuse(item.token, errors.InvalidState(_why_not_retried(workflow, item.tasks)))
             return
         self._record(workflow, ev.WorkflowRetried(self._now, names))
-        if workflow.definition.timeout_seconds is not None:
-            self._at(self._now + _ms(workflow.definition.timeout_seconds), self._workflow_timeout, workflow)
+        self._arm_workflow_timeout(workflow)
         self._answer(item.token, workflow, tasks=names)
 
     def _signal(self, item: fx.Signal) -> None:
@@ -320,6 +331,7 @@ class Engine:
         if self.draining:
             self.more = False
             return
+        self._started_bytes = 0
         for _ in range(MAX_STARTS):
             found = self.scheduler.next()
             if found is None:
@@ -328,14 +340,57 @@ class Engine:
             workflow, task, provider = found
             if provider.instance == COORDINATOR:
                 self._begin_inner(workflow, task)
+            elif provider.instance == CACHE:
+                self._look_up(workflow, task)
             else:
                 self._start(workflow, task, provider.name, provider.instance)
             if task.state != "running":
                 self._settle()
+            if self._started_bytes > MAX_START_BYTES:
+                break
         self.more = True
+
+    def _look_up(self, workflow: Workflow, task: Task) -> None:
+        """Ask whether the result is known; until the answer comes the task is in no queue."""
+        definition = task.definition
+        assert definition.cache is not None
+        try:
+            key = self._params.cache_key(workflow, task)
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        self._effect(fx.LookUp(fx.Lookup(workflow, task, definition, key, definition.cache.ttl_seconds)))
+
+    def _looked_up(self, item: fx.LookedUp) -> None:
+        workflow, task = item.lookup.workflow, item.lookup.task
+        if workflow.final or task.state != "ready" or task.definition is not item.lookup.definition:
+            return
+        if item.result is None:
+            self.scheduler.looked_up.add(task)
+        elif workflow.state != "paused" and workflow.id not in self.scheduler.held and not self.draining:
+            event = ev.TaskCached(
+                self._now, task.id, task.attempt + 1, item.lookup.key, item.result, min(item.stored_at, self._now)
+            )
+            self._record(workflow, event)
+            return
+        self.scheduler.add(workflow, [task])
+
+    def _keep(self, call: fx.Call, result: Raw) -> None:
+        """The result of a call whose task asks for that, for others."""
+        cache = call.task.definition.cache
+        if cache is not None:
+            key = self._params.cache_key(call.workflow, call.task)
+            self._effect(fx.KeepResult(key, call.method, result, self._now, cache.ttl_seconds))
 
     def _start(self, workflow: Workflow, task: Task, provider: str, instance: str) -> None:
         attempt = task.attempt + 1
+        if workflow.meter is not None:
+            own = task.definition.budget
+            complaint = workflow.meter.complaint(workflow.definition.budget, own, task.id, self._now)
+            if complaint:
+                last = f"; the last attempt failed: {task.error.message}" if task.error is not None else ""
+                self._fail_task(workflow, task, task.attempt, failure(errors.BudgetExceeded(complaint + last)))
+                return
         call = fx.Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
         call.provider, call.instance = provider, instance
         try:
@@ -344,11 +399,14 @@ class Engine:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
         lease = self._lease_ms / 1000
-        self._record(workflow, ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease))
+        event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
+        self._record(workflow, event)
+        self.scheduler.looked_up.discard(task)
         self.scheduler.started(workflow, instance)
         self.calls[call.id] = call
         self._arm_deadline(call, self._now)
         self._effect(fx.CallProvider(call))
+        self._started_bytes += len(call.params)
 
     def _arm_deadline(self, call: fx.Call, started_at: int) -> None:
         timeout = call.task.definition.timeout_seconds
@@ -382,6 +440,7 @@ class Engine:
         if self._take_call(call):
             self._record(call.workflow, ev.TaskCompleted(self._now, call.task.id, call.attempt, item.result))
             self._effect(fx.AckCall(call))
+            self._keep(call, item.result)
 
     def _call_failed(self, item: fx.CallFailed) -> None:
         call = item.call
@@ -412,8 +471,7 @@ class Engine:
     def _call_not_started(self, item: fx.CallNotStarted) -> None:
         call = item.call
         if self._take_call(call):
-            seconds = BUSY_DELAY_SECONDS if item.retry_after_seconds is None else item.retry_after_seconds
-            until = self._now + _ms(seconds)
+            until = self._now + _ms(asked_seconds(item.retry_after_seconds, BUSY_DELAY_SECONDS))
             self._record(call.workflow, ev.CallRefused(self._now, call.task.id, call.attempt, item.reason, until))
             self._at(until, self._release, call.workflow, call.task, call.attempt)
 
@@ -423,7 +481,7 @@ class Engine:
             return
         if item.instance == call.instance:  # the request never arrived: sending the same callId again is safe
             if not call.params:
-                call.params, _ = self._params.build(call)
+                call.params = self.params_of(call)
             self._effect(fx.CallProvider(call))
         elif self._take_call(call):
             self._lost(call, f"provider {call.provider} was started anew")
@@ -469,8 +527,8 @@ class Engine:
             if call.instance == item.instance:
                 call.lost_at = None
                 self._effect(fx.AttachCall(call))
-            elif call.instance not in self._seen and self._now + SUCCESSOR_GRACE_MS < call.lost_at:
-                self._orphan(call, SUCCESSOR_GRACE_MS)
+            else:
+                self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
 
     def _provider_down(self, item: fx.ProviderDown) -> None:
         self.scheduler.provider_gone(item.instance)
@@ -492,6 +550,11 @@ class Engine:
         else:
             self._give_up(call)
 
+    def _succeeded(self, call: fx.Call) -> None:
+        """Another instance has had its provider's name for a while: a successor, unless its own one exists too."""
+        if call.id in self.calls and call.lost_at is not None and call.instance not in self._seen:
+            self._orphan(call, 0)
+
     def _give_up(self, call: fx.Call) -> None:
         if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
             self._lost(call, f"provider {call.provider} is gone")
@@ -499,6 +562,17 @@ class Engine:
     # Ends
 
     def _fail_task(self, workflow: Workflow, task: Task, attempt: int, error: ev.Failure) -> None:
+        """For good: what the task called, and if it has no alternative left the task itself."""
+        self.scheduler.looked_up.discard(task)
+        following = task.alternative + 1
+        if (
+            following <= len(task.definition.fallback)
+            and task.state in ("ready", "running")
+            and error.name not in _NO_FALLBACK
+        ):
+            label = task.definition.fallback[following - 1].label
+            self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
+            return
         self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
         if not workflow.tolerates(task):
             self._after_failure(workflow, task)
@@ -531,9 +605,12 @@ class Engine:
             if task.state not in _ENDED:
                 self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
 
+    def _arm_workflow_timeout(self, workflow: Workflow) -> None:
+        if workflow.definition.timeout_seconds is not None:
+            self._at(_timeout_at(workflow), self._workflow_timeout, workflow)
+
     def _workflow_timeout(self, workflow: Workflow) -> None:
-        due = (workflow.definition.timeout_seconds or 0) * 1000 + max(workflow.created_at, workflow.retried_at)
-        if workflow.final or due > self._now:
+        if workflow.final or _timeout_at(workflow) > self._now:
             return
         self._end_all_tasks(workflow, "the workflow's timeout is over")
         seconds = workflow.definition.timeout_seconds or 0
@@ -577,6 +654,8 @@ class Engine:
 
 
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
+_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, "CALL_LOST"})
+"""What is spent is spent for the alternatives too; and what may have had its effect is not repeated elsewhere."""
 
 _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.Submit: Engine._submit,
@@ -590,11 +669,21 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,
     fx.CallUnknown: Engine._call_unknown,
+    fx.LookedUp: Engine._looked_up,
     fx.ProviderSeen: Engine._provider_seen,
     fx.ProviderReady: Engine._provider_ready,
     fx.ProviderDown: Engine._provider_down,
     fx.ProviderDraining: Engine._provider_draining,
 }
+
+
+def _awaited(subject: fx.Call | Workflow) -> bool:
+    return subject.current if isinstance(subject, fx.Call) else not subject.final
+
+
+def _timeout_at(workflow: Workflow) -> int:
+    """When a workflow's time is up: it begins anew with a retry by hand."""
+    return max(workflow.created_at, workflow.retried_at) + _ms(workflow.definition.timeout_seconds or 0)
 
 
 def _ms(seconds: float) -> int:
@@ -606,8 +695,7 @@ def _decoded(data: Raw | None) -> Any:
 
 
 def _retry_after(data: Any) -> float:
-    value = data.get("retryAfterSeconds") if isinstance(data, dict) else None
-    return float(value) if isinstance(value, int | float) else 0.0
+    return asked_seconds(data.get("retryAfterSeconds"), 0.0) if isinstance(data, dict) else 0.0
 
 
 def _with_dependents(workflow: Workflow, names: Iterable[str]) -> set[str]:
@@ -620,3 +708,28 @@ def _with_dependents(workflow: Workflow, names: Iterable[str]) -> set[str]:
             chosen.add(task.id)
             stack.extend(task.dependents)
     return chosen
+
+
+def _can_run_again(workflow: Workflow, chosen: set[str]) -> tuple[str, ...]:
+    """Those of the chosen tasks that did not complete, but for those that would wait for ever: for a task that did not
+    complete either and is not tried again."""
+    names = {name for name in chosen if workflow.tasks[name].state in ("failed", "skipped", "cancelled")}
+    stuck = [name for name in names if _obstacles(workflow, workflow.tasks[name], names)]
+    while stuck:
+        name = stuck.pop()
+        names.discard(name)
+        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in names]
+    return tuple(task.id for task in workflow.tasks.values() if task.id in names)
+
+
+def _obstacles(workflow: Workflow, task: Task, retried: set[str]) -> list[Task]:
+    """The dependencies for want of which a task cannot run although `retried` are tried again."""
+    dependencies = (workflow.tasks[name] for name in task.definition.dependencies)
+    return [d for d in dependencies if d.id not in retried and not workflow.satisfied(d)]
+
+
+def _why_not_retried(workflow: Workflow, wanted: Iterable[str]) -> str:
+    for name in wanted:
+        for obstacle in _obstacles(workflow, workflow.tasks[name], set()):
+            return f"task {name} needs {obstacle.id}, which is {obstacle.state}: retry {obstacle.id}"
+    return f"nothing to retry in workflow {workflow.id}"

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import BudgetExceeded
 
 
 class Reason(Struct, frozen=True):
@@ -16,6 +17,11 @@ class Reason(Struct, frozen=True):
 def explain(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason:
     reason, message = _EXPLAIN[task.state](engine, workflow, task, now)
     return Reason(task.id, task.state, reason, message)
+
+
+def using(task: Task) -> str:
+    """Which of its alternatives a task uses."""
+    return f"fallback {task.alternative}: {task.definition.fallback[task.alternative - 1].label}"
 
 
 def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
@@ -35,7 +41,9 @@ def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
             left = max(0, call.lost_at - now) / 1000
             message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up in {left:.0f} s"
             return "provider_unreachable", message
-    return "running", f"attempt {task.attempt} has run at {task.provider} for {(now - task.started_at) / 1000:.1f} s"
+    instead = f" ({using(task)})" if task.alternative else ""
+    seconds = (now - task.started_at) / 1000
+    return "running", f"attempt {task.attempt}{instead} has run at {task.provider} for {seconds:.1f} s"
 
 
 def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
@@ -53,6 +61,8 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
 
 
 def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    if task.error is not None and task.error.name == BudgetExceeded.name:
+        return "budget_exceeded", task.error.message
     return "failed", task.error.message if task.error else "failed"
 
 
@@ -66,6 +76,8 @@ def _cancelled(engine: Engine, workflow: Workflow, task: Task, now: int) -> tupl
 
 
 def _completed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    if task.cached:
+        return "cached", "completed without a call: the result of an equal one was kept"
     return "completed", f"completed in attempt {task.attempt}"
 
 

@@ -133,6 +133,19 @@ class CallParams:
         params: dict[str, Any] = _decode(self._body(workflow, task))
         return params
 
+    def cache_key(self, workflow: Workflow, task: Task) -> str:
+        """What results of equal calls are known by, sha256 in hex. Raises ParameterError."""
+        definition = task.definition
+        own = definition.cache.key if definition.cache is not None else ""
+        known_by: list[object] = [definition.method, definition.provider]
+        if own:
+            known_by += ["key", substitute(own, self._scope(workflow).resolve)]
+        else:
+            known_by += ["params", _decode(self._body(workflow, task))]
+            if definition.dependencies and self._wants_dependencies(definition.method):
+                known_by.append(Raw(self._dependencies(workflow, task)))
+        return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
+
     def _body(self, workflow: Workflow, task: Task) -> bytes:
         definition = task.definition
         if not definition.references and not definition.bindings:

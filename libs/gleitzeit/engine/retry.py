@@ -1,11 +1,14 @@
 """When to try again. Pure: the jitter is a hash of the call, so that a replay waits just as long."""
 
+import math
 import zlib
 
 from gleitzeit.model.definition import RetryPolicy
 
 BUSY_DELAY_SECONDS = 0.25
 """For a provider that is full and does not say for how long."""
+MAX_ASKED_SECONDS = 3600.0
+"""How long a provider can make a task wait, whatever it asks for."""
 
 
 def delay_seconds(policy: RetryPolicy, failures: int, call_id: str) -> float:
@@ -24,3 +27,10 @@ def delay_seconds(policy: RetryPolicy, failures: int, call_id: str) -> float:
     if policy.jitter:
         delay *= 0.5 + zlib.crc32(call_id.encode()) / 2**33
     return max(delay, 0.0)
+
+
+def asked_seconds(wish: object, default: float) -> float:
+    """The pause that a provider asks for with `retryAfterSeconds`: a stranger's word, so it may be anything."""
+    if isinstance(wish, bool) or not isinstance(wish, int | float) or math.isnan(wish):
+        return default
+    return min(max(wish, 0.0), MAX_ASKED_SECONDS)

@@ -10,6 +10,10 @@ from gleitzeit.engine.effects import ProviderReady
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
 
+CACHE = "$cache"
+"""Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
+MAX_LOOKUPS = 1_000_000
+
 
 class Provider:
     """A live provider process and how much of it is in use."""
@@ -59,15 +63,19 @@ class Scheduler:
         self.held: set[str] = set()
         """Ids of workflows that may start nothing, without a word of it in their streams."""
         self._unserved = Pool()
-        self._pools: list[Pool] = [self._unserved]
-        self._pool_of: dict[str, Pool] = {}
-        """By method."""
+        self._pools: list[Pool] = []
+        self._pool_of: dict[str | tuple[str, str], Pool] = {}
+        """By method; by method and provider's name for tasks that name one, as they come."""
+        self.looked_up: set[Task] = set()
+        """Tasks whose result was looked up in vain: now they are called for."""
+        self._lookups = _lookups()
         self._parked: dict[str, list[Lane]] = {}
         """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`)."""
         self._running: dict[str, int] = {}
         """Calls under way, by workflow."""
         self._load: dict[str, int] = {}
         """Calls under way, by instance, also of those that are not connected at the moment."""
+        self._regroup()
 
     # Providers
 
@@ -90,20 +98,35 @@ class Scheduler:
             for method in sorted(self.roster[instance].methods):
                 serving.setdefault(method, []).append(instance)
         self._unpark_all()
-        old, self._unserved, self._pool_of = self._pools, Pool(), {}
+        old, self._unserved, self._lookups, self._pool_of = self._pools, Pool(), _lookups(), {}
         pools: dict[tuple[str, ...], Pool] = {}
         for method, instances in serving.items():
             key = tuple(instances)
             if key not in pools:
                 pools[key] = Pool(tuple(self.roster[i] for i in key))
             self._pool_of[method] = pools[key]
-        self._pools = [self._unserved, *pools.values()]
+        self._pools = [self._unserved, self._lookups, *pools.values()]
         for pool in old:
             for workflow, task in pool.queue:
                 self._pool(task).queue.push(workflow, task)
 
     def _pool(self, task: Task) -> Pool:
-        return self._pool_of.get(task.definition.method, self._unserved)
+        definition = task.definition
+        if definition.cache is not None and task not in self.looked_up:
+            return self._lookups
+        if definition.provider:
+            return self._pool_at(definition.method, definition.provider)
+        return self._pool_of.get(definition.method, self._unserved)
+
+    def _pool_at(self, method: str, name: str) -> Pool:
+        """For tasks that only providers of that name may have."""
+        pool = self._pool_of.get((method, name))
+        if pool is None:
+            serving = self._pool_of.get(method, self._unserved).providers
+            pool = Pool(tuple(provider for provider in serving if provider.name == name))
+            self._pool_of[method, name] = pool
+            self._pools.append(pool)
+        return pool
 
     # Tasks
 
@@ -140,7 +163,7 @@ class Scheduler:
                 self._parked.setdefault(lane.workflow.id, []).extend(queue.detach(lane.workflow.id))
                 continue
             task = queue.take(lane)
-            if task.state == "ready":
+            if task.state == "ready" and self._pool(task).queue is queue:  # what fell back belongs elsewhere
                 return lane.workflow, task
         return None
 
@@ -162,6 +185,8 @@ class Scheduler:
         self.held.discard(workflow.id)
         for pool in self._pools:
             pool.queue.detach(workflow.id)
+        if self.looked_up:
+            self.looked_up.difference_update(workflow.tasks.values())
 
     def started(self, workflow: Workflow, instance: str) -> None:
         self._running[workflow.id] = self._running.get(workflow.id, 0) + 1
@@ -191,13 +216,18 @@ class Scheduler:
             return "max_parallel", f"the workflow already runs {limit} tasks, which is its max_parallel"
         pool = self._pool(task)
         if not pool.providers:
-            return "no_provider", f"no provider serves {task.definition.method}"
+            at = f" and is called {task.definition.provider}" if task.definition.provider else ""
+            return "no_provider", f"no provider serves {task.definition.method}{at}"
         if all(provider.draining for provider in pool.providers):
             return "draining", f"every provider of {task.definition.method} is draining"
         if pool.choose() is None:
             total = sum(provider.capacity for provider in pool.providers)
             return "busy", f"all {total} places for {task.definition.method} are taken"
         return "queued", "it is next in its queue"
+
+
+def _lookups() -> Pool:
+    return Pool((Provider(ProviderReady(CACHE, CACHE, frozenset(), MAX_LOOKUPS)),))
 
 
 def _decrement(counts: dict[str, int], key: str) -> None:

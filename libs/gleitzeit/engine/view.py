@@ -44,6 +44,11 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
         "attempts": task.attempt,
         "dependencies": definition.dependencies,
     }
+    if task.alternative:
+        view["alternative"] = task.alternative
+        view["fallback"] = definition.fallback[task.alternative - 1].label
+    if task.cached and task.state == "completed":
+        view["cached"] = True
     if task.started_at:
         view["provider"] = task.provider
         view["started_at"] = iso(task.started_at)
@@ -82,6 +87,10 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
         "counts": counts(workflow),
         "seq": workflow.seq,
     }
+    if workflow.meter is not None:
+        spent = workflow.meter.total
+        seconds = workflow.meter.seconds(workflow.updated_at)
+        view["spent"] = {"calls": spent.calls, "tokens": spent.tokens, "seconds": seconds}
     if workflow.error is not None:
         view["error"] = error_view(workflow.error)
     if bytes(workflow.outputs) != b"null":

@@ -7,9 +7,10 @@ from typing import Any
 from msgspec import Raw
 
 from gleitzeit.engine import states
+from gleitzeit.engine.meter import meter_for
 from gleitzeit.errors import InvalidState
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.definition import Definition, TaskDefinition, with_alternative
 
 
 class Refused(InvalidState):
@@ -20,12 +21,17 @@ class Task:
     """A node of the graph and where it stands. Written by `Workflow.apply` only."""
 
     __slots__ = (
-        "attempt", "completed_at", "definition", "dependents", "error", "failures", "index", "instance", "losses",
-        "provider", "ready_at", "result", "signals", "started_at", "state", "unmet", "until",
+        "alternative", "attempt", "cached", "completed_at", "definition", "dependents", "error", "failures", "index",
+        "instance", "losses", "provider", "ready_at", "result", "signals", "started_at", "state", "unmet", "until",
     )  # fmt: skip
 
     def __init__(self, definition: TaskDefinition, index: int) -> None:
         self.definition = definition
+        """With the call that is its turn: once it fell back, the alternative's."""
+        self.alternative = 0
+        """Which of the definition's `fallback` that is, from 1; 0 is its own."""
+        self.cached = False
+        """Completed without a call."""
         self.index = index
         self.dependents: list[Task] = []
         self.state: ev.TaskStatus = "pending"
@@ -56,8 +62,8 @@ class Workflow:
 
     __slots__ = (
         "completed_at", "counts", "created_at", "definition", "error", "id",
-        "inputs", "outputs", "released", "retried_at", "seq", "signals", "started_at", "state", "submitted", "tasks",
-        "updated_at",
+        "inputs", "meter", "outputs", "released", "retried_at", "seq", "signals", "started_at", "state", "submitted",
+        "tasks", "updated_at",
     )  # fmt: skip
 
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
@@ -78,6 +84,8 @@ class Workflow:
             for dependency in task.definition.dependencies:
                 self.tasks[dependency].dependents.append(task)
         self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
+        self.meter = meter_for(self.definition)
+        """What was spent, if somebody has set a budget."""
         self.released: list[Task] = []
         """Tasks that became ready since the owner last emptied this list."""
         self.seq = 1
@@ -100,11 +108,17 @@ class Workflow:
         """Whether dependents run although this task failed, with null for its result."""
         return self.definition.error_policy == "continue" or task.definition.on_error == "skip"
 
+    def satisfied(self, dependency: Task) -> bool:
+        """Whether what depends on the task may run, as far as this one is concerned."""
+        return dependency.state == "completed" or (dependency.state == "failed" and self.tolerates(dependency))
+
     # Moving
 
     def apply(self, event: ev.AnyEvent) -> None:
         """Move. Raises Refused, and changes nothing, if the tables do not allow it."""
         _APPLY[type(event)](self, event)
+        if self.meter is not None:
+            self.meter.note(event)
         self.seq += 1
         self.updated_at = event.at
 
@@ -165,7 +179,15 @@ class Workflow:
         task.until = event.until
         task.signals = event.signals
 
-    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting) -> Task:
+    def _cached(self, event: ev.TaskCached) -> None:
+        task = self._begin(event)
+        task.provider = task.instance = ""
+        task.cached = True
+        task.result = event.result
+        task.completed_at = event.at
+        self._satisfy_dependents(task, event.at)
+
+    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached) -> Task:
         task = self._task(event, event.task)
         if event.attempt <= task.attempt:
             raise Refused(f"attempt {event.attempt} of {task.id} after attempt {task.attempt}")
@@ -206,6 +228,21 @@ class Workflow:
         task.error = event.error
         task.until = event.until
         task.completed_at = event.at
+
+    def _fell_back(self, event: ev.TaskFellBack) -> None:
+        task = self._task(event, event.task, event.attempt)
+        state = self._next(task, "TaskFellBack")
+        if not task.alternative < event.alternative <= len(task.definition.fallback):
+            raise Refused(f"task {task.id} of {self.id} has no alternative {event.alternative} left")
+        self._ready_again(task, state, event.at)
+        task.failures = 0
+        task.error = event.error
+        task.completed_at = event.at
+        self._use(task, event.alternative)
+
+    def _use(self, task: Task, alternative: int) -> None:
+        task.alternative = alternative
+        task.definition = with_alternative(self.definition.tasks[task.index], alternative)
 
     def _refused(self, event: ev.CallRefused) -> None:
         task = self._task(event, event.task, event.attempt)
@@ -278,19 +315,19 @@ class Workflow:
             task.failures = task.losses = 0
             task.error = None
             task.completed_at = 0
+            self._use(task, 0)
         for task, _ in reset:
-            task.unmet = sum(not self._satisfied(self.tasks[name]) for name in task.definition.dependencies)
+            task.unmet = sum(not self.satisfied(self.tasks[name]) for name in task.definition.dependencies)
             if task.unmet == 0:
                 self._release(task, event.at)
-
-    def _satisfied(self, dependency: Task) -> bool:
-        return dependency.state == "completed" or (dependency.state == "failed" and self.tolerates(dependency))
 
 
 _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.TaskStarted: Workflow._started,
     ev.TaskWaiting: Workflow._waiting,
     ev.TaskCompleted: Workflow._completed,
+    ev.TaskCached: Workflow._cached,
+    ev.TaskFellBack: Workflow._fell_back,
     ev.TaskRetrying: Workflow._retrying,
     ev.TaskReleased: Workflow._task_released,
     ev.TaskFailed: Workflow._failed,

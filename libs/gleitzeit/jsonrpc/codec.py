@@ -5,6 +5,7 @@ A frame is one message or one array of them (a batch). `decode` judges every mem
 spoils nothing else.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -72,6 +73,20 @@ def decode(data: bytes) -> tuple[list[Message | Malformed], bool]:
         raise ParseError("Parse error", {"reason": f"nested far deeper than {MAX_NESTING} levels"}) from None
     simple = data.count(b"[") + data.count(b"{") <= MAX_NESTING
     return [_inspect(member, simple) for member in members], is_batch
+
+
+def ids_answered(data: bytes) -> list[bytes]:
+    """The ids of the responses in a frame that `decode` refused, as far as a more tolerant reader finds them.
+
+    The peer meant to answer, with a NaN or half a character perhaps: whoever waits should learn that it was in vain.
+    """
+    try:
+        value = json.loads(data.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return []
+    members = value if isinstance(value, list) else [value]
+    answers = (m for m in members if isinstance(m, dict) and "method" not in m and ("result" in m or "error" in m))
+    return [b"%d" % answer["id"] for answer in answers if type(answer.get("id")) is int]
 
 
 def _check_text(data: bytes) -> None:

@@ -317,8 +317,9 @@ class Peer:
         try:
             members, is_batch = codec.decode(frame)
         except ParseError as error:
-            self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, str((error.data or {})["reason"]))
-            return []
+            reason = str((error.data or {})["reason"])
+            self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, reason)
+            return self._answered_by_nonsense(frame, f"the peer's answer is no JSON: {reason}")
         if not is_batch:
             return self._receive_members(members, None)
         if not members:
@@ -384,6 +385,10 @@ class Peer:
             self.unmatched += 1
         else:
             received.append(Answered(on_reply, codec.read_reply(message)))
+
+    def _answered_by_nonsense(self, frame: bytes, message: str) -> list[Received]:
+        found = (self._outstanding.pop(int(request_id), None) for request_id in codec.ids_answered(frame))
+        return [Answered(on_reply, Failure(PARSE_ERROR, message)) for on_reply in found if on_reply is not None]
 
     def _refuse(self, request_id: bytes, code: int, text: str, reason: str, batch: _Batch | None = None) -> None:
         message = codec.encode_failure(request_id, Failure(code, text, Raw(codec.encode({"reason": reason}))))

@@ -8,6 +8,7 @@ import enum
 from typing import Literal
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 ErrorPolicy = Literal["fail_fast", "continue", "isolate"]
 OnLost = Literal["retry", "fail", "ask", ""]
@@ -32,6 +33,35 @@ class RetryPolicy(Struct, frozen=True, omit_defaults=True):
     max_delay_seconds: float = 300.0
     multiplier: float = 2.0
     jitter: bool = True
+
+
+class Budget(Struct, frozen=True, omit_defaults=True):
+    """What may be spent before a call is not made any more; None is no limit. See `engine.meter` for what counts."""
+
+    tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+
+class CachePolicy(Struct, frozen=True, omit_defaults=True):
+    """A result that is at most `ttl_seconds` old stands for a call. `key`, a text that may have references, is what
+    results are known by in place of the resolved params."""
+
+    ttl_seconds: float
+    key: str = ""
+
+
+class Alternative(Struct, frozen=True, omit_defaults=True):
+    """What a task calls in place of what failed for good. Whole: nothing of the task's own call is left to add."""
+
+    label: str
+    """For people: what sets it apart, as `llama3.2` or `echo/echo at backup`."""
+    method: str
+    params: Raw = Raw(b"{}")
+    references: bool = False
+    bindings: dict[str, str] = {}
+    untrusted: bool = False
+    provider: str = ""
 
 
 class TaskDefinition(Struct, frozen=True, omit_defaults=True):
@@ -63,6 +93,12 @@ class TaskDefinition(Struct, frozen=True, omit_defaults=True):
     """What follows when a provider died and may have run the call; "" asks the method's schema (`x-idempotent`)."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, object] = {}
+    provider: str = ""
+    """Only providers of this name may have the task; "" is any."""
+    fallback: tuple[Alternative, ...] = ()
+    """Tried in order, each by the whole retry policy."""
+    budget: Budget | None = None
+    cache: CachePolicy | None = None
 
     @property
     def protocol(self) -> str:
@@ -93,3 +129,21 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     """A hint to clients: `gz submit` waits."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, object] = {}
+    budget: Budget | None = None
+    """Of all its tasks together."""
+
+
+def with_alternative(definition: TaskDefinition, number: int) -> TaskDefinition:
+    """The task with its `number`-th alternative (from 1) for its call; 0 is the task as it is."""
+    if not number:
+        return definition
+    other = definition.fallback[number - 1]
+    return replace(
+        definition,
+        method=other.method,
+        params=other.params,
+        references=other.references,
+        bindings=other.bindings,
+        untrusted=other.untrusted,
+        provider=other.provider,
+    )

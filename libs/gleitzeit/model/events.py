@@ -83,6 +83,8 @@ class TaskStarted(Event, frozen=True, omit_defaults=True, tag=True):
     instance: str
     params_sha256: str = ""
     lease_seconds: float = 0.0
+    alternative: int = 0
+    """Which one of the task's `fallback` it is, from 1; 0 is the task's own call."""
 
 
 class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
@@ -98,6 +100,27 @@ class TaskCompleted(Event, frozen=True, omit_defaults=True, tag=True):
     task: str
     attempt: int
     result: Raw = NULL
+
+
+class TaskCached(Event, frozen=True, omit_defaults=True, tag=True):
+    """Completed without a call: the journal had the result of an equal one. `key` names its stream, `$cache/<key>`."""
+
+    task: str
+    attempt: int
+    key: str
+    result: Raw = NULL
+    stored_at: int = 0
+    """When the call that it is the result of completed."""
+
+
+class TaskFellBack(Event, frozen=True, omit_defaults=True, tag=True):
+    """What the task called has failed for good; it is ready again, with the `alternative` of that number (from 1)."""
+
+    task: str
+    attempt: int
+    error: Failure
+    alternative: int
+    label: str = ""
 
 
 class TaskRetrying(Event, frozen=True, omit_defaults=True, tag=True):
@@ -166,6 +189,8 @@ AnyEvent = (
     | TaskStarted
     | TaskWaiting
     | TaskCompleted
+    | TaskCached
+    | TaskFellBack
     | TaskRetrying
     | TaskReleased
     | TaskFailed

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -23,13 +22,17 @@ from gleitzeit.errors import InvalidState
 
 
 class Address(Struct, frozen=True, omit_defaults=True):
-    """How to reach a running stack: stack.json. `pid` is the stack's, not the coordinator's."""
+    """How to reach a running stack: stack.json. `pid` is the stack's, not the coordinator's.
+
+    `certificate` is the file with the certificate that a wss:// url shows, whatever names stand in it.
+    """
 
     url: str
     pid: int
     embedded: bool = False
     version: str = ""
     token: str | None = None
+    certificate: str | None = None
 
 
 class StackRunning(InvalidState):
@@ -55,11 +58,6 @@ class StateLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def default_folder(environ: Mapping[str, str]) -> Path:
-    """GLEITZEIT_STATE, else ~/.gleitzeit."""
-    return Path(environ.get("GLEITZEIT_STATE") or Path.home() / ".gleitzeit")
 
 
 def lock_state(folder: Path) -> StateLock:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -58,6 +59,8 @@ class StreamBuffer:
         self.seq = 0
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
+        self._dropped = 0
+        """Characters that are kept no more."""
         self._chunks: deque[tuple[int, str, int]] = deque()
 
     def append(self, delta: str) -> int:
@@ -67,12 +70,16 @@ class StreamBuffer:
         self._chunks.append((self.seq, delta, size_bytes))
         self._size_bytes += size_bytes
         while self._size_bytes > self._limit_bytes:
-            self._size_bytes -= self._chunks.popleft()[2]
+            _, dropped, size_bytes = self._chunks.popleft()
+            self._size_bytes -= size_bytes
+            self._dropped += len(dropped)
         return self.seq
 
-    def after(self, seq: int) -> list[tuple[int, str]]:
-        """The kept chunks with a higher number."""
-        return [(number, delta) for number, delta, _ in self._chunks if number > seq]
+    def after(self, seq: int) -> list[tuple[int, str, int]]:
+        """The kept chunks with a higher number, each with how many characters of the text come before it."""
+        offsets = accumulate((len(delta) for _, delta, _ in self._chunks), initial=self._dropped)
+        placed = zip(self._chunks, offsets, strict=False)  # the last offset is the end
+        return [(number, delta, offset) for (number, delta, _), offset in placed if number > seq]
 
 
 class Call:
@@ -173,8 +180,9 @@ class Call:
         """For the service: one who attached hears at once how far it is, and what was streamed after `seq`."""
         self._do_progress(self._progress)
         if self._chunks is not None:
-            for number, delta in self._chunks.after(seq):
-                self._say("notifications/stream", {"progressToken": self.token, "seq": number, "delta": delta})
+            for number, delta, offset in self._chunks.after(seq):
+                said = {"progressToken": self.token, "seq": number, "delta": delta, "offset": offset}
+                self._say("notifications/stream", said)
 
     @property
     def log_fields(self) -> dict[str, Any]:

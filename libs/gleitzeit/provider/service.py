@@ -16,7 +16,7 @@ from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, Tas
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.provider.call import Call, Meta
-from gleitzeit.provider.calls import CallTable, Entry, Fence, Outcome
+from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
 from gleitzeit.provider.method import Method, failure_for
 from gleitzeit.transport import Connection
 
@@ -100,6 +100,8 @@ class Service:
     # Connections
 
     def on_connect(self, connection: Connection) -> None:
+        # Whoever attaches is answered with all kept results at once: their sum is what is limited.
+        connection.close_above_bytes = 2 * KEPT_BYTES_LIMIT
         number = connection.data[_NUMBER] = self.table.opened()
         self._connections[number] = connection
 

@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.model.definition import Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.model.definition import CachePolicy, Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
+from gleitzeit.spec.spending import read_budget
 from gleitzeit.spec.tasks import TaskDraft, TaskReader
 
 LIMIT_TASKS: Final = 100_000
@@ -44,6 +45,7 @@ WORKFLOW_KEYS: Final = frozenset(
         "error_strategy",
         "execution_mode",
         "outputs",
+        "budget",
     }
 )
 
@@ -188,6 +190,7 @@ class _Check:
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),
             metadata=self._metadata(fields),
+            budget=read_budget(fields),
         )
 
     def _task(
@@ -212,6 +215,10 @@ class _Check:
             on_lost=draft.on_lost,
             tags=draft.tags,
             metadata=draft.metadata,
+            provider=draft.provider,
+            fallback=linked.fallback,
+            budget=draft.budget,
+            cache=CachePolicy(draft.cache.ttl_seconds, draft.cache.key) if draft.cache is not None else None,
         )
 
     def _refuse_cycles(self, drafts: list[TaskDraft], tasks: list[TaskDefinition]) -> None:

@@ -18,6 +18,8 @@ from gleitzeit.spec.references import Part, Reference, as_text, has_places, pars
 Mode = Literal["exec", "eval"]
 
 _PREFIX = "__ref_"
+_FRESH = "<fresh>"
+"""Under this name, which no source can spell, a program finds what copies a list or a map."""
 _UNREADABLE = (ValueError, RecursionError, MemoryError)  # null bytes, and nesting beyond what Python's parser bears
 
 
@@ -36,7 +38,7 @@ class SourceProblem(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A tree to compile and the variables that it reads: they belong into its globals."""
+    """A tree to compile and the variables that it reads (one may be a function): they belong into its globals."""
 
     tree: ast.Module | ast.Expression
     variables: dict[str, object]
@@ -96,7 +98,8 @@ def check_source(source: str, placeholders: Collection[str] = ()) -> list[Source
 def bind(source: str, values: Mapping[str, object], mode: Mode = "exec") -> Bound:
     """The tree of `source` with `values` (placeholder -> value) in it.
 
-    In a string constant a value stands as text (a text as it is, everything else as JSON), elsewhere as itself.
+    In a string constant a value stands as text (a text as it is, everything else as JSON), elsewhere as itself: a list
+    or a map is a new one whenever the place is evaluated, as if it were written there.
     Raises SyntaxError for a source that is none, ParameterError for a placeholder where no value can stand.
     """
     try:
@@ -108,7 +111,31 @@ def bind(source: str, values: Mapping[str, object], mode: Mode = "exec") -> Boun
     if values:
         _fill_constants(tree, values)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return Bound(tree, {name: value for name, value in values.items() if name in names})
+    variables = {name: value for name, value in values.items() if name in names}
+    if copied := {name for name, value in variables.items() if isinstance(value, list | dict)}:
+        tree = _Fresh(copied).visit(tree)
+        variables[_FRESH] = _copy
+    return Bound(tree, variables)
+
+
+class _Fresh(ast.NodeTransformer):
+    """Has each reading of these names copy what it reads."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id not in self._names:
+            return node
+        copying = ast.Call(ast.Name(_FRESH, ast.Load()), [node], [])
+        return ast.fix_missing_locations(ast.copy_location(copying, node))
+
+
+def _copy(value: object) -> object:
+    """Of JSON, down to its scalars."""
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _parse_fresh(source: str, mode: Mode) -> ast.Module | ast.Expression:

@@ -1,4 +1,4 @@
-"""`${env.X}`: read on the author's machine, before submit."""
+"""`${env.X}`: read on the author's machine, before submit; what a coordinator allows is read there."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,21 +7,23 @@ from gleitzeit.errors import ParameterError
 from gleitzeit.spec.references import Reference, has_places, parse, texts_in
 
 
-def resolve_env(document: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def resolve_env(document: dict[str, Any], environ: Mapping[str, str], *, declared_wins: bool = False) -> dict[str, Any]:
     """The document with the environment variables that it uses, and no others, in its `env` map.
 
     For the client, on the author's machine, and before submit. The values stay values: nothing in them is read for
     references, and in `code` they are bound like any other reference. What the document itself says in `env` is the
     fallback. A variable that is not set stays out; `check` complains where no default is given.
+
+    With `declared_wins` it is the other way round: for the coordinator, which adds to what the client has sent.
     """
     wrapped = document.get("workflow")
     if len(document) == 1 and isinstance(wrapped, dict):
-        return {"workflow": resolve_env(wrapped, environ)}
+        return {"workflow": resolve_env(wrapped, environ, declared_wins=declared_wins)}
     declared = document.get("env", {})
     if not isinstance(declared, dict):
         return document  # `check` says what is wrong with it
     names = {**dict.fromkeys(declared), **dict.fromkeys(_variables(document))}
-    used = {name: environ[name] for name in names if name in environ}
+    used = {name: environ[name] for name in names if name in environ and not (declared_wins and name in declared)}
     return {**document, "env": {**declared, **used}} if used else document
 
 

@@ -1,6 +1,7 @@
 """Problems as they are found, and the reading of single keys."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 from gleitzeit.schemas import near
@@ -37,6 +38,14 @@ class Findings:
             self.problems.append(Problem(path, message, suggestion, severity, **where))
         else:
             self._left_out += 1
+
+    @contextmanager
+    def no_repetition(self) -> Iterator[None]:
+        """What is found within, and was found before with the same words in the same place, is left out."""
+        known = len(self.problems)
+        yield
+        before = {(problem.path, problem.message) for problem in self.problems[:known]}
+        self.problems[known:] = [p for p in self.problems[known:] if (p.path, p.message) not in before]
 
     def near(self, word: str, words: Collection[str]) -> str:
         self._suggested += 1

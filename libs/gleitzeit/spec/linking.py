@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.model.definition import Alternative
 from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
@@ -56,6 +57,7 @@ class Linked(Struct, frozen=True):
     references: bool
     bindings: dict[str, str]
     untrusted: bool
+    fallback: tuple[Alternative, ...] = ()
 
 
 class Linker:
@@ -84,16 +86,31 @@ class Linker:
     def link(self, draft: TaskDraft) -> Linked:
         needs = dict.fromkeys(self._declared(draft))
         waits_for_itself = draft.id in needs  # a cycle, and found as such
+        program, params, references = self._link_call(draft, needs)
+        if draft.cache is not None and draft.cache.key:
+            self._check_text(draft.cache.key, draft.cache.key_path, needs)
+        fallback = tuple(self._alternative(other, needs) for other in draft.fallback)
+        if draft.id in needs and not waits_for_itself:
+            self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
+            del needs[draft.id]
+        return Linked(params, tuple(needs), references, program.bindings, program.untrusted, fallback)
+
+    def _link_call(self, draft: TaskDraft, needs: dict[str, None]) -> "tuple[_Program, Raw, bool]":
+        """The params, taken apart and encoded, and whether there are references in them."""
         program = self._program(draft, needs)
         encoded = msgspec.json.encode(program.params)
         references = b"${" in encoded or b"{{" in encoded
         if references:
             self._check_references(draft, program, needs)
-        if draft.id in needs and not waits_for_itself:
-            self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
-            del needs[draft.id]
         self._check_params(draft)
-        return Linked(Raw(encoded), tuple(needs), references, program.bindings, program.untrusted)
+        return program, Raw(encoded), references
+
+    def _alternative(self, other: TaskDraft, needs: dict[str, None]) -> Alternative:
+        with self._findings.no_repetition():  # most of its params are those of the task, with the same mistakes
+            program, params, references = self._link_call(other, needs)
+        return Alternative(
+            other.label, other.method, params, references, program.bindings, program.untrusted, other.provider
+        )
 
     def _declared(self, draft: TaskDraft) -> Iterator[str]:
         for path, name in draft.needs:
@@ -186,6 +203,8 @@ class Linker:
 
     def _check_path(self, reference: Reference, path: Path, target: TaskDraft, steps: tuple[str, ...]) -> None:
         schema = target.schema.result if target.schema is not None else None
+        if any(other.method != target.method for other in target.fallback):
+            return  # which of the methods will answer is not known
         missing = missing_key(schema, steps) if schema else None
         if missing is not None:
             key, known = missing

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from gleitzeit.model.definition import OnLost, Priority, RetryPolicy
-from gleitzeit.schemas import Catalogue, MethodSchema
+from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
+from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.references import RESERVED
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
+from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
 
 LONGEST_NAME: Final = 200
 
@@ -39,6 +40,9 @@ TASK_KEYS: Final = frozenset(
         "metadata",
         "signal_action",
         "signal_name",
+        "fallback",
+        "budget",
+        "cache",
     }
 )
 
@@ -57,7 +61,6 @@ LATER_TASK_KEYS: Final = {
     "target_workflow": "sending signals",
     "payload": "sending signals",
     "concurrency": "concurrency limits",
-    "cache": "cached results",
     "approval": "approvals",
 }
 
@@ -71,6 +74,11 @@ _TYPES: Final = {
 }
 _LATER_TYPES: Final = frozenset({"http", "shell", "workflow", "batch", "validation", "template", "agent"})
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
+_FAMILIES: Final = frozenset({"mcp"})
+"""As a `provider` they say the protocol alone: no provider process has that name."""
+
+MOST_ALTERNATIVES: Final = 20
+_FALLBACK_KEYS: Final = frozenset({"model", "method", "params", "provider"})
 
 _ON_ERROR: Final[Mapping[str, Literal["fail", "skip", "retry"]]] = {"fail": "fail", "skip": "skip", "retry": "retry"}
 _ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask": "ask"}
@@ -83,9 +91,13 @@ class TaskDraft:
     param stands; `needs` are the declared dependencies as written (ids or names) with the place of each."""
 
     __slots__ = (
+        "budget",
+        "cache",
         "description",
+        "fallback",
         "id",
         "id_key",
+        "label",
         "metadata",
         "method",
         "name",
@@ -97,6 +109,7 @@ class TaskDraft:
         "params_path",
         "path",
         "priority",
+        "provider",
         "queue_timeout_seconds",
         "retry",
         "schema",
@@ -123,6 +136,12 @@ class TaskDraft:
     on_lost: OnLost
     tags: tuple[str, ...]
     metadata: dict[str, Any]
+    provider: str
+    budget: Budget | None
+    cache: CacheDraft | None
+    fallback: list["TaskDraft"]
+    """Each is the task with another call, which `label` is a word for; only what makes the call is set in them."""
+    label: str
 
     def param_path(self, steps: Path) -> Path:
         """Where a param, or a part of one, stands in the document."""
@@ -159,7 +178,81 @@ class TaskReader:
         draft.tags = tuple(text for _, text in fields.texts("tags"))
         draft.metadata = self._metadata(fields)
         self._read_policy(draft, fields)
+        draft.provider = "" if (name := fields.text("provider")) in _FAMILIES else name
+        draft.budget, draft.cache = read_budget(fields), read_cache(fields)
+        draft.fallback = self._read_fallback(draft, fields) if fields.raw.get("fallback") is not None else []
+        self._check_inner(draft, fields)
         return draft
+
+    def _check_inner(self, draft: TaskDraft, fields: Fields) -> None:
+        """A method that runs in the coordinator makes no call."""
+        if draft.schema is None or draft.schema.runs != RUNS_IN_COORDINATOR:
+            return
+        draft.provider = ""
+        for key in ("cache", "fallback"):
+            if fields.raw.get(key):
+                message = f"'{key}' has no meaning for {draft.method}, which calls no provider"
+                self._findings.error(fields.at(key), message, at_key=True)
+
+    def _read_fallback(self, draft: TaskDraft, fields: Fields) -> list[TaskDraft]:
+        raw = fields.raw["fallback"]
+        listed = raw if isinstance(raw, list) else [raw]
+        if not listed or len(listed) > MOST_ALTERNATIVES:
+            fields.wrong("fallback", f"'fallback' is a list of 1 to {MOST_ALTERNATIVES} alternatives")
+            return []
+        paths = [(*fields.at("fallback"), index) if isinstance(raw, list) else fields.at("fallback")
+                 for index in range(len(listed))]  # fmt: skip
+        read = (self._read_alternative(draft, one, path) for one, path in zip(listed, paths, strict=True))
+        return [other for other in read if other is not None]
+
+    def _read_alternative(self, draft: TaskDraft, raw: object, path: Path) -> TaskDraft | None:
+        if isinstance(raw, str) and raw:
+            other = self._other_call(draft, path)
+            other.params = {**other.params, "model": raw}
+            other.param_paths["model"] = path
+            other.label = raw
+            return other
+        if not isinstance(raw, dict) or not raw:
+            message = "an alternative is the name of a model, or a map with 'model', 'method', 'params' or 'provider'"
+            self._findings.error(path, message)
+            return None
+        fields = Fields(raw, path, self._findings)
+        fields.check_keys(_FALLBACK_KEYS, {}, "an alternative")
+        other = self._other_call(draft, path)
+        if method := fields.text("method"):
+            self._other_method(other, method, fields)
+        params = fields.mapping("params")
+        if other.method != draft.method and params:  # another method wants other params
+            other.params, other.param_paths = dict(params), {}
+        else:
+            other.params = {**other.params, **params}
+        other.param_paths |= {key: (*other.params_path, key) for key in params}
+        if model := fields.text("model"):
+            other.params["model"] = model
+            other.param_paths["model"] = fields.at("model")
+        other.provider = fields.text("provider") or ("" if other.method != draft.method else draft.provider)
+        what = model or (other.method if other.method != draft.method or not other.provider else "")
+        other.label = " at ".join(word for word in (what, fields.text("provider")) if word)
+        return other
+
+    def _other_call(self, draft: TaskDraft, path: Path) -> TaskDraft:
+        """The call of the task itself, to be changed."""
+        other = TaskDraft()
+        other.path, other.id, other.provider = path, draft.id, draft.provider
+        other.method, other.schema = draft.method, draft.schema
+        other.params, other.params_path = dict(draft.params), (*path, "params")
+        other.param_paths = {key: draft.param_path((key,)) for key in draft.params}
+        return other
+
+    def _other_method(self, other: TaskDraft, method: str, fields: Fields) -> None:
+        prefix = "" if "/" in method else other.method.partition("/")[0]
+        name = self._full_name(method, prefix, fields)
+        if not name:
+            return
+        other.schema = self._catalogue.get(name)
+        other.method = other.schema.name if other.schema is not None else name
+        if other.schema is None:
+            self._unknown_method(name, fields)
 
     def _identify(self, draft: TaskDraft, fields: Fields, otherwise: str) -> None:
         draft.name = fields.text("name")
@@ -189,9 +282,6 @@ class TaskReader:
             else:
                 draft.params = {**draft.params, key: fields.raw[key]}
                 draft.param_paths[key] = fields.at(key)
-        if draft.params.get("batch_mode"):
-            path = draft.param_path(("batch_mode",))
-            self._findings.error(path, "'batch_mode' is not supported yet (batches of files)", at_key=True)
 
     def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
         draft.method, draft.schema = "", None
@@ -209,6 +299,9 @@ class TaskReader:
         draft.method = draft.schema.name if draft.schema is not None else name
         if draft.schema is None:
             self._unknown_method(name, fields)
+        if draft.params.get("batch_mode") and not draft.method.startswith("llm/"):  # their provider expands it
+            path = draft.param_path(("batch_mode",))
+            self._findings.error(path, "'batch_mode' is not supported yet (batches of files)", at_key=True)
 
     def _prefix(self, fields: Fields) -> str | None:
         """`python` of `protocol: python/v1`, `type: python`, `provider: python`; "" if none is given, None if wrong."""

@@ -5,6 +5,7 @@ from gleitzeit.jsonrpc.peer import Request
 from gleitzeit.transport.connection import Connection
 from gleitzeit.transport.memory import connect_memory
 from gleitzeit.transport.server import HttpReply, Server
+from gleitzeit.transport.tls import pin, trust
 from gleitzeit.transport.websocket import connect
 
 __all__ = [
@@ -18,4 +19,6 @@ __all__ = [
     "Server",
     "connect",
     "connect_memory",
+    "pin",
+    "trust",
 ]

@@ -40,7 +40,8 @@ class Connection:
     owner of the connection.
 
     Nothing limits how much is queued but a fuse: beyond 64 MiB that the other side does not read, the connection is
-    closed with 1013. Who sends much awaits `drain` now and then, or looks at `buffered_bytes`.
+    closed with 1013 (`close_above_bytes`: for an owner that has a limit of its own). Who sends much awaits `drain` now
+    and then, or looks at `buffered_bytes`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Connection:
         """Nothing is read before `run`. Needs a running event loop."""
         self.peer_name = wire.peer_name
         self.data: dict[str, Any] = {}
+        self.close_above_bytes = CLOSE_ABOVE_BYTES
         self.close_code: int | None = None
         self.close_reason = ""
         self._wire = wire
@@ -168,7 +170,7 @@ class Connection:
         frames = self._peer.take_frames()
         if frames:
             self._wire.write(frames)
-            if self._wire.buffered_bytes > CLOSE_ABOVE_BYTES:
+            if self._wire.buffered_bytes > self.close_above_bytes:
                 self._begin_close(TRY_AGAIN_LATER, "too much is waiting to be read")
 
     # Receiving

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
@@ -77,13 +78,15 @@ async def connect(
     methods: Methods | None = None,
     on_notification: OnNotification | None = None,
     token: str | None = None,
+    tls: ssl.SSLContext | None = None,
     open_timeout_seconds: float = 5.0,
     max_frame_bytes: int = MAX_FRAME_BYTES,
 ) -> Connection:
-    """A connection to `ws://…` or `wss://…`, already reading.
+    """A connection to `ws://…` or `wss://…`, already reading. `tls` says whom to trust (see tls.py) if it is the
+    latter; by default whom the system trusts.
 
-    Raises ConfigurationError for an address that is none, Unauthorized if the server refuses us, and ConnectionLost if
-    it cannot be reached or does not answer in time.
+    Raises ConfigurationError for an address that is none and for a certificate that is not trusted, Unauthorized if the
+    server refuses us, and ConnectionLost if it cannot be reached or does not answer in time.
     """
     try:
         websocket = await open_websocket(
@@ -95,6 +98,7 @@ async def connect(
             close_timeout=CLOSE_TIMEOUT_SECONDS,
             write_limit=HIGH_WATER_BYTES,
             proxy=None if urlsplit(url).hostname in LOOPBACK_HOSTS else True,
+            ssl=(tls or True) if urlsplit(url).scheme == "wss" else None,
         )
     except (WebSocketException, OSError, ValueError) as error:
         raise _refused(url, error, open_timeout_seconds) from error
@@ -111,6 +115,8 @@ def _refused(url: str, error: Exception, open_timeout_seconds: float) -> Gleitze
         case InvalidStatus() if error.response.status_code in (401, 403):
             body = bytes(error.response.body or b"").decode(errors="replace").strip()
             return Unauthorized(f"{url} refused the connection: {body or error.response.status_code}", about)
+        case ssl.SSLCertVerificationError():
+            return ConfigurationError(f"the certificate of {url} is not trusted: {error.verify_message}", about)
         case TimeoutError():
             return ConnectionLost(f"{url} did not answer within {open_timeout_seconds:g} s", about)
         case OSError() | InvalidHandshake():

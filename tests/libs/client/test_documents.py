@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from gleitzeit.client import prepare, prepare_file
+from gleitzeit.client import Defaults, prepare, prepare_file
 from gleitzeit.client.documents import Prepared
 from gleitzeit.errors import DocumentError
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.load import load_object, load_text
 
 PYTHON = """\
 name: n
@@ -112,3 +112,50 @@ def test_what_is_no_document_at_all(tmp_path: Path) -> None:
     ready = prepared("- just\n- a list\n", tmp_path)
     assert ready.checked is None
     assert ready.errors
+
+
+TIMED = """\
+name: n
+tasks:
+  - {id: silent, method: echo/echo, params: {message: x}}
+  - {id: own, method: echo/echo, timeout: 5m, params: {message: x}}
+  - {id: param, method: python/execute, params: {code: "result = 1", timeout: 7}}
+  - {id: sleep, method: timer/sleep, params: {seconds: 90}}
+  - {id: wait, method: signal/wait, params: {signal_name: go}}
+"""
+
+
+def with_defaults(text: str, folder: Path) -> Prepared:
+    document = load_text(text, name="w.yaml")
+    return prepare(document, folder=folder, environ={}, defaults=Defaults(task_timeout_seconds=30, max_parallel=4))
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_defaults_are_for_what_says_nothing_itself(folder: Path, wrap: bool) -> None:
+    text = "workflow:\n" + "".join(f"  {line}\n" for line in TIMED.splitlines()) if wrap else TIMED
+    ready = with_defaults(text, folder)
+    definition = ready.definition["workflow"] if wrap else ready.definition
+    assert [task.get("timeout") for task in definition["tasks"]] == [30, "5m", None, None, None]
+    assert definition["max_parallel"] == 4
+    assert ready.checked is not None
+    assert [task.timeout_seconds for task in ready.checked.tasks] == [30, 300, None, None, None]
+    assert ready.checked.max_parallel == 4
+    assert ready.checked == prepare(load_object(ready.definition), folder=folder, environ={}).checked
+    assert prepared(text, folder).definition == load_text(text).value
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["max_parallel: 2", "max_parallel_tasks: 2", "config: {max_parallel: 2}", "execution_mode: sequential"],
+)
+def test_a_default_gives_way_in_every_spelling(folder: Path, said: str) -> None:
+    ready = with_defaults(f"{said}\n{TIMED}", folder)
+    assert ready.checked is not None
+    assert ready.checked.max_parallel in (1, 2)
+    assert ready.definition.get("max_parallel") in (None, 2)
+
+
+def test_defaults_where_tasks_are_a_map(folder: Path) -> None:
+    ready = with_defaults("name: n\ntasks:\n  a: {method: echo/echo, params: {message: x}}\n", folder)
+    assert ready.definition["tasks"]["a"]["timeout"] == 30
+    assert ready.document.value["tasks"]["a"] == {"method": "echo/echo", "params": {"message": "x"}}

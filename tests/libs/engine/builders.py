@@ -1,5 +1,6 @@
 """Small workflows and an engine at a standstill, for the tests beside this file."""
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,13 +32,15 @@ def raw(value: object) -> Raw:
     return Raw(msgspec.json.encode(value))
 
 
-def task(name: str, *dependencies: str, method: str = "echo/echo", params: object = None, **more: Any) -> TaskDefinition:
+def task(
+    task_id: str, /, *dependencies: str, method: str = "echo/echo", params: object = None, **more: Any
+) -> TaskDefinition:
     """`attempts=3` is short for a policy of three attempts, a second apart."""
     attempts = more.pop("attempts", 1)
     more.setdefault("retry", RetryPolicy(attempts, "fixed", 1.0, jitter=False))
     encoded = raw(params or {})
     return TaskDefinition(
-        name, method, encoded, dependencies=dependencies, references=b"${" in bytes(encoded), **more
+        task_id, method, encoded, dependencies=dependencies, references=b"${" in bytes(encoded), **more
     )
 
 
@@ -154,4 +157,6 @@ def snapshot(workflow: Workflow) -> object:
 def _plain(value: object) -> object:
     if isinstance(value, list):
         return [t.id for t in value]
+    if isinstance(value, deque):
+        return [msgspec.json.encode(item) for item in value]
     return msgspec.json.encode(value) if isinstance(value, Raw | msgspec.Struct) else repr(value)

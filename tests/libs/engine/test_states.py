@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import get_args
 
 import pytest
+from tests.libs.engine.builders import NOW, raw, snapshot, submitted, task
 
 from gleitzeit.engine import states
 from gleitzeit.engine.workflow import Refused, Workflow
 from gleitzeit.model import events as ev
-from tests.libs.engine.builders import NOW, raw, snapshot, submitted, task
+from gleitzeit.model.definition import Alternative
 
 AT = NOW + 1000
 ERROR = ev.Failure(-29002, "no")
@@ -22,6 +23,8 @@ TASK_EVENTS: dict[str, Callable[[int], ev.AnyEvent]] = {
     "TaskFailed": lambda attempt: ev.TaskFailed(AT, "t", attempt, ERROR),
     "TaskSkipped": lambda attempt: ev.TaskSkipped(AT, "t"),
     "TaskCancelled": lambda attempt: ev.TaskCancelled(AT, "t"),
+    "TaskCached": lambda attempt: ev.TaskCached(AT, "t", attempt + 1, "key", raw(1)),
+    "TaskFellBack": lambda attempt: ev.TaskFellBack(AT, "t", attempt, ERROR, 1),
     "CallRefused": lambda attempt: ev.CallRefused(AT, "t", attempt, "busy"),
     "CallLost": lambda attempt: ev.CallLost(AT, "t", attempt, "gone"),
 }
@@ -52,7 +55,8 @@ HOW_TO_GET_TO |= {
 def workflow_with_task(state: str) -> Workflow:
     """A workflow that goes on whatever becomes of its task `t`, which is in the given state."""
     waits = state in ("pending", "skipped")
-    workflow = Workflow(submitted(task("other"), task("t", "other") if waits else task("t")))
+    spare = (Alternative("shop", "shop/pay"),)
+    workflow = Workflow(submitted(task("other"), task("t", *(["other"] if waits else []), fallback=spare)))
     for event in HOW_TO_GET_TO[state]:
         workflow.apply(event)
     assert workflow.tasks["t"].state == state
@@ -194,6 +198,12 @@ def test_a_signal_is_for_those_that_live() -> None:
     with pytest.raises(Refused):
         workflow.apply(ev.SignalReceived(AT, "go"))
     assert snapshot(workflow) == before
+
+
+def test_every_kind_of_event_is_tried() -> None:
+    """An event class that is added must be added to the dicts above as well."""
+    elsewhere = {"WorkflowSubmitted", "SignalReceived"}
+    assert {cls.__name__ for cls in get_args(ev.AnyEvent)} == {*TASK_EVENTS, *WORKFLOW_EVENTS} | elsewhere
 
 
 def test_every_state_is_reached_and_every_final_one_is_left_only_by_a_retry() -> None:

@@ -382,3 +382,18 @@ def test_anything_in_valid_json_rpc_or_nothing_out(frames, split, coalesce):
             assert answer
             for one in answer if isinstance(answer, list) else [answer]:
                 check_response(one)
+
+
+@pytest.mark.parametrize("value", ["NaN", "[1, -Infinity]", '"\\ud800"'])
+def test_an_answer_that_is_no_json_still_ends_the_waiting(value):
+    peer = new()
+    replies: list[Reply] = []
+    request_id = peer.send_request("m", None, replies.append)
+    peer.take_frames()
+    for item in peer.receive(f'{{"jsonrpc":"2.0","id":{request_id},"result":{value}}}'.encode()):
+        item.on_reply(item.reply)
+    (reply,) = replies
+    assert isinstance(reply, Failure)
+    assert reply.code == -32700
+    assert "no JSON" in reply.message
+    assert sent(peer)[0]["error"]["code"] == -32700

@@ -2,7 +2,7 @@
 
 It listens at --listen (or on a free port), says so on GLEITZEIT_READY_FD, and ends with status 0 on SIGTERM and when
 GLEITZEIT_PARENT_FD reads end-of-file. A client of its socket may send `exit N` (end with status N) or `args`, which is
-answered by its command line and pids as JSON.
+answered by its command line, its pids and the state folder of its environment as JSON.
 
 --stubborn  ignores SIGTERM          --fail N  says why on stderr and exits at once
 --mute      is never ready           --litter  starts a grandchild that would live for ever, and says its pid
@@ -35,6 +35,7 @@ def main() -> None:
         print("cannot start: the reason", file=sys.stderr)
         sys.exit(int(option("--fail", "1")))
     facts: dict[str, object] = {"argv": sys.argv[1:], "pid": os.getpid(), "pgid": os.getpgrp()}
+    facts["state"] = os.environ.get("GLEITZEIT_STATE")
     ending, on_signal = os.pipe()
     ignore = "--stubborn" in sys.argv
     signal.signal(signal.SIGTERM, signal.SIG_IGN if ignore else lambda *_: os.write(on_signal, b"x"))

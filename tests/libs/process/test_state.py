@@ -10,7 +10,6 @@ from gleitzeit.process.state import (
     Address,
     StackRunning,
     cluster_id,
-    default_folder,
     find_running,
     lock_state,
     publish_address,
@@ -105,8 +104,3 @@ def test_a_folder_has_one_cluster_id_and_two_folders_have_two(tmp_path: Path) ->
     assert first != cluster_id(tmp_path / "b")
     assert first.isalnum()
     assert os.listdir(tmp_path / "a") == ["cluster"]
-
-
-def test_the_folder_comes_from_the_environment_or_is_in_the_home() -> None:
-    assert default_folder({"GLEITZEIT_STATE": "/x/y"}) == Path("/x/y")
-    assert default_folder({}) == Path.home() / ".gleitzeit"

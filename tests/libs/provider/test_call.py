@@ -22,8 +22,8 @@ def listener() -> Listener:
 def test_a_stream_is_numbered_and_read_on_from_any_number() -> None:
     buffer = StreamBuffer()
     assert [buffer.append(delta) for delta in "abc"] == [1, 2, 3]
-    assert buffer.after(0) == [(1, "a"), (2, "b"), (3, "c")]
-    assert buffer.after(2) == [(3, "c")]
+    assert buffer.after(0) == [(1, "a", 0), (2, "b", 1), (3, "c", 2)]
+    assert buffer.after(2) == [(3, "c", 2)]
     assert buffer.after(3) == []
 
 
@@ -31,7 +31,7 @@ def test_a_stream_keeps_its_last_part_by_bytes() -> None:
     buffer = StreamBuffer(limit_bytes=4)
     for delta in ("ab", "ü", "c"):
         buffer.append(delta)
-    assert buffer.after(0) == [(2, "ü"), (3, "c")]
+    assert buffer.after(0) == [(2, "ü", 2), (3, "c", 3)]
     buffer.append("too much")
     assert buffer.after(0) == []
     assert buffer.append("d") == 5
@@ -90,5 +90,5 @@ async def test_a_replay_begins_with_the_progress(listener: Listener) -> None:
     call.replay(0)
     assert listener.heard == [
         ("progress", {"progressToken": "p", "progress": 3, "message": "third"}),
-        ("stream", {"progressToken": "p", "seq": 1, "delta": "a"}),
+        ("stream", {"progressToken": "p", "seq": 1, "delta": "a", "offset": 0}),
     ]

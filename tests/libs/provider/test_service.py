@@ -201,7 +201,7 @@ async def test_an_attach_after_a_reconnect_hears_how_far_it_is_and_gets_the_resu
     await until(lambda: len(world.heard) == 2)
     assert world.heard == [
         ("notifications/progress", {"progressToken": "new", "progress": 1, "total": 2, "message": "half"}),
-        ("notifications/stream", {"progressToken": "new", "seq": 2, "delta": "b"}),
+        ("notifications/stream", {"progressToken": "new", "seq": 2, "delta": "b", "offset": 1}),
     ]
     world.gate.set()
     assert await answer == {"run": 1, "task": "t", "attempt": 1}

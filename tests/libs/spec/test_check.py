@@ -273,6 +273,7 @@ def test_task_keys() -> None:
         on_lost="ask",
         tags=("x", "1"),
         metadata={"cost": 1, "provider": "ollama"},
+        provider="ollama",
     )
 
 

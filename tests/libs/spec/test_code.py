@@ -94,6 +94,30 @@ def test_it_works_inside_functions_classes_and_comprehensions() -> None:
     assert run(source, {"${a.b}": 7})["x"] == ([7, 7], 7)
 
 
+def test_a_list_is_a_new_one_wherever_and_whenever_it_is_read() -> None:
+    source = """
+first = ${a}
+second = ${a}
+first.append(9)
+first[1]["x"].append(9)
+kept = []
+for i in range(2):
+    one = ${a}
+    one.append(i)
+    kept.append(one)
+def default(values=${b}):
+    return values
+f = f"{${a}}"
+"""
+    value = [1, {"x": []}]
+    variables = run(source, {"${a}": value, "${b}": {"k": 1}})
+    assert variables["second"] == value == [1, {"x": []}]
+    assert variables["first"] == [1, {"x": [9]}, 9]
+    assert variables["kept"] == [[*value, 0], [*value, 1]]
+    assert variables["default"]() == {"k": 1}
+    assert variables["f"] == str(value)
+
+
 def test_a_subscript_call_argument_and_default_are_values() -> None:
     assert run("def f(x=${a.n}): return x\ny = f() + f(x=${a.n}) + [1, 2, 3][${a.n}]", {"${a.n}": 1})["y"] == 4
 

@@ -27,3 +27,10 @@ def test_a_document_without_variables_is_the_same() -> None:
 def test_what_makes_no_sense_is_left_to_the_check() -> None:
     document = {"env": 3, "a": "${env.HOME}"}
     assert resolve_env(document, ENVIRON) is document
+
+
+def test_where_others_were_first_their_values_stay() -> None:
+    document = {"env": {"HOME": "/sent"}, "a": "${env.HOME} ${env.TOKEN}"}
+    assert resolve_env(document, ENVIRON, declared_wins=True)["env"] == {"HOME": "/sent", "TOKEN": ENVIRON["TOKEN"]}
+    wrapped = resolve_env({"workflow": document}, ENVIRON, declared_wins=True)
+    assert wrapped["workflow"]["env"]["HOME"] == "/sent"

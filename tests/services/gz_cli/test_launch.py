@@ -47,7 +47,29 @@ def test_an_embedded_stack_is_told_what_somebody_has_set(tmp_path: Path, monkeyp
 
 
 def test_the_foreground_stack_goes_on_with_everything(tmp_path: Path) -> None:
-    config = settings.stack(None, "echo", listen="127.0.0.1:0", journal=None, nats=None, log_level=None)
+    config = settings.stack(providers="echo", listen="127.0.0.1:0", journal=None)
     assert (config.resume, config.listen, config.providers) == ("all", "127.0.0.1:0", ("echo",))
     assert (config.state, config.journal, config.log_level) == (tmp_path / ".gleitzeit", None, "warning")
     assert not config.embedded
+
+
+def test_what_guards_a_stack_may_be_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".gleitzeit").mkdir()
+    (tmp_path / ".gleitzeit" / "config.yaml").write_text("token_file: token\ntls_cert: cert.pem\nallow_env: [LANG]\n")
+    monkeypatch.setenv("GLEITZEIT_TLS_CERT", "/other.pem")
+    config = settings.stack(tls_key="/key.pem")
+    assert config.token_file == tmp_path / ".gleitzeit" / "token"
+    assert (config.tls_cert, config.tls_key) == (Path("/other.pem"), Path("/key.pem"))
+    assert config.allow_env == ("LANG",)
+    assert settings.target(None, None).stack_options == ("--allow-env", "LANG")
+
+
+def test_defaults_for_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = settings.target(None, None)
+    assert (target.task_timeout_seconds, target.max_parallel, target.tls_ca) == (None, None, None)
+    monkeypatch.setenv("GLEITZEIT_DEFAULT_TIMEOUT", "5m")
+    monkeypatch.setenv("GLEITZEIT_MAX_PARALLEL", "3")
+    monkeypatch.setenv("GLEITZEIT_TLS_CA", "/ca.pem")
+    target = settings.target(None, None, max_parallel=2)
+    assert (target.task_timeout_seconds, target.max_parallel, target.tls_ca) == (300, 2, Path("/ca.pem"))
+    assert settings.target(None, None, task_timeout="1s").task_timeout_seconds == 1

@@ -65,7 +65,6 @@ class Model:
         (None, None),
         ({"a": [1, 2.5, True, "ü"]}, {"a": [1, 2.5, True, "ü"]}),
         (2**70, 2**70),
-        (float("nan"), None),
         ((1, (2,)), [1, [2]]),
         ({3}, [3]),
         (frozenset({"x"}), ["x"]),
@@ -112,6 +111,10 @@ def test_a_value_becomes_json(value: object, expected: object) -> None:
         (Point, "result is of type type"),
         (1j, "result is of type complex"),
         ("\ud800", "not valid Unicode"),
+        (float("nan"), "result is NaN, which JSON cannot express; give None or a text in its place"),
+        ({"rows": [None, {"x": float("-inf")}]}, "result.rows[1].x is infinite, which JSON cannot express"),
+        (Point(1, Number("nan")), "result.label is NaN"),
+        ({"a": (1, {Number("inf")})}, "result.a[1][0] is infinite"),
     ],
 )
 def test_what_cannot_be_json_is_named_with_its_place(value: object, complaint: str) -> None:

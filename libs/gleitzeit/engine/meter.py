@@ -1,0 +1,120 @@
+"""What the tasks of a workflow have spent, for those that may not spend more than their budget.
+
+    calls    that were started; one that its provider refused (busy) does not count
+    tokens   of results that say so in `usage`
+    seconds  in which calls ran, those that run at the moment included
+
+Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit.model import events as ev
+from gleitzeit.model.definition import Budget, Definition
+
+
+class Spent(Struct):
+    calls: int = 0
+    tokens: int = 0
+    ended_ms: int = 0
+    """Of calls that have ended."""
+
+
+class Meter(Struct):
+    """One workflow's. `running` says since when each running call runs, by task id."""
+
+    total: Spent = msgspec.field(default_factory=Spent)
+    tasks: dict[str, Spent] = msgspec.field(default_factory=dict)
+    running: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def note(self, event: ev.AnyEvent) -> None:
+        """An event that the workflow has applied."""
+        match event:
+            case ev.TaskStarted():
+                self.running[event.task] = event.at
+                for spent in self._accounts(event.task):
+                    spent.calls += 1
+            case ev.TaskCompleted():
+                self._end(event.task, event.at)
+                tokens = tokens_of(event.result)
+                for spent in self._accounts(event.task):
+                    spent.tokens += tokens
+            case ev.CallRefused():
+                self._end(event.task, event.at)
+                for spent in self._accounts(event.task):
+                    spent.calls -= 1
+            case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskFailed() | ev.TaskCancelled() | ev.CallLost():
+                self._end(event.task, event.at)
+            case ev.WorkflowRetried():
+                self.total, self.tasks, self.running = Spent(), {}, {}
+            case _:
+                pass
+
+    def complaint(self, whole: Budget | None, own: Budget | None, task: str, now: int) -> str:
+        """Why the task may make no further call: which budget is spent, the workflow's (`whole`) or its `own`. "" if
+        it may."""
+        running_ms = sum(now - at for at in self.running.values())
+        return self._over("the workflow's budget", whole, self.total, running_ms) or self._over(
+            "its budget", own, self.tasks.get(task, Spent()), 0
+        )
+
+    def seconds(self, now: int) -> float:
+        """In which calls of the workflow have run."""
+        return (self.total.ended_ms + sum(now - at for at in self.running.values())) / 1000
+
+    @staticmethod
+    def _over(whose: str, budget: Budget | None, spent: Spent, running_ms: int) -> str:
+        if budget is None:
+            return ""
+        seconds = (spent.ended_ms + running_ms) / 1000
+        if budget.calls is not None and spent.calls >= budget.calls:
+            return f"{whose} of {budget.calls:,} calls is spent"
+        if budget.tokens is not None and spent.tokens >= budget.tokens:
+            return f"{whose} of {budget.tokens:,} tokens is spent ({spent.tokens:,} so far)"
+        if budget.seconds is not None and seconds >= budget.seconds:
+            return f"{whose} of {budget.seconds:g} seconds is spent ({seconds:.1f} so far)"
+        return ""
+
+    def _accounts(self, task: str) -> tuple[Spent, Spent]:
+        return self.total, self.tasks.setdefault(task, Spent())
+
+    def _end(self, task: str, at: int) -> None:
+        since = self.running.pop(task, None)
+        if since is not None:
+            for spent in self._accounts(task):
+                spent.ended_ms += at - since
+
+
+def meter_for(definition: Definition) -> Meter | None:
+    """None where nobody has set a budget."""
+    limited = definition.budget is not None or any(task.budget is not None for task in definition.tasks)
+    return Meter() if limited else None
+
+
+class _Result(Struct):
+    usage: Any = None
+
+
+_decode = msgspec.json.Decoder(_Result).decode
+
+
+def tokens_of(result: Raw) -> int:
+    """Those that a result says it has cost, in one of the usual spellings; 0 where it says nothing."""
+    try:
+        usage = _decode(result).usage
+    except msgspec.MsgspecError:
+        return 0
+    if not isinstance(usage, dict):
+        return 0
+    total = _count(usage, "total_tokens")
+    if total:
+        return total
+    return sum(_count(usage, name) for name in ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"))
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

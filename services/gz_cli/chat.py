@@ -1,0 +1,225 @@
+"""`gz chat`: to talk with a model. Every turn is a workflow, so that what was said is in the journal.
+
+A person is waited for in the main thread, where the terminal's own line editing and Ctrl-C work; the connection lives
+in a thread beside it and stays awake meanwhile.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gleitzeit.client import Client, Prepared, StreamItem, WatchEvent, prepare
+from gleitzeit.errors import GleitzeitError
+from gleitzeit.model.events import TaskFellBack, TaskRetrying
+from gleitzeit.spec.load import load_object
+from gz_cli import exits
+from gz_cli.connect import connected
+from gz_cli.ink import first_line
+from gz_cli.launch import Reach
+from gz_cli.models import require, with_model
+from gz_cli.output import PAYLOAD_KEYS
+from gz_cli.screen import is_live
+from gz_cli.talk import complain, put, say
+
+T = TypeVar("T")
+TASK = "answer"
+PROMPT = "> "
+
+
+class Background:
+    """An event loop in a thread of its own."""
+
+    def __enter__(self) -> "Background":
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="connection", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Whoever waits for it hears Ctrl-C, which leaves `work` alone."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.start(work).result()
+
+
+class Conversation:
+    """Keeps what was said. `params` go to the model with every turn (model, temperature, …)."""
+
+    def __init__(self, client: Client, params: Mapping[str, object], system: str | None) -> None:
+        self._client = client
+        self._params = params
+        self._messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
+        self.workflow_id = ""
+        """Of the turn under way."""
+
+    async def ask(self, prompt: str, answer: "Answer") -> str:
+        """One turn: the status of its workflow. What was not answered is as if it had not been said."""
+        messages = [*self._messages, {"role": "user", "content": prompt}]
+        inputs = {**self._params, "messages": messages}
+        submitted = await self._client.submit(document(self._params), inputs=inputs)
+        self.workflow_id = submitted.workflow_id
+        async with aclosing(self._client.watch(self.workflow_id)) as items:
+            async for item in items:
+                answer.show(item)
+        result = await self._client.result(self.workflow_id)
+        self.workflow_id = ""
+        if result.status == "completed":
+            text = text_of(result.results[TASK])
+            answer.end(text)
+            self._messages = [*messages, {"role": "assistant", "content": text}]
+        else:
+            answer.break_off(result.error.message if result.error is not None else result.status)
+        return result.status
+
+    async def cancel(self) -> None:
+        """The turn under way."""
+        if self.workflow_id:
+            await self._client.cancel(self.workflow_id, reason="Ctrl-C in gz chat")
+
+
+class Answer:
+    """One answer on stdout: as it grows where that is a terminal, else when it is complete."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._attempt = 0
+        self._shown = ""
+        self._torn = False
+        """What stands there is not the beginning of the text."""
+
+    def show(self, item: object) -> None:
+        if isinstance(item, StreamItem) and self._live:
+            if item.attempt != self._attempt:
+                self._again(item.attempt)
+            self._torn = self._torn or item.gap
+            self._shown += item.delta
+            _write(item.delta)
+        elif isinstance(item, WatchEvent) and isinstance(item.event, TaskRetrying | TaskFellBack):
+            self._leave_line()
+            say(f"({first_line(item.event.error.message)}; trying again)")
+
+    def end(self, text: str) -> None:
+        if not self._live:
+            put(text)
+        elif not self._torn and text.startswith(self._shown):
+            _write(text[len(self._shown) :] + "\n")
+        else:
+            self._leave_line()
+            _write(text + "\n")
+
+    def break_off(self, why: str) -> None:
+        self._leave_line()
+        say(f"gz: no answer: {why}" if why != "cancelled" else "(cancelled)")
+
+    def _again(self, attempt: int) -> None:
+        """A new attempt voids what stands there."""
+        self._leave_line()
+        self._attempt, self._shown, self._torn = attempt, "", False
+
+    def _leave_line(self) -> None:
+        if self._shown and not self._shown.endswith("\n"):
+            _write("\n")
+            self._shown += "\n"
+
+
+def document(params: Mapping[str, object]) -> dict[str, Any]:
+    """A turn as a workflow. All that a person said comes as inputs: no word of it is read for references."""
+    named = {name: f"${{inputs.{name}}}" for name in ("messages", *params)}
+    return {"name": "chat", "tasks": [{"id": TASK, "method": "llm/chat", "params": named}]}
+
+
+def prepared(params: Mapping[str, object]) -> Prepared:
+    return prepare(load_object(document(params)), folder=Path(), environ={})
+
+
+def text_of(result: object) -> str:
+    if isinstance(result, Mapping):
+        found = next((result[key] for key in PAYLOAD_KEYS if isinstance(result.get(key), str)), "")
+        return str(found)
+    return str(result)
+
+
+def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system: str | None) -> int:
+    """One question, or with `prompt` None as many as somebody asks. Raises NoModel and what connecting raises."""
+    checked = prepared(params).checked
+    assert checked is not None
+    found = with_model(reach, checked, os.environ)
+    with Background() as background:
+        opened = connected(found)
+        client = background.run(_enter(opened))
+        try:
+            if found.address is not None:
+                background.run(require(client, checked))
+            conversation = Conversation(client, params, system)
+            if prompt is not None:
+                status = turn(background, conversation, prompt)
+                return exits.INTERRUPTED if status == "cancelled" else exits.of_status(status)
+            return converse(background, conversation)
+        finally:
+            background.run(_leave(opened))
+
+
+async def _enter(opened: AbstractAsyncContextManager[Client]) -> Client:
+    return await opened.__aenter__()
+
+
+async def _leave(opened: AbstractAsyncContextManager[Client]) -> None:
+    await opened.__aexit__(None, None, None)
+
+
+def converse(background: Background, conversation: Conversation) -> int:
+    """Until the end of what is typed (Ctrl-D), or Ctrl-C where a question is waited for."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        import readline  # noqa: F401 - input() edits lines once it is imported
+
+        say("Ctrl-C stops an answer, Ctrl-D ends the conversation.")
+    while True:
+        try:
+            line = input(PROMPT) if interactive else _line()
+        except (EOFError, KeyboardInterrupt):
+            if interactive:
+                print()
+            return exits.OK
+        if line.strip():
+            turn(background, conversation, line)
+
+
+def _line() -> str:
+    """Raises EOFError, as `input` does, but shows no prompt."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def turn(background: Background, conversation: Conversation, prompt: str) -> str:
+    """The status of its workflow; "failed" if it could not be asked at all. Ctrl-C cancels it."""
+    asked = background.start(conversation.ask(prompt, Answer(live=is_live(sys.stdout))))
+    while True:
+        try:
+            return asked.result()
+        except KeyboardInterrupt:
+            background.run(conversation.cancel())
+        except GleitzeitError as error:
+            complain(exits.complaint(error))
+            return "failed"
+
+
+def _write(text: str) -> None:
+    """Nobody's words may move the cursor, but they may have lines."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+    sys.stdout.write(shown)
+    sys.stdout.flush()

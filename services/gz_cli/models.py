@@ -1,0 +1,141 @@
+"""Which model serves the llm/* tasks of a document: what is configured, else what this machine has.
+
+    a provider that the configuration, --provider or the document names
+    Ollama, if one answers            OLLAMA_HOST, else 127.0.0.1:11434
+    OPENAI_API_KEY, ANTHROPIC_API_KEY
+    GLEITZEIT_GGUF, a model file      with the extra `llamacpp`
+
+Found out before anything is started or submitted. Light: sockets are asked, keys only looked at.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from gleitzeit.client import Client
+from gleitzeit.model.definition import Definition
+from gz_cli.exits import NoModel
+from gz_cli.launch import Reach, Target, started
+
+PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
+"""Those of ours that serve llm/v1."""
+_WITHOUT_MODEL = frozenset({"echo", "python"})
+OLLAMA_PORT = 11434
+ASK_SECONDS = 0.4
+LOOK_SECONDS = 0.8
+"""How long a stack that runs may take to find its providers before it counts as one without a model."""
+LOOK_AGAIN_SECONDS = 0.1
+
+WAYS = """Any one of these is enough:
+
+  Ollama        curl -fsSL https://ollama.com/install.sh | sh
+                ollama pull llama3.2
+  an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY
+  a model file  pip install 'gleitzeit[llamacpp]'
+                export GLEITZEIT_GGUF=/path/to/model.gguf"""
+WAYS_OF_A_STACK = f"""It runs already, so start it again with a provider that does:
+
+  gz up --provider echo,python,ollama               # or openai, anthropic, llamacpp
+
+{WAYS}"""
+
+
+def methods_of(definition: Definition) -> list[str]:
+    """The llm/* methods that its tasks may call."""
+    return sorted({method for method, _ in _calls(definition) if method.startswith("llm/")})
+
+
+def _calls(definition: Definition) -> Iterator[tuple[str, str]]:
+    """Method and provider's name of everything that could be called."""
+    for task in definition.tasks:
+        yield task.method, task.provider
+        for other in task.fallback:
+            yield other.method, other.provider
+
+
+def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str]) -> Reach:
+    """A stack that is not started yet is, with what the document needs. Raises NoModel if this machine has none."""
+    if reach.begun:
+        return reach
+    methods = methods_of(definition)
+    if not methods:
+        return started(reach.target)
+    return started(_with_providers(reach.target, definition, methods, environ))
+
+
+def _with_providers(target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str]) -> Target:
+    if any(name not in _WITHOUT_MODEL for name in target.providers):
+        return target
+    named = {provider for method, provider in _calls(definition) if method.startswith("llm/")}
+    chosen = [name for name in PROVIDERS if name in named]
+    if "" in named:
+        found, looked = choose(environ)
+        if found is None:
+            raise NoModel(f"{_these(methods)} and there is none: {looked}", WAYS)
+        chosen += [found] if found not in chosen else []
+    return target.with_providers((*target.providers, *chosen))
+
+
+def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """The provider for this machine; and in words where nothing was found."""
+    url = ollama_url(environ)
+    if answers(url):
+        return "ollama", ""
+    for variable, provider in (("OPENAI_API_KEY", "openai"), ("ANTHROPIC_API_KEY", "anthropic")):
+        if environ.get(variable):
+            return provider, ""
+    missing = f"no Ollama answers at {url}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
+    if not environ.get("GLEITZEIT_GGUF"):
+        return None, f"{missing} and GLEITZEIT_GGUF are not set"
+    if importlib.util.find_spec("xllamacpp") is None:
+        return None, f"{missing} are not set; GLEITZEIT_GGUF is, but the extra `llamacpp` is not installed"
+    return "llamacpp", ""
+
+
+def ollama_url(environ: Mapping[str, str]) -> str:
+    """As Ollama's own client reads OLLAMA_HOST: scheme and port may be left out. The first one of several."""
+    named = environ.get("GLEITZEIT_OLLAMA_URL") or environ.get("OLLAMA_HOST") or "127.0.0.1"
+    scheme, separator, rest = named.split(",")[0].strip().rpartition("://")
+    parts = urlsplit(f"//{rest}")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", None: "127.0.0.1"}.get(parts.hostname, parts.hostname)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    port = port or ({"http": 80, "https": 443}.get(scheme) if separator else None) or OLLAMA_PORT
+    return f"{scheme or 'http'}://{f'[{host}]' if host and ':' in host else host}:{port}{parts.path.rstrip('/')}"
+
+
+def answers(url: str) -> bool:
+    """Whether an Ollama is there."""
+    import http.client  # 15 ms that only documents with a model need
+
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", f"{parts.path}/api/version")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+async def require(client: Client, definition: Definition) -> None:
+    """Of a stack that others have started: raises NoModel if nobody there serves what the document calls."""
+    methods = methods_of(definition)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOOK_SECONDS
+    while methods:
+        served = {method for provider in await client.providers() for method in provider.methods}
+        if not served.isdisjoint(methods):
+            return
+        if loop.time() > deadline:
+            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that", WAYS_OF_A_STACK)
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _these(methods: list[str]) -> str:
+    return f"this needs a model ({', '.join(methods)}),"

@@ -1,0 +1,144 @@
+"""What running calls have streamed: the last part of each text, so that one who comes later can read it from there.
+
+Offsets count characters (Unicode code points) from the beginning of the attempt's text. All of it is bounded: a text
+to TEXT_BYTES, all texts together to ALL_BYTES, where the one that was silent for longest loses its beginning first.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from gleitzeit.engine.effects import Call
+
+TEXT_BYTES = 1 << 20
+ALL_BYTES = 64 << 20
+PIECE_CHARACTERS = 4096
+"""Small deltas are put together up to this size: it takes less room, and less time to read again."""
+
+
+class Text:
+    """Of one running call. It has the characters from `start` up to `end`; `seq` is the provider's last number."""
+
+    __slots__ = ("_pieces", "call", "end", "seq", "size_bytes", "start")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.start = 0
+        self.end = 0
+        self.seq = 0
+        self.size_bytes = 0
+        self._pieces: deque[str] = deque()
+
+    def append(self, delta: str) -> int:
+        """Returns how many bytes it takes now, more or (if the beginning was lost) less than before."""
+        before = self.size_bytes
+        if self._pieces and len(self._pieces[-1]) + len(delta) <= PIECE_CHARACTERS:
+            self._pieces[-1] += delta
+        else:
+            self._pieces.extend(delta[at : at + PIECE_CHARACTERS] for at in range(0, len(delta), PIECE_CHARACTERS))
+        self.end += len(delta)
+        self.size_bytes += _bytes(delta)
+        while self.size_bytes > TEXT_BYTES and self._pieces:
+            self.drop_first()
+        return self.size_bytes - before
+
+    def skip_to(self, offset: int) -> int:
+        """What lies before `offset` is not to be had. Returns how many bytes that freed."""
+        freed = self.clear()
+        self.start = self.end = max(offset, self.end)
+        return freed
+
+    def drop_first(self) -> int:
+        """Lose the first piece. Returns its size in bytes."""
+        piece = self._pieces.popleft()
+        size_bytes = _bytes(piece)
+        self.start += len(piece)
+        self.size_bytes -= size_bytes
+        return size_bytes
+
+    def clear(self) -> int:
+        """Keep nothing of it, only where it ends. Returns how many bytes that freed."""
+        freed, self.size_bytes = self.size_bytes, 0
+        self._pieces.clear()
+        self.start = self.end
+        return freed
+
+    def from_offset(self, offset: int) -> Iterator[tuple[int, str]]:
+        """The kept pieces from `offset` on, each with where it begins."""
+        at = self.start
+        for piece in list(self._pieces):
+            if at + len(piece) > offset:
+                cut = max(0, offset - at)
+                yield at + cut, piece[cut:]
+            at += len(piece)
+
+    @property
+    def empty(self) -> bool:
+        return not self._pieces
+
+
+class Texts:
+    """Of all running calls."""
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[str, Text] = OrderedDict()
+        """By call id; what was silent for longest comes first."""
+        self._by_workflow: dict[str, dict[str, Text]] = {}
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
+    def seq_of(self, call_id: str) -> int:
+        """The number of the last delta that came; a provider need only repeat what follows it."""
+        text = self._texts.get(call_id)
+        return text.seq if text is not None else 0
+
+    def of_workflow(self, workflow_id: str | None) -> list[Text]:
+        """None is all workflows."""
+        return list((self._texts if workflow_id is None else self._by_workflow.get(workflow_id, {})).values())
+
+    def add(self, call: Call, delta: str, seq: int, offset: int | None) -> tuple[Text, int] | None:
+        """Take a delta of a running call: its text, and where the delta begins. None if it was there before, as after a
+        reconnect. `offset` is what the provider says, who may have lost the beginning; `seq` 0 if it does not count."""
+        text = self._texts.get(call.id)
+        if text is None:
+            text = self._texts[call.id] = Text(call)
+            self._by_workflow.setdefault(call.workflow.id, {})[call.id] = text
+        elif seq and seq <= text.seq:
+            return None
+        text.seq = seq or text.seq + 1
+        if offset is not None and offset > text.end:
+            self._size_bytes -= text.skip_to(offset)
+        began = text.end
+        self._size_bytes += text.append(delta)
+        self._texts.move_to_end(call.id)
+        self._shrink()
+        return text, began
+
+    def prune(self, workflow_id: str) -> list[Text]:
+        """Forget the texts of a workflow's calls that have ended; they are returned, empty."""
+        texts = self._by_workflow.get(workflow_id)
+        if texts is None:
+            return []
+        ended = [text for text in texts.values() if not text.call.current]
+        for text in ended:
+            self._size_bytes -= text.clear()
+            del texts[text.call.id], self._texts[text.call.id]
+        if not texts:
+            del self._by_workflow[workflow_id]
+        return ended
+
+    def _shrink(self) -> None:
+        for text in self._texts.values():
+            while self._size_bytes > ALL_BYTES and not text.empty:
+                self._size_bytes -= text.drop_first()
+            if self._size_bytes <= ALL_BYTES:
+                return
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

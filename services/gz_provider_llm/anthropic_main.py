@@ -1,0 +1,49 @@
+"""`gz-provider-anthropic`: llm/v1 by Anthropic, or by any server that speaks its Messages API."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from urllib.parse import urlsplit
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.provider import Provider
+from gz_provider_llm.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
+from gz_provider_llm.http import Http
+from gz_provider_llm.methods import build
+from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
+
+VARIABLE = "ANTHROPIC_API_KEY"
+
+
+def provider(options: Namespace) -> Provider:
+    """Raises ConfigurationError for a URL that is none, and for Anthropic without a key."""
+    is_anthropic = (urlsplit(options.url).hostname or "").endswith("anthropic.com")
+    key = api_key(options)
+    if is_anthropic and not key:
+        raise ConfigurationError(f"no key for Anthropic: set {options.api_key_env}, or give --api-key-file")
+    http = Http(
+        options.url,
+        headers={"anthropic-version": ANTHROPIC_VERSION} | ({"x-api-key": key} if key else {}),
+        secrets=[key],
+        idle_timeout_seconds=options.idle_timeout,
+        hint="" if is_anthropic else "Is the server running, and is --url right?",
+    )
+    return build(Anthropic(http, capacity=options.capacity), settings_of(options))
+
+
+def parser() -> ArgumentParser:
+    described = parser_for("anthropic", CAPACITY)
+    described.add_argument(
+        "--url", default=os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL,
+        help="where the API is, without /v1 (default: ANTHROPIC_BASE_URL, or Anthropic)",
+    )  # fmt: skip
+    add_key_options(described, VARIABLE)
+    return described
+
+
+def run() -> None:
+    """The console script `gz-provider-anthropic`."""
+    serve("anthropic", provider, parser().parse_args())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,133 @@
+"""Texts and images that a task names by path, or brings along as base64."""
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from gz_provider_llm.errors import BadRequest
+
+IMAGE_TYPES: Final = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".webp": "image/webp",
+}
+TEXT_LIMIT_BYTES = 8 * 1024 * 1024
+IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
+
+_DATA_URL = re.compile(r"data:(?P<type>image/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
+_SIGNATURES: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+)
+
+
+class Image(Struct, frozen=True):
+    """`data_base64` has no line breaks and no prefix."""
+
+    media_type: str
+    data_base64: str
+
+    @property
+    def data_url(self) -> str:
+        return f"data:{self.media_type};base64,{self.data_base64}"
+
+
+class Files(Struct, frozen=True):
+    """Reads what tasks name. Relative paths begin at `directory`. Raises BadRequest for what cannot be used."""
+
+    directory: Path
+
+    def text(self, path: str) -> str:
+        content = self._read(path, TEXT_LIMIT_BYTES)
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            if b"\0" in content:
+                raise BadRequest(f"{path} is no text file") from None
+            return content.decode("latin-1")
+
+    def image(self, path: str) -> Image:
+        content = self._read(path, IMAGE_LIMIT_BYTES)
+        media_type = _sniff(content)
+        if not media_type:
+            raise BadRequest(f"{path} is no image that models can read: png, jpeg, gif, bmp or webp")
+        return Image(media_type, base64.b64encode(content).decode())
+
+    def matching(self, folder: str, pattern: str) -> list[str]:
+        """The files of a folder, sorted; `**` goes down into folders. Paths are as long as that of the folder."""
+        root = self._at(folder)
+        if not root.is_dir():
+            raise BadRequest(f"{folder} is no directory (relative paths begin at {self.directory})")
+        try:
+            found = sorted(path for path in root.glob(pattern) if path.is_file())
+        except (ValueError, NotImplementedError, OSError) as error:
+            raise BadRequest(f"file_pattern {pattern!r}: {error}") from None
+        return [str(Path(folder) / path.relative_to(root)) for path in found]
+
+    def exists(self, path: str) -> bool:
+        try:
+            return self._at(path).is_file()
+        except (OSError, ValueError, RuntimeError):  # base64 makes a strange path
+            return False
+
+    def _at(self, path: str) -> Path:
+        return self.directory / Path(path).expanduser()
+
+    def _read(self, path: str, limit_bytes: int) -> bytes:
+        try:
+            with open(self._at(path), "rb") as file:
+                content = file.read(limit_bytes + 1)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise BadRequest(f"cannot read {path}: {reason} (relative paths begin at {self.directory})") from None
+        if len(content) > limit_bytes:
+            raise BadRequest(f"{path} is larger than {limit_bytes >> 20} MiB")
+        return content
+
+
+def is_image_path(path: str) -> bool:
+    return Path(path).suffix.lower() in IMAGE_TYPES
+
+
+def image_of(given: str, files: Files) -> Image:
+    """An image given as a path, a data URL or base64."""
+    if given.startswith("data:"):
+        matched = _DATA_URL.fullmatch(given)
+        if matched is None:
+            raise BadRequest("an image's data URL must read data:image/…;base64,…")
+        return _decoded(matched["data"], matched["type"] or "")
+    if given.startswith(("http://", "https://")):
+        raise BadRequest("an image must be a path, a data URL or base64; it is not fetched from the web")
+    if (len(given) < 4096 and is_image_path(given)) or files.exists(given):
+        return files.image(given)
+    return _decoded(given, "")
+
+
+def _decoded(data: str, media_type: str) -> Image:
+    compact = "".join(data.split())
+    try:
+        content = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        shown = data if len(data) <= 80 else f"{data[:80]}…"
+        raise BadRequest(f"an image is neither a file nor base64: {shown!r}") from None
+    if len(content) > IMAGE_LIMIT_BYTES:
+        raise BadRequest(f"an image is larger than {IMAGE_LIMIT_BYTES >> 20} MiB")
+    media_type = _sniff(content) or media_type
+    if not media_type:
+        raise BadRequest("an image is base64, but neither png, jpeg, gif, bmp nor webp")
+    return Image(media_type, base64.b64encode(content).decode())
+
+
+def _sniff(content: bytes) -> str:
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media_type for signature, media_type in _SIGNATURES if content.startswith(signature)), "")

@@ -1,0 +1,384 @@
+"""The one module that knows the HTTP client: pooled requests, answers line by line, and what their failures mean.
+
+Cancelling the task that waits here closes the socket of its request at once. What a server says about an error is
+passed on without the secrets that were sent to it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any, Final, NoReturn
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gz_provider_llm.errors import (
+    BadRequest,
+    ContextOverflow,
+    IdleTimeout,
+    ModelNotFound,
+    QuotaExceeded,
+    RateLimited,
+    ServerError,
+    StreamCut,
+    Unauthorized,
+    Unreachable,
+)
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+IDLE_TIMEOUT_SECONDS = 60.0
+KEEPALIVE_SECONDS = 30.0
+LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
+RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
+LINE_LIMIT_BYTES = 16 * 1024 * 1024
+BODY_LIMIT_BYTES = 64 * 1024 * 1024
+ERROR_LIMIT_BYTES = 64 * 1024
+MESSAGE_LIMIT = 2000
+
+_PASSING: Final = frozenset({408, 409, 425})
+_STATUS_OF_TYPE: Final = {
+    "invalid_request_error": 400,
+    "exceed_context_size_error": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded_error": 529,
+}
+_OVERFLOW: Final = (
+    "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
+    "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
+)  # fmt: skip
+_NO_SUCH_MODEL: Final = ("not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model")
+
+
+class Event(Struct, frozen=True):
+    """A server-sent event."""
+
+    name: str
+    data: str
+
+
+class Http:
+    """A pool of connections to one server.
+
+    `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
+    that the server is full and the request was not begun. `hint` is what to do when nobody listens there.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: Collection[str] = (),
+        idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
+        busy_statuses: Collection[int] = (429,),
+        hint: str = "",
+    ) -> None:
+        self.url = base_url.rstrip("/")
+        """Without a trailing slash."""
+        parsed = _checked_url(self.url)
+        self.shown_url = str(parsed.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
+        """As it may be told to everybody."""
+        self._secrets = tuple(secret for secret in (*secrets, parsed.password) if secret)
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._busy_statuses = frozenset(busy_statuses)
+        self._hint = hint
+        self._client = httpx.AsyncClient(
+            headers=dict(headers or {}),
+            timeout=httpx.Timeout(idle_timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
+            # How many run at once is the business of the provider's capacity, not of the pool.
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_SECONDS
+            ),
+            # A proxy is for the world outside. Reading the certificates takes 30 ms.
+            trust_env=not _is_local(parsed.host),
+            verify=parsed.scheme == "https",
+        )
+
+    async def get_json(self, path: str) -> Any:
+        """Raises what `errors.py` names."""
+        return await self._json("GET", path, None)
+
+    async def post_json(self, path: str, body: object) -> Any:
+        """Raises what `errors.py` names."""
+        return await self._json("POST", path, body)
+
+    async def _json(self, method: str, path: str, body: object) -> Any:
+        async with self._opened(method, path, body) as response:
+            content = await self._read(response, BODY_LIMIT_BYTES)
+            if len(content) > BODY_LIMIT_BYTES:
+                raise ServerError(f"the answer of {self.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
+            return self.decode(content)
+
+    @asynccontextmanager
+    async def lines(self, path: str, body: object) -> AsyncIterator[AsyncIterator[bytes]]:
+        """POST, and the answer line by line (NDJSON), without empty lines. Decode them with `decode`.
+
+        The end of the lines is the end of the answer, or a connection that was closed in a way that HTTP cannot tell
+        from it: raise StreamCut if what should come last has not come.
+        """
+        async with self._opened("POST", path, body) as response, aclosing(self._split(response)) as lines:
+            yield lines
+            await _use_up(lines)
+
+    @asynccontextmanager
+    async def events(self, path: str, body: object) -> AsyncIterator[AsyncIterator[Event]]:
+        """POST, and the answer as server-sent events. For its end see `lines`."""
+        async with (
+            self._opened("POST", path, body) as response,
+            aclosing(self._split(response, keep_empty=True)) as lines,
+            aclosing(_events(lines)) as events,
+        ):
+            yield events
+            await _use_up(events)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def decode(self, content: bytes | str) -> Any:
+        """JSON from the server; raises ServerError for what is none."""
+        try:
+            return msgspec.json.decode(content)
+        except (msgspec.DecodeError, RecursionError):
+            shown = content if isinstance(content, str) else content.decode(errors="replace")
+            raise ServerError(f"{self.shown_url} answered what is no JSON: {self._public(shown[:200])!r}") from None
+
+    def error(self, status: int, answer: object, retry_after_seconds: float | None = None) -> GleitzeitError:
+        """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
+        message, kind = _said(answer)
+        return _meaning(
+            status,
+            self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}",
+            kind,
+            self.shown_url,
+            retry_after_seconds,
+            self._busy_statuses,
+        )
+
+    def error_in_stream(self, answer: object) -> GleitzeitError:
+        """What an error means that came in the middle of an answer with status 200."""
+        return self.error(_status_in(answer), answer)
+
+    def nonsense(self, expected: str) -> ServerError:
+        """For an answer that does not look as the API says."""
+        return ServerError(f"{self.shown_url} did not answer with {expected}")
+
+    @contextmanager
+    def reading(self, expected: str) -> Iterator[None]:
+        """Around code that takes an answer apart as the API says that it looks: raises ServerError if it does not."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise self.nonsense(expected) from None
+
+    def cut(self) -> StreamCut:
+        """For an answer that ended without its proper end."""
+        return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
+
+    @asynccontextmanager
+    async def _opened(self, method: str, path: str, body: object) -> AsyncIterator[httpx.Response]:
+        request = self._client.build_request(
+            method,
+            self.url + path,
+            content=None if body is None else msgspec.json.encode(body),
+            headers=None if body is None else {"content-type": "application/json"},
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx.RequestError as error:
+            raise self._failed(error, begun=False) from None
+        try:
+            if not response.is_success:
+                await self._refuse(response)
+            yield response
+        except httpx.RequestError as error:
+            raise self._failed(error, begun=True) from None
+        finally:
+            await response.aclose()
+
+    async def _refuse(self, response: httpx.Response) -> NoReturn:
+        content = await self._read(response, ERROR_LIMIT_BYTES)
+        try:
+            answer = msgspec.json.decode(content)
+        except (msgspec.DecodeError, RecursionError):
+            answer = content.decode(errors="replace")
+        raise self.error(response.status_code, answer, _retry_after(response.headers))
+
+    async def _read(self, response: httpx.Response, limit_bytes: int) -> bytes:
+        """All of it, or a little more than the limit."""
+        content = bytearray()
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > limit_bytes:
+                break
+        return bytes(content)
+
+    async def _split(self, response: httpx.Response, *, keep_empty: bool = False) -> AsyncGenerator[bytes]:
+        """By line feeds only: JSON may hold characters that Python, too, takes for the end of a line."""
+        rest = bytearray()
+        async for chunk in response.aiter_bytes():
+            rest += chunk
+            if b"\n" not in chunk:
+                if len(rest) > LINE_LIMIT_BYTES:
+                    raise ServerError(f"{self.shown_url} sent a line of more than {LINE_LIMIT_BYTES >> 20} MiB")
+                continue
+            *complete, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            for line in complete:
+                if (stripped := line.strip()) or keep_empty:
+                    yield stripped
+        if stripped := bytes(rest).strip():
+            yield stripped
+
+    def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
+        match error:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
+                hint = f". {self._hint}" if self._hint else ""
+                data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
+                return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
+            case httpx.TimeoutException():
+                seconds = self._idle_timeout_seconds
+                return IdleTimeout(f"{self.shown_url} said nothing for {seconds:g} s", {"seconds": seconds})
+        if begun:
+            return self.cut()
+        return StreamCut(f"{self.shown_url} closed the connection before it answered")
+
+    def _public(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+async def _use_up(rest: AsyncIterator[object]) -> None:
+    """A connection whose answer was read to its end can be used again. It should be there: hardly any time is spent."""
+    with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
+        async with asyncio.timeout(LEFTOVER_SECONDS):
+            async for _ in rest:
+                pass
+
+
+async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[Event]:
+    """Only fields that anybody uses; the last event counts also without the empty line after it."""
+    name, data = "", list[str]()
+    async for line in lines:
+        if not line:
+            if data:
+                yield Event(name, "\n".join(data))
+            name, data = "", []
+            continue
+        field, _, value = line.decode(errors="replace").partition(":")
+        if field == "data":
+            data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.strip()
+        elif field == "error":  # llama.cpp's way to report one
+            name, data = "error", [value]
+    if data:
+        yield Event(name, "\n".join(data))
+
+
+def _meaning(
+    status: int, message: str, kind: str, url: str, retry_after_seconds: float | None, busy: Collection[int]
+) -> GleitzeitError:
+    text = f"{kind} {message}".lower()
+    said = f"{url} says: {message}"
+    if "insufficient_quota" in text or status == 402:
+        return QuotaExceeded(said)
+    if status in busy or status == 429 or (status == 503 and retry_after_seconds is not None):
+        return RateLimited(said, RETRY_AFTER_SECONDS if retry_after_seconds is None else retry_after_seconds)
+    if status in (401, 403):
+        return Unauthorized(said, {"status": status})
+    # Context windows first: such messages name the model, too. Some servers answer them with 500.
+    if status in (400, 413, 422, 500) and any(word in text for word in _OVERFLOW):
+        return ContextOverflow(said)
+    if status in (400, 404) and "model" in text and any(word in text for word in ("model_not_found", *_NO_SUCH_MODEL)):
+        return ModelNotFound(said)
+    if status >= 500 or status in _PASSING:
+        return ServerError(said, {"status": status})
+    return BadRequest(said, {"status": status})
+
+
+def _said(answer: object) -> tuple[str, str]:
+    """The message and the kind of an error, in whichever way a server puts it."""
+    match answer:
+        case {"error": {"message": str(message)} as error}:
+            return message, f"{error.get('type') or ''} {error.get('code') or ''}"
+        case {"error": str(message), **rest}:
+            return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
+        case {"message": str(message)} | {"detail": str(message)}:
+            return message, ""
+        case str():
+            return answer.strip(), ""
+    return msgspec.json.encode(answer).decode(), ""
+
+
+def _status_in(answer: object) -> int:
+    """Which HTTP status an error in a stream would have had. Without a sign of it: the server's fault."""
+    match answer:
+        case {"error": {"code": int(code)}} if 400 <= code < 600:
+            return code
+        case {"error": {} as error}:
+            return next(
+                (_STATUS_OF_TYPE[word] for word in _said({"error": error})[1].split() if word in _STATUS_OF_TYPE), 500
+            )
+    return 500
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """In seconds or as a date; None if the server does not say."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after", "")
+    if not value or (seconds := _number(value)) is not None:
+        return seconds if value else None
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
+
+
+def _checked_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"not a URL: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigurationError("the URL of a model server begins with http:// or https:// and a host")
+    return parsed
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: httpx.RequestError) -> str:
+    """What the operating system said, which stands below two libraries' own words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__

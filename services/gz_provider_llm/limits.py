@@ -1,0 +1,86 @@
+"""Requests and tokens a minute, for each model. Pure: `now` comes in seconds of a clock that never goes back."""
+
+from collections import deque
+
+from msgspec import Struct, field
+
+from gz_provider_llm.errors import RateLimited
+
+WINDOW_SECONDS = 60.0
+_MODELS = 1000  # beyond so many, those that were not asked for a minute are forgotten
+
+
+class Reservation(Struct, eq=False):
+    """One request, and the tokens that it is taken to cost until `settle` knows better."""
+
+    at: float
+    tokens: int
+
+
+class _Window(Struct):
+    """The requests of the last minute, the oldest first."""
+
+    requests: deque[Reservation] = field(default_factory=deque)
+
+    def forget(self, now: float) -> None:
+        while self.requests and self.requests[0].at <= now - WINDOW_SECONDS:
+            self.requests.popleft()
+
+
+class Limits:
+    """At most so many in any 60 seconds; None means no limit."""
+
+    def __init__(self, requests_per_minute: int | None = None, tokens_per_minute: int | None = None) -> None:
+        self._requests = requests_per_minute
+        self._tokens = tokens_per_minute
+        self._windows: dict[str, _Window] = {}
+
+    def reserve(self, model: str, tokens: int, now: float) -> Reservation:
+        """Before a request is sent. Raises RateLimited, which says when there is room again.
+
+        A request that is larger than the whole limit passes when there is no other beside it.
+        """
+        reservation = Reservation(now, tokens)
+        if self._requests is None and self._tokens is None:
+            return reservation
+        window = self._windows.setdefault(model, _Window())
+        window.forget(now)
+        self._check_requests(model, window, now)
+        self._check_tokens(model, window, tokens, now)
+        window.requests.append(reservation)
+        if len(self._windows) > _MODELS:
+            self._forget_models(now)
+        return reservation
+
+    def settle(self, reservation: Reservation, tokens: int | None) -> None:
+        """What the request really cost; None if nobody counted."""
+        if tokens is not None:
+            reservation.tokens = tokens
+
+    def _check_requests(self, model: str, window: _Window, now: float) -> None:
+        if self._requests is not None and len(window.requests) >= self._requests:
+            raise _limited(f"{self._requests} requests a minute to {model}", window.requests[0].at, now)
+
+    def _check_tokens(self, model: str, window: _Window, tokens: int, now: float) -> None:
+        if self._tokens is None:
+            return
+        used = sum(request.tokens for request in window.requests)
+        free_at = None
+        for request in window.requests:
+            if used + tokens <= self._tokens:
+                break
+            used -= request.tokens
+            free_at = request.at
+        if free_at is not None:
+            raise _limited(f"{self._tokens} tokens a minute of {model}", free_at, now)
+
+    def _forget_models(self, now: float) -> None:
+        for model, window in list(self._windows.items()):
+            window.forget(now)
+            if not window.requests:
+                del self._windows[model]
+
+
+def _limited(limit: str, oldest: float, now: float) -> RateLimited:
+    """There is room again when the request of the time `oldest` is a minute old."""
+    return RateLimited(f"the limit of {limit} is reached", round(max(0.001, oldest + WINDOW_SECONDS - now), 3))

@@ -1,0 +1,212 @@
+"""The back end for Ollama's own API, over one or several servers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from gz_provider_llm import ollama_wire as wire
+from gz_provider_llm.backend import OnDelta, OnProgress
+from gz_provider_llm.errors import BadOutput, BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
+from gz_provider_llm.instances import Held, Instance, Instances, full_name
+from gz_provider_llm.requests import ChatRequest, EmbedRequest
+from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
+
+SHOWN_AT_ONCE: Final = 8  # models whose details are asked for side by side
+
+_T = TypeVar("_T")
+
+
+class Ollama:
+    """Duties of the caller: `close` it once."""
+
+    name = "ollama"
+    ignored: frozenset[str] = frozenset()
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+        self._thoughtless: set[str] = set()
+        """Models that have said that they cannot think."""
+        self._shown: dict[str, dict[str, Any]] = {}
+        """What /api/show tells, by the digest of the model."""
+
+    @property
+    def capacity(self) -> int:
+        return sum(instance.slots for instance in self._instances.all)
+
+    async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
+        async def ask(instance: Instance) -> ChatResult:
+            return await self._chat(instance, request, on_delta if request.stream else _nobody_listens)
+
+        result = await self._ask(request.model, ask)
+        if not result.tool_calls and (request.tool_name or request.tool_choice == "required"):
+            message = "the model answered without calling a tool, and Ollama has no way to make it"
+            raise BadOutput(message, {"content": result.content})
+        return result
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        async def ask(instance: Instance) -> EmbedResult:
+            try:
+                answer = await instance.http.post_json("/api/embed", wire.embed_body(request))
+            except ServerError as error:
+                raise _for_good(error) from None
+            vectors = answer.get("embeddings")
+            if not vectors or len(vectors) != len(request.inputs):
+                raise ServerError(f"{instance.http.shown_url} answered without an embedding for each input")
+            model = answer.get("model") or request.model
+            usage = wire.usage_of(answer)
+            return EmbedResult(embeddings=vectors, model=model, usage=usage, provider_id=instance.name)
+
+        return await self._ask(request.model, ask)
+
+    async def models(self) -> list[ModelInfo]:
+        """Of all servers that answer. Raises Unreachable if none does."""
+        await self._instances.fresh(0)
+        alive = self._instances.alive
+        if not alive:
+            raise self._instances.nobody()
+        first = {held.name: (instance, held) for instance in reversed(alive) for held in instance.models.values()}
+        limit = asyncio.Semaphore(SHOWN_AT_ONCE)
+        shown = await asyncio.gather(*(self._show(instance, held, limit) for instance, held in first.values()))
+        infos = [self._info(held, shown) for (_, held), shown in zip(first.values(), shown, strict=True)]
+        return sorted(infos, key=lambda info: info.name)
+
+    async def pull(self, model: str, on_progress: OnProgress) -> None:
+        """Onto the server with the least to do. Raises ModelNotFound for what Ollama's library does not have."""
+        await self._instances.fresh()
+        alive = self._instances.alive
+        if not alive:
+            raise self._instances.nobody()
+        instance = min(alive, key=lambda instance: instance.running)
+        download = wire.Download()
+        async with instance.http.lines("/api/pull", {"model": model, "stream": True}) as lines:
+            async for line in lines:
+                said = instance.http.decode(line)
+                if "error" in said:
+                    raise _pull_failed(model, said["error"], instance)
+                on_progress(*download.add(said))
+        if not download.done:
+            raise instance.http.cut()
+        await instance.refresh()
+
+    async def close(self) -> None:
+        await self._instances.close()
+
+    async def _ask(self, model: str, ask: Callable[[Instance], Awaitable[_T]]) -> _T:
+        """Of the server that suits best. One that is full, gone, or has lost the model has not begun the call: the next
+        is asked."""
+        failure: LlmError | RateLimited | None = None
+        for instance in await self._candidates(model):
+            instance.running += 1
+            try:
+                answer = await ask(instance)
+            except RateLimited as error:
+                failure = error
+            except Unreachable as error:
+                instance.fail(error)
+                failure = failure or error
+            except ModelNotFound as error:
+                instance.forget(model)
+                failure = failure or error
+            else:
+                instance.loaded.add(full_name(model))
+                return answer
+            finally:
+                instance.running -= 1
+        if isinstance(failure, ModelNotFound):
+            await self._instances.fresh(0)
+            raise self._instances.not_found(model)
+        assert failure is not None, "there is at least one candidate"
+        raise failure
+
+    async def _candidates(self, model: str) -> list[Instance]:
+        """A single server is asked without looking first: it says itself what it does not have."""
+        if len(self._instances.all) == 1:
+            return list(self._instances.all)
+        await self._instances.fresh()
+        try:
+            return self._instances.candidates(model)
+        except (ModelNotFound, Unreachable):
+            await self._instances.fresh(0)  # somebody may have pulled it, or started a server, just now
+            return self._instances.candidates(model)
+
+    async def _chat(self, instance: Instance, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
+        """In a second request without what the server has said it does not know; nothing was generated by the first."""
+        think = full_name(request.model) not in self._thoughtless
+        try:
+            if instance.has_chat and not request.raw:
+                return await _stream(instance, "/api/chat", wire.chat_body(request, think=think), on_delta)
+            return await _stream(instance, "/api/generate", wire.generate_body(request, think=think), on_delta)
+        except BadRequest as error:
+            if think and request.reasoning_effort and "does not support thinking" in error.message:
+                self._thoughtless.add(full_name(request.model))
+            elif instance.has_chat and not request.raw and _status(error) in (404, 405):
+                instance.has_chat = False
+            else:
+                raise
+        return await self._chat(instance, request, on_delta)
+
+    async def _show(self, instance: Instance, held: Held, limit: asyncio.Semaphore) -> dict[str, Any]:
+        key = held.digest or held.name
+        if key not in self._shown:
+            async with limit:
+                try:
+                    self._shown[key] = await instance.http.post_json("/api/show", {"model": held.name})
+                except LlmError:
+                    return {}  # it was deleted just now; the list is right without its details
+        return self._shown[key]
+
+    def _info(self, held: Held, shown: dict[str, Any]) -> ModelInfo:
+        holders = [instance for instance in self._instances.alive if instance.holds(held.name)]
+        contexts = (v for k, v in (shown.get("model_info") or {}).items() if k.endswith(".context_length"))
+        capabilities = {"capabilities": shown["capabilities"]} if shown.get("capabilities") else {}
+        return ModelInfo(
+            name=held.name,
+            size_bytes=held.size,
+            context_tokens=next(contexts, None),
+            loaded=any(instance.has_loaded(held.name) for instance in holders),
+            details={**held.details, **capabilities},
+            provider_ids=tuple(instance.name for instance in holders),
+        )
+
+
+async def _stream(instance: Instance, path: str, body: dict[str, Any], on_delta: OnDelta) -> ChatResult:
+    answer = wire.Answer()
+    http = instance.http
+    try:
+        async with http.lines(path, body) as lines:
+            async for line in lines:
+                said = http.decode(line)
+                if "error" in said:
+                    raise http.error_in_stream(said)
+                if text := answer.add(said):
+                    on_delta(text)
+    except ServerError as error:
+        raise _for_good(error) from None
+    except (KeyError, TypeError, AttributeError):
+        raise ServerError(f"{http.shown_url} answered what Ollama would not") from None
+    if not answer.done:
+        raise http.cut()
+    return answer.result(body["model"], instance.name)
+
+
+def _for_good(error: ServerError) -> LlmError:
+    """What the model cannot do is no failure that passes, though Ollama answers it with 500 or 501."""
+    lacking = ("does not support", "missing data required for image input")
+    if _status(error) == 501 or any(words in error.message for words in lacking):
+        return BadRequest(error.message, error.data)
+    return error
+
+
+def _pull_failed(model: str, said: object, instance: Instance) -> Exception:
+    if "file does not exist" in str(said):
+        message = f"there is no model {model} in Ollama's library: https://ollama.com/search"
+        return ModelNotFound(message, {"model": model, "models": sorted(instance.models)})
+    return instance.http.error_in_stream({"error": said})
+
+
+def _status(error: LlmError) -> int:
+    return int((error.data or {}).get("status", 0))
+
+
+def _nobody_listens(delta: str) -> None:
+    pass

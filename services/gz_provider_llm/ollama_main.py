@@ -1,0 +1,76 @@
+"""`gz-provider-ollama`: llm/v1 by one or several Ollama servers."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import Final
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.provider import Provider
+from gz_provider_llm.http import Http
+from gz_provider_llm.instances import PORT, Instance, Instances, open_ports, ports_of, slots_from, url_of, urls_from
+from gz_provider_llm.methods import build
+from gz_provider_llm.ollama import Ollama
+from gz_provider_llm.options import parser_for, positive, serve, settings_of
+
+IDLE_TIMEOUT_SECONDS: Final = 300.0
+"""A server says nothing while it loads a model from a slow disk, nor to a call that waits for its turn."""
+
+HINT: Final = "Start it with: ollama serve (https://ollama.com/download), or say where it is by OLLAMA_HOST or --url"
+_BUSY: Final = (429, 503)  # 503 is what Ollama answers when its queue is full
+
+
+def provider(options: Namespace) -> Provider:
+    """Raises ConfigurationError for a URL that is none."""
+    instances = [Instance(_http(url, options.idle_timeout), options.slots) for url in _urls(options)]
+    return build(Ollama(Instances(instances)), settings_of(options))
+
+
+def parser() -> ArgumentParser:
+    described = parser_for("ollama", 1)
+    described.set_defaults(idle_timeout=IDLE_TIMEOUT_SECONDS, capacity=None)  # what the servers take together
+    add = described.add_argument_group(
+        "servers", "Without these: GLEITZEIT_OLLAMA_URL (several with commas), or OLLAMA_HOST, or 127.0.0.1:11434."
+    ).add_argument
+    add("--url", metavar="URL", type=_url, action="append", default=[], help="where Ollama is; may be given repeatedly")
+    add(
+        "--discover", metavar="PORTS", type=_ports, default=[],
+        help=f"look for servers on these ports of this machine, such as {PORT}-{PORT + 5}",
+    )  # fmt: skip
+    add(
+        "--slots", metavar="N", type=positive, default=slots_from(os.environ),
+        help="calls at once for each server (default %(default)s: OLLAMA_NUM_PARALLEL, or 1, and one at its door)",
+    )  # fmt: skip
+    return described
+
+
+def run() -> None:
+    """The console script `gz-provider-ollama`."""
+    serve("ollama", provider, parser().parse_args())
+
+
+def _urls(options: Namespace) -> list[str]:
+    """Where nobody listens yet when we look around, somebody may later: then the first port is kept in mind."""
+    found = [f"http://127.0.0.1:{port}" for port in open_ports(options.discover) or options.discover[:1]]
+    return list(dict.fromkeys([*options.url, *found])) or urls_from(os.environ)
+
+
+def _http(url: str, idle_timeout_seconds: float) -> Http:
+    return Http(url, idle_timeout_seconds=idle_timeout_seconds, busy_statuses=_BUSY, hint=HINT)
+
+
+def _url(text: str) -> str:
+    try:
+        return url_of(text)
+    except ConfigurationError as error:
+        raise ArgumentTypeError(error.message) from None
+
+
+def _ports(text: str) -> list[int]:
+    try:
+        return ports_of(text)
+    except ConfigurationError as error:
+        raise ArgumentTypeError(error.message) from None
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,178 @@
+"""Ollama's wire: requests and answers of `/api/chat`, `/api/generate` and `/api/embed`, mapped each way. No I/O."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall
+from gz_provider_llm.results import ChatResult, Usage
+
+# What users of Ollama know as members of the request itself; everything else in `options` belongs into its `options`.
+_TOP_LEVEL: Final = frozenset(
+    {"keep_alive", "think", "format", "template", "suffix", "truncate", "shift", "dimensions", "logprobs"}
+)
+_OPTIONS: Final = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "seed",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "num_ctx": "num_ctx",
+    "max_tokens": "num_predict",
+}
+_EFFORTS: Final[Mapping[str, bool | str]] = {"none": False, "minimal": "low", "xhigh": "high", "max": "high"}
+_TIMINGS: Final = {"load": "load_duration", "prompt": "prompt_eval_duration", "generate": "eval_duration"}
+_NS_PER_MS: Final = 1_000_000
+_SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "tool": "Result of a tool"}
+
+
+def chat_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
+    """For /api/chat. `think`: whether the model may be told how much to think."""
+    body = {"model": request.model, "messages": _messages(request.messages), **_common(request, think)}
+    # There is no tool_choice on this wire: a tool that must not be called is not shown, nor are the others of one that
+    # must.
+    tools = [tool for tool in request.tools if request.tool_name in ("", tool.name)]
+    if tools and request.tool_choice != "none":
+        shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
+        body["tools"] = [{"type": "function", "function": function} for function in shown]
+    return body
+
+
+def generate_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
+    """For /api/generate: a raw prompt, or what a server gets that has no /api/chat.
+
+    A conversation is written out; its last message is answered. Raises BadRequest for tools.
+    """
+    if request.tools:
+        raise BadRequest("this server has no /api/chat, and without it no tools can be called")
+    spoken = [message for message in request.messages if message.role != "system"]
+    system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+    body = {"model": request.model, "prompt": _transcript(spoken), **_common(request, think)}
+    if system:
+        body["system"] = system
+    if images := [image.data_base64 for message in spoken for image in message.images]:
+        body["images"] = images
+    if request.raw:
+        body["raw"] = True
+    return body
+
+
+def embed_body(request: EmbedRequest) -> dict[str, Any]:
+    """For /api/embed."""
+    body: dict[str, Any] = {"model": request.model, "input": list(request.inputs)}
+    if request.dimensions is not None:
+        body["dimensions"] = request.dimensions
+    return body | _split_options({}, request.options)
+
+
+def _common(request: ChatRequest, think: bool) -> dict[str, Any]:
+    """Always a stream: so silence can be told from work, and an answer that nobody wants can be stopped."""
+    options = {theirs: value for ours, theirs in _OPTIONS.items() if (value := getattr(request, ours)) is not None}
+    if request.stop:
+        options["stop"] = list(request.stop)
+    body: dict[str, Any] = {"stream": True}
+    if request.json:
+        body["format"] = "json" if request.json_schema is None else request.json_schema
+    if request.reasoning_effort and think:
+        body["think"] = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+    return body | _split_options(options, request.options)
+
+
+def _split_options(options: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    top = {name: value for name, value in given.items() if name in _TOP_LEVEL}
+    options = options | {name: value for name, value in given.items() if name not in _TOP_LEVEL}
+    return top | ({"options": options} if options else {})
+
+
+def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    tools = {call.id: call.name for message in messages for call in message.tool_calls}
+    return [_message(message, tools) for message in messages]
+
+
+def _message(message: Message, tools: Mapping[str, str]) -> dict[str, Any]:
+    """`tools` are the names of those that were called, by the id of the call."""
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        body["images"] = [image.data_base64 for image in message.images]
+    if message.tool_calls:
+        calls = [{"name": call.name, "arguments": _as_object(call.arguments)} for call in message.tool_calls]
+        body["tool_calls"] = [{"function": call} for call in calls]
+    if message.role == "tool" and (name := message.name or tools.get(message.tool_call_id, "")):
+        body["tool_name"] = name
+    return body
+
+
+def _as_object(arguments: Any) -> dict[str, Any]:
+    """Arguments are an object here, also those that a model has spoilt."""
+    return arguments if isinstance(arguments, dict) else {"arguments": arguments}
+
+
+def _transcript(messages: list[Message]) -> str:
+    if len(messages) == 1:
+        return messages[0].content
+    spoken = [f"{_SPEAKERS[message.role]}: {message.content}" for message in messages]
+    return "\n\n".join([*spoken, "Assistant:"])
+
+
+class Answer:
+    """An answer as it grows, line by line, from /api/chat or /api/generate. `done` is set by its last line."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._last: Mapping[str, Any] = {}
+
+    def add(self, line: Mapping[str, Any]) -> str:
+        """Returns the text that this line adds to the answer, often none."""
+        said = line.get("message") or line
+        text: str = said.get("content") or line.get("response") or ""
+        self._content.append(text)
+        self._reasoning.append(said.get("thinking") or "")
+        for call in said.get("tool_calls") or ():
+            function = call["function"]
+            number = call.get("id") or f"call_{len(self._calls) + 1}"
+            self._calls.append(ToolCall(number, function["name"], function.get("arguments") or {}))
+        if line.get("done"):
+            self.done, self._last = True, line
+        return text
+
+    def result(self, model: str, provider_id: str) -> ChatResult:
+        last = self._last
+        return ChatResult(
+            content="".join(self._content),
+            model=last.get("model") or model,
+            finish_reason="tool_calls" if self._calls else last.get("done_reason") or "stop",
+            usage=usage_of(last),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._calls),
+            timings_ms={ours: last[theirs] / _NS_PER_MS for ours, theirs in _TIMINGS.items() if last.get(theirs)},
+            provider_id=provider_id,
+        )
+
+
+def usage_of(answer: Mapping[str, Any]) -> Usage | None:
+    """A count that is missing is 0: older servers leave out that of a prompt which they still remember."""
+    counts = answer.get("prompt_eval_count"), answer.get("eval_count")
+    return None if counts == (None, None) else Usage(counts[0] or 0, counts[1] or 0)
+
+
+class Download:
+    """The lines of /api/pull, as a whole: layers come one after the other, each with its own count."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._total: dict[str, float] = {}
+        self._completed: dict[str, float] = {}
+
+    def add(self, line: Mapping[str, Any]) -> tuple[float, float | None, str]:
+        """Bytes that are there, of how many as far as is known yet, and what is being done."""
+        status = line.get("status") or ""
+        if digest := line.get("digest"):
+            self._total[digest] = line.get("total") or 0
+            self._completed[digest] = line.get("completed") or 0
+        self.done = status == "success"
+        return sum(self._completed.values()), sum(self._total.values()) or None, status

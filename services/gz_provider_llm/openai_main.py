@@ -1,0 +1,55 @@
+"""`gz-provider-openai`: llm/v1 by OpenAI, or by any server that speaks its API (vLLM, LM Studio, llama.cpp, …)."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from urllib.parse import urlsplit
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.provider import Provider
+from gz_provider_llm.http import Http
+from gz_provider_llm.methods import build
+from gz_provider_llm.openai import CAPACITY, OPENAI_URL, OpenAI
+from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
+
+VARIABLE = "OPENAI_API_KEY"
+
+
+def provider(options: Namespace) -> Provider:
+    """Raises ConfigurationError for a URL that is none, and for OpenAI without a key."""
+    url = _api_url(options.url)
+    is_openai = (urlsplit(url).hostname or "").endswith("openai.com")
+    key = api_key(options)
+    if is_openai and not key:
+        message = f"no key for OpenAI: set {options.api_key_env}, or give --api-key-file; other servers: --url"
+        raise ConfigurationError(message)
+    http = Http(
+        url,
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        secrets=[key],
+        idle_timeout_seconds=options.idle_timeout,
+        hint="" if is_openai else "Is the server running, and is --url right?",
+    )
+    return build(OpenAI(http, is_openai=is_openai, capacity=options.capacity), settings_of(options))
+
+
+def parser() -> ArgumentParser:
+    described = parser_for("openai", CAPACITY)
+    described.add_argument(
+        "--url", default=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL,
+        help="where the API is (default: OPENAI_BASE_URL, or OpenAI); /v1 is added where the URL has no path",
+    )  # fmt: skip
+    add_key_options(described, VARIABLE)
+    return described
+
+
+def run() -> None:
+    """The console script `gz-provider-openai`."""
+    serve("openai", provider, parser().parse_args())
+
+
+def _api_url(url: str) -> str:
+    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,87 @@
+"""Options that every process of the family has, what they make (settings of the methods, the key), and its start."""
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from gleitzeit.errors import ConfigurationError
+from gleitzeit.provider import Provider
+from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS
+from gz_provider_llm.methods import Settings
+
+
+def parser_for(name: str, capacity: int) -> ArgumentParser:
+    """The SDK's options, and those of the methods."""
+    parser = Provider(name, protocols=["llm/v1"], capacity=capacity).parser()
+    add = parser.add_argument_group("models").add_argument
+    add(
+        "--default-model", metavar="NAME", default=os.environ.get("GLEITZEIT_DEFAULT_MODEL", ""),
+        help="for tasks that name none (default: GLEITZEIT_DEFAULT_MODEL, or the server's only one)",
+    )  # fmt: skip
+    add("--rpm", metavar="N", type=positive, help="requests a minute to one model (default: no limit)")
+    add("--tpm", metavar="N", type=positive, help="tokens a minute of one model (default: no limit)")
+    add(
+        "--idle-timeout", metavar="S", type=seconds, default=IDLE_TIMEOUT_SECONDS,
+        help="seconds of silence after which a server is given up (default %(default)g)",
+    )  # fmt: skip
+    return parser
+
+
+def add_key_options(parser: ArgumentParser, variable: str) -> None:
+    """Where the key comes from. It is never an option itself: everybody can read those in the list of processes."""
+    add = parser.add_argument_group("key").add_argument
+    add(
+        "--api-key-env", metavar="NAME", default=variable,
+        help="the environment variable that holds the key (default %(default)s)",
+    )  # fmt: skip
+    add("--api-key-file", metavar="FILE", type=Path, help="a file that holds the key, instead of the variable")
+
+
+def api_key(options: Namespace) -> str:
+    """Empty if there is none. Raises ConfigurationError for a file that cannot be read or holds nothing."""
+    if options.api_key_file is None:
+        return os.environ.get(options.api_key_env, "").strip()
+    try:
+        key: str = options.api_key_file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the key: {error}") from None
+    if not key or any(character.isspace() or not character.isprintable() for character in key):
+        raise ConfigurationError(f"{options.api_key_file} does not hold a key: one word is expected")
+    return key
+
+
+def settings_of(options: Namespace) -> Settings:
+    return Settings(
+        directory=Path.cwd(),
+        default_models={"chat": options.default_model} if options.default_model else {},
+        requests_per_minute=options.rpm,
+        tokens_per_minute=options.tpm,
+    )
+
+
+def serve(name: str, provider: Callable[[Namespace], Provider], options: Namespace) -> None:
+    """The whole process. Exits with 2 for options that do not go."""
+    try:
+        made = provider(options)
+    except ConfigurationError as error:
+        print(f"gz-provider-{name}: {error.message}", file=sys.stderr)
+        sys.exit(2)
+    made.main(options)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number

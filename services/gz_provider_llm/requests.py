@@ -1,0 +1,269 @@
+"""What a task asks of a model, in the one shape that every back end maps from.
+
+`chat_request` and `embed_request` make it of the params of a call, which users write in several ways: a prompt or
+messages, texts and images by path, tools in the manner of OpenAI, Anthropic or MCP. The params have passed the schema.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.files import Files, Image, image_of, is_image_path
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+_COPIED = (
+    "temperature", "max_tokens", "top_p", "top_k", "seed", "repeat_penalty", "num_ctx",
+    "presence_penalty", "frequency_penalty", "reasoning_effort", "raw", "stream",
+)  # fmt: skip
+
+
+class ToolCall(Struct, frozen=True):
+    """A tool that the model wants to be called. `arguments` is decoded; text only if the model wrote no JSON."""
+
+    id: str
+    name: str
+    arguments: Any
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """`tool_call_id` and `name` belong to a message of role `tool`: which call it answers, and of which tool."""
+
+    role: Role
+    content: str = ""
+    images: tuple[Image, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+
+
+class Tool(Struct, frozen=True):
+    """`parameters` is a JSON Schema of an object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True):
+    """None means: not said, leave it to the server; such a member is not sent.
+
+    `tool_choice` is `auto`, `none`, `required`, or empty; `tool_name` is the one tool that must be called, or empty.
+    `json` asks for JSON, `json_schema` for JSON of that shape (`json` is true then), `json_strict` for a server that
+    holds itself to it, where it can. `raw` sends the one message as it stands, without a chat template. `options` goes
+    to the server verbatim, over whatever we set.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    num_ctx: int | None = None
+    stop: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = ""
+    tool_name: str = ""
+    json: bool = False
+    json_schema: dict[str, Any] | None = None
+    json_strict: bool = False
+    reasoning_effort: str = ""
+    raw: bool = False
+    options: dict[str, Any] = {}
+    stream: bool = True
+
+    def with_messages(self, *more: Message) -> "ChatRequest":
+        return replace(self, messages=(*self.messages, *more))
+
+
+class EmbedRequest(Struct, frozen=True, kw_only=True):
+    """`dimensions` shortens the vectors, where the model can."""
+
+    model: str
+    inputs: tuple[str, ...]
+    dimensions: int | None = None
+    options: dict[str, Any] = {}
+
+
+def chat_request(params: Mapping[str, Any], model: str, files: Files) -> ChatRequest:
+    """From the params of llm/chat, llm/generate or llm/vision. Reads files: call it in a thread if it names any.
+
+    Raises BadRequest for what the schema cannot see: a file that is not there, an image that is none, no message.
+    """
+    tool_choice, tool_name = _tool_choice(params.get("tool_choice"))
+    wants_json, json_schema = _response_format(params.get("response_format"))
+    stop = params.get("stop", ())
+    return ChatRequest(
+        model=model,
+        messages=_messages(params, files),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        tools=tuple(_tool(tool) for tool in params.get("tools", ())),
+        tool_choice=tool_choice,
+        tool_name=tool_name,
+        json=wants_json,
+        json_schema=json_schema,
+        json_strict=_is_strict(params.get("response_format")),
+        options=params.get("options", {}),
+        **{name: params[name] for name in _COPIED if params.get(name) is not None},
+    )
+
+
+def embed_request(params: Mapping[str, Any], model: str, files: Files) -> EmbedRequest:
+    """From the params of llm/embeddings: `text`, `input` or `prompt`, one or a list; or the text of a file."""
+    given: Any = next((params[key] for key in ("input", "text", "prompt") if key in params), None)
+    if given is None:
+        given = files.text(params["file_path"])
+    inputs = tuple(as_text(one) for one in given) if isinstance(given, list) else (as_text(given),)
+    if not inputs:
+        raise BadRequest("there is nothing to embed: the list is empty")
+    return EmbedRequest(
+        model=model, inputs=inputs, dimensions=params.get("dimensions"), options=params.get("options", {})
+    )
+
+
+def as_text(value: Any) -> str:
+    """Text as it is; of other values, which references bring, their JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _messages(params: Mapping[str, Any], files: Files) -> tuple[Message, ...]:
+    messages = [_message(message, files) for message in params.get("messages", ())]
+    if "system" in params:
+        messages.insert(0, Message(role="system", content=as_text(params["system"])))
+    if "prompt" in params:
+        messages.append(Message(role="user", content=as_text(params["prompt"])))
+    text, images = _attached(params, files)
+    if text or images:
+        _attach(messages, text, images)
+    if not any(message.role != "system" for message in messages):
+        raise BadRequest("there is nothing to answer: give a prompt, messages or a file")
+    return tuple(messages)
+
+
+def _attached(params: Mapping[str, Any], files: Files) -> tuple[str, tuple[Image, ...]]:
+    """What stands in files or beside the messages: text for the end of the last question, and its images."""
+    text = ""
+    images = [image_of(image, files) for image in params.get("images", ())]
+    if "image_data" in params:
+        images.append(image_of(params["image_data"], files))
+    images += [files.image(path) for path in (*_given(params, "image_path"), *params.get("image_paths", ()))]
+    for path in (*_given(params, "file_path"), *params.get("files", ())):
+        if is_image_path(path):
+            images.append(files.image(path))
+        else:
+            text += f"\n\nFile content from {path}:\n{files.text(path)}"
+    return text, tuple(images)
+
+
+def _given(params: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return (params[name],) if name in params else ()
+
+
+def _attach(messages: list[Message], text: str, images: tuple[Image, ...]) -> None:
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].role == "user":
+            last = messages[at]
+            messages[at] = replace(last, content=last.content + text, images=last.images + images)
+            return
+    messages.append(Message(role="user", content=text.lstrip("\n"), images=images))
+
+
+def _message(given: Mapping[str, Any], files: Files) -> Message:
+    text, images = _content(given.get("content"), files)
+    return Message(
+        role="system" if given["role"] == "developer" else given["role"],
+        content=text,
+        images=(*images, *(image_of(image, files) for image in given.get("images", ()))),
+        tool_calls=tuple(_tool_call(call) for call in given.get("tool_calls", ())),
+        tool_call_id=given.get("tool_call_id", ""),
+        name=given.get("name", ""),
+    )
+
+
+def _content(content: Any, files: Files) -> tuple[str, tuple[Image, ...]]:
+    """Text, or the parts of which OpenAI's users make a message; any other value is a reference's, and becomes JSON."""
+    if content is None:
+        return "", ()
+    if not isinstance(content, list) or not all(isinstance(part, dict) and _is_part(part) for part in content):
+        return as_text(content), ()
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    urls = [part["image_url"] for part in content if part["type"] == "image_url"]
+    return "\n".join(texts), tuple(image_of(url["url"] if isinstance(url, dict) else url, files) for url in urls)
+
+
+def _is_part(part: Mapping[str, Any]) -> bool:
+    match part:
+        case {"type": "text", "text": str()} | {"type": "image_url", "image_url": {"url": str()} | str()}:
+            return True
+    return False
+
+
+def _tool(given: Mapping[str, Any]) -> Tool:
+    tool = given.get("function", given)
+    parameters = tool.get("parameters") or tool.get("input_schema") or tool.get("inputSchema")
+    return Tool(tool["name"], tool.get("description", ""), parameters or {"type": "object", "properties": {}})
+
+
+def _tool_call(given: Mapping[str, Any]) -> ToolCall:
+    call = given.get("function", given)
+    return ToolCall(given.get("id", ""), call["name"], tool_arguments(call.get("arguments", {})))
+
+
+def tool_arguments(arguments: Any) -> Any:
+    """Decoded: OpenAI writes them as a JSON text. What a model wrote that is no JSON stays text."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError:
+        return arguments
+
+
+def _tool_choice(given: Any) -> tuple[str, str]:
+    match given:
+        case None:
+            return "", ""
+        case "any":
+            return "required", ""
+        case str():
+            return given, ""
+        case {"function": {"name": str(name)}} | {"name": str(name)}:
+            return "", name
+        case {"type": str(kind)}:
+            return _tool_choice(kind)
+    raise BadRequest("tool_choice must be auto, none, required, or name a function")
+
+
+def _is_strict(given: Any) -> bool:
+    match given:
+        case {"json_schema": {"strict": True}} | {"type": "json_schema", "strict": True}:
+            return True
+    return False
+
+
+def _response_format(given: Any) -> tuple[bool, dict[str, Any] | None]:
+    """Whether JSON is asked for, and of what shape: in OpenAI's words, in Ollama's, or simply by a JSON Schema."""
+    match given:
+        case None | "text" | {"type": "text"}:
+            return False, None
+        case "json" | "json_object" | {"type": "json_object" | "json"}:
+            return True, None
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}} | {
+            "type": "json_schema",
+            "schema": dict(schema),
+        }:
+            return True, schema
+        case {"type": "json_schema"}:
+            raise BadRequest("response_format: a json_schema needs a schema")
+        case dict():
+            return True, given
+    raise BadRequest("response_format must be json, a JSON Schema, or {type, json_schema}")

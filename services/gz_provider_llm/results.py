@@ -1,0 +1,129 @@
+"""What a back end answers, and how it looks on the wire."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from gz_provider_llm.requests import ToolCall
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, as the server counted them. `reasoning_tokens` are among the output, `cached_tokens` among the input."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+class ChatResult(Struct, frozen=True, kw_only=True):
+    """One answer of a model, as a back end reports it.
+
+    `finish_reason` is `stop`, `length`, `tool_calls` or `content_filter`, or the server's own word where none of these
+    fits. `usage` is None if the server did not count. `timings_ms` is what the server itself measured (`load`,
+    `prompt`, `generate`); the whole and the first token are measured by the methods. `provider_id` tells which of
+    several servers answered.
+    """
+
+    content: str
+    model: str
+    finish_reason: str = "stop"
+    usage: Usage | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    timings_ms: dict[str, float] = {}
+    provider_id: str = ""
+
+
+class EmbedResult(Struct, frozen=True, kw_only=True):
+    """One vector for each input, in their order."""
+
+    embeddings: list[list[float]]
+    model: str
+    usage: Usage | None = None
+    provider_id: str = ""
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that can be asked. What is not known is left out. `provider_ids` are the servers that have it."""
+
+    name: str
+    size_bytes: int | None = None
+    context_tokens: int | None = None
+    loaded: bool | None = None
+    details: dict[str, Any] = {}
+    provider_ids: tuple[str, ...] = ()
+
+
+def chat_wire(result: ChatResult, provider: str, timings_ms: dict[str, float]) -> dict[str, Any]:
+    """The result of llm/chat. `timings_ms` has `total`, and `first_token` if anything was streamed."""
+    usage = result.usage
+    message: dict[str, Any] = {"role": "assistant", "content": result.content}
+    wire: dict[str, Any] = {
+        "response": result.content,
+        "content": result.content,
+        "role": "assistant",
+        "message": message,
+        "model": result.model,
+        "finish_reason": result.finish_reason,
+        "usage": usage_wire(usage),
+        "tokens_used": usage.total_tokens if usage else None,
+        "prompt_eval_count": usage.input_tokens if usage else None,
+        "eval_count": usage.output_tokens if usage else None,
+        "timings_ms": {name: round(ms, 3) for name, ms in {**result.timings_ms, **timings_ms}.items()},
+        "total_duration": round(timings_ms["total"] * 1e6),
+        "done": True,
+        "provider": provider,
+        "provider_id": result.provider_id or provider,
+    }
+    if result.tool_calls:
+        wire["tool_calls"] = message["tool_calls"] = [tool_call_wire(call) for call in result.tool_calls]
+    if result.reasoning:
+        wire["reasoning"] = result.reasoning
+    return wire
+
+
+def embed_wire(result: EmbedResult, provider: str, total_ms: float) -> dict[str, Any]:
+    """The result of llm/embeddings: `embedding` is that of the first input, for those who gave only one."""
+    return {
+        "embedding": result.embeddings[0],
+        "embeddings": result.embeddings,
+        "dimensions": len(result.embeddings[0]),
+        "model": result.model,
+        "usage": usage_wire(result.usage),
+        "tokens_used": result.usage.total_tokens if result.usage else None,
+        "timings_ms": {"total": round(total_ms, 3)},
+        "provider": provider,
+        "provider_id": result.provider_id or provider,
+    }
+
+
+def usage_wire(usage: Usage | None) -> dict[str, int] | None:
+    if usage is None:
+        return None
+    wire = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.reasoning_tokens:
+        wire["reasoning_tokens"] = usage.reasoning_tokens
+    if usage.cached_tokens:
+        wire["cached_tokens"] = usage.cached_tokens
+    return wire
+
+
+def tool_call_wire(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "name": call.name, "arguments": call.arguments}

@@ -1,0 +1,106 @@
+"""Answers that have to be JSON: what a model is told, what is made of its answer, what it is told when that fails."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.schemas.catalogue import compile_schema
+from gleitzeit.schemas.explain import explain
+from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.requests import Message
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+TRIES = 3
+"""The first, and two more in which the model reads what was wrong."""
+
+_PROBLEMS_SHOWN = 10
+
+
+class Parsed(Struct, frozen=True):
+    """`problems` is empty if `value` is what was asked for."""
+
+    value: Any
+    problems: tuple[str, ...] = ()
+
+
+class Format:
+    """JSON of the shape of a schema, or any. Raises BadRequest for what is no JSON Schema."""
+
+    def __init__(self, schema: dict[str, Any] | None) -> None:
+        self._schema = schema
+        self._validator = None if schema is None else _compiled(msgspec.json.encode(schema))
+
+    def parse(self, text: str) -> Parsed:
+        """Of an answer. Models like to wrap their JSON in a code fence, or in some words: that is forgiven."""
+        for candidate in _candidates(text):
+            try:
+                value = msgspec.json.decode(candidate)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+            return Parsed(value, self._problems(value))
+        return Parsed(None, (_why_no_json(text),))
+
+    def _problems(self, value: Any) -> tuple[str, ...]:
+        if self._validator is None:
+            return ()
+        found = explain(self._validator, value, self._schema or {})
+        return tuple(
+            f"{'.'.join(map(str, problem.path)) or 'the value'}: {problem.message}"
+            for problem in found[:_PROBLEMS_SHOWN]
+        )
+
+
+def instruction(schema: dict[str, Any] | None) -> str:
+    """For models whose server has no parameter for it."""
+    if schema is None:
+        return "Answer with JSON only, without any other text."
+    return (
+        f"Answer with JSON only, without any other text, by this JSON Schema:\n{msgspec.json.encode(schema).decode()}"
+    )
+
+
+def ask_again(answer: str, problems: tuple[str, ...]) -> tuple[Message, Message]:
+    """What follows in the conversation after an answer that was wrong."""
+    listed = "\n".join(f"- {problem}" for problem in problems)
+    return (
+        Message(role="assistant", content=answer or "(nothing)"),
+        Message(
+            role="user",
+            content=f"That is not the JSON that was asked for:\n{listed}\nAnswer again, with the corrected JSON only.",
+        ),
+    )
+
+
+def _candidates(text: str) -> list[str]:
+    stripped = text.strip()
+    candidates = [stripped]
+    if "```" in stripped:
+        fenced = stripped.split("```")[1]
+        candidates.append(fenced.removeprefix("json").strip())
+    for opening, closing in ("{}", "[]"):
+        start, end = stripped.find(opening), stripped.rfind(closing)
+        if 0 <= start < end:
+            candidates.append(stripped[start : end + 1])
+    return candidates
+
+
+def _why_no_json(text: str) -> str:
+    if not text.strip():
+        return "the answer is empty"
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"it is no JSON: {error}"
+    return "it is no JSON"
+
+
+@lru_cache(maxsize=256)
+def _compiled(schema: bytes) -> "jsonschema_rs.Validator":
+    try:
+        return compile_schema(msgspec.json.decode(schema))
+    except ValueError as error:
+        raise BadRequest(f"response_format: this is no JSON Schema: {error}") from None

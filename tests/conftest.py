@@ -1,0 +1,38 @@
+"""What tests of several rooms need."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Certificate(NamedTuple):
+    """Signed by itself. `name` is the only host for which it is good."""
+
+    file: Path
+    key: Path
+    name: str
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """For `localhost`."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"), "localhost")
+
+
+@pytest.fixture(scope="session")
+def foreign_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """With a name by which nobody reaches this machine."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"), "gleitzeit.example")
+
+
+def make_certificate(folder: Path, name: str) -> Certificate:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl")
+    made = Certificate(folder / "cert.pem", folder / "key.pem", name)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    subprocess.run([*command, "-out", made.file, "-keyout", made.key], check=True, capture_output=True)
+    return made

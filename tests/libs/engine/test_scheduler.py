@@ -1,0 +1,186 @@
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.libs.engine.builders import NOW, submitted, task
+
+from gleitzeit.engine.effects import ProviderReady
+from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.model import events as ev
+
+METHODS = ("a/x", "a/y", "b/z")
+
+
+def ready(instance: str, methods: frozenset[str], capacity: int = 2) -> ProviderReady:
+    return ProviderReady(instance.partition("#")[0], instance, methods, capacity)
+
+
+def queued_tasks(scheduler: Scheduler) -> list[str]:
+    """Wherever they wait."""
+    names = [f"{w.id}.{t.id}" for pool in scheduler._pools for w, t in pool.queue]
+    for lanes in scheduler._parked.values():
+        names += [f"{lane.workflow.id}.{t.id}" for lane in lanes for t in lane.tasks]
+    return names
+
+
+class Book:
+    """What should be true of a scheduler, kept beside it."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.scheduler = Scheduler()
+        self.workflows = [
+            Workflow(
+                submitted(
+                    *(task(f"t{i}", method=chance.choice(METHODS)) for i in range(8)),
+                    workflow_id=f"w{n}",
+                    max_parallel=chance.choice([None, 1, 3]),
+                )
+            )
+            for n in range(3)
+        ]
+        self.waiting: set[str] = set()
+        self.running: list[tuple[Workflow, str]] = []
+        for workflow in self.workflows:
+            self.scheduler.add(workflow, workflow.tasks.values())
+            self.waiting |= {f"{workflow.id}.{t}" for t in workflow.tasks}
+
+    def step(self) -> None:
+        chance, scheduler = self.chance, self.scheduler
+        instance = f"p#{chance.randrange(4)}"
+        match chance.randrange(6):
+            case 0:
+                served = frozenset(chance.sample(METHODS, chance.randint(1, 3)))
+                scheduler.provider_ready(ready(instance, served, chance.randint(1, 3)))
+            case 1:
+                scheduler.provider_gone(instance)
+            case 2 | 3:
+                self.start()
+            case 4 if self.running:
+                workflow, where = self.running.pop(chance.randrange(len(self.running)))
+                scheduler.ended(workflow, where)
+            case 5:
+                workflow = chance.choice(self.workflows)
+                if workflow.id in scheduler.held:
+                    scheduler.held.discard(workflow.id)
+                    scheduler.unpark(workflow)
+                else:
+                    scheduler.held.add(workflow.id)
+
+    def start(self) -> None:
+        found = self.scheduler.next()
+        if found is None:
+            return
+        workflow, chosen, provider = found
+        name = f"{workflow.id}.{chosen.id}"
+        assert name in self.waiting, "handed out twice"
+        assert chosen.definition.method in provider.methods
+        assert workflow.id not in self.scheduler.held
+        self.waiting.discard(name)
+        at_it = sum(where == provider.instance for _, where in self.running)
+        assert at_it < provider.capacity
+        limit = workflow.definition.max_parallel
+        assert limit is None or sum(w is workflow for w, _ in self.running) < limit
+        chosen.state = "running"
+        self.scheduler.started(workflow, provider.instance)
+        self.running.append((workflow, provider.instance))
+
+    def check(self) -> None:
+        assert sorted(queued_tasks(self.scheduler)) == sorted(self.waiting)
+        assert self.scheduler.queued == len(self.waiting)
+        for instance, provider in self.scheduler.roster.items():
+            assert provider.running == sum(where == instance for _, where in self.running)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 120))
+def test_every_task_is_somewhere_once_and_no_limit_is_exceeded(seed: int, steps: int) -> None:
+    book = Book(random.Random(seed))
+    for _ in range(steps):
+        book.step()
+        book.check()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_in_the_end_everything_starts(seed: int) -> None:
+    chance = random.Random(seed)
+    book = Book(chance)
+    for _ in range(60):
+        book.step()
+    book.scheduler.provider_ready(ready("last", frozenset(METHODS), 3))
+    for workflow in book.workflows:
+        book.scheduler.held.discard(workflow.id)
+        book.scheduler.unpark(workflow)
+    while book.waiting or book.running:
+        before = len(book.waiting)
+        book.start()
+        if len(book.waiting) == before:
+            assert book.running, f"nothing runs, nothing starts, and these wait: {book.waiting}"
+            book.scheduler.ended(*book.running.pop())
+        book.check()
+
+
+def one(*names: str, **more: object) -> Workflow:
+    return Workflow(submitted(*(task(name, method="a/x") for name in names), **more))
+
+
+def test_the_least_loaded_provider_is_chosen_by_its_share() -> None:
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("small", frozenset({"a/x"}), 2))
+    scheduler.provider_ready(ready("large", frozenset({"a/x"}), 8))
+    workflow = one(*(f"t{i}" for i in range(10)))
+    scheduler.add(workflow, workflow.tasks.values())
+    chosen = []
+    while (found := scheduler.next()) is not None:
+        scheduler.started(workflow, found[2].instance)
+        chosen.append(found[2].instance)
+    assert chosen.count("small") == 2
+    assert chosen.count("large") == 8
+    assert "small" in chosen[:2]
+
+
+def test_a_provider_that_drains_gets_nothing_more() -> None:
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("p", frozenset({"a/x"})))
+    scheduler.roster["p"].draining = True
+    workflow = one("t")
+    scheduler.add(workflow, workflow.tasks.values())
+    assert scheduler.next() is None
+    assert scheduler.why_waiting(workflow, workflow.tasks["t"])[0] == "draining"
+
+
+def test_calls_of_before_count_for_a_provider_that_returns() -> None:
+    scheduler = Scheduler()
+    workflow = one("t", "u")
+    scheduler.started(workflow, "p")
+    scheduler.provider_ready(ready("p", frozenset({"a/x"}), 1))
+    scheduler.add(workflow, [workflow.tasks["u"]])
+    assert scheduler.next() is None
+    scheduler.ended(workflow, "p")
+    assert scheduler.next() is not None
+
+
+def test_what_cannot_start_any_more_is_dropped_on_the_way() -> None:
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("p", frozenset({"a/x"})))
+    workflow = one("t", "u")
+    scheduler.add(workflow, workflow.tasks.values())
+    workflow.apply(ev.TaskCancelled(NOW, "t"))
+    found = scheduler.next()
+    assert found is not None
+    assert found[1].id == "u"
+    assert scheduler.next() is None
+
+
+def test_a_workflow_that_has_ended_leaves_nothing() -> None:
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("p", frozenset({"a/x"})))
+    workflow = one("t", "u")
+    scheduler.add(workflow, workflow.tasks.values())
+    scheduler.held.add(workflow.id)
+    assert scheduler.next() is None
+    scheduler.forget(workflow)
+    assert scheduler.queued == 0
+    assert not scheduler.held

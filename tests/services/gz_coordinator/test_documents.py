@@ -1,0 +1,48 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from gleitzeit.errors import DocumentError
+from gleitzeit.model.definition import Definition
+from gleitzeit.schemas import builtin
+from gz_coordinator.documents import LARGE_BYTES, Documents
+
+GREETING: dict[str, Any] = {
+    "name": "n",
+    "tasks": [{"id": "a", "method": "echo/echo", "params": {"message": "${env.GREETING} ${env.NAME}"}}],
+}
+
+
+async def checked(documents: Documents, document: dict[str, Any], size_bytes: int = 100) -> Definition:
+    verdict = await documents.definition(document, {}, size_bytes, builtin())
+    assert verdict.definition is not None
+    return verdict.definition
+
+
+async def test_what_is_allowed_is_read_here_and_what_was_sent_counts_first() -> None:
+    documents = Documents({"GREETING": "Hello", "NAME": "coordinator", "OTHER": "x"})
+    assert (await checked(documents, GREETING)).env == {"GREETING": "Hello", "NAME": "coordinator"}
+    sent = {**GREETING, "env": {"NAME": "client"}}
+    assert (await checked(documents, sent)).env == {"GREETING": "Hello", "NAME": "client"}
+
+
+async def test_large_documents_have_it_too() -> None:
+    documents = Documents({"GREETING": "Hello", "NAME": "Ada"})
+    try:
+        assert (await checked(documents, GREETING, LARGE_BYTES + 1)).env == {"GREETING": "Hello", "NAME": "Ada"}
+    finally:
+        documents.close()
+
+
+async def test_nothing_is_allowed_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREETING", "Hello")
+    monkeypatch.setenv("NAME", "Ada")
+    with pytest.raises(DocumentError) as refusal:
+        await checked(Documents(), GREETING)
+    assert "GREETING" in msgspec.json.encode(refusal.value.data).decode()
+
+
+async def test_what_is_no_document_is_left_to_the_check() -> None:
+    verdict = await Documents({"GREETING": "Hello"}).check(["${env.GREETING}"], None, 100, builtin())
+    assert verdict.definition is None

@@ -1,0 +1,124 @@
+"""Connections to providers of every kind, over real sockets on the loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.errors import ProviderNotFound
+from gleitzeit.jsonrpc.methods import Methods
+from gleitzeit.transport import Server
+from gz_coordinator.links import Links, Registration
+
+FENCE = {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"}
+
+
+def document(**about: Any) -> dict[str, Any]:
+    return {"openrpc": "1.4.1", "methods": [{"name": "x/one", "params": []}], "x-gleitzeit": about}
+
+
+DURABLE = document(name="p", instance="i1", calls="v1")
+
+
+class World:
+    """Links, what they told the engine, and providers that answer as they are told to."""
+
+    def __init__(self) -> None:
+        self.posted: list[fx.Input] = []
+        self.links = Links(FENCE, self.posted.append, lambda methods: None, lambda method, params: None)
+        self.servers: list[Server] = []
+
+    async def provider(self, describe: Callable[[], object]) -> Server:
+        methods = Methods()
+        methods.add("rpc.discover", lambda request, /: describe(), bind=False)
+        server = Server(methods)
+        await server.start()
+        self.servers.append(server)
+        return server
+
+    def told(self, kind: type[fx.Input]) -> list[Any]:
+        return [item for item in self.posted if isinstance(item, kind)]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        await self.links.close()
+        for server in self.servers:
+            await server.close()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.close()
+
+
+async def test_a_provider_without_the_sdk_stays_who_it_is_when_its_methods_change(world: World) -> None:
+    server = await world.provider(lambda: document(name="p"))
+    link = await world.links.register(Registration(server.url))
+    (connection,) = server.connections
+    connection.notify("notifications/methods/list_changed", {})
+    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
+    first, second = world.told(fx.ProviderReady)
+    assert first.instance == second.instance == link.instance
+    assert world.links.connection(second.instance) is link.connection
+
+
+async def test_a_provider_that_is_registered_again_keeps_its_calls(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    await world.links.register(Registration(server.url))
+    again = await world.links.register(Registration(server.url))
+    assert (again.status, again.instance) == ("ready", "i1")
+    assert [down.gone for down in world.told(fx.ProviderDown) if down.instance == "i1"] == [False]
+    assert list(world.links) == [again]
+
+
+async def test_one_provider_by_two_addresses_is_one_link(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    first = await world.links.register(Registration(server.url))
+    second = await world.links.register(Registration(server.url.replace("127.0.0.1", "localhost")))
+    assert second is first
+    await world.until(lambda: list(world.links) == [first])
+
+
+async def test_registered_many_times_at_once_all_are_answered(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    many = (world.links.register(Registration(server.url)) for _ in range(4))
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*many, return_exceptions=True)
+    assert [getattr(outcome, "status", "refused") for outcome in outcomes][-1] == "ready"
+    assert all(isinstance(outcome, ProviderNotFound) for outcome in outcomes[:-1])
+    assert [link.status for link in world.links] == ["ready"]
+
+
+async def test_no_provider_may_pass_itself_off_as_the_coordinator(world: World) -> None:
+    server = await world.provider(lambda: document(name="p", instance="coordinator", calls="v1"))
+    with pytest.raises(ProviderNotFound, match="may call its instance"):
+        await world.links.register(Registration(server.url))
+    assert not world.told(fx.ProviderReady)
+
+
+async def test_a_registration_that_fails_leaves_the_one_before(world: World) -> None:
+    answers: list[object] = [DURABLE, 5, DURABLE]
+    server = await world.provider(lambda: answers.pop(0))
+    await world.links.register(Registration(server.url))
+    with pytest.raises(ProviderNotFound):
+        await world.links.register(Registration(server.url, name="renamed"))
+    await world.until(lambda: [link.status for link in world.links] == ["ready"])
+    assert next(iter(world.links)).name == "p"
+
+
+async def test_a_registered_provider_that_is_dead_is_reported_gone_and_still_tried(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    link = await world.links.register(Registration(server.url))
+    await server.close()
+    await world.until(lambda: any(down.gone for down in world.told(fx.ProviderDown)))
+    assert list(world.links) == [link]

@@ -1,0 +1,317 @@
+"""Anthropic's Messages API: against servers that misbehave, and a real one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fake_server import Answer, FakeServer, answer, fake_server, hang, sse, stream
+from llama import LlamaServer
+from test_openai import SAID, SCHEMA, request
+from test_requests import IMAGE
+
+from gz_provider_llm.anthropic import Anthropic
+from gz_provider_llm.errors import (
+    BadRequest,
+    ContextOverflow,
+    IdleTimeout,
+    LlmError,
+    ModelNotFound,
+    RateLimited,
+    Refused,
+    ServerError,
+    StreamCut,
+    Unauthorized,
+)
+from gz_provider_llm.http import Http
+from gz_provider_llm.requests import EmbedRequest, Message, Tool, ToolCall
+from gz_provider_llm.results import ChatResult, Usage
+
+START = {
+    "type": "message_start",
+    "message": {"model": "m-1", "usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 1}},
+}
+STOP = {"type": "message_stop"}
+
+
+def block(at: int, **members: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": at, "content_block": members}
+
+
+def delta(at: int, **members: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": at, "delta": members}
+
+
+def ending(reason: str) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 9}}
+
+
+def text(*pieces: str) -> list[dict[str, Any]]:
+    return [START, block(0, type="text", text=""), *(delta(0, type="text_delta", text=piece) for piece in pieces)]
+
+
+def failed(kind: str, message: str = "x") -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+@asynccontextmanager
+async def anthropic(*script: Answer) -> AsyncIterator[tuple[Anthropic, FakeServer]]:
+    async with fake_server(*script) as server:
+        backend = Anthropic(Http(server.url, idle_timeout_seconds=0.3))
+        try:
+            yield backend, server
+        finally:
+            await backend.close()
+
+
+async def chat(*script: Answer, **members: Any) -> tuple[ChatResult, list[str]]:
+    deltas: list[str] = []
+    async with anthropic(*script) as (backend, _):
+        return await backend.chat(request(**members), deltas.append), deltas
+
+
+async def test_a_stream() -> None:
+    events = [
+        *text("Hel", "lo"),
+        {"type": "ping"},
+        {"type": "content_block_stop", "index": 0},
+        ending("end_turn"),
+        STOP,
+    ]
+    result, deltas = await chat(stream(*sse(*events, {"type": "of the future"})))
+    assert result == ChatResult(content="Hello", model="m-1", usage=Usage(7, 9, cached_tokens=4))
+    assert deltas == ["Hel", "lo"]
+
+
+async def test_thinking_and_tools() -> None:
+    events = [
+        START,
+        block(0, type="thinking", thinking=""),
+        delta(0, type="thinking_delta", thinking="hm"),
+        delta(0, type="signature_delta", signature="xyz"),
+        block(1, type="text", text="I look. "),
+        block(2, type="tool_use", id="t", name="f", input={}),
+        delta(2, type="input_json_delta", partial_json='{"x"'),
+        delta(2, type="input_json_delta", partial_json=": 1}"),
+        block(3, type="tool_use", id="u", name="g", input={}),
+        ending("tool_use"),
+        STOP,
+    ]
+    result, deltas = await chat(stream(sse(*events)))
+    assert (result.content, result.reasoning, result.finish_reason) == ("I look. ", "hm", "tool_calls")
+    assert result.tool_calls == (ToolCall("t", "f", {"x": 1}), ToolCall("u", "g", {}))
+    assert deltas == ["I look. "]
+
+
+async def test_all_at_once() -> None:
+    content = [{"type": "text", "text": "Hello"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]
+    body = {
+        "model": "m-1",
+        "content": content,
+        "stop_reason": "max_tokens",
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+    result, deltas = await chat(answer(200, body), stream=False)
+    assert (result.content, result.finish_reason, result.usage) == ("Hello", "length", Usage(3, 2))
+    assert result.tool_calls == (ToolCall("t", "f", {"x": 1}),)
+    assert deltas == []
+
+
+@pytest.mark.parametrize("body", [[], {}, {"content": [3]}, failed("api_error")])
+async def test_a_whole_answer_that_is_none(body: object) -> None:
+    with pytest.raises(ServerError):
+        await chat(answer(200, body), stream=False)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (stream(sse(*text("Hel"))), StreamCut),
+        (stream(sse(*text("Hel")), then="cut"), StreamCut),
+        (stream(sse(*text("Hel"), ending("end_turn"))), StreamCut),
+        (stream(sse(*text("Hel")), then="hang"), IdleTimeout),
+        (hang, IdleTimeout),
+        (stream(sse(*text("H"), failed("overloaded_error"))), ServerError),
+        (stream(sse(failed("invalid_request_error", "prompt is too long"))), ContextOverflow),
+        (stream(sse("{broken", name="message_start")), ServerError),
+        (stream(sse(["no", "object"])), ServerError),
+        (stream(sse({"type": "message_start", "message": {"usage": {}}}, block(0, text=[3]))), ServerError),
+        (stream(sse(START, ending("refusal"), STOP)), Refused),
+        (answer(401, failed("authentication_error", "invalid x-api-key")), Unauthorized),
+        (answer(404, failed("not_found_error", "model: m not found")), ModelNotFound),
+        (answer(429, failed("rate_limit_error"), retry_after="3"), RateLimited),
+        (answer(529, failed("overloaded_error")), ServerError),
+    ],
+)
+async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) -> None:
+    with pytest.raises(kind) as caught:
+        await chat(script)
+    assert type(caught.value) is kind
+
+
+async def body_of(**members: Any) -> Any:
+    async with anthropic(stream(sse(*text("x"), ending("end_turn"), STOP))) as (backend, server):
+        await backend.chat(request(**members), lambda delta: None)
+        assert server.asked[0].path == "/v1/messages"
+        return server.asked[0].body
+
+
+async def test_a_request_says_only_what_was_said() -> None:
+    assert await body_of() == {
+        "model": "m",
+        "max_tokens": 4096,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "stream": True,
+    }
+
+
+async def test_params() -> None:
+    body = await body_of(**SAID, options={"metadata": {"user_id": "u"}})
+    for name in ("model", "messages", "stream"):
+        del body[name]
+    assert body == {
+        "max_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a"],
+        "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}, "metadata": {"user_id": "u"},
+    }  # fmt: skip
+    assert Anthropic.ignored == SAID.keys() - {
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "reasoning_effort",
+    }
+
+
+async def test_no_thinking() -> None:
+    body = await body_of(reasoning_effort="none")
+    assert body["thinking"] == {"type": "disabled"}
+    assert "output_config" not in body
+
+
+async def test_messages_on_the_wire() -> None:
+    messages = (
+        Message(role="system", content="s"),
+        Message(role="user", content="look", images=(IMAGE,)),
+        Message(role="user", content="again"),
+        Message(role="assistant", content="well", tool_calls=(ToolCall("1", "f", {"x": 1}), ToolCall("2", "f", "{"))),
+        Message(role="tool", content="7", tool_call_id="1"),
+        Message(role="tool", content="8", tool_call_id="2"),
+        Message(role="system", content="t"),
+    )
+    body = await body_of(messages=messages)
+    source = {"type": "base64", "media_type": "image/png", "data": IMAGE.data_base64}
+    assert body["system"] == "s\n\nt"
+    assert body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image", "source": source},
+                {"type": "text", "text": "look"},
+                {"type": "text", "text": "again"},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "well"},
+                {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}},
+                {"type": "tool_use", "id": "2", "name": "f", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "1", "content": "7"},
+                {"type": "tool_result", "tool_use_id": "2", "content": "8"},
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"tool_choice": "required"}, {"type": "any"}),
+        ({"tool_choice": "none"}, {"type": "none"}),
+        ({"tool_name": "f"}, {"type": "tool", "name": "f"}),
+    ],
+)
+async def test_tools_on_the_wire(choice: dict[str, Any], expected: object) -> None:
+    body = await body_of(tools=(Tool("f", "d", SCHEMA),), **choice)
+    assert body["tools"] == [{"name": "f", "description": "d", "input_schema": SCHEMA}]
+    assert body["tool_choice"] == expected
+
+
+async def test_json_is_asked_for_in_words_and_by_schema() -> None:
+    body = await body_of(json=True, json_schema=SCHEMA)
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+    assert '"required":["a"]' in body["system"]
+    body = await body_of(json=True)
+    assert "output_config" not in body
+    assert "JSON only" in body["system"]
+
+
+async def test_a_model_that_knows_no_output_format_is_asked_in_words() -> None:
+    refusal = answer(400, failed("invalid_request_error", "output_config.format: no"))
+    async with anthropic(refusal, stream(sse(*text("{}"), ending("end_turn"), STOP))) as (backend, server):
+        for _ in range(2):
+            result = await backend.chat(request(json=True, json_schema=SCHEMA), lambda delta: None)
+            assert result.content == "{}"
+        assert ["output_config" in asked.body for asked in server.asked] == [True, False, False]
+
+
+async def test_other_refusals_are_not_asked_again() -> None:
+    async with anthropic(answer(400, {"error": {"message": "temperature: no"}})) as (backend, server):
+        with pytest.raises(BadRequest):
+            await backend.chat(request(json=True, json_schema=SCHEMA), lambda delta: None)
+        assert len(server.asked) == 1
+
+
+async def test_what_there_is_not() -> None:
+    backend = Anthropic(Http("http://127.0.0.1:1"))
+    with pytest.raises(BadRequest, match="no embeddings"):
+        await backend.embed(EmbedRequest(model="m", inputs=("a",)))
+    with pytest.raises(BadRequest, match="raw"):
+        await backend.chat(request(raw=True), lambda delta: None)
+    await backend.close()
+
+
+async def test_models() -> None:
+    async with anthropic(answer(200, {"data": [{"id": "claude", "max_input_tokens": 10}]}), answer(200, [])) as (
+        backend,
+        _,
+    ):
+        assert [(model.name, model.context_tokens) for model in await backend.models()] == [("claude", 10)]
+        with pytest.raises(ServerError, match="a list of models"):
+            await backend.models()
+
+
+# A real server
+
+
+@pytest.fixture
+async def llama(llama_server: LlamaServer) -> AsyncIterator[Anthropic]:
+    backend = Anthropic(Http(llama_server.url))
+    yield backend
+    await backend.close()
+
+
+async def test_real_answers(llama: Anthropic, llama_server: LlamaServer) -> None:
+    deltas: list[str] = []
+    streamed = await llama.chat(request(model=llama_server.model, max_tokens=8, temperature=0), deltas.append)
+    whole = await llama.chat(
+        request(model=llama_server.model, max_tokens=8, temperature=0, stream=False), deltas.append
+    )
+    assert "".join(deltas) == streamed.content == whole.content
+    assert len(deltas) > 1
+    assert (streamed.finish_reason, streamed.model) == ("length", llama_server.model)
+    assert streamed.usage is not None
+    assert streamed.usage.input_tokens > 0
+    assert streamed.usage.output_tokens == 8
+
+
+async def test_real_context_overflow(llama: Anthropic, llama_server: LlamaServer) -> None:
+    long = (Message(role="user", content="sun " * 40_000),)
+    with pytest.raises(ContextOverflow):
+        await llama.chat(request(model=llama_server.model, messages=long), lambda _: None)

@@ -1,0 +1,314 @@
+"""The HTTP client against servers that misbehave."""
+
+import asyncio
+import logging
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from fake_server import Answer, answer, fake_server, hang, slam, stream
+
+from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gz_provider_llm.errors import (
+    BadRequest,
+    ContextOverflow,
+    IdleTimeout,
+    LlmError,
+    ModelNotFound,
+    QuotaExceeded,
+    RateLimited,
+    ServerError,
+    StreamCut,
+    Unauthorized,
+    Unreachable,
+)
+from gz_provider_llm.http import Event, Http
+
+KEY = "sk-very-secret"
+
+
+async def raised_by(script: Answer, **options: Any) -> GleitzeitError:
+    async with fake_server(script) as server:
+        http = Http(server.url, **options)
+        try:
+            with pytest.raises(GleitzeitError) as caught:
+                await http.post_json("/x", {})
+            return caught.value
+        finally:
+            await http.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_json_both_ways_over_one_connection() -> None:
+    async with fake_server(answer(200, {"a": [1, "ü"]})) as server:
+        http = Http(server.url + "/", headers={"x-api-key": KEY})
+        assert await http.post_json("/v1/x", {"b": "\u2028"}) == {"a": [1, "ü"]}
+        assert await http.get_json("/v1/y") == {"a": [1, "ü"]}
+        await http.close()
+        assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
+            ("POST", "/v1/x", {"b": "\u2028"}),
+            ("GET", "/v1/y", None),
+        ]
+        assert server.asked[0].headers["x-api-key"] == KEY
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, {"error": {"message": "bad key", "code": "invalid_api_key"}}, Unauthorized),
+        (403, {"error": "no"}, Unauthorized),
+        (402, {"error": {"message": "pay"}}, QuotaExceeded),
+        (429, {"error": {"message": "pay", "code": "insufficient_quota"}}, QuotaExceeded),
+        (404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}, ModelNotFound),
+        (404, {"error": "model 'x' not found"}, ModelNotFound),
+        (404, {"type": "error", "error": {"type": "not_found_error", "message": "model: x not found"}}, ModelNotFound),
+        (400, {"error": {"message": "invalid model name"}}, ModelNotFound),
+        (404, "404 page not found", BadRequest),
+        (400, {"error": {"message": "This model's maximum context length is 8192 tokens"}}, ContextOverflow),
+        (400, {"error": {"message": "too long", "code": "context_length_exceeded"}}, ContextOverflow),
+        (400, {"error": {"type": "invalid_request_error", "message": "prompt is too long: 3 > 2"}}, ContextOverflow),
+        (400, {"error": {"type": "exceed_context_size_error", "message": "request (9 tokens)"}}, ContextOverflow),
+        (400, {"error": {"message": "temperature must be below 2"}}, BadRequest),
+        (422, {"detail": "unknown field"}, BadRequest),
+        (302, "", BadRequest),
+        (408, "", ServerError),
+        (500, {"error": {"message": "boom"}}, ServerError),
+        (502, "<html>Bad gateway</html>", ServerError),
+        (503, {"error": {"message": "overloaded"}}, ServerError),
+        (529, {"error": {"type": "overloaded_error", "message": "Overloaded"}}, ServerError),
+    ],
+)
+async def test_statuses_have_names(status: int, body: object, kind: type[LlmError]) -> None:
+    error = await raised_by(answer(status, body))
+    assert type(error) is kind
+    assert error.retryable is kind.may_pass
+    assert error.name == kind.name
+    assert error.name.startswith("LLM_")
+
+
+async def test_what_the_server_said_is_told() -> None:
+    error = await raised_by(answer(400, {"error": {"message": "temperature must be below 2"}}))
+    assert error.message.startswith("http://127.0.0.1:")
+    assert error.message.endswith("says: temperature must be below 2")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after_ms": "250", "retry_after": "1"}, 0.25),
+        ({"retry_after": "soon"}, 10),
+        ({"retry_after": "-1"}, 10),
+        ({"retry_after": "nan"}, 10),
+        ({}, 10),
+        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+    ],
+)
+async def test_429_says_when_to_come_back(headers: dict[str, str], seconds: float) -> None:
+    error = await raised_by(answer(429, {"error": {"message": "slow down"}}, **headers))
+    assert isinstance(error, RateLimited)
+    assert error.data == {"retryAfterSeconds": seconds}
+    assert error.code == -30007
+
+
+async def test_429_with_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    error = await raised_by(answer(429, "", retry_after=date))
+    assert isinstance(error, RateLimited)
+    assert 25 < error.retry_after_seconds <= 30
+
+
+async def test_a_busy_server() -> None:
+    assert isinstance(await raised_by(answer(503, "", retry_after="2")), RateLimited)
+    assert isinstance(await raised_by(answer(503, "full"), busy_statuses=(429, 503)), RateLimited)
+
+
+async def test_nobody_listens() -> None:
+    http = Http(f"http://user:{KEY}@127.0.0.1:{free_port()}/v1?key={KEY}", hint="Start it.")
+    with pytest.raises(
+        Unreachable, match=r"nobody answers at http://127.* \(connection refused\). Start it."
+    ) as caught:
+        await http.get_json("/models")
+    await http.close()
+    assert caught.value.retryable
+    assert KEY not in f"{caught.value.message}{caught.value.data}"
+
+
+async def test_no_such_host() -> None:
+    http = Http("http://no-such-host.invalid/")
+    with pytest.raises(Unreachable):
+        await http.get_json("/models")
+    await http.close()
+
+
+@pytest.mark.parametrize("script", [hang, stream("data: half", then="hang")])
+async def test_a_server_that_hangs(script: Answer) -> None:
+    began = time.perf_counter()
+    error = await raised_by(script, idle_timeout_seconds=0.2)
+    assert isinstance(error, IdleTimeout)
+    assert "said nothing for 0.2 s" in error.message
+    assert 0.15 < time.perf_counter() - began < 2
+
+
+async def test_the_connection_breaks() -> None:
+    assert isinstance(await raised_by(slam), StreamCut)
+    assert isinstance(await raised_by(stream("{", then="cut")), StreamCut)
+
+
+@pytest.mark.parametrize("text", ["<html>hello</html>", "", "[" * 100_000])
+async def test_an_answer_that_is_no_json(text: str) -> None:
+    error = await raised_by(answer(200, text))
+    assert isinstance(error, ServerError)
+    assert len(error.message) < 400
+
+
+async def test_a_secret_that_the_server_repeats_is_not_told() -> None:
+    said = {"error": {"message": f"Incorrect API key provided: {KEY}."}}
+    error = await raised_by(answer(401, said), headers={"authorization": f"Bearer {KEY}"}, secrets=[KEY])
+    assert error.message.endswith("Incorrect API key provided: ***.")
+    error = await raised_by(answer(200, f"no json {KEY}"), secrets=[KEY])
+    assert KEY not in error.message
+
+
+async def test_a_secret_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with fake_server(answer(200, {})) as server:
+        http = Http(server.url, headers={"authorization": f"Bearer {KEY}"}, secrets=[KEY])
+        await http.post_json("/x", {})
+        await http.close()
+    assert caplog.records
+    assert KEY not in caplog.text
+
+
+async def lines_of(script: Answer) -> list[bytes]:
+    async with fake_server(script) as server:
+        http = Http(server.url)
+        async with http.lines("/x", {}) as lines:
+            found = [line async for line in lines]
+        await http.close()
+        return found
+
+
+async def test_lines_end_at_line_feeds_only() -> None:
+    pieces = ('{"a":"\u2028\x85', '"}\r', "\n\n{", '"b":1}', "\n{}\n{}")
+    assert await lines_of(stream(*pieces)) == ['{"a":"\u2028\x85"}'.encode(), b'{"b":1}', b"{}", b"{}"]
+
+
+async def test_characters_may_be_cut_anywhere() -> None:
+    content = '"ü€🙂"\n'.encode()
+    assert await lines_of(stream(*(content[at : at + 1] for at in range(len(content))))) == [content.strip()]
+
+
+async def test_a_line_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gz_provider_llm.http.LINE_LIMIT_BYTES", 1000)
+    with pytest.raises(ServerError, match="a line of more than"):
+        await lines_of(stream("x" * 600, "x" * 600))
+
+
+async def test_a_body_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gz_provider_llm.http.BODY_LIMIT_BYTES", 1 << 20)
+    assert "larger than 1 MiB" in (await raised_by(answer(200, "1" * (1 << 20) + "1"))).message
+
+
+async def test_events() -> None:
+    text = (
+        ": a comment\n\nevent: one\ndata: 1\nid: 7\n\n"
+        "data: two\ndata:  lines\n\n"
+        "event: nothing\n\n"
+        'error: {"code": 500}\n\n'
+        "data: last"
+    )
+    async with fake_server(stream(*text)) as server:
+        http = Http(server.url)
+        async with http.events("/x", {}) as events:
+            found = [event async for event in events]
+        await http.close()
+    assert found == [Event("one", "1"), Event("", "two\n lines"), Event("error", ' {"code": 500}'), Event("", "last")]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"error": "llama runner process has terminated"}, ServerError),
+        ({"error": {"message": "x", "code": 400}}, BadRequest),
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, ServerError),
+        ({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}}, RateLimited),
+        ({"error": {"message": "prompt is too long", "type": "invalid_request_error"}}, ContextOverflow),
+        (["what"], ServerError),
+    ],
+)
+async def test_errors_in_a_stream(said: object, kind: type[Exception]) -> None:
+    assert type(Http("http://127.0.0.1:1").error_in_stream(said)) is kind
+
+
+@pytest.mark.parametrize("script", [hang, stream("data: {}\n\n", then="hang")])
+async def test_a_cancelled_request_is_closed_at_once(script: Answer) -> None:
+    async with fake_server(script) as server:
+        http = Http(server.url)
+
+        async def ask() -> None:
+            async with http.events("/x", {}) as events:
+                async for _ in events:
+                    pass
+
+        task = asyncio.create_task(ask())
+        async with asyncio.timeout(5):
+            while not server.asked:  # noqa: ASYNC110 - the request comes over a socket
+                await asyncio.sleep(0)
+        cancelled_at = asyncio.get_running_loop().time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gone_at = await asyncio.wait_for(server.gone.get(), 5)
+        assert gone_at - cancelled_at < 0.2
+        await http.close()
+
+
+async def first_events(http: Http, times: int) -> None:
+    for _ in range(times):
+        async with http.events("/x", {}) as events:
+            async for event in events:
+                if event.data == "[DONE]":
+                    break
+
+
+async def test_a_connection_is_used_again_after_the_last_event() -> None:
+    async with fake_server(stream("data: 1\n\n", "data: [DONE]\n\n")) as server:
+        http = Http(server.url)
+        await first_events(http, 3)
+        await http.close()
+        assert (len(server.asked), server.connections) == (3, 1)
+
+
+async def test_a_stream_that_does_not_end_after_its_last_event_is_left() -> None:
+    async with fake_server(stream("data: [DONE]\n\n", then="hang")) as server:
+        http = Http(server.url)
+        began = time.perf_counter()
+        await first_events(http, 2)
+        assert time.perf_counter() - began < 1
+        await http.close()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/", "http://", "", "http://[::1", "http://x:port/"])
+def test_urls_are_checked(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Http(url)
+
+
+async def test_no_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
+    async with fake_server(answer(200, {})) as server:
+        http = Http(server.url)
+        assert await http.get_json("/x") == {}
+        await http.close()

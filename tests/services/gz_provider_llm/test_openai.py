@@ -1,0 +1,332 @@
+"""OpenAI's API: against servers that misbehave, and a real one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fake_server import Answer, FakeServer, answer, fake_server, sse, stream
+from llama import LlamaServer
+from test_requests import IMAGE
+
+from gz_provider_llm.errors import (
+    BadRequest,
+    ContextOverflow,
+    LlmError,
+    ModelNotFound,
+    RateLimited,
+    Refused,
+    ServerError,
+    StreamCut,
+    Unauthorized,
+)
+from gz_provider_llm.http import Http
+from gz_provider_llm.openai import OpenAI
+from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
+from gz_provider_llm.results import ChatResult, Usage
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+
+def request(**members: Any) -> ChatRequest:
+    return ChatRequest(**{"model": "m", "messages": (Message(role="user", content="hi"),)} | members)
+
+
+def chunk(**delta: Any) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+def end(reason: str) -> dict[str, Any]:
+    return {"model": "m-1", "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+
+
+@asynccontextmanager
+async def openai(*script: Answer, is_openai: bool = False) -> AsyncIterator[tuple[OpenAI, FakeServer]]:
+    async with fake_server(*script) as server:
+        backend = OpenAI(Http(server.url), is_openai=is_openai)
+        try:
+            yield backend, server
+        finally:
+            await backend.close()
+
+
+async def chat(script: Answer, **members: Any) -> tuple[ChatResult, list[str]]:
+    deltas: list[str] = []
+    async with openai(script) as (backend, _):
+        return await backend.chat(request(**members), deltas.append), deltas
+
+
+async def test_a_stream() -> None:
+    text = sse(
+        chunk(role="assistant", content=""), chunk(content="Hel"), chunk(content="lo"), end("stop"), USAGE, "[DONE]"
+    )
+    result, deltas = await chat(stream(*(text[at : at + 7] for at in range(0, len(text), 7))))
+    assert result == ChatResult(content="Hello", model="m-1", usage=Usage(3, 2))
+    assert deltas == ["Hel", "lo"]
+
+
+async def test_all_at_once() -> None:
+    body = {
+        "model": "m-1",
+        "choices": [{"message": {"content": "Hello", "reasoning_content": "hm"}, "finish_reason": "length"}],
+        "usage": {
+            "prompt_tokens": 3,
+            "completion_tokens": 2,
+            "completion_tokens_details": {"reasoning_tokens": 1},
+            "prompt_tokens_details": {"cached_tokens": 2},
+        },
+        "timings": {"prompt_ms": 1.5, "predicted_ms": 2.5, "prompt_n": 3},
+    }
+    result, deltas = await chat(answer(200, body), stream=False)
+    assert result == ChatResult(
+        content="Hello", model="m-1", finish_reason="length", usage=Usage(3, 2, 1, 2), reasoning="hm",
+        timings_ms={"prompt": 1.5, "generate": 2.5},
+    )  # fmt: skip
+    assert deltas == []
+
+
+async def test_tool_calls_come_in_pieces() -> None:
+    pieces = [
+        chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x"'}}]),
+        chunk(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}}]),
+        chunk(tool_calls=[{"index": 1, "id": "b", "function": {"name": "g", "arguments": ""}}]),
+        end("tool_calls"),
+    ]
+    result, _ = await chat(stream(sse(*pieces, "[DONE]")))
+    assert result.tool_calls == (ToolCall("a", "f", {"x": 1}), ToolCall("b", "g", {}))
+    assert (result.content, result.finish_reason) == ("", "tool_calls")
+
+
+async def test_tool_calls_of_servers_with_their_own_ideas() -> None:
+    call = {"function": {"name": "f", "arguments": {"x": 1}}}
+    body = {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "function_call"}]}
+    result, _ = await chat(answer(200, body), stream=False)
+    assert result.tool_calls == (ToolCall("call_0", "f", {"x": 1}),)
+    assert (result.finish_reason, result.usage, result.model) == ("tool_calls", None, "m")
+
+
+async def test_reasoning_is_no_part_of_the_answer() -> None:
+    text = sse(chunk(reasoning_content="hm"), chunk(reasoning=", well"), chunk(content="42"), end("stop"))
+    result, deltas = await chat(stream(text))
+    assert (result.reasoning, result.content, deltas) == ("hm, well", "42", ["42"])
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (stream(sse(chunk(content="Hel"))), StreamCut),
+        (stream(sse(chunk(content="Hel")), then="cut"), StreamCut),
+        (stream(), StreamCut),
+        (stream(sse(chunk(content="Hel"), {"error": {"message": "boom", "code": 500}})), ServerError),
+        (stream(sse({"error": {"message": "boom"}}, name="error")), ServerError),
+        (stream('error: {"code": 500, "message": "boom"}\n\n'), ServerError),
+        (stream(sse("{broken")), ServerError),
+        (stream(sse(["no", "object"])), ServerError),
+        (stream(sse({"choices": ["no", "object"]})), ServerError),
+        (stream(sse(chunk(tool_calls=[3]))), ServerError),
+        (stream(sse({"error": {"message": "prompt exceeds the context window", "code": 400}})), ContextOverflow),
+        (stream(sse(chunk(refusal="I must not"), end("stop"))), Refused),
+        (stream(sse(end("content_filter"))), Refused),
+        (answer(401, {"error": {"message": "bad key"}}), Unauthorized),
+        (answer(404, {"error": {"message": "The model `m` does not exist"}}), ModelNotFound),
+        (answer(429, {"error": {"message": "slow down"}}, retry_after="3"), RateLimited),
+        (answer(500, ""), ServerError),
+    ],
+)
+async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) -> None:
+    with pytest.raises(kind) as caught:
+        await chat(script)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("body", [[], {}, {"choices": []}, {"choices": [3]}, {"error": {"message": "boom"}}])
+async def test_a_whole_answer_that_is_none(body: object) -> None:
+    with pytest.raises(ServerError):
+        await chat(answer(200, body), stream=False)
+
+
+async def test_a_stream_without_its_last_line_is_whole_if_it_said_why_it_ends() -> None:
+    result, _ = await chat(stream(sse(chunk(content="Hello"), end("stop"))))
+    assert result.content == "Hello"
+
+
+async def body_of(is_openai: bool = False, **members: Any) -> tuple[str, Any]:
+    async with openai(stream(sse(chunk(content="x"), "[DONE]")), is_openai=is_openai) as (backend, server):
+        await backend.chat(request(**members), lambda delta: None)
+        return server.asked[0].path, server.asked[0].body
+
+
+async def test_a_request_says_only_what_was_said() -> None:
+    path, body = await body_of()
+    assert path == "/chat/completions"
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+SAID: dict[str, Any] = {
+    "temperature": 0, "max_tokens": 5, "top_p": 0.5, "top_k": 3, "seed": 0, "stop": ("a",), "repeat_penalty": 1.1,
+    "presence_penalty": 1, "frequency_penalty": 1, "num_ctx": 100, "reasoning_effort": "low",
+}  # fmt: skip
+
+
+async def test_params_of_compatible_servers() -> None:
+    _, body = await body_of(**SAID, options={"top_k": 7, "mirostat": 2})
+    for name in ("model", "messages", "stream", "stream_options"):
+        del body[name]
+    assert body == {
+        "temperature": 0, "max_tokens": 5, "top_p": 0.5, "top_k": 7, "seed": 0, "stop": ["a"], "repeat_penalty": 1.1,
+        "presence_penalty": 1, "frequency_penalty": 1, "reasoning_effort": "low", "mirostat": 2,
+    }  # fmt: skip
+
+
+async def test_params_of_openai_itself() -> None:
+    _, body = await body_of(is_openai=True, **SAID)
+    assert body["max_completion_tokens"] == 5
+    assert not {"max_tokens", "top_k", "repeat_penalty", "num_ctx"} & body.keys()
+    assert OpenAI(Http("http://x"), is_openai=True).ignored == {"top_k", "repeat_penalty", "num_ctx"}
+    assert OpenAI(Http("http://x"), is_openai=False).ignored == {"num_ctx"}
+
+
+async def test_messages_on_the_wire() -> None:
+    messages = (
+        Message(role="system", content="s"),
+        Message(role="user", content="look", images=(IMAGE,), name="ann"),
+        Message(role="assistant", tool_calls=(ToolCall("1", "f", {"x": 1}), ToolCall("2", "f", "{broken"))),
+        Message(role="tool", content="7", tool_call_id="1", name="f"),
+    )
+    _, body = await body_of(messages=messages)
+    image = {"type": "image_url", "image_url": {"url": IMAGE.data_url}}
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    broken = {"id": "2", "type": "function", "function": {"name": "f", "arguments": "{broken"}}
+    assert body["messages"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, image], "name": "ann"},
+        {"role": "assistant", "content": None, "tool_calls": [call, broken]},
+        {"role": "tool", "content": "7", "tool_call_id": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [({"tool_choice": "required"}, "required"), ({"tool_name": "f"}, {"type": "function", "function": {"name": "f"}})],
+)
+async def test_tools_on_the_wire(choice: dict[str, Any], expected: object) -> None:
+    _, body = await body_of(tools=(Tool("f", "d", SCHEMA),), **choice)
+    assert body["tools"] == [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}]
+    assert body["tool_choice"] == expected
+
+
+async def test_formats_on_the_wire() -> None:
+    _, body = await body_of(json=True)
+    assert body["response_format"] == {"type": "json_object"}
+    _, body = await body_of(json=True, json_schema=SCHEMA, json_strict=True)
+    assert body["response_format"]["json_schema"] == {"name": "answer", "schema": SCHEMA, "strict": True}
+
+
+async def test_raw() -> None:
+    path, body = await body_of(raw=True, max_tokens=5, is_openai=True)
+    assert path == "/completions"
+    assert (body["prompt"], body["max_tokens"]) == ("hi", 5)
+    assert "messages" not in body
+    assert "max_completion_tokens" not in body
+    with pytest.raises(BadRequest):
+        await body_of(raw=True, messages=(Message(role="system", content="s"), Message(role="user", content="u")))
+
+
+async def test_embeddings_keep_their_order() -> None:
+    body = {
+        "model": "e-1",
+        "data": [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}],
+        "usage": {"prompt_tokens": 2},
+    }
+    async with openai(answer(200, body)) as (backend, server):
+        result = await backend.embed(EmbedRequest(model="e", inputs=("a", "b"), dimensions=1))
+        assert server.asked[0].body == {"model": "e", "input": ["a", "b"], "dimensions": 1}
+    assert (result.embeddings, result.model, result.usage) == ([[1], [2]], "e-1", Usage(2, 0))
+
+
+@pytest.mark.parametrize("body", [{"data": []}, {"data": [{"embedding": [1]}]}, {"data": [{}, {}]}, {}, []])
+async def test_embeddings_that_are_missing(body: object) -> None:
+    async with openai(answer(200, body)) as (backend, _):
+        with pytest.raises(ServerError, match="embeddings for each input"):
+            await backend.embed(EmbedRequest(model="e", inputs=("a", "b")))
+
+
+async def test_cancelling_ends_the_generation() -> None:
+    async with openai(stream(sse(chunk(content="Hel")), then="hang")) as (backend, server):
+        began = asyncio.Event()
+        task = asyncio.create_task(backend.chat(request(), lambda delta: began.set()))
+        await asyncio.wait_for(began.wait(), 5)
+        cancelled_at = asyncio.get_running_loop().time()
+        task.cancel()
+        gone_at = await asyncio.wait_for(server.gone.get(), 5)
+        assert gone_at - cancelled_at < 0.2
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+# A real server
+
+
+@pytest.fixture
+async def llama(llama_server: LlamaServer) -> AsyncIterator[OpenAI]:
+    backend = OpenAI(Http(f"{llama_server.url}/v1"), is_openai=False)
+    yield backend
+    await backend.close()
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_real_answers(llama: OpenAI, llama_server: LlamaServer, raw: bool) -> None:
+    asked = request(model=llama_server.model, max_tokens=8, seed=1, temperature=0, raw=raw)
+    deltas: list[str] = []
+    streamed = await llama.chat(asked, deltas.append)
+    assert "".join(deltas) == streamed.content
+    assert len(deltas) > 1
+    assert (streamed.finish_reason, streamed.model) == ("length", llama_server.model)
+    assert streamed.usage is not None
+    assert streamed.usage.input_tokens > 0
+    assert streamed.usage.output_tokens == 8
+    assert streamed.timings_ms.keys() == {"prompt", "generate"}
+    whole = await llama.chat(
+        request(model=llama_server.model, max_tokens=8, seed=1, temperature=0, raw=raw, stream=False), deltas.append
+    )
+    assert whole.content == streamed.content
+
+
+async def test_real_json(llama: OpenAI, llama_server: LlamaServer) -> None:
+    result = await llama.chat(
+        request(model=llama_server.model, json=True, json_schema=SCHEMA, max_tokens=200), lambda _: None
+    )
+    assert result.content.strip().startswith("{")
+    assert result.finish_reason == "stop"
+
+
+async def test_real_context_overflow(llama: OpenAI, llama_server: LlamaServer) -> None:
+    long = (Message(role="user", content="sun " * 40_000),)
+    with pytest.raises(ContextOverflow, match="tokens"):
+        await llama.chat(request(model=llama_server.model, messages=long), lambda _: None)
+
+
+async def test_real_models_and_embeddings(
+    llama: OpenAI, llama_server: LlamaServer, embedding_server: LlamaServer
+) -> None:
+    assert [model.name for model in await llama.models()] == [llama_server.model]
+    backend = OpenAI(Http(f"{embedding_server.url}/v1"), is_openai=False)
+    result = await backend.embed(EmbedRequest(model=embedding_server.model, inputs=("the sun", "the sea", "the sun")))
+    await backend.close()
+    assert [len(vector) for vector in result.embeddings] == [64, 64, 64]
+    assert result.embeddings[0] == pytest.approx(result.embeddings[2], abs=1e-3)
+    assert result.embeddings[0] != pytest.approx(result.embeddings[1], abs=1e-3)
+
+
+async def test_real_key(guarded_server: LlamaServer) -> None:
+    backend = OpenAI(Http(f"{guarded_server.url}/v1"), is_openai=False)
+    with pytest.raises(Unauthorized):
+        await backend.chat(request(), lambda _: None)
+    await backend.close()
