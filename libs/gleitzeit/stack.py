@@ -356,8 +356,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(_serve_detached(config, options.ready_fd))
     except (GleitzeitError, TimeoutError, OSError) as error:
         _log.error("%s", error)
-        report_failure(options.ready_fd, str(error))
-        return 1
+        usage = isinstance(error, ConfigurationError)
+        report_failure(options.ready_fd, str(error), usage=usage)
+        return 2 if usage else 1
 
 
 async def _serve_detached(config: StackConfig, ready_fd: int) -> int:

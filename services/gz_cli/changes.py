@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import asdict
+
 from gleitzeit.client import Client
 from gleitzeit.client.views import State
 from gz_cli import exits
 from gz_cli.formats import Format
 from gz_cli.output import encode
-from gz_cli.talk import put
+from gz_cli.talk import put, say
 from gz_cli.waits import Wait, wait
 
 
@@ -28,11 +30,14 @@ async def change(
 
 async def signal(client: Client, text: str, name: str, payload: object, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
-    await client.signal(workflow_id, name, payload)
+    signalled = await client.signal(workflow_id, name, payload)
+    if signalled.kept and name not in signalled.awaited:
+        awaited = f"its tasks wait for {', '.join(signalled.awaited)}" if signalled.awaited else "none waits for any"
+        say(f"warning: no task waits for the signal {name}, which is kept until one does; {awaited}")
     if output is Format.TEXT:
         put(f"{workflow_id} has the signal {name}")
     else:
-        put(workflow_id if output is Format.ID else encode({"workflow_id": workflow_id, "name": name}, output))
+        put(workflow_id if output is Format.ID else encode({"name": name, **asdict(signalled)}, output))
     return exits.OK
 
 

@@ -47,9 +47,7 @@ def say_problems(error: DocumentError, document: Document, below: Path = ()) -> 
 
 def beneath(place: Path, problems: Iterable[Problem]) -> list[Problem]:
     """The problems as they look to somebody who has written only what stands at `place`."""
-    return [
-        replace(one, path=one.path[len(place) :]) if one.path[: len(place)] == place else one for one in problems
-    ]
+    return [replace(one, path=one.path[len(place) :]) if one.path[: len(place)] == place else one for one in problems]
 
 
 def summary(errors: int, warnings: int) -> str:

@@ -51,6 +51,11 @@ def cells(text: str) -> int:
     return sum(_cells_of(character) for character in text)
 
 
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells; what is cut off shows as `…`."""
+    return text if cells(text) <= width else _first_cells(text, width - 1) + "…"
+
+
 def first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0]
 
@@ -68,7 +73,7 @@ def _cut(spans: Iterable[Span], width: int) -> list[Span]:
         text = clean(text)
         needed = cells(text)
         if needed > left:
-            return [*kept, (_first_cells(text, left - 1) + "…", style)] if left > 0 else kept
+            return [*kept, (cut(text, left), style)] if left > 0 else kept
         kept.append((text, style))
         left -= needed
     return kept

@@ -8,7 +8,8 @@ import typer
 from gz_cli.formats import Format
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="A workflow: its id, a unique beginning of it, its name, @latest or NAME@latest.")
+    str,
+    typer.Argument(metavar="ID", help="A workflow: its id, a unique beginning of it, its name, @latest, NAME@latest."),
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow document, YAML or JSON; - reads stdin.")]
 Url = Annotated[

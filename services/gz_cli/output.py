@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gz_cli.formats import Format
+from gz_cli.ink import first_line
 
 PAYLOAD_KEYS = ("response", "result", "content", "output")
 """Where the value that people want stands in a task's result; the first that is there and not null."""
@@ -35,6 +36,12 @@ def payload(result: object) -> object:
         if "result" in result:  # what a script was to give, and gave nothing
             return result["result"]
     return result
+
+
+def short(value: object, width: int = 60) -> str:
+    """A value in one line of at most `width` characters."""
+    words = first_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return words if len(words) <= width else words[: width - 1] + "…"
 
 
 def named_values(values: Mapping[str, object]) -> str:

@@ -1,22 +1,24 @@
 """The commands that only ask: each prints one answer on stdout and returns an exit code."""
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
-
 from gleitzeit.client import Client
+from gleitzeit.client.client import FINAL
 from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
-from gz_cli import exits
+from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
+from gz_cli.event_words import event_words
 from gz_cli.follow import tasks_of
 from gz_cli.formats import Format
 from gz_cli.ink import first_line
 from gz_cli.layout import Node, last
-from gz_cli.output import encode, payload, results_text
+from gz_cli.output import encode, payload, results_text, short
+from gz_cli.screen import columns
 from gz_cli.table import pairs, table
 from gz_cli.talk import put, say
 from gz_cli.views import now_ms
-from gz_cli.waits import end_words
+from gz_cli.waits import say_end
 
 COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "failed", "skipped", "cancelled")
 """The order in which task counts are told."""
@@ -46,7 +48,7 @@ async def workflow(client: Client, text: str, output: Format) -> int:
     view = await client.get(await client.resolve_id(text))
     tasks = [*view.tasks, *[task async for task in _further_tasks(client, view)]]
     if output is Format.TEXT:
-        put(pairs(_head(view)) + "\n\n" + _task_table(tasks))
+        put("\n\n".join(part for part in (pairs(_head(view)), _task_table(tasks), failures.of_tasks(tasks)) if part))
     elif output is Format.ID:
         put(view.workflow_id)
     else:
@@ -67,7 +69,7 @@ async def result(client: Client, text: str, task_id: str | None, output: Format)
     elif found.status == "completed":
         put(results_text(found.results, found.outputs, await _last_tasks(client, workflow_id)))
     else:
-        say(end_words(found) if found.status in ("failed", "cancelled") else f"gz: {workflow_id} is {found.status}")
+        await say_end(client, found)
     return exits.OK if found.status == "completed" else exits.of_status(found.status)
 
 
@@ -78,7 +80,8 @@ async def workflows(client: Client, statuses: Sequence[str], name: str | None, l
     elif output is not Format.TEXT:
         put(encode(rows, output))
     elif rows:
-        put(table(("id", "name", "status", "done", "tasks", "created"), [_row(row) for row in rows]))
+        head = ("id", "name", "status", "done", "tasks", "created")
+        put(table(head, [_row(row) for row in rows], width=columns(sys.stdout)))
     else:
         say("no workflows")
     return exits.OK
@@ -93,7 +96,7 @@ async def history(client: Client, text: str, output: Format) -> int:
         page = await client.history(workflow_id, after=page.next)
         events += page.events
     if output is Format.TEXT:
-        put(table(("seq", "at", "event", "task"), [_event_row(entry) for entry in events]))
+        put(table(("seq", "at", "event", "task", "details"), [_event_row(entry) for entry in events]))
     else:
         put(workflow_id if output is Format.ID else encode(events, output))
     return exits.OK
@@ -103,7 +106,10 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
-        put(table(("task", "status", "why"), [(task.task_id, task.status, task.message) for task in explained.tasks]))
+        rows = table(("task", "status", "why"), [(task.task_id, task.status, task.message) for task in explained.tasks])
+        failed = [task.task_id for task in explained.tasks if task.status == "failed"][: failures.SHOWN_TASKS]
+        why = failures.of_tasks([await client.task(explained.workflow_id, task) for task in failed])
+        put(f"{rows}\n\n{why}" if why else rows)
     else:
         put(explained.workflow_id if output is Format.ID else encode(explained, output))
     return exits.OK
@@ -190,7 +196,7 @@ def _put_task(task: TaskView, output: Format) -> int:
         put(encode(payload(task.result), Format.TEXT))
     else:
         why = f": {task.error.message}" if task.error is not None else ""
-        say(f"gz: {task.task_id} is {task.status}{why}")
+        say(f"gz: {task.task_id} is {task.status}{why}\n{failures.details(task.error)}")
     return exits.OK if task.status == "completed" else exits.of_status(task.status)
 
 
@@ -234,15 +240,10 @@ def _task_table(tasks: Sequence[TaskView]) -> str:
 def _task_words(task: TaskView) -> str:
     """What came of it, in at most 60 characters."""
     if task.error is not None and task.status != "completed":
-        words = first_line(task.error.message)
-    elif task.result_size_bytes is not None:
-        words = f"({size(task.result_size_bytes)})"
-    elif task.result is not None:
-        value = payload(task.result)
-        words = first_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
-    else:
-        words = task.reason or ""
-    return words if len(words) <= 60 else words[:59] + "…"
+        return short(task.error.message)
+    if task.result_size_bytes is not None:
+        return f"({size(task.result_size_bytes)})"
+    return short(payload(task.result) if task.result is not None else task.reason or "")
 
 
 def _row(row: WorkflowRow) -> tuple[object, ...]:
@@ -262,12 +263,13 @@ def _event_row(entry: dict[str, object]) -> tuple[object, ...]:
     fields = event if isinstance(event, dict) else {}
     at = fields.get("at")
     when = clock(at) if isinstance(at, int) else None
-    return (entry.get("seq"), when, fields.get("type"), fields.get("task"))
+    return (entry.get("seq"), when, fields.get("type"), fields.get("task"), event_words(fields))
 
 
 def _system_words(status: SystemStatus) -> str:
     nats = status.nats
-    workflows = ", ".join(f"{number:,} {name}" for name, number in status.workflows.items() if number)
+    active = {name: number for name, number in status.workflows.items() if number and name not in FINAL}
+    workflows = ", ".join(f"{number:,} {name}" for name, number in active.items())
     head = pairs(
         [
             ("coordinator", status.url + (" (embedded)" if status.embedded else "")),
@@ -280,7 +282,7 @@ def _system_words(status: SystemStatus) -> str:
                 None if nats is None or not nats.url else nats.url + ("" if nats.connected else " (not connected)"),
             ),
             ("providers", status.providers),
-            ("workflows", workflows or "none"),
+            ("workflows", workflows or "none active; `gz list` shows all"),
             ("tasks", f"{status.queued:,} queued, {status.running:,} running"),
         ]
     )

@@ -20,6 +20,11 @@ def has_colour(stream: TextIO) -> bool:
     return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
+def columns(stream: TextIO) -> int | None:
+    """How wide the terminal is; None for what is no terminal."""
+    return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
+
+
 class Screen:
     """Use as a context manager: at the end the last picture stays and the cursor is back."""
 

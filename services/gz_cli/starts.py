@@ -30,8 +30,8 @@ Then = Literal["leave", "wait", "as the document says"]
 
 
 class Start(Struct, frozen=True):
-    """What to do with a document. `then` says whether to wait for the result, and `wait` how. `below` is the place in it
-    of what somebody has written, if that is not all of it."""
+    """What to do with a document. `then` says whether to wait for the result, and `wait` how. `below` is where in it
+    stands what somebody has written, if that is not all of it."""
 
     wait: Wait
     then: Then = "wait"

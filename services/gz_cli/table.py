@@ -2,20 +2,41 @@
 
 from collections.abc import Sequence
 
-from gz_cli.ink import cells, clean
+from gz_cli.ink import cells, clean, cut
 
 GAP = "  "
+NARROWEST = 8
+"""Cells to which a column of text may be cut."""
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns under a head in capitals; numbers to the right, None as nothing. No rows: only the head."""
-    texts = [[_text(cell) for cell in row] for row in rows]
-    titles = [title.upper() for title in head]
-    widths = [max(cells(row[column]) for row in [titles, *texts]) for column in range(len(head))]
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> str:
+    """Aligned columns under a head in capitals; numbers to the right, None as nothing. No rows: only the head.
+
+    With a `width` the columns after the first are cut to their titles, the widest first, until all fit; if that does
+    not help, the last ones are left out.
+    """
+    texts = [[title.upper() for title in head], *([_text(cell) for cell in row] for row in rows)]
     numeric = [
         bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(head))
     ]
-    return "\n".join(_line(row, widths, numeric) for row in [titles, *texts])
+    widths = [max(cells(row[column]) for row in texts) for column in range(len(head))]
+    if width is not None:
+        least = [max(cells(title), NARROWEST) for title in head]
+        widths = _fitting(
+            widths, [have if right else low for have, low, right in zip(widths, least, numeric, strict=True)], width
+        )
+    return "\n".join(_line(row[: len(widths)], widths, numeric) for row in texts)
+
+
+def _fitting(widths: list[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths of as many columns as there is room for."""
+    while len(widths) > 1 and (over := sum(widths) + len(GAP) * (len(widths) - 1) - room) > 0:
+        spare, column = max((widths[at] - least[at], at) for at in range(1, len(widths)))
+        if spare > 0:
+            widths = [*widths[:column], widths[column] - min(spare, over), *widths[column + 1 :]]
+        else:
+            widths = widths[:-1]
+    return widths
 
 
 def pairs(rows: Sequence[tuple[str, object]]) -> str:
@@ -27,8 +48,8 @@ def pairs(rows: Sequence[tuple[str, object]]) -> str:
 
 def _line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
     return GAP.join(
-        " " * (width - cells(text)) + text if right else _padded(text, width)
-        for text, width, right in zip(row, widths, numeric, strict=True)
+        " " * (width - cells(text)) + text if right else _padded(cut(text, width), width)
+        for text, width, right in zip(row, widths, numeric, strict=False)
     ).rstrip()
 
 

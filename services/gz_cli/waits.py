@@ -8,6 +8,7 @@ from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition
 from gz_cli import exits
 from gz_cli.durations import duration
+from gz_cli.failures import story
 from gz_cli.follow import follow, tasks_of
 from gz_cli.formats import Format
 from gz_cli.layout import last
@@ -73,15 +74,17 @@ async def put_result(client: Client, progress: WorkflowProgress, output: Format)
     elif result.status == "completed":
         put(results_text(result.results, result.outputs, last(progress.nodes())))
     else:
-        say(end_words(result))
+        await say_end(client, result)
 
 
-def end_words(result: WorkflowResult) -> str:
-    """Why a workflow did not complete, and what can be done."""
+async def say_end(client: Client, result: WorkflowResult) -> None:
+    """Why a workflow did not complete, what did, and what can be done."""
+    if result.status not in ("failed", "cancelled"):
+        say(f"gz: {result.workflow_id} is {result.status}")
+        return
     again = f"`gz get {result.workflow_id}` shows every task, `gz retry {result.workflow_id}` tries again"
-    if result.status == "cancelled":
-        return f"gz: {result.workflow_id} was cancelled. {again}"
-    return f"gz: {result.workflow_id} failed{_because(result.error)}\n{again}"
+    end = "was cancelled" if result.status == "cancelled" else f"failed{_because(result.error)}"
+    say("\n".join([f"gz: {result.workflow_id} {end}", await story(client, result), again]))
 
 
 def _because(error: ErrorView | None) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import view
+from gleitzeit.engine import inner, view
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.base import Find, Summary
@@ -19,6 +20,7 @@ from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.links import Link, Registration
+from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
 
@@ -148,15 +150,28 @@ class WorkflowMethods:
         return answer
 
     async def _rows(self, find: Find, wanted: str | None) -> list[Summary]:
-        """`wanted` is a workflow id, the beginning of one, a name, or @latest."""
+        """`wanted` is a workflow id, the beginning of one, a name, an `id` of the document's own, or the newest: @latest
+        or NAME@latest."""
         journal = self._parts.journal
         if wanted is None:
             return await journal.find(find)
         if wanted == LATEST:
-            return await journal.find(msgspec.structs.replace(find, limit=1))
-        rows = await journal.find(msgspec.structs.replace(find, stream_prefix=wanted))
+            return await journal.find(replace(find, limit=1))
+        rows = await journal.find(replace(find, stream_prefix=wanted))
         exact = [row for row in rows if row.stream == wanted]
-        return exact or rows or await journal.find(msgspec.structs.replace(find, keys=(wanted,)))
+        found = exact or rows or await self._named(find, wanted)
+        if not found and wanted.endswith(LATEST):
+            return (await self._named(find, wanted.removesuffix(LATEST)))[:1]
+        return found
+
+    async def _named(self, find: Find, wanted: str) -> list[Summary]:
+        """By name, or by the `id` that the document gave itself."""
+        journal = self._parts.journal
+        rows = {row.stream: row for row in await journal.find(replace(find, keys=(wanted,)))}
+        for own in await journal.find(Find(kind=OWN_ID, keys=(wanted,), limit=find.limit)):
+            for row in await journal.find(replace(find, stream_prefix=workflow_of(own), limit=1)):
+                rows[row.stream] = row
+        return sorted(rows.values(), key=lambda row: (row.created_at, row.stream), reverse=True)[: find.limit]
 
     def _row(self, row: Summary) -> dict[str, Any]:
         counts = msgspec.json.decode(row.counts, type=dict[str, int])
@@ -216,7 +231,12 @@ class WorkflowMethods:
 
     async def signal(self, request: Request, /, workflow_id: str, name: str, payload: Any = None) -> dict[str, Any]:
         encoded = Raw(msgspec.json.encode(payload))
-        return await self._change(workflow_id, lambda token: fx.Signal(token, workflow_id, name, encoded))
+        await self._service.bring_back(workflow_id)
+        answer = await self._service.ask(lambda token: fx.Signal(token, workflow_id, name, encoded))
+        workflow = answer.workflow
+        assert workflow is not None
+        kept = any(signal.name == name for signal in workflow.signals)
+        return {**self._status(workflow), "kept": kept, "awaited": inner.awaited_signals(workflow)}
 
     async def _change(
         self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False

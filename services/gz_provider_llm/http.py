@@ -10,53 +10,24 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator,
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError
-from gz_provider_llm.errors import (
-    BadRequest,
-    ContextOverflow,
-    IdleTimeout,
-    ModelNotFound,
-    QuotaExceeded,
-    RateLimited,
-    ServerError,
-    StreamCut,
-    Unauthorized,
-    Unreachable,
-)
+from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unreachable
+from gz_provider_llm.refusals import meaning, said, status_in
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 30.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
-RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 MESSAGE_LIMIT = 2000
-
-_PASSING: Final = frozenset({408, 409, 425})
-_STATUS_OF_TYPE: Final = {
-    "invalid_request_error": 400,
-    "exceed_context_size_error": 400,
-    "context_length_exceeded": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "overloaded_error": 529,
-}
-_OVERFLOW: Final = (
-    "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
-    "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
-)  # fmt: skip
-_NO_SUCH_MODEL: Final = ("not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model")
 
 
 class Event(Struct, frozen=True):
@@ -154,8 +125,8 @@ class Http:
 
     def error(self, status: int, answer: object, retry_after_seconds: float | None = None) -> GleitzeitError:
         """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
-        message, kind = _said(answer)
-        return _meaning(
+        message, kind = said(answer)
+        return meaning(
             status,
             self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}",
             kind,
@@ -166,7 +137,7 @@ class Http:
 
     def error_in_stream(self, answer: object) -> GleitzeitError:
         """What an error means that came in the middle of an answer with status 200."""
-        return self.error(_status_in(answer), answer)
+        return self.error(status_in(answer), answer)
 
     def nonsense(self, expected: str) -> ServerError:
         """For an answer that does not look as the API says."""
@@ -284,53 +255,6 @@ async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[Event]:
             name, data = "error", [value]
     if data:
         yield Event(name, "\n".join(data))
-
-
-def _meaning(
-    status: int, message: str, kind: str, url: str, retry_after_seconds: float | None, busy: Collection[int]
-) -> GleitzeitError:
-    text = f"{kind} {message}".lower()
-    said = f"{url} says: {message}"
-    if "insufficient_quota" in text or status == 402:
-        return QuotaExceeded(said)
-    if status in busy or status == 429 or (status == 503 and retry_after_seconds is not None):
-        return RateLimited(said, RETRY_AFTER_SECONDS if retry_after_seconds is None else retry_after_seconds)
-    if status in (401, 403):
-        return Unauthorized(said, {"status": status})
-    # Context windows first: such messages name the model, too. Some servers answer them with 500.
-    if status in (400, 413, 422, 500) and any(word in text for word in _OVERFLOW):
-        return ContextOverflow(said)
-    if status in (400, 404) and "model" in text and any(word in text for word in ("model_not_found", *_NO_SUCH_MODEL)):
-        return ModelNotFound(said)
-    if status >= 500 or status in _PASSING:
-        return ServerError(said, {"status": status})
-    return BadRequest(said, {"status": status})
-
-
-def _said(answer: object) -> tuple[str, str]:
-    """The message and the kind of an error, in whichever way a server puts it."""
-    match answer:
-        case {"error": {"message": str(message)} as error}:
-            return message, f"{error.get('type') or ''} {error.get('code') or ''}"
-        case {"error": str(message), **rest}:
-            return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
-        case {"message": str(message)} | {"detail": str(message)}:
-            return message, ""
-        case str():
-            return answer.strip(), ""
-    return msgspec.json.encode(answer).decode(), ""
-
-
-def _status_in(answer: object) -> int:
-    """Which HTTP status an error in a stream would have had. Without a sign of it: the server's fault."""
-    match answer:
-        case {"error": {"code": int(code)}} if 400 <= code < 600:
-            return code
-        case {"error": {} as error}:
-            return next(
-                (_STATUS_OF_TYPE[word] for word in _said({"error": error})[1].split() if word in _STATUS_OF_TYPE), 500
-            )
-    return 500
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

@@ -18,6 +18,7 @@ from gz_provider_llm.errors import LlmError, ModelNotFound, RateLimited, ServerE
 from gz_provider_llm.http import Http
 
 PORT: Final = 11434
+_CLOUD: Final = "ollama.com"
 REFRESH_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 2.0  # for a server to say what it holds; those that take longer are left out until the next look
 _KNOCK_SECONDS: Final = 0.2  # for a port of this machine to be open or not
@@ -29,7 +30,7 @@ class Held(Struct, frozen=True):
     name: str
     size: int | None = None
     digest: str = ""
-    details: dict[str, Any] = {}
+    details: dict[str, Any] | None = None
 
 
 class Instance:
@@ -170,6 +171,8 @@ def url_of(host: str) -> str:
     Raises ConfigurationError for what is none of this.
     """
     scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
+    if rest == _CLOUD:
+        return f"https://{_CLOUD}:443"
     parts = urlsplit(f"//{rest}")
     default = {"http": 80, "https": 443}.get(scheme, PORT) if separator else PORT
     try:

@@ -164,7 +164,7 @@ class Ollama:
             size_bytes=held.size,
             context_tokens=next(contexts, None),
             loaded=any(instance.has_loaded(held.name) for instance in holders),
-            details={**held.details, **capabilities},
+            details={**(held.details or {}), **capabilities},
             provider_ids=tuple(instance.name for instance in holders),
         )
 

@@ -10,7 +10,10 @@ from gz_provider_llm.http import Http
 from gz_provider_llm.instances import PORT, Instance, Instances, open_ports, ports_of, slots_from, url_of, urls_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.ollama import Ollama
-from gz_provider_llm.options import parser_for, positive, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, parser_for, positive, serve, settings_of
+
+VARIABLE: Final = "OLLAMA_API_KEY"
+"""Ollama's own servers want a key, and so does a proxy before one's own, perhaps; the server itself has none."""
 
 IDLE_TIMEOUT_SECONDS: Final = 300.0
 """A server says nothing while it loads a model from a slow disk, nor to a call that waits for its turn."""
@@ -20,8 +23,9 @@ _BUSY: Final = (429, 503)  # 503 is what Ollama answers when its queue is full
 
 
 def provider(options: Namespace) -> Provider:
-    """Raises ConfigurationError for a URL that is none."""
-    instances = [Instance(_http(url, options.idle_timeout), options.slots) for url in _urls(options)]
+    """Raises ConfigurationError for a URL that is none, and a key file that holds no key."""
+    key = api_key(options)
+    instances = [Instance(_http(url, key, options.idle_timeout), options.slots) for url in _urls(options)]
     return build(Ollama(Instances(instances)), settings_of(options))
 
 
@@ -40,6 +44,7 @@ def parser() -> ArgumentParser:
         "--slots", metavar="N", type=positive, default=slots_from(os.environ),
         help="calls at once for each server (default %(default)s: OLLAMA_NUM_PARALLEL, or 1, and one at its door)",
     )  # fmt: skip
+    add_key_options(described, VARIABLE)
     return described
 
 
@@ -54,8 +59,15 @@ def _urls(options: Namespace) -> list[str]:
     return list(dict.fromkeys([*options.url, *found])) or urls_from(os.environ)
 
 
-def _http(url: str, idle_timeout_seconds: float) -> Http:
-    return Http(url, idle_timeout_seconds=idle_timeout_seconds, busy_statuses=_BUSY, hint=HINT)
+def _http(url: str, key: str, idle_timeout_seconds: float) -> Http:
+    return Http(
+        url,
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        secrets=[key],
+        idle_timeout_seconds=idle_timeout_seconds,
+        busy_statuses=_BUSY,
+        hint=HINT,
+    )
 
 
 def _url(text: str) -> str:

@@ -9,7 +9,18 @@ from gz_provider_llm.results import ChatResult, Usage
 
 # What users of Ollama know as members of the request itself; everything else in `options` belongs into its `options`.
 _TOP_LEVEL: Final = frozenset(
-    {"keep_alive", "think", "format", "template", "suffix", "truncate", "shift", "dimensions", "logprobs"}
+    {
+        "keep_alive",
+        "think",
+        "format",
+        "template",
+        "suffix",
+        "truncate",
+        "shift",
+        "dimensions",
+        "logprobs",
+        "top_logprobs",
+    }
 )
 _OPTIONS: Final = {
     "temperature": "temperature",
@@ -97,16 +108,20 @@ def _message(message: Message, tools: Mapping[str, str]) -> dict[str, Any]:
     if message.images:
         body["images"] = [image.data_base64 for image in message.images]
     if message.tool_calls:
-        calls = [{"name": call.name, "arguments": _as_object(call.arguments)} for call in message.tool_calls]
-        body["tool_calls"] = [{"function": call} for call in calls]
-    if message.role == "tool" and (name := message.name or tools.get(message.tool_call_id, "")):
-        body["tool_name"] = name
+        body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    if message.role == "tool":
+        # Which call is answered, newer servers know by its id, older ones by the name of the tool.
+        body |= {"tool_call_id": message.tool_call_id} if message.tool_call_id else {}
+        name = message.name or tools.get(message.tool_call_id)
+        body |= {"tool_name": name} if name else {}
     return body
 
 
-def _as_object(arguments: Any) -> dict[str, Any]:
-    """Arguments are an object here, also those that a model has spoilt."""
-    return arguments if isinstance(arguments, dict) else {"arguments": arguments}
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    """Arguments are an object on this wire, also those that a model has spoilt."""
+    arguments = call.arguments if isinstance(call.arguments, dict) else {"arguments": call.arguments}
+    body = {"function": {"name": call.name, "arguments": arguments}}
+    return {"id": call.id, **body} if call.id else body
 
 
 def _transcript(messages: list[Message]) -> str:

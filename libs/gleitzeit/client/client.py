@@ -17,6 +17,7 @@ from gleitzeit.client.views import (
     ProtocolDetail,
     ProtocolView,
     ProviderView,
+    Signalled,
     State,
     Submitted,
     SystemStatus,
@@ -52,15 +53,23 @@ PATIENCE_SECONDS = 60.0
 """How long a watcher tries to reach a coordinator that went away."""
 
 
+MOST_CANDIDATES = 10
+
+
 class AmbiguousId(GleitzeitError):
-    """Several workflows answer to it; `data["candidates"]` has a line about each."""
+    """Several workflows answer to it; `data["candidates"]` has a line about each of the newest, and where what they share
+    is a name, `data["newest"]` is what means the newest of them."""
 
     code = -32602
     name = "AMBIGUOUS_ID"
 
     def __init__(self, text: str, candidates: Sequence[WorkflowRow]) -> None:
-        lines = [f"{row.workflow_id}  {row.name}  {row.status}" for row in candidates]
-        super().__init__(f"{text!r} is not one workflow: {len(candidates)} answer to it", {"candidates": lines})
+        shown = candidates[:MOST_CANDIDATES]
+        number = f"more than {len(shown)}" if len(shown) < len(candidates) else len(shown)
+        data: dict[str, Any] = {"candidates": [f"{row.workflow_id}  {row.name}  {row.status}" for row in shown]}
+        if not any(row.workflow_id.startswith(text) for row in shown):
+            data["newest"] = f"{text}@latest"
+        super().__init__(f"{text!r} is not one workflow: {number} answer to it", data)
 
 
 class Client:
@@ -173,18 +182,18 @@ class Client:
         limit: int | None = None,
         before: tuple[int, str] | None = None,
     ) -> WorkflowPage:
-        """Newest first. `id` is a prefix of ids, a name, or `@latest`."""
+        """Newest first. `id` is a prefix of ids, a name or an `id` of the document's own, `@latest`, or `NAME@latest`."""
         statuses = [*status] or None
         return await self._view(
             WorkflowPage, "workflow.list", status=statuses, name=name, id=id, limit=limit, before=before
         )
 
     async def resolve_id(self, text: str) -> str:
-        """The id that a person means by an id, a unique prefix of one, a name or `@latest`.
+        """The id that a person means by an id, a unique prefix of one, a name, `@latest` or `NAME@latest`.
 
         Raises WorkflowNotFound, or AmbiguousId if several workflows answer to it.
         """
-        rows = (await self.list(id=text)).workflows
+        rows = (await self.list(id=text, limit=MOST_CANDIDATES + 1)).workflows
         exact = [row for row in rows if row.workflow_id == text]
         candidates = exact or rows
         if not candidates:
@@ -212,9 +221,10 @@ class Client:
         """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
         return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
 
-    async def signal(self, workflow_id: str, name: str, payload: object = None) -> None:
+    async def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
         """Kept until a task waits for it."""
-        await self.call("workflow.signal", {"workflow_id": workflow_id, "name": name, "payload": payload})
+        params = {"workflow_id": workflow_id, "name": name, "payload": payload}
+        return msgspec.convert(await self.call("workflow.signal", params), Signalled)
 
     async def history(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> EventPage:
         return await self._view(EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit)

@@ -121,6 +121,17 @@ class State(Struct, frozen=True):
     """Of a retry: the tasks that run again."""
 
 
+class Signalled(Struct, frozen=True):
+    """`kept` is True while no task has taken the signal; `awaited` are the names of signals that its tasks wait for, or
+    will: as far as they are known."""
+
+    workflow_id: str
+    status: str
+    held: bool = False
+    kept: bool = False
+    awaited: tuple[str, ...] = ()
+
+
 class EventPage(Struct, frozen=True, omit_defaults=True):
     """Events as they stand in the journal; `next`, if there are more, is the `after` that continues."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.errors import GleitzeitError
+from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.state import Address
 
 
@@ -25,7 +25,10 @@ class DetachedFailed(GleitzeitError):
 
 
 class _Failure(Struct):
+    """`usage`: what was asked for can never work."""
+
     error: str
+    usage: bool = False
 
 
 class Detached:
@@ -38,7 +41,10 @@ class Detached:
         self._log = log
 
     def address(self, timeout_seconds: float) -> Address:
-        """Wait for it. It is that of another stack if one was there already. Raises DetachedFailed, TimeoutError."""
+        """Wait for it. It is that of another stack if one was there already.
+
+        Raises ConfigurationError for what can never work, else DetachedFailed, and TimeoutError.
+        """
         line = b""
         try:
             while not line.endswith(b"\n"):
@@ -52,7 +58,8 @@ class Detached:
             self.abandon()
         report = msgspec.json.decode(line)
         if "error" in report:
-            raise DetachedFailed(msgspec.convert(report, _Failure).error)
+            failure = msgspec.convert(report, _Failure)
+            raise (ConfigurationError if failure.usage else DetachedFailed)(failure.error)
         return msgspec.convert(report, Address)
 
     def abandon(self) -> None:
@@ -98,9 +105,9 @@ def report_address(descriptor: int, address: Address) -> None:
     _report(descriptor, address)
 
 
-def report_failure(descriptor: int, message: str) -> None:
-    """The detached stack's side of the pipe, when it cannot be."""
-    _report(descriptor, _Failure(message))
+def report_failure(descriptor: int, message: str, *, usage: bool) -> None:
+    """The detached stack's side of the pipe, when it cannot be; with `usage`, never with these arguments."""
+    _report(descriptor, _Failure(message, usage))
 
 
 def _report(descriptor: int, what: Struct) -> None:

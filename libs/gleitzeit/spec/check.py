@@ -144,9 +144,9 @@ class _Check:
         elif isinstance(raw, list):
             listed = [((*fields.at("tasks"), index), None, task) for index, task in enumerate(raw)]
         else:
-            self._findings.error(
-                fields.path if raw is None else fields.at("tasks"), "a workflow needs a list of 'tasks'"
-            )
+            if raw is not None or not fields.attempted("tasks"):
+                at = fields.path if raw is None else fields.at("tasks")
+                self._findings.error(at, "a workflow needs a list of 'tasks'")
             return []
         if not listed:
             fields.wrong("tasks", "a workflow needs at least one task")
@@ -169,11 +169,13 @@ class _Check:
             config=config,
             env=env,
         )
-        outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs"))
+        outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs")) if drafts else {}
         policy, retry = self._error_policy(fields, config)
         priority = read_priority(fields)
         tasks = [self._task(draft, linker, priority, retry) for draft in drafts]
         self._refuse_cycles(drafts, tasks)
+        if drafts and self._inputs:
+            linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
         return Definition(
             name=self._name(fields),
             tasks=tuple(tasks),
@@ -236,7 +238,7 @@ class _Check:
 
     def _name(self, fields: Fields) -> str:
         name = fields.text("name") or fields.text("id")
-        if not name:
+        if not name and not fields.attempted("name", "id"):
             self._findings.error(fields.path, "a workflow needs a 'name'")
         return name
 

@@ -24,7 +24,7 @@ class Findings:
         self._suggested = 0
 
     def error(self, path: Path, message: str, suggestion: str = "", **where: Any) -> None:
-        """`where`: at_key, needle, text_line of `Problem`."""
+        """`where`: at_key, needle, text_line, see of `Problem`."""
         self.has_errors = True
         self._add(path, message, suggestion, "error", where)
 
@@ -54,7 +54,9 @@ class Findings:
     def listed(self) -> tuple[Problem, ...]:
         if not self._left_out:
             return tuple(self.problems)
-        return (*self.problems, Problem((), f"{self._left_out} more problems are not listed"))
+        severity: Literal["error", "warning"] = "error" if self.has_errors else "warning"
+        rest = f"{self._left_out} more problems are not listed"
+        return (*self.problems, Problem((), rest, severity=severity, more=self._left_out))
 
 
 class Fields:
@@ -63,12 +65,14 @@ class Fields:
     Absent and null are the same.
     """
 
-    __slots__ = ("findings", "path", "raw")
+    __slots__ = ("_meant", "findings", "path", "raw")
 
     def __init__(self, raw: Mapping[str, Any], path: Path, findings: Findings) -> None:
         self.raw = raw
         self.path = path
         self.findings = findings
+        self._meant: set[str] | None = None
+        """Keys that were mistyped, as far as one can guess."""
 
     def at(self, key: str) -> Path:
         return (*self.path, key)
@@ -86,6 +90,11 @@ class Fields:
             else:
                 suggestion = self.findings.near(key, known)
                 self.findings.error(self.at(key), f"{what} has no key '{key}'", suggestion, at_key=True)
+                self._meant = {suggestion, *(self._meant or ())}
+
+    def attempted(self, *keys: str) -> bool:
+        """Whether one of them is there, or was meant by a mistyped key: then it need not be missed as well."""
+        return any(self.raw.get(key) not in (None, "") or key in (self._meant or ()) for key in keys)
 
     def first(self, *keys: str) -> str | None:
         """The first of several spellings that is given."""

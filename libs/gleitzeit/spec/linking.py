@@ -26,7 +26,7 @@ from gleitzeit.spec.references import (
     substitute,
     texts_in,
 )
-from gleitzeit.spec.resolution import split_base
+from gleitzeit.spec.resolution import other_base, split_base
 from gleitzeit.spec.schema_paths import missing_key
 from gleitzeit.spec.tasks import TaskDraft
 
@@ -43,10 +43,11 @@ class Names:
             first = self.by_id.setdefault(draft.id, draft)
             if first is not draft:
                 message = f"task id '{draft.id}' is there twice; the first is {show_path(first.path)}"
-                findings.error((*draft.path, draft.id_key), message)
+                findings.error((*draft.path, draft.id_key), message, see=first.path)
         index = index_names((draft.id, draft.name) for draft in drafts)
         self.ids = index.ids
         self.ambiguous = index.ambiguous
+        self.dotted = any("." in name for name in index.ids)
 
 
 class Linked(Struct, frozen=True):
@@ -82,6 +83,8 @@ class Linker:
         self._inputs_known = inputs_known
         self._config = config
         self._env = env
+        self._inputs_read: set[str] = set()
+        self._all_inputs_read = False
 
     def link(self, draft: TaskDraft) -> Linked:
         needs = dict.fromkeys(self._declared(draft))
@@ -188,12 +191,17 @@ class Linker:
         if found is None and reference.base in ("inputs", "input") and self._is_task_below_inputs(reference):
             found = reference.path[0], reference.path[1:]
         if found is not None:
+            if self._names.dotted and (other := other_base(reference, self._names.ids)):
+                message = f"{reference.source} may mean task '{found[0]}' or task '{other}'; rename one of them"
+                self._findings.error(path, message, needle=reference.source)
             task_id = self._names.ids[found[0]]
             needs[task_id] = None
             self._check_path(reference, path, self._names.by_id[task_id], found[1])
         elif reference.base in NAMESPACES:
             self._check_namespace(reference, path)
-        elif reference.base not in BUILT_INS and reference.base not in self._parameters:
+        elif reference.base in self._parameters:
+            self._inputs_read.add(reference.base)
+        elif reference.base not in BUILT_INS:
             self._check_unknown(reference, path)
 
     def _is_task_below_inputs(self, reference: Reference) -> bool:
@@ -215,6 +223,7 @@ class Linker:
     def _check_namespace(self, reference: Reference, path: Path) -> None:
         base, steps = reference.base, reference.path
         name = steps[0] if steps else ""
+        self._note_input(base, steps)
         where = {"needle": reference.source}
         if base == "env":
             if reference.default is None and ".".join(steps) not in self._env:
@@ -231,6 +240,26 @@ class Linker:
                 self._findings.error(path, f"{reference.source}: 'config' has no '{name}'", suggestion, **where)
         elif name and name not in self._parameters:
             self._check_input(reference, path, name)
+
+    def _note_input(self, base: str, steps: tuple[str, ...]) -> None:
+        if base == "workflow" and steps[:1] == ("variables",):
+            base, steps = "inputs", steps[1:]
+        if base in ("inputs", "input", "parameters"):
+            self._inputs_read.update(steps[:1])
+            self._all_inputs_read |= not steps
+
+    def check_inputs(self, inputs: Iterable[str], declared: Mapping[str, object], path: Path) -> None:
+        """After everything is linked: an input that is neither declared nor read was mistyped, or is of no use.
+
+        `path` leads to what is `declared`.
+        """
+        unknown = [name for name in inputs if name not in declared and name not in self._inputs_read]
+        for name in () if self._all_inputs_read else unknown:
+            suggestion = self._findings.near(name, declared.keys() | self._inputs_read)
+            if declared:
+                self._findings.error(path, f"there is no parameter '{name}'", suggestion, at_key=True)
+            else:
+                self._findings.warning((), f"nothing in the workflow reads the input '{name}'", suggestion)
 
     def _check_input(self, reference: Reference, path: Path, name: str) -> None:
         suggestion = self._findings.near(name, self._parameters)

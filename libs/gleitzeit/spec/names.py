@@ -14,6 +14,11 @@ class NameIndex(Struct, frozen=True):
     ambiguous: frozenset[str]
 
 
+def is_reserved(name: str) -> bool:
+    """Whether references read something else where it, or what comes before its first dot, stands."""
+    return name.partition(".")[0] in RESERVED
+
+
 def index_names(tasks: Iterable[tuple[str, str]]) -> NameIndex:
     """Of `(id, name)` pairs; "" is no name. A reserved word as a name is only for people to read."""
     pairs = list(tasks)
@@ -21,7 +26,7 @@ def index_names(tasks: Iterable[tuple[str, str]]) -> NameIndex:
     by_name: dict[str, str] = {}
     ambiguous = set()
     for task_id, name in pairs:
-        if name and name not in ids and name not in RESERVED and by_name.setdefault(name, task_id) != task_id:
+        if name and name not in ids and not is_reserved(name) and by_name.setdefault(name, task_id) != task_id:
             ambiguous.add(name)
     named = {name: task_id for name, task_id in by_name.items() if name not in ambiguous}
     return NameIndex({**named, **ids}, frozenset(ambiguous))

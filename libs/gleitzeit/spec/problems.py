@@ -1,6 +1,6 @@
 """What is wrong with a document, where, and how it looks on a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -13,6 +13,9 @@ Path = tuple[str | int, ...]
 LIMIT_PROBLEMS = 1000
 """More are counted, not listed."""
 
+SHOWN_PROBLEMS = 50
+"""So many are rendered; of more than one can read the number says enough."""
+
 _WIDEST = 160
 
 
@@ -21,6 +24,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
     Where the problem is not the whole value: `at_key` says that it is the key, `needle` is the piece of the value's
     text that is meant, `text_line` the line (from 1) in a value of several lines.
+    `see` leads to something else, with which the message ends: its line is added when it is known.
+    `more` is not 0 in the one, with no place of its own, that stands for so many which are not listed.
     """
 
     path: Path
@@ -32,6 +37,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     at_key: bool = False
     needle: str = ""
     text_line: int = 0
+    see: Path = ()
+    more: int = 0
 
 
 class Place(Struct, frozen=True):
@@ -93,23 +100,26 @@ def sentence(problem: Problem) -> str:
 
 
 def located(problems: Iterable[Problem], document: Source) -> list[Problem]:
-    """The problems with line and column, as far as the document knows them, in the order of the lines."""
+    """The problems with line and column, as far as the document knows them, in the order of the lines; `more` last."""
     listed = list(problems)
-    places = document.places({one.path for one in listed if not one.line})
-    found = [_locate(one, places.get(one.path), document.lines) for one in listed]
-    return sorted(found, key=lambda one: (one.line, one.column))
+    wanted = [one for one in listed if not one.line and not one.more]
+    places = document.places({one.path for one in wanted} | {one.see for one in wanted if one.see})
+    found = [_locate(one, places, document.lines) for one in listed]
+    return sorted(found, key=lambda one: (one.more > 0, one.line, one.column))
 
 
-def _locate(problem: Problem, place: Place | None, lines: Sequence[str]) -> Problem:
-    if place is None:
+def _locate(problem: Problem, places: Mapping[Path, Place], lines: Sequence[str]) -> Problem:
+    place = places.get(problem.path)
+    if place is None or problem.line or problem.more:
         return problem
+    message = f"{problem.message} in line {places[problem.see].line}" if problem.see else problem.message
     line, column = (place.key_line, place.key_column) if problem.at_key else (place.line, place.column)
     if problem.needle:
         line, column = _find(problem.needle, place, lines) or (line, column)
     elif problem.text_line and place.literal and place.line + problem.text_line <= len(lines):
         line = place.line + problem.text_line
         column = _indent(lines[line - 1]) + 1
-    return msgspec.structs.replace(problem, line=line, column=column)
+    return msgspec.structs.replace(problem, message=message, line=line, column=column, see=())
 
 
 def _find(needle: str, place: Place, lines: Sequence[str]) -> tuple[int, int] | None:
@@ -125,8 +135,17 @@ def _indent(line: str) -> int:
 
 
 def render(problems: Iterable[Problem], document: Source) -> str:
-    """`file:line:column: error: …`, the line and a caret for each; without a place, the path instead."""
-    return "\n".join(_render(one, document) for one in located(problems, document))
+    """`file:line:column: error: …`, the line and a caret for each; without a place, the path instead.
+
+    Of very many the first ones, errors before warnings, and at the end how many more there are.
+    """
+    listed = located(problems, document)
+    known = [one for one in listed if not one.more]
+    urgent_first = sorted(range(len(known)), key=lambda number: known[number].severity != "error")
+    shown = [_render(known[number], document) for number in sorted(urgent_first[:SHOWN_PROBLEMS])]
+    if more := sum(one.more or 1 for one in listed) - len(shown):
+        shown.append(f"{document.name}: {more:,} more problem{'s are' if more > 1 else ' is'} not shown")
+    return "\n".join(shown)
 
 
 def _render(problem: Problem, document: Source) -> str:

@@ -5,7 +5,7 @@ its aliases), then without a leading `result`, then inside the object's own `res
 `result`, or else the whole object.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from gleitzeit.errors import ParameterError
@@ -26,15 +26,24 @@ def split_base(reference: Reference, known: Mapping[str, object]) -> tuple[str, 
 
     `known` has ids and names. The shortest name that is known wins. None if there is no such task.
     """
+    return next(_readings(reference, known), None)
+
+
+def other_base(reference: Reference, known: Mapping[str, object]) -> str:
+    """The longer name that the reference may mean as well: `${a.b.x}` where there is a task `a` and one `a.b`."""
+    names = [base for base, _ in _readings(reference, known)]
+    return names[1] if len(names) > 1 else ""
+
+
+def _readings(reference: Reference, known: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, ...]]]:
     base, path = reference.base, reference.path
     if base in known:
-        return base, path
+        yield base, path
     if "." in reference.text:
         for at in range(len(path)):
             base = f"{base}.{path[at]}"
             if base in known:
-                return base, path[at + 1 :]
-    return None
+                yield base, path[at + 1 :]
 
 
 def resolve(reference: Reference, results: Mapping[str, object]) -> object:

@@ -58,7 +58,7 @@ _RETRY_KEYS: Final = frozenset(
 
 
 def read_priority(fields: Fields, key: str = "priority") -> Priority | None:
-    """By name, or a number: higher is more urgent, and beyond the ends counts as the end."""
+    """By name, or a number from 1 to 4: higher is more urgent."""
     return fields.converted(key, _priority)
 
 
@@ -66,11 +66,11 @@ def _priority(value: object) -> Priority:
     if isinstance(value, str):
         if value.lower() in _PRIORITIES:
             return _PRIORITIES[value.lower()]
-        if value.strip().lstrip("-").isdecimal():
+        if value.strip() in ("1", "2", "3", "4"):
             value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or not Priority.LOW <= value <= Priority.URGENT:
         raise ValueError("must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)")
-    return Priority(min(max(value, Priority.LOW), Priority.URGENT))
+    return Priority(value)
 
 
 def read_retry(fields: Fields) -> RetryPolicy | None:

@@ -48,7 +48,7 @@ def read_cache(fields: Fields) -> CacheDraft | None:
         return CacheDraft(seconds, "", ()) if seconds else None
     within = Fields(raw, fields.at("cache"), fields.findings)
     within.check_keys(_CACHE_KEYS, {}, "cache")
-    if raw.get("ttl") is None:
+    if not within.attempted("ttl"):
         fields.wrong("cache", "'cache' needs a 'ttl': how long a result may be used again, like 1h")
         return None
     seconds = within.duration("ttl")

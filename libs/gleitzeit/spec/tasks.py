@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
 from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.names import is_reserved
 from gleitzeit.spec.problems import Path
-from gleitzeit.spec.references import RESERVED
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
 from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
 
@@ -63,6 +63,9 @@ LATER_TASK_KEYS: Final = {
     "concurrency": "concurrency limits",
     "approval": "approvals",
 }
+
+_LATER_METHODS: Final = ("task_type", "workflow", "signal_names", "target_workflows", "target_workflow", "approval")
+"""Of these keys, those that say what a task does, in place of a method."""
 
 _TYPES: Final = {
     "python": "python/execute",
@@ -258,8 +261,9 @@ class TaskReader:
         draft.name = fields.text("name")
         draft.id = fields.text("id") or draft.name or otherwise
         draft.id_key = "id" if fields.raw.get("id") is not None else "name"
-        if draft.id in RESERVED:
-            message = f"'{draft.id}' cannot be the id of a task: ${{{draft.id}…}} has a meaning of its own"
+        if is_reserved(draft.id):
+            word = draft.id.partition(".")[0]
+            message = f"'{draft.id}' cannot be the id of a task: ${{{word}…}} has a meaning of its own"
             fields.wrong(draft.id_key, message)
         for key in ("id", "name"):
             text = fields.raw.get(key)
@@ -330,7 +334,8 @@ class TaskReader:
             return ""
         if method := _TYPES.get(prefix, ""):
             return method
-        self._findings.error(fields.path, "the task has no 'method'")
+        if not fields.attempted("method", "type", *_LATER_METHODS):
+            self._findings.error(fields.path, "the task has no 'method'")
         return ""
 
     def _full_name(self, method: str, prefix: str, fields: Fields) -> str:
@@ -350,20 +355,27 @@ class TaskReader:
         key = "method" if fields.raw.get("method") is not None else "type"
         if protocol in self._protocols:
             own = self._catalogue.names(protocol)
-            suggestion = self._findings.near(name, own) or self._other_protocol(name)
+            suggestion = self._same_elsewhere(name) or self._findings.near(name, own) or self._nearest(name)
             report = self._findings.error if self._strict_methods else self._findings.warning
             report(fields.at(key), f"protocol '{protocol}' has no method '{name}'", suggestion)
         elif protocol not in self._warned:
             self._warned.add(protocol)
-            suggestion = self._findings.near(protocol, self._protocols)
+            suggestion = self._near_protocol(protocol)
             message = f"nobody has described protocol '{protocol}' yet; its tasks wait until a provider does"
             self._findings.warning(fields.at(key), message, suggestion)
 
-    def _other_protocol(self, name: str) -> str:
+    def _same_elsewhere(self, name: str) -> str:
         """`echo`, written bare, was read as `python/echo`: perhaps another protocol has it."""
         bare = name.split("/", 1)[1]
-        same = [other for other in self._catalogue.names() if other.split("/", 1)[1] == bare]
-        return same[0] if same else self._findings.near(name, self._catalogue.names())
+        return next((other for other in self._catalogue.names() if other.split("/", 1)[1] == bare), "")
+
+    def _nearest(self, name: str) -> str:
+        return self._findings.near(name, self._catalogue.names())
+
+    def _near_protocol(self, protocol: str) -> str:
+        """By the name alone: all versions look alike."""
+        near = self._findings.near(protocol.removesuffix("/v1"), [one.removesuffix("/v1") for one in self._protocols])
+        return f"{near}/v1" if near else ""
 
     def _metadata(self, fields: Fields) -> dict[str, Any]:
         metadata = fields.mapping("metadata")

@@ -31,6 +31,7 @@ from gz_provider_llm.instances import (
         (" 'box:1' ", "http://box:1"),
         ("http://box", "http://box:80"),
         ("https://box/llm/", "https://box:443/llm"),
+        ("ollama.com", "https://ollama.com:443"),
         ("[::1]:5", "http://[::1]:5"),
         ("https://me:secret@box", "https://me:secret@box:443"),
     ],

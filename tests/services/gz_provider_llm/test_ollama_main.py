@@ -38,7 +38,13 @@ class Peer:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OLLAMA_HOST", "OLLAMA_NUM_PARALLEL", "GLEITZEIT_OLLAMA_URL", "GLEITZEIT_DEFAULT_MODEL"):
+    for name in (
+        "OLLAMA_HOST",
+        "OLLAMA_NUM_PARALLEL",
+        "OLLAMA_API_KEY",
+        "GLEITZEIT_OLLAMA_URL",
+        "GLEITZEIT_DEFAULT_MODEL",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -112,6 +118,19 @@ async def test_cancelling_reaches_the_server(peer: Peer, ollama: OllamaFront) ->
         with pytest.raises(TaskCancelled):
             await running
     assert await asyncio.to_thread(ollama.seen[-1].closed_early.wait, 5)
+
+
+async def test_a_key_goes_along_and_is_told_to_nobody(ollama: OllamaFront, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", "my-key")
+    ollama.refused["/api/tags"] = 404
+    provider = ollama_main.provider(ollama_main.parser().parse_args(["--url", ollama.url]))
+    async with provider.serve() as service:
+        connection = await connect(service.url)
+        with pytest.raises(TaskError) as caught:
+            await connection.call("llm/models")
+        await connection.close()
+    assert ollama.seen[0].headers["authorization"] == "Bearer my-key"
+    assert "my-key" not in f"{caught.value.message} {caught.value.data}"
 
 
 def instances(*arguments: str) -> list[str]:

@@ -73,8 +73,11 @@ def test_tools_and_their_calls() -> None:
     body = chat(QUESTION, called, answered, spoilt, tools=(LOOK_UP,))
     function = {"name": "look_up", "description": "Look a word up.", "parameters": LOOK_UP.parameters}
     assert body["tools"] == [{"type": "function", "function": function}]
-    assert body["messages"][1]["tool_calls"] == [{"function": {"name": "look_up", "arguments": {"word": "sea"}}}]
-    assert body["messages"][2] == {"role": "tool", "content": "water", "tool_name": "look_up"}
+    assert body["messages"][1]["tool_calls"] == [
+        {"id": "call_1", "function": {"name": "look_up", "arguments": {"word": "sea"}}}
+    ]
+    told = {"role": "tool", "content": "water", "tool_call_id": "call_1", "tool_name": "look_up"}
+    assert body["messages"][2] == told
     assert body["messages"][3]["tool_calls"][0]["function"]["arguments"] == {"arguments": "{'word'"}
 
 
