@@ -70,7 +70,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     `listen` HOST:PORT is the coordinator's, port 0 any free one, which it keeps over restarts. `nats` is the URL of a
     shared server; without it a private one is started. `cluster` and `journal` have defaults in the state folder.
     `resume` (none, all), `token_file`, `tls_cert`, `tls_key` and `allow_env` are passed to the coordinator. A
-    provider named twice is started twice. Without `log_files` the children write to our stderr.
+    provider named twice is started twice. Without `log_files` our services write to our stderr.
     """
 
     state: Path
@@ -253,7 +253,9 @@ class Stack:
         return is_usage_error(code) or (code == 0 and self._config.embedded)
 
     def _log_file(self, name: str) -> Path | None:
-        return self._config.state / "logs" / f"{name}.log" if self._config.log_files else None
+        """NATS says only what nobody wants to read on a terminal."""
+        to_file = self._config.log_files or name == NATS_SERVER
+        return self._config.state / "logs" / f"{name}.log" if to_file else None
 
     def _command_for(self, provider: str) -> Sequence[str]:
         if provider in self._commands:

@@ -21,8 +21,8 @@ HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="gz",
     help="Gleitzeit runs workflows of tasks, durably. `gz run FILE` is all that is needed to begin.",
-    epilog="Exit codes: 0 ok, 1 the workflow failed, 2 usage or invalid document, 3 not found, 4 not authorised, "
-    "5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 the workflow failed, 2 usage, invalid document or not possible now, 3 not found, "
+    "4 not authorised, 5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted.",
     rich_markup_mode=None,  # plain help: rich would double the time that --help takes
     pretty_exceptions_enable=False,
     no_args_is_help=True,

@@ -32,8 +32,8 @@ async def signal(client: Client, text: str, name: str, payload: object, output: 
     workflow_id = await client.resolve_id(text)
     signalled = await client.signal(workflow_id, name, payload)
     if signalled.kept and name not in signalled.awaited:
-        awaited = f"its tasks wait for {', '.join(signalled.awaited)}" if signalled.awaited else "none waits for any"
-        say(f"warning: no task waits for the signal {name}, which is kept until one does; {awaited}")
+        awaited = f"Awaited: {', '.join(signalled.awaited)}" if signalled.awaited else "No task awaits any signal"
+        say(f"warning: no task is known to wait for the signal {name}; it is kept until one does. {awaited}")
     if output is Format.TEXT:
         put(f"{workflow_id} has the signal {name}")
     else:

@@ -1,7 +1,7 @@
 """Documents as commands take them, with every problem rendered for a person."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -13,19 +13,25 @@ from gz_cli.talk import say
 from gz_cli.typed import Source
 
 
-def prepared(source: Source, defaults: Defaults | None = None, *, warn: bool = True) -> Prepared | None:
+def prepared(
+    source: Source,
+    defaults: Defaults | None = None,
+    *,
+    inputs: Mapping[str, object] | None = None,
+    warn: bool = True,
+) -> Prepared | None:
     """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it.
 
-    Without `warn` nothing is said of a document that can be run: a coordinator will be asked, which knows the methods
-    of its providers, and the inputs.
+    `inputs` are those that it will be submitted with, None if nobody knows yet. Without `warn` nothing is said of a
+    document that can be run: a coordinator will be asked, which knows the methods of its providers.
     """
     try:
-        document = load_text(source.content, name=source.name)
+        document = load_text(source.content, name=source.name, lenient=True)
     except DocumentError as error:
         text = source.content.decode(errors="replace")
         say_problems(error, Document(source.name, text, None))
         return None
-    ready = prepare(document, folder=source.folder, environ=os.environ, defaults=defaults or Defaults())
+    ready = prepare(document, folder=source.folder, environ=os.environ, defaults=defaults or Defaults(), inputs=inputs)
     if ready.problems and (warn or ready.checked is None):
         say(ready.rendered())
     if ready.checked is None:

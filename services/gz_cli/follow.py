@@ -14,6 +14,7 @@ from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
 from gz_cli.exits import INTERRUPTED
 from gz_cli.progress import WorkflowProgress
+from gz_cli.stuck import tell_why
 from gz_cli.views import View
 
 TICK_SECONDS = 0.1
@@ -38,6 +39,7 @@ async def follow(
         watching = asyncio.create_task(_watch(client, progress, view, definition))
         stopping = asyncio.create_task(interrupted.wait())
         ticking = asyncio.create_task(_tick(view))
+        explaining = asyncio.create_task(tell_why(client, progress, view.remark))
         try:
             done, _ = await asyncio.wait(
                 {watching, stopping}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
@@ -47,9 +49,9 @@ async def follow(
                 return "final"
             return "interrupt" if stopping in done else "timeout"
         finally:
-            for task in (watching, stopping, ticking):
+            for task in (watching, stopping, ticking, explaining):
                 task.cancel()
-            await asyncio.gather(watching, stopping, ticking, return_exceptions=True)
+            await asyncio.gather(watching, stopping, ticking, explaining, return_exceptions=True)
 
 
 async def _watch(client: Client, progress: WorkflowProgress, view: View, definition: Definition | None) -> None:

@@ -53,6 +53,11 @@ def task_text(progress: WorkflowProgress, task_id: str, text: str, at_ms: int) -
     return [(clock(at_ms), "dim"), (f"  {_name(progress, task_id)}: ", "dim"), (text, "")]
 
 
+def remark_line(text: str, at_ms: int) -> Line:
+    """What holds the workflow up."""
+    return _line(at_ms, "waiting", text)
+
+
 def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
     took = duration(progress.seconds(event.at))
     match event:

@@ -47,7 +47,7 @@ def start(reach: Reach, source: Source, how: Start) -> int:
     The stack in `reach` may still be coming up; if the document is wrong it is sent home.
     """
     defaults = Defaults(reach.target.task_timeout_seconds, reach.target.max_parallel)
-    prepared = prepared_from(source, defaults, warn=False)
+    prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False)
     if prepared is None:
         dismiss(reach)
         return exits.USAGE

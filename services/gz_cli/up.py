@@ -6,12 +6,14 @@ from typing import cast
 
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import Format, configure
-from gleitzeit.process.state import Address
+from gleitzeit.process.state import Address, StackRunning
 from gleitzeit.process.supervised import ChildEvent
 from gleitzeit.stack import Stack, StackConfig, serve
 from gz_cli.durations import clock, duration
+from gz_cli.exits import INTERRUPTED
 from gz_cli.ink import Ink, Span
 from gz_cli.screen import has_colour
+from gz_cli.takeover import Takeover
 from gz_cli.talk import say
 from gz_cli.views import now_ms
 
@@ -30,7 +32,14 @@ async def _run(config: StackConfig) -> int:
 
     stack = Stack(config, on_event=tell)
     with Lifetime(on_kill=stack.kill) as lifetime:
-        code = await serve(stack, lifetime, _ready)
+        takeover = Takeover(lifetime)
+        while True:
+            try:
+                code = await serve(stack, lifetime, _ready)
+                break
+            except StackRunning as running:
+                if not await takeover.wait(running):
+                    return INTERRUPTED
     say("stopped")
     return code
 

@@ -10,10 +10,10 @@ from gleitzeit.client.watch import ConnectionItem, LogItem, ProgressItem, Stream
 from gleitzeit.model.events import WorkflowSubmitted
 from gz_cli.ink import Ink, Span
 from gz_cli.layout import Item, layout
-from gz_cli.lines import event_line, task_text
+from gz_cli.lines import event_line, remark_line, task_text
 from gz_cli.progress import WorkflowProgress
 from gz_cli.screen import Screen, has_colour, is_live
-from gz_cli.talk import put
+from gz_cli.talk import put, say
 from gz_cli.tree import picture
 
 COLLAPSE_ABOVE = 6
@@ -30,7 +30,8 @@ def now_ms() -> int:
 
 
 class View(Protocol):
-    """Enter it, `show` each item after `progress` has applied it, `tick` about ten times a second."""
+    """Enter it, `show` each item after `progress` has applied it, `tick` about ten times a second. `remark` is for what
+    no item says and everybody has to know, also who wanted silence."""
 
     def __enter__(self) -> "View": ...
 
@@ -39,6 +40,8 @@ class View(Protocol):
     def show(self, item: WatchItem) -> None: ...
 
     def tick(self) -> None: ...
+
+    def remark(self, text: str) -> None: ...
 
 
 def choose(progress: WorkflowProgress, *, quiet: bool = False) -> View:
@@ -61,6 +64,9 @@ class Silence:
 
     def tick(self) -> None: ...
 
+    def remark(self, text: str) -> None:
+        say(text)
+
 
 class JsonLines:
     """For programs: every event as one line of JSON on stdout."""
@@ -76,6 +82,9 @@ class JsonLines:
 
     def tick(self) -> None: ...
 
+    def remark(self, text: str) -> None:
+        say(text)
+
 
 class Lines:
     """A line for what happened, when it happened."""
@@ -90,11 +99,13 @@ class Lines:
     def __exit__(self, *_: object) -> None: ...
 
     def show(self, item: WatchItem) -> None:
-        line = _words(self._progress, item)
-        if line is not None:
+        for line in _words(self._progress, item):
             print(self._ink.line(line), file=sys.stderr, flush=True)
 
     def tick(self) -> None: ...
+
+    def remark(self, text: str) -> None:
+        print(self._ink.line(remark_line(text, now_ms())), file=sys.stderr, flush=True)
 
 
 class Tree:
@@ -127,12 +138,15 @@ class Tree:
             case ProgressItem():
                 self._progress.note(item.task_id, progress_words(item))
             case LogItem() | ConnectionItem():
-                line = _words(self._progress, item)
-                if line is not None:
+                for line in _words(self._progress, item):
                     self._screen.say(line)
 
     def tick(self) -> None:
         self._frame += 1
+        self._draw()
+
+    def remark(self, text: str) -> None:
+        self._screen.say(remark_line(text, now_ms()))
         self._draw()
 
     def _hear(self, item: StreamItem) -> None:
@@ -168,16 +182,18 @@ def progress_words(item: ProgressItem) -> str:
     return " ".join(part for part in (amount, item.message) if part)
 
 
-def _words(progress: WorkflowProgress, item: WatchItem) -> list[Span] | None:
+def _words(progress: WorkflowProgress, item: WatchItem) -> list[list[Span]]:
+    """A line each; what a script has printed at once may be several."""
     match item:
         case WatchEvent():
-            return event_line(progress, item.event)
+            line = event_line(progress, item.event)
+            return [line] if line is not None else []
         case LogItem():
             text = item.data if isinstance(item.data, str) else repr(item.data)
-            return task_text(progress, item.task_id, text, now_ms())
+            return [task_text(progress, item.task_id, line, now_ms()) for line in text.splitlines() or [text]]
         case ConnectionItem(connected=False):
-            return [(f"the coordinator is out of reach ({item.message}); trying again", "yellow")]
+            return [[(f"the coordinator is out of reach ({item.message}); trying again", "yellow")]]
         case ConnectionItem():
-            return [("the coordinator is back", "green")]
+            return [[("the coordinator is back", "green")]]
         case _:
-            return None
+            return []

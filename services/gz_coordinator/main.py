@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -15,6 +16,7 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal import open_journal
 from gleitzeit.process import logs
 from gleitzeit.process.lifetime import Lifetime
+from gleitzeit.process.ready import announce_failure
 from gleitzeit.process.state import cluster_id
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.schemas import builtin
@@ -29,7 +31,7 @@ log = logging.getLogger("gz.coordinator")
 LEASE_SECONDS = 900.0
 """How long a provider goes on with a call while no coordinator asks for it: a restart costs nothing."""
 
-EXIT_CODES: dict[type[errors.GleitzeitError], int] = {
+EXIT_CODES: dict[type[Exception], int] = {
     errors.ConfigurationError: 2,  # with these arguments it will never work
     errors.JournalLocked: TRY_AGAIN,
 }
@@ -40,13 +42,18 @@ def run() -> None:
     logs.configure(chosen.log_level, chosen.log_format, service="gz-coordinator")
     try:
         code = asyncio.run(main(chosen))
-    except errors.GleitzeitError as error:
-        log.error("%s", error.message)
+    except (errors.GleitzeitError, OSError) as error:
+        sentence = _sentence(error, chosen)
+        if not announce_failure(sentence):
+            log.error("%s", sentence)
         code = EXIT_CODES.get(type(error), 1)
-    except OSError as error:
-        log.error("%s", error)
-        code = 1
     sys.exit(code)
+
+
+def _sentence(error: Exception, chosen: argparse.Namespace) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"the address {chosen.listen} is in use; choose another one with --listen HOST:PORT"
+    return str(error)
 
 
 async def main(chosen: argparse.Namespace) -> int:

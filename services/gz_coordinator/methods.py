@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import inner, view
+from gleitzeit.engine import view
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.base import Find, Summary
@@ -150,8 +150,8 @@ class WorkflowMethods:
         return answer
 
     async def _rows(self, find: Find, wanted: str | None) -> list[Summary]:
-        """`wanted` is a workflow id, the beginning of one, a name, an `id` of the document's own, or the newest: @latest
-        or NAME@latest."""
+        """`wanted` is a workflow id, the beginning of one, a name, a document's own `id`, or the newest: @latest or
+        NAME@latest."""
         journal = self._parts.journal
         if wanted is None:
             return await journal.find(find)
@@ -236,7 +236,7 @@ class WorkflowMethods:
         workflow = answer.workflow
         assert workflow is not None
         kept = any(signal.name == name for signal in workflow.signals)
-        return {**self._status(workflow), "kept": kept, "awaited": inner.awaited_signals(workflow)}
+        return {**self._status(workflow), "kept": kept, "awaited": view.awaited_signals(workflow)}
 
     async def _change(
         self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False

@@ -20,6 +20,7 @@ from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gz_coordinator.narration import narrate
+from gz_coordinator.own_ids import own_id_append
 
 log = logging.getLogger("gz.coordinator")
 
@@ -195,12 +196,12 @@ class Service:
         decision = self.engine.decide(self.clock(), self._take_inputs())
         if decision.appends:
             encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
-            await self._append(
-                [
-                    Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow))
-                    for append, events in zip(decision.appends.values(), encoded, strict=True)
-                ]
-            )
+            commit = [
+                Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow))
+                for append, events in zip(decision.appends.values(), encoded, strict=True)
+            ]
+            new = [append.workflow for append in decision.appends.values() if append.seq == 1]
+            await self._append([*commit, *filter(None, map(own_id_append, new))])
             self._after_commit(decision, encoded)
         else:
             await asyncio.sleep(0)

@@ -61,9 +61,10 @@ class CacheShelf:
 
     async def close(self) -> None:
         """When the journal is to be closed; what was to be kept is."""
-        if self._working is not None:
-            await asyncio.wait({self._working}, timeout=1.0)
-            self._working.cancel()
+        working = self._working
+        if working is not None:
+            await asyncio.wait({working}, timeout=1.0)
+            working.cancel()
 
     async def _work(self) -> None:
         """Until nothing is asked any more."""

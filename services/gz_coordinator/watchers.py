@@ -3,10 +3,12 @@
 A watcher that does not read is not waited for and costs a bounded amount: beyond MAX_LAG_BYTES in its socket nothing
 more is queued for it, and once it has caught up it gets `notifications/resync` with the number to go on from. Of a text
 it then gets the rest, as far as that is still kept: where something is missing, a delta with `gap: true` stands for it,
-whose `offset` is where the text goes on.
+whose `offset` is where the text goes on. Who watches from the first event on also gets the lines that tasks have said
+before, each between the events where it belongs, as far as they are kept.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -14,8 +16,9 @@ from msgspec import Raw, Struct
 
 from gleitzeit.engine.effects import Call
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.journal.base import Journal
+from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
+from gz_coordinator.lines import Line, Lines
 from gz_coordinator.texts import Text, Texts
 
 MAX_LAG_BYTES = 1 << 20
@@ -27,7 +30,8 @@ _json = msgspec.json.Encoder().encode
 MAX_BEHIND = 1_000
 """Texts that a slow watcher is owed at once; of further ones it hears when it reads again, and they go on."""
 STREAM = "notifications/stream"
-_OUT_OF_BAND = frozenset({"notifications/progress", "notifications/message"})
+LINE = "notifications/message"
+_OUT_OF_BAND = frozenset({"notifications/progress", LINE})
 
 
 class Position(Struct, frozen=True):
@@ -95,6 +99,8 @@ class Watcher:
         self.live = workflow_id is None
         """Has everything before, and takes what comes."""
         self.lagging = False
+        self.line = 0
+        """The number of the last line that it has, or that it does not ask for."""
         self.behind: dict[str, Text] = {}
         """Texts of which it lacks something that its socket had no room for, by call id."""
         self._has = dict(has or {})
@@ -123,6 +129,10 @@ class Watcher:
     def forget(self, text: Text) -> None:
         self._positions.pop(text.call.id, None)
 
+    def send_line(self, line: Line) -> None:
+        self.connection.notify(LINE, line.params)
+        self.line = line.number
+
     def send(self, workflow_id: str, seq: int, event: bytes) -> None:
         if not self.connection.closed and not self.lagging:
             self.connection.notify("notifications/event", event_params(workflow_id, seq, event))
@@ -134,6 +144,7 @@ class Watchers:
     def __init__(self, journal: Journal, read: Callable[[str, Callable[[Workflow], None]], Awaitable[None]]) -> None:
         """`read` looks at a workflow between turns, as `Service.read` does."""
         self.texts = Texts()
+        self.lines = Lines()
         self._journal = journal
         self._read = read
         self._by_workflow: dict[str | None, set[Watcher]] = {}
@@ -145,6 +156,8 @@ class Watchers:
     def add(self, watcher: Watcher) -> None:
         """Send what is past, then what comes. The caller has answered the request."""
         self._by_workflow.setdefault(watcher.workflow_id, set()).add(watcher)
+        if watcher.live or watcher.sent:
+            watcher.line = self.lines.last
         if watcher.live:
             self._catch_up_texts(watcher)
         else:
@@ -188,7 +201,7 @@ class Watchers:
             self._forward_delta(call, params)
             return
         watchers = [watcher for watcher in self._of(call.workflow.id) if watcher.stream]
-        if not watchers or method not in _OUT_OF_BAND:
+        if method not in _OUT_OF_BAND or (method != LINE and not watchers):
             return
         try:
             fields = msgspec.json.decode(params, type=dict[str, Raw])
@@ -197,9 +210,14 @@ class Watchers:
         fields.pop("progressToken", None)
         head = {"workflow_id": call.workflow.id, "task_id": call.task.id, "attempt": call.attempt}
         encoded = _json({**fields, **head})
+        line = self.lines.add(call.workflow.id, call.workflow.seq, encoded) if method == LINE else None
         for watcher in watchers:
-            if not watcher.connection.closed and watcher.connection.buffered_bytes <= MAX_LAG_BYTES:
+            if watcher.connection.closed or watcher.full:
+                continue
+            if line is None:
                 watcher.connection.notify(method, encoded)
+            elif watcher.live and not watcher.lagging:  # the others get it when they have caught up
+                watcher.send_line(line)
 
     def _forward_delta(self, call: Call, params: Raw) -> None:
         try:
@@ -262,18 +280,27 @@ class Watchers:
             return
         while not watcher.connection.closed:
             page = await self._journal.read(workflow_id, after=watcher.sent, limit=PAGE)
-            for record in page:
-                watcher.connection.notify("notifications/event", event_params(workflow_id, record.seq, record.event))
-                watcher.sent = record.seq
+            self._send_page(watcher, workflow_id, page)
             await watcher.connection.drain()
             await self._read(workflow_id, lambda workflow: self._go_live(watcher, workflow))
             if watcher.live:
                 return
 
+    def _send_page(self, watcher: Watcher, workflow_id: str, page: Sequence[Record]) -> None:
+        """Events, and before each the lines that had been said by then."""
+        lines = deque(self.lines.after(workflow_id, watcher.line) if watcher.stream else ())
+        for record in page:
+            while lines and lines[0].seq < record.seq:
+                watcher.send_line(lines.popleft())
+            watcher.connection.notify("notifications/event", event_params(workflow_id, record.seq, record.event))
+            watcher.sent = record.seq
+
     def _go_live(self, watcher: Watcher, workflow: Workflow) -> None:
         """Called between turns: what the workflow has reached is durable, and nothing is being published."""
         watcher.live = watcher.sent >= workflow.seq
         if watcher.live:
+            for line in self.lines.after(workflow.id, watcher.line) if watcher.stream else ():
+                watcher.send_line(line)
             self._catch_up_texts(watcher)
 
     async def _resync(self, watcher: Watcher) -> None:

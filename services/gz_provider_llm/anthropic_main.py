@@ -9,7 +9,7 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, settings_of
 
 VARIABLE = "ANTHROPIC_API_KEY"
 
@@ -26,6 +26,7 @@ def provider(options: Namespace) -> Provider:
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
         hint="" if is_anthropic else "Is the server running, and is --url right?",
+        key_hint=key_hint(options),
     )
     return build(Anthropic(http, capacity=options.capacity), settings_of(options))
 

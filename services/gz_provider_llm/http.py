@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError
-from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unreachable
+from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
 from gz_provider_llm.refusals import meaning, said, status_in
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -41,7 +41,11 @@ class Http:
     """A pool of connections to one server.
 
     `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
-    that the server is full and the request was not begun. `hint` is what to do when nobody listens there.
+    that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
+    when the key is not accepted.
+    `reuse`: whether a connection takes one request after the other. By default only with TLS, where a new one costs;
+    without, a request that goes out while the server closes the connection would be lost, and nobody could tell whether
+    it had begun. (Many close theirs after 5 s; llama-server does after each stream, without announcing it.)
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class Http:
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
         busy_statuses: Collection[int] = (429,),
         hint: str = "",
+        key_hint: str = "",
+        reuse: bool | None = None,
     ) -> None:
         self.url = base_url.rstrip("/")
         """Without a trailing slash."""
@@ -63,12 +69,16 @@ class Http:
         self._idle_timeout_seconds = idle_timeout_seconds
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
+        self._key_hint = key_hint
+        self._reuse = parsed.scheme == "https" if reuse is None else reuse
         self._client = httpx.AsyncClient(
             headers=dict(headers or {}),
             timeout=httpx.Timeout(idle_timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
             # How many run at once is the business of the provider's capacity, not of the pool.
             limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_SECONDS
+                max_connections=None,
+                max_keepalive_connections=None if self._reuse else 0,
+                keepalive_expiry=KEEPALIVE_SECONDS,
             ),
             # A proxy is for the world outside. Reading the certificates takes 30 ms.
             trust_env=not _is_local(parsed.host),
@@ -97,9 +107,12 @@ class Http:
         The end of the lines is the end of the answer, or a connection that was closed in a way that HTTP cannot tell
         from it: raise StreamCut if what should come last has not come.
         """
-        async with self._opened("POST", path, body) as response, aclosing(self._split(response)) as lines:
+        async with (
+            self._opened("POST", path, body) as response,
+            aclosing(self._split(response)) as lines,
+        ):
             yield lines
-            await _use_up(lines)
+            await self._use_up(lines)
 
     @asynccontextmanager
     async def events(self, path: str, body: object) -> AsyncIterator[AsyncIterator[Event]]:
@@ -110,7 +123,7 @@ class Http:
             aclosing(_events(lines)) as events,
         ):
             yield events
-            await _use_up(events)
+            await self._use_up(events)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -126,7 +139,7 @@ class Http:
     def error(self, status: int, answer: object, retry_after_seconds: float | None = None) -> GleitzeitError:
         """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
         message, kind = said(answer)
-        return meaning(
+        error = meaning(
             status,
             self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}",
             kind,
@@ -134,6 +147,9 @@ class Http:
             retry_after_seconds,
             self._busy_statuses,
         )
+        if isinstance(error, Unauthorized) and self._key_hint:
+            return Unauthorized(f"{error.message.rstrip('.')}. {self._key_hint}", error.data)
+        return error
 
     def error_in_stream(self, answer: object) -> GleitzeitError:
         """What an error means that came in the middle of an answer with status 200."""
@@ -210,6 +226,15 @@ class Http:
         if stripped := bytes(rest).strip():
             yield stripped
 
+    async def _use_up(self, rest: AsyncIterator[object]) -> None:
+        """What follows the last event has to be read before the connection can be used again. It should be there."""
+        if not self._reuse:
+            return
+        with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
+            async with asyncio.timeout(LEFTOVER_SECONDS):
+                async for _ in rest:
+                    pass
+
     def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
         match error:
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
@@ -227,14 +252,6 @@ class Http:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
-
-
-async def _use_up(rest: AsyncIterator[object]) -> None:
-    """A connection whose answer was read to its end can be used again. It should be there: hardly any time is spent."""
-    with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
-        async with asyncio.timeout(LEFTOVER_SECONDS):
-            async for _ in rest:
-                pass
 
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[Event]:

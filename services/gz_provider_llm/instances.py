@@ -89,7 +89,7 @@ class Instance:
 
 
 class Instances:
-    """All servers that may be there, at least one. `wait` for what is known to be fresh, then `choose`."""
+    """All servers that may be there, at least one. Have what is known `fresh`, then take the first of `candidates`."""
 
     def __init__(self, instances: Sequence[Instance], clock: Callable[[], float] = time.monotonic) -> None:
         self.all = tuple(instances)

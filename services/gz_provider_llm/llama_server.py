@@ -74,6 +74,7 @@ def _start(options: argparse.Namespace) -> Any:
     params.verbosity = _TALKATIVE if options.verbose else _QUIET
     params.n_ctx = options.context
     params.n_parallel = options.parallel
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0  # who waits, sleeps: the cores have other work, too
     params.kv_unified = True  # a long request may use what the others leave
     if options.mmproj is not None:
         params.mmproj.path = str(options.mmproj)

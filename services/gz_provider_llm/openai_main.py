@@ -9,7 +9,7 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
 from gz_provider_llm.openai import CAPACITY, OPENAI_URL, OpenAI
-from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, settings_of
 
 VARIABLE = "OPENAI_API_KEY"
 
@@ -28,6 +28,7 @@ def provider(options: Namespace) -> Provider:
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
         hint="" if is_openai else "Is the server running, and is --url right?",
+        key_hint=key_hint(options),
     )
     return build(OpenAI(http, is_openai=is_openai, capacity=options.capacity), settings_of(options))
 

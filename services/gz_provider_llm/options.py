@@ -52,6 +52,12 @@ def api_key(options: Namespace) -> str:
     return key
 
 
+def key_hint(options: Namespace) -> str:
+    """For one whose key is not accepted."""
+    source = options.api_key_file or f"the environment variable {options.api_key_env}"
+    return f"The key comes from {source}" + ("" if api_key(options) else ", which holds none")
+
+
 def settings_of(options: Namespace) -> Settings:
     return Settings(
         directory=Path.cwd(),

@@ -216,6 +216,13 @@ async def test_a_coordinator_that_cannot_run_fails_the_start_with_its_reason(
         await stack.start()
 
 
+async def test_the_reason_that_a_coordinator_gives_is_the_error(make: Callable[..., Stack], tmp_path: Path) -> None:
+    stack = make(commands={"coordinator": [*FAKE, "--cannot", "the address is in use"]}, log_files=False)
+    with pytest.raises(ChildExited, match=r"^coordinator cannot start: the address is in use$"):
+        await stack.start()
+    assert (tmp_path / "state" / "logs" / "nats-server.log").exists()  # and not on our stderr
+
+
 async def test_a_coordinator_that_asks_for_it_is_tried_again(make: Callable[..., Stack], tmp_path: Path) -> None:
     """As one whose predecessor still drains and holds the journal."""
     marker = tmp_path / "tried"

@@ -57,8 +57,8 @@ MOST_CANDIDATES = 10
 
 
 class AmbiguousId(GleitzeitError):
-    """Several workflows answer to it; `data["candidates"]` has a line about each of the newest, and where what they share
-    is a name, `data["newest"]` is what means the newest of them."""
+    """Several workflows answer to it; `data["candidates"]` has a line about each of the newest. Where they share a
+    name, `data["newest"]` is what means the newest of them."""
 
     code = -32602
     name = "AMBIGUOUS_ID"
@@ -182,7 +182,7 @@ class Client:
         limit: int | None = None,
         before: tuple[int, str] | None = None,
     ) -> WorkflowPage:
-        """Newest first. `id` is a prefix of ids, a name or an `id` of the document's own, `@latest`, or `NAME@latest`."""
+        """Newest first. `id` is a prefix of ids, a name or a document's own `id`, `@latest`, or `NAME@latest`."""
         statuses = [*status] or None
         return await self._view(
             WorkflowPage, "workflow.list", status=statuses, name=name, id=id, limit=limit, before=before

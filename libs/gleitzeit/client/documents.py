@@ -68,9 +68,11 @@ def prepare_file(
     environ: Mapping[str, str],
     catalogue: Catalogue | None = None,
     defaults: Defaults = NO_DEFAULTS,
+    inputs: Mapping[str, object] | None = None,
 ) -> Prepared:
     """Read, complete and check a document. Raises DocumentError for what cannot be read, or is no YAML or JSON."""
-    return prepare(load_file(path), folder=path.parent, environ=environ, catalogue=catalogue, defaults=defaults)
+    document = load_file(path, lenient=True)
+    return prepare(document, folder=path.parent, environ=environ, catalogue=catalogue, defaults=defaults, inputs=inputs)
 
 
 def prepare(
@@ -80,16 +82,21 @@ def prepare(
     environ: Mapping[str, str],
     catalogue: Catalogue | None = None,
     defaults: Defaults = NO_DEFAULTS,
+    inputs: Mapping[str, object] | None = None,
 ) -> Prepared:
-    """Complete and check a loaded document. `catalogue` is what methods are known; by default those that we ship."""
+    """Complete and check a loaded document; what loading has found wrong (see `load_text`: `lenient`) is told as well.
+
+    `catalogue` is what methods are known; by default those that we ship. `inputs` are those of the submit to come, None
+    where they are not known yet.
+    """
     definition: Any = document.value
     missing: list[Problem] = []
     if isinstance(definition, dict):
         definition, missing = _with_whole_paths(resolve_env(definition, environ), folder)
     catalogue = catalogue or builtin()
-    checked = check(definition, catalogue)
-    problems = tuple(located((*checked.problems, *missing), document))
-    if missing or checked.definition is None:
+    checked = check(definition, catalogue, inputs=inputs)
+    problems = tuple(located((*document.problems, *checked.problems, *missing), document))
+    if document.problems or missing or checked.definition is None:
         return Prepared(document, definition, None, problems)
     if defaults == NO_DEFAULTS:
         return Prepared(document, definition, checked.definition, problems)

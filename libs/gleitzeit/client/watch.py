@@ -82,6 +82,7 @@ class Resync(Struct, frozen=True):
 
 Received = WatchEvent | StreamItem | ProgressItem | LogItem | Newer | Resync
 
+
 class TextPositions:
     """How much of each task's text has come, so that nothing comes twice when a watcher asks again."""
 

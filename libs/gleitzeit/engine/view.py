@@ -65,6 +65,18 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
     return view
 
 
+def awaited_signals(workflow: Workflow) -> list[str]:
+    """The names of the signals that its tasks wait for or, if the name is no reference, will wait for."""
+    names: set[object] = set()
+    for task in workflow.tasks.values():
+        if task.state == "waiting":
+            names.update(task.signals)
+        elif task.state in ("pending", "ready") and task.definition.method == "signal/wait":
+            params = msgspec.json.decode(task.definition.params, type=dict[str, Any])
+            names.add(params.get("signal_name", params.get("name")))
+    return sorted(name for name in names if isinstance(name, str) and "${" not in name)
+
+
 def counts(workflow: Workflow) -> dict[str, int]:
     return {state: n for state, n in workflow.counts.items() if n}
 

@@ -14,7 +14,7 @@ import msgspec
 
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.process.lifetime import PARENT_FD
-from gleitzeit.process.ready import READY_FD, Ready
+from gleitzeit.process.ready import READY_FD, NotReady, Ready
 
 LOG_LIMIT_BYTES = 5 * 1024 * 1024  # a log beyond this is set aside as NAME.1 at the next start
 ORDINARY_NAMES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_*", "TZ", "TMPDIR")
@@ -22,13 +22,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ChildExited(GleitzeitError):
-    """A child ended before it was ready. `exit_code` is negative for a signal; the message ends with its last words."""
+    """A child ended before it was ready. `exit_code` is negative for a signal; the message says why, as far as the
+    child said it: by its `reason`, or with the last words of its log."""
 
     name = "CHILD_EXITED"
 
-    def __init__(self, child: str, exit_code: int, last_words: str) -> None:
+    def __init__(self, child: str, exit_code: int, last_words: str, reason: str = "") -> None:
         words = f":\n{last_words}" if last_words else ""
-        super().__init__(f"{child} {describe_exit(exit_code)} before it was ready{words}")
+        end = f"{child} {describe_exit(exit_code)} before it was ready{words}"
+        super().__init__(f"{child} cannot start: {reason}" if reason else end)
         self.exit_code = exit_code
 
 
@@ -42,6 +44,7 @@ class Child:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: "_Log") -> None:
         self.name = name
         self.pid = process.pid
+        self.reason = ""  # why it will not be ready, if it said so
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_retrieve)
         self._process = process
@@ -77,14 +80,14 @@ class Child:
             return await self.wait()
 
     def last_words(self) -> str:
-        """The last lines that it wrote to its log file since its start; empty without a log file."""
-        return self._log.tail()
+        """Why it was not ready, or the last lines in its log file since its start; empty without a log file."""
+        return self.reason or self._log.tail()
 
     async def _see_to_end(self) -> int:
         code = await self._process.wait()
         _kill_group(self.pid)
         if not self.ready.done():
-            self.ready.set_exception(ChildExited(self.name, code, self.last_words()))
+            self.ready.set_exception(ChildExited(self.name, code, self.last_words(), self.reason))
         return code
 
 
@@ -210,13 +213,20 @@ def _read_ready(child: Child, descriptor: int) -> None:
         chunk = os.read(descriptor, 4096)
         received.extend(chunk)
         if b"\n" in chunk and not child.ready.done():
-            with contextlib.suppress(msgspec.DecodeError):
-                child.ready.set_result(msgspec.json.decode(received.split(b"\n")[0], type=Ready).url)
+            _take(child, bytes(received.split(b"\n")[0]))
         if b"\n" in chunk or not chunk:
             finish()
 
     loop.add_reader(descriptor, read)
     child.ready.add_done_callback(finish)
+
+
+def _take(child: Child, line: bytes) -> None:
+    with contextlib.suppress(msgspec.DecodeError):
+        child.ready.set_result(msgspec.json.decode(line, type=Ready).url)
+        return
+    with contextlib.suppress(msgspec.DecodeError):
+        child.reason = msgspec.json.decode(line, type=NotReady).error
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

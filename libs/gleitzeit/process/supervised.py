@@ -87,7 +87,7 @@ class Supervised:
     async def _run(self) -> int:
         failures = 0
         while True:
-            code, lived_seconds, last_words = await self._live()
+            code, lived_seconds, last_words, reason = await self._live()
             if self._stopping.is_set() or self._is_end(code):
                 break
             self.last_death = ": ".join(part for part in (describe_exit(code), last_words) if part)
@@ -99,16 +99,16 @@ class Supervised:
             if self._stopping.is_set():
                 break
         if not self.first_ready.done():
-            self.first_ready.set_exception(ChildExited(self.name, code, last_words))
+            self.first_ready.set_exception(ChildExited(self.name, code, last_words, reason))
         self._tell("stopped", exit_code=code, detail=describe_exit(code))
         return code
 
-    async def _live(self) -> tuple[int, float, str]:
-        """One life: (exit code, seconds it lasted, its last words)."""
+    async def _live(self) -> tuple[int, float, str, str]:
+        """One life: (exit code, seconds it lasted, its last words, why it could not be ready)."""
         try:
             child = await self._start()
         except OSError as error:  # the program is not, or no longer, there
-            return 127, 0.0, str(error)
+            return 127, 0.0, str(error), ""
         finally:
             self.launched.set()
         began = asyncio.get_running_loop().time()
@@ -119,7 +119,7 @@ class Supervised:
             child.kill()
         code = await child.wait()
         self.child = None
-        return code, asyncio.get_running_loop().time() - began, child.last_words()
+        return code, asyncio.get_running_loop().time() - began, child.last_words(), child.reason
 
     def _on_ready(self, child: Child, ready: asyncio.Future[str]) -> None:
         if ready.cancelled() or ready.exception() is not None:

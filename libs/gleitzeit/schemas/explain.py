@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LONGEST_VALUE = 80
 _ONLY_ONE = "give only one of "
+_UNKNOWN_KEY = ("additionalProperties", "unevaluatedProperties")
 
 _TYPES = {
     "string": "text",
@@ -30,13 +31,15 @@ class SchemaProblem(Struct, frozen=True):
     """`path` leads to the value (keys and list indexes); for an unknown key it ends with that key.
 
     `keyword` is the word of JSON Schema that was not obeyed (`type`, `additionalProperties`, …);
-    `required` for all that is about keys which should be there or not together.
+    `required` for all that is about keys which should be there or not together; `missing` are those of which one should
+    be there.
     """
 
     path: tuple[str | int, ...]
     message: str
     suggestion: str = ""
     keyword: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def explain(validator: jsonschema_rs.Validator, value: object, schema: dict[str, Any]) -> list[SchemaProblem]:
@@ -44,7 +47,8 @@ def explain(validator: jsonschema_rs.Validator, value: object, schema: dict[str,
     try:
         if validator.is_valid(value):
             return []
-        return list(_unique(problem for error in validator.iter_errors(value) for problem in _problems(error, schema)))
+        found = _unique(problem for error in validator.iter_errors(value) for problem in _problems(error, schema))
+        return _without_mistyped(list(found))
     except (ValueError, TypeError, RecursionError) as error:  # not JSON, or nested too deeply
         return [SchemaProblem((), f"cannot be checked: {str(error).partition(chr(10))[0]}", keyword="json")]
 
@@ -58,11 +62,17 @@ def _unique(problems: Iterable[SchemaProblem]) -> Iterator[SchemaProblem]:
             yield problem
 
 
+def _without_mistyped(problems: list[SchemaProblem]) -> list[SchemaProblem]:
+    """A key that is there, mistyped, is not missing too."""
+    meant = {(*one.path[:-1], one.suggestion) for one in problems if one.suggestion and one.keyword in _UNKNOWN_KEY}
+    return [one for one in problems if not any((*one.path, key) in meant for key in one.missing)]
+
+
 def _problems(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> Iterator[SchemaProblem]:
     path = tuple(error.instance_path)
     kind: Any = error.kind
     keyword = str(kind.name)
-    if keyword in ("additionalProperties", "unevaluatedProperties"):
+    if keyword in _UNKNOWN_KEY:
         known = _known_keys(schema, error)
         for key in kind.unexpected:
             yield SchemaProblem((*path, key), f"unknown key '{key}'", near(key, known), keyword)
@@ -71,7 +81,8 @@ def _problems(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> I
     else:
         message = _message(error, schema)
         keyword = "required" if message.startswith(_ONLY_ONE) else keyword  # it too is about which keys are there
-        yield SchemaProblem(path, message, _suggestion(error), keyword)
+        missing = (str(kind.property),) if str(kind.name) == "required" else ()
+        yield SchemaProblem(path, message, _suggestion(error), keyword, missing)
 
 
 def _message(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> str:
@@ -114,8 +125,9 @@ def _alternatives(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) 
         types = (_TYPES[name] for one in first for name in one.kind.types)
         yield SchemaProblem(path, f"must be {_one_of(types)}, not {_shown(error.instance)}", keyword=keyword)
     elif alike and all(one.kind.name == "required" for one in first):
-        names = (f"'{one.kind.property}'" for one in first)
-        yield SchemaProblem(path, f"needs {_one_of(names)}", keyword="required")
+        names = tuple(str(one.kind.property) for one in first)
+        needed = _one_of(f"'{name}'" for name in names)
+        yield SchemaProblem(path, f"needs {needed}", keyword="required", missing=names)
     else:
         # A branch whose own type is right was meant rather than one of another type.
         wrong_type = [tuple(one.instance_path) == path and one.kind.name == "type" for one in first]

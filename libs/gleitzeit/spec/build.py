@@ -202,7 +202,7 @@ class Builder:
         if self._wanted is None:
             return
         path = self._path()
-        if path in self._wanted and path not in self._found:
+        if path in self._wanted:  # of a key that is there twice the last one counts, here and in the value
             frame = self._frames[-1] if self._frames else None
             key_at = frame.key_at if frame is not None and frame.key_at else (step.line, step.column)
             self._found[path] = Place(step.line, step.column, step.end_line, *key_at, step.literal)

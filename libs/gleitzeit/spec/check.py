@@ -130,7 +130,8 @@ class _Check:
         if isinstance(document, dict) and len(document) == 1 and "workflow" in document:
             raw, path = document["workflow"], ("workflow",)
         if not isinstance(raw, dict):
-            self._findings.error(path, "a workflow is a map with 'name' and 'tasks'")
+            empty = "the document is empty; " if raw is None else ""
+            self._findings.error(path, f"{empty}a workflow is a map with 'name' and 'tasks'")
             return None
         fields = Fields(raw, path, self._findings)
         fields.check_keys(WORKFLOW_KEYS, LATER_WORKFLOW_KEYS, "a workflow")

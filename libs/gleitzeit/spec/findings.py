@@ -92,9 +92,13 @@ class Fields:
                 self.findings.error(self.at(key), f"{what} has no key '{key}'", suggestion, at_key=True)
                 self._meant = {suggestion, *(self._meant or ())}
 
+    def mistyped(self, *keys: str) -> bool:
+        """Whether a key that is not known was meant to be one of these: then it need not be missed as well."""
+        return self._meant is not None and not self._meant.isdisjoint(keys)
+
     def attempted(self, *keys: str) -> bool:
-        """Whether one of them is there, or was meant by a mistyped key: then it need not be missed as well."""
-        return any(self.raw.get(key) not in (None, "") or key in (self._meant or ()) for key in keys)
+        """Whether one of them is there, be it wrong or mistyped."""
+        return self.mistyped(*keys) or any(self.raw.get(key) not in (None, "") for key in keys)
 
     def first(self, *keys: str) -> str | None:
         """The first of several spellings that is given."""

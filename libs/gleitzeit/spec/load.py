@@ -4,6 +4,7 @@ YAML is read event by event within bounds (size, depth, nodes, aliases, one docu
 booleans are true and false only, `012`, `1_000` and dates stay texts, duplicate keys are errors, all of them listed.
 """
 
+import codecs
 import contextlib
 import json
 import re
@@ -29,12 +30,19 @@ _JSON_TOKEN = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
 
 
 class Document:
-    """`value` is what JSON can hold. `text` is empty for a document that never was one."""
+    """`value` is what JSON can hold. `text` is empty for a document that never was one.
 
-    def __init__(self, name: str, text: str, value: object, *, is_json: bool = False) -> None:
+    `problems` are those of its keys and tags, if it was loaded in spite of them: of a key that is there twice, `value`
+    has the last.
+    """
+
+    def __init__(
+        self, name: str, text: str, value: object, *, is_json: bool = False, problems: tuple[Problem, ...] = ()
+    ) -> None:
         self.name = name
         self.text = text
         self.value = value
+        self.problems = problems
         self._is_json = is_json
 
     @cached_property
@@ -63,14 +71,14 @@ def _nearest(path: Path, found: Mapping[Path, Place]) -> Place:
     return found[path]
 
 
-def load_file(path: str | FilePath) -> Document:
-    """Raises DocumentError, also for a file that cannot be read."""
+def load_file(path: str | FilePath, *, lenient: bool = False) -> Document:
+    """As `load_text`. Raises DocumentError also for a file that cannot be read."""
     try:
         with FilePath(path).open("rb") as file:
             content = file.read(LIMIT_JSON_BYTES + 1)
     except OSError as error:
         raise document_error([Problem((), f"cannot be read: {error.strerror or error}")], str(path)) from error
-    return load_text(content, name=str(path))
+    return load_text(content, name=str(path), lenient=lenient)
 
 
 def read_source(path: str | FilePath) -> Document:
@@ -82,17 +90,27 @@ def read_source(path: str | FilePath) -> Document:
     return Document(str(path), text, None)
 
 
-def load_text(text: bytes | str, *, name: str = "<text>") -> Document:
-    """YAML or JSON. Raises DocumentError with all problems of the syntax, the bounds and the keys."""
-    decoded = _decoded(text, name)
-    if name.endswith(".json") or decoded.lstrip()[:1] in ("{", "["):
-        document = _load_json(decoded, name)
+def load_text(text: bytes | str, *, name: str = "<text>", lenient: bool = False) -> Document:
+    """YAML or JSON. Raises DocumentError with all problems of the syntax, the bounds and the keys.
+
+    `lenient` is for who checks the value as well, to tell of everything at once: as long as there is a value, it does
+    not raise for problems of the keys; they are in the document's `problems`.
+    """
+    document = _loaded(_decoded(text, name), name)
+    if document.problems and not lenient:
+        raise document_error(document.problems, name)
+    return document
+
+
+def _loaded(text: str, name: str) -> Document:
+    if (name.endswith(".json") and text.strip()) or text.lstrip()[:1] in ("{", "["):
+        document = _load_json(text, name)
         if document is not None:
             return document
-    if len(decoded) > LIMIT_YAML_BYTES:
+    if len(text) > LIMIT_YAML_BYTES:
         raise document_error([Problem((), f"larger than the {LIMIT_YAML_BYTES} bytes that YAML may have")], name)
-    value = _built(_steps(decoded, is_json=False), name)
-    return Document(name, decoded, value)
+    value, problems = _built(text, name, is_json=False)
+    return Document(name, text, value, problems=problems)
 
 
 def load_object(value: Mapping[str, object], *, name: str = "<object>") -> Document:
@@ -110,9 +128,17 @@ def _decoded(text: bytes | str, name: str) -> str:
         content = text.encode() if isinstance(text, str) else text
         if len(content) > LIMIT_JSON_BYTES:
             raise document_error([Problem((), f"larger than {LIMIT_JSON_BYTES} bytes")], name)
-        return content.decode("utf-8-sig")
-    except UnicodeError as error:
-        raise document_error([Problem((), f"is not UTF-8 text: {error}")], name) from error
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeEncodeError as error:
+        raise document_error([_not_utf8(error.object[: error.start], "half a surrogate pair")], name) from error
+    except UnicodeDecodeError as error:
+        what = f"the byte 0x{error.object[error.start]:02x}"
+        raise document_error([_not_utf8(error.object[: error.start].decode(), what)], name) from error
+
+
+def _not_utf8(before: str, what: str) -> Problem:
+    lines = _LINE_BREAK.split(before)
+    return Problem((), f"not UTF-8 text: {what}", line=len(lines), column=len(lines[-1]) + 1)
 
 
 def _load_json(text: str, name: str) -> Document | None:
@@ -123,36 +149,53 @@ def _load_json(text: str, name: str) -> Document | None:
         if name.endswith(".json"):
             raise document_error([_json_problem(text, error)], name) from error
         return None
+    problems: tuple[Problem, ...] = ()
     if len(text) <= LARGE_JSON_BYTES:
-        value = _built(_steps(text, is_json=True), name)
-    return Document(name, text, value, is_json=True)
+        value, problems = _built(text, name, is_json=True)
+    return Document(name, text, value, is_json=True, problems=problems)
+
+
+_JSON_IN_PLAIN_WORDS: Final = {
+    "Expecting value": "a value is expected here; texts need double quotes, and nothing follows the last comma",
+    "Expecting property name enclosed in double quotes": "a key in double quotes is expected here",
+    "Illegal trailing comma before end of object": "no ',' may follow the last value",
+    "Illegal trailing comma before end of array": "no ',' may follow the last value",
+    "Expecting ',' delimiter": "a ',' or the closing bracket is expected here",
+    "Expecting ':' delimiter": "a ':' is expected here, between the key and its value",
+    "Extra data": "the document has ended before this",
+    "Unterminated string starting at": "the text that begins here has no closing quote",
+    "Invalid control character at": "a text cannot go on in the next line or hold a tab; write \\n or \\t",
+    "Invalid \\escape": "no escape begins like this; a backslash is written \\\\",
+}
 
 
 def _json_problem(text: str, error: Exception) -> Problem:
     try:
         json.loads(text)
     except json.JSONDecodeError as found:  # says line and column, which msgspec does not
-        return Problem((), f"not JSON: {found.msg}", line=found.lineno, column=found.colno)
+        message = _JSON_IN_PLAIN_WORDS.get(found.msg, found.msg)
+        return Problem((), f"not JSON: {message}", line=found.lineno, column=found.colno)
     except (ValueError, RecursionError):
         pass
     return Problem((), f"not JSON: {str(error) or 'nested too deeply'}", line=1, column=1)
 
 
-def _built(steps: Iterator[Step], name: str) -> object:
+def _built(text: str, name: str, *, is_json: bool) -> tuple[object, tuple[Problem, ...]]:
+    """The value, and what is wrong with keys and tags. Raises DocumentError where no value comes of it."""
     builder = Builder()
     try:
-        value = builder.build(steps)
+        value = builder.build(_steps(text, is_json=is_json))
     except OutOfBounds as error:
         raise document_error([*builder.problems, error.problem], name) from error
     except yaml.YAMLError as error:
-        raise document_error([*builder.problems, _yaml_problem(error)], name) from error
-    if builder.problems:
-        raise document_error(builder.problems, name)
-    return value
+        raise document_error([*builder.problems, _yaml_problem(error, text)], name) from error
+    return value, tuple(builder.problems)
 
 
-_IN_PLAIN_WORDS: Final = {
-    "found character that cannot start any token": "no value begins like this: no tab can indent, and @ ` need quotes",
+_NO_TOKEN: Final = "found character that cannot start any token"
+_YAML_IN_PLAIN_WORDS: Final = {
+    "found a tab character that violates indentation": "a tab cannot indent; use spaces",
+    "found a tab character where an indentation space is expected": "a tab cannot indent; use spaces",
     "mapping values are not allowed in this context": "a ':' is not expected here; a text with ': ' in it needs quotes",
     "could not find expected ':'": "a ':' is missing after this key",
     "did not find expected key": "a key is expected here; check the indentation and the quotes before",
@@ -160,15 +203,23 @@ _IN_PLAIN_WORDS: Final = {
 }
 
 
-def _yaml_problem(error: yaml.YAMLError) -> Problem:
+def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         said = error.problem or str(error)
-        message = _IN_PLAIN_WORDS.get(said) or " ".join(part for part in (error.context, said) if part)
+        message = _YAML_IN_PLAIN_WORDS.get(said) or " ".join(part for part in (error.context, said) if part)
+        if said == _NO_TOKEN and mark is not None:
+            message = _no_token(_LINE_BREAK.split(text)[mark.line][mark.column : mark.column + 1])
         if mark is not None:
             return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)
         return Problem((), f"not YAML: {message}")
     return Problem((), f"not YAML: {str(error).partition(chr(10))[0]}")
+
+
+def _no_token(character: str) -> str:
+    return (
+        "a tab cannot indent; use spaces" if character == "\t" else f"a text that begins with {character} needs quotes"
+    )
 
 
 def _steps(text: str, *, is_json: bool) -> Iterator[Step]:

@@ -53,4 +53,3 @@ def read_cache(fields: Fields) -> CacheDraft | None:
         return None
     seconds = within.duration("ttl")
     return CacheDraft(seconds, within.text("key"), within.at("key")) if seconds else None
-

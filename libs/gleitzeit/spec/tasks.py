@@ -334,7 +334,7 @@ class TaskReader:
             return ""
         if method := _TYPES.get(prefix, ""):
             return method
-        if not fields.attempted("method", "type", *_LATER_METHODS):
+        if not fields.attempted("method", *_LATER_METHODS) and not fields.mistyped("type"):
             self._findings.error(fields.path, "the task has no 'method'")
         return ""
 

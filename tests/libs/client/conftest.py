@@ -79,7 +79,7 @@ class FakeCoordinator:
 
     def workflow_signal(self, request: Request, /, **params: Any) -> dict[str, Any]:
         self.asked.append(("workflow.signal", params))
-        return {"workflow_id": params["workflow_id"]}
+        return {"workflow_id": params["workflow_id"], "status": "running", "kept": True, "awaited": ["gone"]}
 
     def provider_list(self, request: Request, /) -> dict[str, Any]:
         return {"providers": [{"name": "echo", "instance": "i", "url": "ws://x/", "status": "ready", "calls": "v1"}]}

@@ -59,7 +59,8 @@ async def test_pages_of_tasks(client: Client, coordinator: Any) -> None:
 async def test_the_other_calls(client: Client, coordinator: Any) -> None:
     assert (await client.cancel("wf-1")).status == "cancelled"
     assert [provider.name for provider in await client.providers()] == ["echo"]
-    await client.signal("wf-1", "go", {"by": "Ada"})
+    signalled = await client.signal("wf-1", "go", {"by": "Ada"})
+    assert (signalled.kept, signalled.awaited) == (True, ("gone",))
     assert coordinator.asked[-1] == ("workflow.signal", {"workflow_id": "wf-1", "name": "go", "payload": {"by": "Ada"}})
     assert await client.call("ping") == {}
 
@@ -70,7 +71,7 @@ async def test_the_other_calls(client: Client, coordinator: Any) -> None:
 async def test_an_id_is_found_by_what_people_write(client: Client, coordinator: Any) -> None:
     coordinator.rows = [row("wf-12")]
     assert await client.resolve_id("wf-1") == "wf-12"
-    assert coordinator.asked == [("workflow.list", {"id": "wf-1"})]
+    assert coordinator.asked == [("workflow.list", {"id": "wf-1", "limit": 11})]
 
 
 async def test_a_whole_id_wins_over_those_that_begin_with_it(client: Client, coordinator: Any) -> None:
@@ -85,6 +86,17 @@ async def test_an_id_that_nobody_or_several_answer_to(client: Client, coordinato
     with pytest.raises(AmbiguousId) as caught:
         await client.resolve_id("wf-1")
     assert caught.value.data == {"candidates": ["wf-12  n  completed", "wf-13  n  completed"]}
+
+
+async def test_of_many_with_one_name_the_newest_are_told_and_what_means_the_first(
+    client: Client, coordinator: Any
+) -> None:
+    coordinator.rows = [row(f"wf-{number}") for number in range(11)]
+    with pytest.raises(AmbiguousId, match="'n' is not one workflow: more than 10 answer to it") as caught:
+        await client.resolve_id("n")
+    assert caught.value.data is not None
+    assert len(caught.value.data["candidates"]) == 10
+    assert caught.value.data["newest"] == "n@latest"
 
 
 # Watching

@@ -159,3 +159,25 @@ def test_defaults_where_tasks_are_a_map(folder: Path) -> None:
     ready = with_defaults("name: n\ntasks:\n  a: {method: echo/echo, params: {message: x}}\n", folder)
     assert ready.definition["tasks"]["a"]["timeout"] == 30
     assert ready.document.value["tasks"]["a"] == {"method": "echo/echo", "params": {"message": "x"}}
+
+
+def test_a_key_that_is_there_twice_hides_nothing_else(folder: Path) -> None:
+    (folder / "w.yaml").write_text("name: n\nname: m\ntasks:\n  - {id: a, method: echo/ecko}\n")
+    ready = prepare_file(folder / "w.yaml", environ={})
+    assert ready.checked is None
+    assert [(problem.line, problem.message) for problem in ready.problems] == [
+        (2, "key 'name' is there twice; the first is in line 1"),
+        (4, "protocol 'echo/v1' has no method 'echo/ecko'"),
+    ]
+    (folder / "w.yaml").write_text("name: n\nname: m\ntasks:\n  - {id: a, method: echo/echo}\n")
+    assert prepare_file(folder / "w.yaml", environ={}).checked is None
+
+
+def test_inputs_are_checked_where_they_are_known(folder: Path) -> None:
+    text = "name: n\ntasks:\n  - {id: a, method: echo/echo, params: {message: '${parameters.b}'}}\n"
+    document = load_text(text, name="w.yaml")
+    [warning] = prepare(document, folder=folder, environ={}).problems
+    assert (warning.severity, warning.line) == ("warning", 3)
+    assert prepare(document, folder=folder, environ={}, inputs={"b": 1}).problems == ()
+    [error] = prepare(document, folder=folder, environ={}, inputs={}).problems
+    assert (error.severity, error.line) == ("error", 3)

@@ -86,3 +86,15 @@ def test_outputs_that_cannot_be_made_fail_the_workflow() -> None:
     error = desk.workflow().error
     assert error is not None
     assert "nothing" in error.message
+
+
+def test_the_signals_that_tasks_wait_for_or_will() -> None:
+    wait = {"method": "signal/wait"}
+    desk = Desk()
+    desk.submit(
+        task("now", params={"signal_name": "go"}, **wait),
+        task("first"),
+        task("later", "first", params={"name": "approved"}, **wait),
+        task("unknown", "first", params={"signal_name": "${first.x}"}, **wait),
+    )
+    assert view.awaited_signals(desk.workflow()) == ["approved", "go"]

@@ -69,6 +69,13 @@ async def test_the_signal_that_killed_it_is_reported(start: Start) -> None:
     assert await child.wait() == -signal.SIGKILL
 
 
+async def test_a_child_may_say_why_it_will_not_be_ready(start: Start) -> None:
+    child = await start("--cannot", "the address is in use")
+    with pytest.raises(ChildExited, match=r"^fake cannot start: the address is in use$"):
+        await child.ready
+    assert child.last_words() == child.reason == "the address is in use"
+
+
 async def test_a_child_that_ends_before_it_is_ready_leaves_its_last_words(start: Start, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "fake.log").write_text("of a life before\n")

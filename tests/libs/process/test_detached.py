@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.detached import Detached, DetachedFailed, start_detached
 from gleitzeit.process.state import Address, find_running
 
@@ -87,7 +88,7 @@ async def test_nothing_of_it_survives_its_sudden_death(
 
 
 def test_why_it_cannot_start_is_told(start: Callable[..., Detached]) -> None:
-    with pytest.raises(DetachedFailed, match="no provider 'nonsense'"):
+    with pytest.raises(ConfigurationError, match="no provider 'nonsense'"):
         start(providers=("nonsense",)).address(SECONDS)
 
 

@@ -91,10 +91,21 @@ def test_other_shapes_that_exclude_each_other() -> None:
 
 def test_of_several_shapes_the_one_of_the_right_type_was_meant() -> None:
     schema = shape(o={"oneOf": [{"type": "string"}, {**shape(name={}), "required": ["name"]}]})
-    assert problems(schema, {"o": {"nme": 1}}) == [
-        (("o", "nme"), "unknown key 'nme'", "name"),
+    assert problems(schema, {"o": {"zzz": 1}}) == [
+        (("o", "zzz"), "unknown key 'zzz'", ""),
         (("o",), "'name' is missing", ""),
     ]
+
+
+@pytest.mark.parametrize("wanted", [{"required": ["name"]}, {"oneOf": [{"required": ["name"]}, {"required": ["key"]}]}])
+def test_a_mistyped_key_is_not_missing_too(wanted: dict[str, Any]) -> None:
+    schema = {**shape(name={}, key={}, o={**shape(name={}), "required": ["name"]}), **wanted}
+    assert problems(schema, {"nme": 1}) == [(("nme",), "unknown key 'nme'", "name")]
+    assert problems(schema, {"name": 1, "o": {}}) == [(("o",), "'name' is missing", "")]
+    assert {message for _, message, _ in problems(schema, {"nme": 1, "o": {}})} == {
+        "unknown key 'nme'",
+        "'name' is missing",
+    }
 
 
 @pytest.mark.parametrize("value", [{1: 2}, {"x": {1, 2}}, {"x": object()}, {"x": "\ud800"}])

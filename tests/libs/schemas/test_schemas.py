@@ -6,7 +6,7 @@ import jsonschema_rs
 import pytest
 
 from gleitzeit.schemas import builtin, definition_schema, is_task_method, load_methods, verify
-from gleitzeit.spec.check import WORKFLOW_KEYS
+from gleitzeit.spec.check import WORKFLOW_KEYS, check
 from gleitzeit.spec.tasks import TASK_KEYS
 
 OWN = frozenset(
@@ -61,6 +61,31 @@ def test_sleeping_and_waiting_need_no_provider() -> None:
     assert [p.message for p in wait.check_params({"name": "a", "signal_name": "b"})] == [
         "give only one of 'signal_name' and 'name'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "reference", "suggestion"),
+    [
+        ("echo/ping", "${a.respons}", "response"),
+        ("echo/timestamp", "${a.unix}", "unix_ms"),
+        ("echo/ping", "${a.text} ${a.result} ${a} ${a.status} ${a.message}", None),
+        ("python/eval", "${a.anything.at[0].all} ${a.result} ${a.execution_time}", None),
+    ],
+)
+def test_a_mistyped_key_of_a_result_is_found_at_submit(method: str, reference: str, suggestion: str | None) -> None:
+    params = {"expression": "1"} if method == "python/eval" else {}
+    reader = {"id": "b", "method": "echo/echo", "params": {"message": reference}}
+    document = {"name": "n", "tasks": [{"id": "a", "method": method, "params": params}, reader]}
+    assert [problem.suggestion for problem in check(document, builtin()).problems] == ([] if suggestion is None else [suggestion])
+
+
+@pytest.mark.parametrize("protocol", ["echo/v1", "python/v1", "timer/v1", "signal/v1"])
+def test_a_reference_to_what_no_result_has_can_be_found_at_submit(protocol: str) -> None:
+    for name in builtin().names(protocol):
+        method = builtin().get(name)
+        assert method is not None
+        assert method.result is not None
+        assert method.result.get("additionalProperties") is False or method.result.get("not") == {}, name
 
 
 EDITOR = jsonschema_rs.Draft7Validator(definition_schema(), offline=True)

@@ -421,14 +421,17 @@ def test_code_may_stand_on_the_task() -> None:
         (2, 2),
         (3, 3),
         (4, 4),
-        (0, 1),
-        (-5, 1),
-        (99, 4),
         ("3", 3),
     ],
 )
 def test_priorities(given_priority: object, expected: int) -> None:
     assert task(priority=given_priority).priority == expected
+
+
+@pytest.mark.parametrize("given_priority", [0, -5, 5, 99, "0", "5", "-1", 2.0, True])
+def test_priorities_that_do_not_exist(given_priority: object) -> None:
+    message = error({**ECHO, "priority": given_priority})
+    assert message == "'priority': must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)"
 
 
 RETRIES: list[tuple[dict[str, Any], RetryPolicy]] = [
@@ -630,6 +633,40 @@ def test_inputs_are_checked_when_they_are_known() -> None:
     assert problem.message == "${inputs.lnag}: there is no input and no parameter 'lnag'"
 
 
+READER = {"id": "c", "method": "echo/echo", "params": {"message": "${inputs.lang} ${town}"}}
+
+
+@pytest.mark.parametrize("declared", ["parameters", "inputs"])
+def test_an_input_that_is_not_declared_is_an_error(declared: str) -> None:
+    _, [problem] = checked(flow(READER, **{declared: {"lang": 1, "town": 2}}), inputs={"lnag": 1, "lang": 2})
+    assert (problem.severity, problem.message, problem.suggestion) == (
+        "error",
+        "there is no parameter 'lnag'",
+        "lang",
+    )
+    assert (problem.path, problem.at_key) == ((declared,), True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${inputs.lnag}", "${parameters.lnag}", "${lnag}", "${workflow.variables.lnag}", "${parameters}", "${inputs}"],
+)
+def test_an_input_that_is_read_need_not_be_declared(text: str) -> None:
+    reader = {**READER, "params": {"message": text}}
+    good(flow(reader, parameters={"lang": 1}), inputs={"lnag": 1})
+    good(flow(ECHO, parameters={"lang": 1}, outputs={"o": text}), inputs={"lnag": 1})
+    program = {"id": "p", "method": "python/execute", "params": {"code": f"x = {text}"}}
+    good(flow(program, parameters={"lang": 1}), inputs={"lnag": 1})
+
+
+def test_an_input_that_nothing_reads_is_a_warning_where_nothing_is_declared() -> None:
+    definition, [problem] = checked(flow(ECHO), inputs={"nope": 1})
+    assert definition is not None
+    assert (problem.severity, problem.message) == ("warning", "nothing in the workflow reads the input 'nope'")
+    _, [problem] = checked(flow(READER), inputs={"lang": 1, "town": 1, "twon": 1})
+    assert (problem.severity, problem.suggestion) == ("warning", "town")
+
+
 def test_a_bare_input_may_come_with_the_submit() -> None:
     document = flow({"id": "c", "method": "echo/echo", "params": {"message": "${lang}"}})
     assert checked(document)[0] is None
@@ -646,6 +683,72 @@ def test_dependencies_that_are_not_there() -> None:
     _, [problem] = checked(flow(*pings("fetch"), {**ECHO, "depends_on": ["fetch", "fetc"]}))
     assert problem.message == "there is no task 'fetc' to depend on"
     assert (problem.path, problem.suggestion) == (("tasks", 1, "depends_on", 1), "fetch")
+
+
+@pytest.mark.parametrize("other", [{"id": "a.b"}, {"id": "z", "name": "a.b"}])
+def test_a_reference_that_may_mean_two_tasks_is_refused(other: dict[str, str]) -> None:
+    other = {**other, "method": "echo/ping"}
+    reader = {"id": "c", "method": "echo/echo", "params": {"message": "${a.b.response}"}}
+    message = "${a.b.response} may mean task 'a' or task 'a.b'; rename one of them"
+    assert message in errors(*pings("a"), other, reader)
+    assert good(flow(other, reader)).tasks[1].dependencies
+    good(flow(*pings("a"), other, {**reader, "params": {"message": "${a.response}"}}))
+
+
+@pytest.mark.parametrize("name", ["inputs.x", "env.HOME", "workflow.id"])
+def test_no_id_begins_like_something_else_that_references_read(name: str) -> None:
+    assert "has a meaning of its own" in error({"id": name, "method": "echo/ping"})
+    reader = {"id": "c", "method": "echo/echo", "params": {"message": "${inputs.x}"}}
+    definition = good(flow({"id": "t", "name": name, "method": "echo/ping"}, reader), inputs={"x": 1})
+    assert definition.tasks[1].dependencies == ()
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"nmae": "demo", "tasks": [ECHO]}, "a workflow has no key 'nmae'"),
+        ({"name": [1], "tasks": [ECHO]}, "'name' must be a text"),
+        ({"name": "demo", "taks": [ECHO], "outputs": {"o": "e.response"}}, "a workflow has no key 'taks'"),
+        (flow({"id": "t", "methd": "echo/ping"}), "a task has no key 'methd'"),
+        (flow({"id": "t", "tpye": "echo"}), "a task has no key 'tpye'"),
+        (flow({"id": "t", "method": ["echo/ping"]}), "'method' must be a text"),
+        (flow({"id": "t", "task_type": "x"}), "'task_type' is not supported yet"),
+        (flow({"id": "t", "type": "python", "params": {"cod": "1"}}), "python/execute has no parameter 'cod'"),
+        (
+            flow({"id": "t", "type": "signal", "params": {"signal_nam": "x"}}),
+            "signal/wait has no parameter 'signal_nam'",
+        ),
+        (flow({**ECHO, "cache": {"tl": "1h"}}), "cache has no key 'tl'"),
+    ],
+)
+def test_one_mistake_is_one_problem(document: dict[str, Any], message: str) -> None:
+    _, [problem] = checked(document)
+    assert problem.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "document", [{"tasks": [ECHO]}, {"name": "", "tasks": [ECHO]}, {"name": None, "tasks": [ECHO]}]
+)
+def test_a_name_is_missed(document: dict[str, Any]) -> None:
+    _, [problem] = checked(document)
+    assert problem.message == "a workflow needs a 'name'"
+
+
+def test_an_empty_document() -> None:
+    _, [problem] = checked(load_text("# nothing but this\n").value)
+    assert problem.message.startswith("the document is empty")
+
+
+def test_a_bare_method_of_another_protocol_is_suggested() -> None:
+    _, [problem] = checked(flow({"id": "t", "method": "ping"}))
+    assert (problem.message, problem.suggestion) == ("protocol 'python/v1' has no method 'python/ping'", "echo/ping")
+
+
+def test_protocols_do_not_look_alike_by_their_version() -> None:
+    _, [problem] = checked(flow({"id": "t", "method": "text/count"}))
+    assert (problem.severity, problem.suggestion) == ("warning", "")
+    _, [problem] = checked(flow({"id": "t", "method": "ecko/echo"}))
+    assert problem.suggestion == "echo/v1"
 
 
 def test_ids_that_are_there_twice() -> None:
@@ -785,7 +888,15 @@ def test_a_long_cycle_is_cut() -> None:
 def test_very_many_problems_are_counted() -> None:
     _, problems = checked(flow(*({"id": f"t{n}", "metod": "echo/ping"} for n in range(2000))))
     assert len(problems) == 1001
-    assert problems[-1].message == "3000 more problems are not listed"
+    assert (problems[-1].message, problems[-1].more) == ("2800 more problems are not listed", 2800)
+    assert problems[-1].severity == "error"
+
+
+def test_very_many_warnings_are_no_error() -> None:
+    tasks = [{"id": f"t{n}", "method": "echo/echo", "params": {"message": "${parameters.x}"}} for n in range(1100)]
+    definition, problems = checked(flow(*tasks))
+    assert definition is not None
+    assert (problems[-1].severity, problems[-1].more) == ("warning", 100)
 
 
 # ---- anything
@@ -864,7 +975,7 @@ flow.yaml:2:1: error: a workflow has no key 'descripton' (did you mean 'descript
 flow.yaml:5:13: error: protocol 'echo/v1' has no method 'echo/ecko' (did you mean 'echo/echo'?)
     5 |     method: echo/ecko
       |             ^
-flow.yaml:6:9: error: task id 'fetch' is there twice; the first is tasks[0]
+flow.yaml:6:9: error: task id 'fetch' is there twice; the first is tasks[0] in line 4
     6 |   - id: fetch
       |         ^
 flow.yaml:9:7: error: echo/echo has no parameter 'mesage' (did you mean 'message'?)

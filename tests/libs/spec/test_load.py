@@ -112,6 +112,17 @@ def test_every_duplicate_key_is_listed_with_the_line_of_the_first() -> None:
     ]
 
 
+def test_who_checks_the_value_too_gets_both() -> None:
+    text = "a: {x: 1}\nb: 2\na: {y: 2}\n"
+    document = load_text(text, lenient=True)
+    assert document.value == {"a": {"y": 2}, "b": 2}
+    assert [one.message for one in document.problems] == ["key 'a' is there twice; the first is in line 1"]
+    assert document.places([("a", "y")])["a", "y"].line == 3
+    assert load_text("a: 1", lenient=True).problems == ()
+    with pytest.raises(DocumentError):
+        load_text("a: [", lenient=True)
+
+
 def test_duplicate_keys_in_json() -> None:
     [problem] = problems('{"a": 1,\n "b": 2, "a": 3}', name="x.json")
     assert (problem.line, problem.column, problem.path) == (2, 10, ("a",))
@@ -150,7 +161,9 @@ BOMBS = {
     "merging a text": ("a: {<<: x}", "'<<' needs a map"),
     "merging nothing": ("a: {<<: }", "'<<' needs a map"),
     "a control character": ("a: \x01", "control characters are not allowed"),
-    "a tab": ("a:\n\tb: 1", "no tab can indent"),
+    "a tab": ("a:\n\tb: 1", "a tab cannot indent; use spaces"),
+    "a tab after spaces": ("a:\n  b: 1\n  \tc: 1", "a tab cannot indent; use spaces"),
+    "an at sign": ("a: @b", "a text that begins with @ needs quotes"),
     "a colon too many": ("a: b: c", "':' is not expected here"),
     "an open quote": ("a: 'x", "not YAML"),
     "an open bracket": ("a: [1, 2", "not YAML"),
@@ -178,7 +191,8 @@ def test_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_bytes_are_said_to_be_no_text() -> None:
-    assert "not UTF-8" in problems(b"a: \xff\xfe")[0].message
+    assert places(problems("a: ä\nb: é: ".encode() + b"\xff\xfe")) == [(2, 7, "not UTF-8 text: the byte 0xff")]
+    assert places(problems(b"\xef\xbb\xbfa: \xe9")) == [(1, 4, "not UTF-8 text: the byte 0xe9")]
 
 
 def test_a_byte_order_mark_is_no_matter() -> None:
@@ -186,7 +200,9 @@ def test_a_byte_order_mark_is_no_matter() -> None:
 
 
 def test_json_errors_have_a_place() -> None:
-    assert places(problems('{"a": 1,\n "b": }', name="x.json")) == [(2, 7, "not JSON: Expecting value")]
+    assert places(problems('{"a": 1,\n "b": }', name="x.json")) == [
+        (2, 7, "not JSON: a value is expected here; texts need double quotes, and nothing follows the last comma")
+    ]
     assert problems('{"a": NaN}', name="x.json")[0].line == 1
     assert "not JSON" in problems("[" * 100_000, name="x.json")[0].message
     assert "nested deeper than 64" in problems("[" * 100 + "]" * 100, name="x.json")[0].message
@@ -200,6 +216,7 @@ def test_yaml_may_begin_like_json() -> None:
 def test_an_empty_document_is_null() -> None:
     assert load_text("").value is None
     assert load_text("# nothing\n").value is None
+    assert load_text(" \n", name="x.json").value is None
 
 
 def test_large_json_is_decoded_in_one_go() -> None:

@@ -67,8 +67,31 @@ def test_all_are_shown_in_the_order_of_the_lines() -> None:
     assert render(found, DOCUMENT).index("first") < render(found, DOCUMENT).index("second")
 
 
+def test_what_it_refers_to_gets_its_line() -> None:
+    problem = Problem(("tasks", 0, "code"), "twice; the first is tasks[0].id", see=("tasks", 0, "id"))
+    [found] = located([problem], DOCUMENT)
+    assert found.message == "twice; the first is tasks[0].id in line 3"
+    assert located([found], DOCUMENT) == [found]
+    assert located([problem], Document("d", "", {})) == [problem]
+
+
+def test_of_very_many_the_first_errors_are_shown() -> None:
+    text = "\n".join(f"k{n}: 1" for n in range(200))
+    warnings = [Problem((f"k{n}",), f"warning {n}", severity="warning") for n in range(60)]
+    errors = [Problem((f"k{n}",), f"error {n}.") for n in range(100, 148)]
+    lines = render([Problem((), "7 more", more=7), *warnings, *errors], load_text(text)).splitlines()
+    heads = [line for line in lines if line.startswith("<text>")]
+    assert len(heads) == 51
+    assert [head.endswith("warning 1") for head in heads[:3]] == [False, True, False]
+    assert heads[-2].endswith("error 147.")
+    assert heads[-1] == "<text>: 65 more problems are not shown"
+    assert lines[-1] == heads[-1]
+
+
 def test_problems_travel() -> None:
-    problem = Problem(("tasks", 1), "m", "s", "warning", 2, 3, at_key=True, needle="n", text_line=4)
+    problem = Problem(
+        ("tasks", 1), "m", "s", "warning", 2, 3, at_key=True, needle="n", text_line=4, see=("a", 0), more=2
+    )
     assert from_wire([to_wire(problem)]) == (problem,)
     assert to_wire(Problem((), "m")) == {"path": [], "message": "m", "suggestion": "", "severity": "error"}
     assert from_wire([{"path": ["a", 0], "message": "m"}, {"nonsense": 1}, 3]) == (Problem(("a", 0), "m"),)

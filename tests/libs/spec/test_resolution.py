@@ -26,6 +26,7 @@ RESULTS: dict[str, Any] = {
     "Load Data": {"result": "by name"},
     "dotted.id": {"a": 1},
     "skipped": None,
+    "nothing": {"result": None, "output": "said", "success": True},
     "nested": {"result": {"result": {"prompt": "deep"}}},
     "odd": {"0": "key zero", "items": "the key", "keys": "k", "a b": {"c.d": 1}},
     "rich": {"content": "exact", "response": "other", "result": "own"},
@@ -86,6 +87,8 @@ def reference(text: str) -> Reference:
         ("${plain}", "just text"),
         ("${number}", 5),
         # no result at all
+        ("${nothing}", None),
+        ("${nothing.result}", None),
         ("${skipped}", None),
         ("${skipped.result.x}", None),
         # a dot in the id

@@ -94,6 +94,12 @@ def test_a_workflow_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, out) == (1, "")
     assert "failed in bad: " in err
     assert "on purpose" in err
+    assert 'File "<code>", line 1, in <module>' in err
+    code, out, err = gz(capsys, "result", "@latest", "bad")
+    assert (code, out) == (1, "")
+    assert "Traceback" in err
+    for command in ("get", "explain"):
+        assert 'File "<code>", line 1' in gz(capsys, command, "@latest")[1]
     assert gz(capsys, "result", "@latest")[0] == 1
     assert gz(capsys, "watch", "@latest")[0] == 1
     code, out, _ = gz(capsys, "get", "@latest")
@@ -104,6 +110,13 @@ def test_a_workflow_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert gz(capsys, "watch", "@latest")[0] == 1
 
 
+def test_what_completed_is_told_after_a_failure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "half.yaml").write_text(FAILING + "  - {id: good, method: echo/echo, params: {message: well}}\n")
+    code, out, err = gz(capsys, "run", "half.yaml", "-q")
+    assert (code, out) == (1, "")
+    assert "what completed:\n  good: well\n" in err
+
+
 def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
     workflow_id = submitted(capsys, "waiting.yaml")
     code, _, err = gz(capsys, "watch", workflow_id, "--timeout", "200ms")
@@ -112,12 +125,15 @@ def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -
     assert gz(capsys, "pause", workflow_id[:-1])[1] == f"{workflow_id} is paused\n"
     assert gz(capsys, "resume", "@latest")[0] == 0
     assert "waits" in gz(capsys, "explain", workflow_id, "wait")[1]
-    assert gz(capsys, "signal", workflow_id, "go", "--payload", '{"by": "Ada"}')[0] == 0
+    code, _, err = gz(capsys, "signal", workflow_id, "goo")
+    assert (code, "no task is known to wait for the signal goo" in err, "Awaited: go" in err) == (0, True, True)
+    code, _, err = gz(capsys, "signal", workflow_id, "go", "--payload", '{"by": "Ada"}')
+    assert (code, err) == (0, "")
     assert gz(capsys, "watch", workflow_id)[0] == 0
     code, out, _ = gz(capsys, "result", workflow_id, "wait", "-o", "json")
     assert json.loads(out)["result"]["payload"] == {"by": "Ada"}
     assert "SignalReceived" in gz(capsys, "history", workflow_id)[1]
-    assert gz(capsys, "cancel", workflow_id)[0] == 1  # it has ended
+    assert gz(capsys, "cancel", workflow_id)[0] == 2  # it has ended
 
 
 def test_a_cancelled_workflow_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,10 +152,33 @@ def test_names_and_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert second in err
     assert gz(capsys, "status", second, "-o", "id")[1] == f"{second}\n"
     assert gz(capsys, "status", "@latest", "-o", "id")[1] == f"{second}\n"
+    assert gz(capsys, "status", "Waiting@latest", "-o", "id")[1] == f"{second}\n"
+    assert "or Waiting@latest for the newest" in gz(capsys, "status", "Waiting")[2]
     assert gz(capsys, "status", "nobody")[0] == 3
     assert gz(capsys, "result", second, "nothing")[0] == 3
     for workflow_id in (first, second):
         assert gz(capsys, "cancel", workflow_id)[0] == 0
+
+
+def test_the_id_that_a_document_gives_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("id: my-own-id\n" + WAITING)
+    first = submitted(capsys, "own.yaml")
+    assert gz(capsys, "get", "my-own-id", "-o", "id")[1] == f"{first}\n"
+    second = submitted(capsys, "own.yaml")
+    code, _, err = gz(capsys, "get", "my-own-id")
+    assert (code, first in err, second in err) == (2, True, True)
+    assert gz(capsys, "get", "my-own-id@latest", "-o", "id")[1] == f"{second}\n"
+    for workflow_id in (first, second):
+        assert gz(capsys, "cancel", workflow_id)[0] == 0
+
+
+def test_a_task_that_nobody_can_run_is_not_silent(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "nobody.yaml").write_text("name: Nobody\ntasks: [{id: a, method: words/count}]\n")
+    code, _, err = gz(capsys, "run", "nobody.yaml", "--timeout", "1500ms")
+    assert code == 6
+    assert "nobody.yaml:2:25: warning: nobody has described protocol 'words/v1' yet" in err
+    assert "a waits: no provider serves words/count" in err
+    assert gz(capsys, "cancel", "Nobody")[0] == 0
 
 
 def test_submit_waits_where_it_is_told_to(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -168,6 +207,9 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     head = gz(capsys, "list", "-n", 1)[1].splitlines()[0]
     assert head.split() == ["ID", "NAME", "STATUS", "DONE", "TASKS", "CREATED"]
     gz(capsys, "cancel", workflow_id)
+    code, out, err = gz(capsys, "list", "--status", "foo")
+    assert (code, out) == (2, "")
+    assert "pending, running, paused" in err
 
 
 def test_the_system(capsys: pytest.CaptureFixture[str], state: Path) -> None:
@@ -181,7 +223,7 @@ def test_the_system(capsys: pytest.CaptureFixture[str], state: Path) -> None:
     assert "python/execute" in gz(capsys, "protocols", "python")[1]
     assert gz(capsys, "protocols", "nothing/v1")[0] == 3
     code, _, err = gz(capsys, "up", "--state", state, "--listen", "127.0.0.1:0")
-    assert code == 1
+    assert code == 2
     assert "already uses" in err
 
 
@@ -189,10 +231,12 @@ def test_call(capsys: pytest.CaptureFixture[str]) -> None:
     assert gz(capsys, "call", "echo/echo", "--params", '{"message": "hi"}') == (0, "hi\n", "")
     assert json.loads(gz(capsys, "call", "system.status")[1])["version"]
     assert gz(capsys, "call", "no.such.method")[0] == 3
+    assert "did you mean 'system.status'?" in gz(capsys, "call", "system.sttus")[2]
     assert gz(capsys, "call", "workflow.get")[0] == 2
     code, _, err = gz(capsys, "call", "echo/echo", "--params", '{"mesage": "hi"}')
     assert code == 2
-    assert "message" in err
+    assert err.startswith("gz call echo/echo: error: params")
+    assert "'message'" in err
 
 
 def test_validate_online(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 import pytest
 
 from gleitzeit import errors
+from gleitzeit.client import AmbiguousId
+from gleitzeit.client.views import WorkflowRow
 from gz_cli.exits import NotRunning, UsageError, complaint, of_status
 
 
@@ -19,9 +21,11 @@ from gz_cli.exits import NotRunning, UsageError, complaint, of_status
         (errors.ConnectionLost("cannot connect"), 5),
         (NotRunning("no coordinator runs"), 5),
         (TimeoutError("no answer within 1 s"), 6),
-        (errors.InvalidState("it has ended"), 1),
+        (errors.InvalidState("it has ended"), 2),
         (errors.Overloaded("too much queued"), 1),
         (FileNotFoundError(2, "No such file or directory", "x.yaml"), 2),
+        (NotADirectoryError(20, "Not a directory", "x/state"), 2),
+        (OSError("no space left"), 1),
         (ValueError("oops"), 1),
     ],
 )
@@ -37,6 +41,24 @@ def test_the_sentence_names_the_file_and_the_advice_the_way_out() -> None:
     )
     assert "gz up" in complaint(NotRunning("no coordinator")).advice
     assert "gz list" in complaint(errors.WorkflowNotFound("x")).advice
+
+
+def test_what_a_peer_suggests_is_told() -> None:
+    error = errors.MethodNotFound("Method not found", {"method": "system.sttus", "suggestion": "system.status"})
+    assert complaint(error).sentence == "there is no method 'system.sttus' (did you mean 'system.status'?)"
+    assert complaint(errors.MethodNotFound("Method not found")).sentence == "Method not found"
+
+
+def test_an_ambiguous_name_comes_with_the_candidates_and_the_way_to_the_newest() -> None:
+    rows = [WorkflowRow(f"wf-{number}", "Hello", "completed", 1, {}) for number in (2, 1)]
+    said = complaint(AmbiguousId("Hello", rows))
+    assert said.code == 2
+    assert said.advice.splitlines() == [
+        "give one of these ids, or Hello@latest for the newest:",
+        "  wf-2  Hello  completed",
+        "  wf-1  Hello  completed",
+    ]
+    assert "@latest" not in complaint(AmbiguousId("wf-", rows)).advice
 
 
 def test_the_end_of_a_workflow_as_an_exit_code() -> None:

@@ -60,6 +60,13 @@ def test_all_problems_of_all_files_are_shown_with_their_lines(
     assert f"{broken}:3:1: error: not YAML" in err
 
 
+def test_a_file_that_is_not_there_hides_no_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    hello = EXAMPLES / "hello.yaml"
+    code, out, err = gz(capsys, "validate", "none.yaml", hello, tmp_path)
+    assert (code, out) == (2, f"{hello}: ok, 1 task\n")
+    assert err.splitlines() == ["none.yaml: No such file or directory", f"{tmp_path}: Is a directory"]
+
+
 def test_a_wrong_document_is_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(BAD)
@@ -79,6 +86,9 @@ def test_a_wrong_document_is_not_run(capsys: pytest.CaptureFixture[str], tmp_pat
         (["call", "system.status", "--params", "{"], 2, "--params"),
         (["up", "--listen", "nowhere"], 2, "HOST:PORT"),
         (["up", "--provider", "frob"], 2, "gz-provider-frob"),
+        (["run", EXAMPLES / "hello.yaml", "--provider", "frob"], 2, "gz-provider-frob"),
+        (["run", EXAMPLES / "hello.yaml", "--state", "/proc/none"], 2, "/proc/none"),
+        (["up", "--state", "/proc/none"], 2, "/proc/none"),
         (["run", EXAMPLES / "hello.yaml", "--url", "ws://127.0.0.1:1/"], 5, "cannot connect"),
         (["status"], 5, "gz up"),
         (["list"], 5, "no coordinator runs"),

@@ -3,7 +3,7 @@ import pytest
 
 from gleitzeit.client.views import WorkflowRow
 from gz_cli.formats import Format
-from gz_cli.output import encode, payload, results_text
+from gz_cli.output import encode, payload, results_text, short
 
 ROW = WorkflowRow("wf-1", "Grüße", "completed", 2, {"completed": 2})
 
@@ -52,3 +52,8 @@ def test_without_outputs_the_last_tasks_speak() -> None:
     assert results_text(results, None, ["last"]) == "2"
     assert results_text(results, {}, ["first", "last", "skipped"]) == "first: 1\nlast: 2"
     assert results_text({}, None, ["failed"]) == ""
+
+
+def test_short_is_one_line_of_some_width() -> None:
+    assert short("one\ntwo") == "one"
+    assert short({"a": "x" * 100}, 20) == '{"a":"xxxxxxxxxxxxx…'

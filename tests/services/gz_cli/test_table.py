@@ -24,3 +24,11 @@ def test_cells_are_cleaned_and_wide_ones_counted() -> None:
 
 def test_pairs_leave_out_what_is_empty() -> None:
     assert pairs([("name", "Hello"), ("error", None), ("tasks", 2000)]) == "name:   Hello\ntasks:  2,000"
+
+
+def test_a_narrow_terminal_gets_shorter_texts_and_then_fewer_columns() -> None:
+    head, rows = ("id", "name", "status", "tasks"), [("wf-1234567", "A rather long name", "completed", 3)]
+    assert table(head, rows, width=60) == table(head, rows)
+    assert table(head, rows, width=40).splitlines()[1] == "wf-1234567  A rather …  completed      3"
+    assert table(head, rows, width=30).splitlines()[1] == "wf-1234567  A rathe…  complet…"
+    assert table(head, rows, width=12).splitlines()[1] == "wf-1234567"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gz_cli.exits import UsageError
-from gz_cli.typed import Source, inputs, json_value, params, seconds
+from gz_cli.typed import Source, inputs, json_value, params, seconds, statuses
 
 
 def test_inputs_are_json_or_text() -> None:
@@ -42,3 +42,9 @@ def test_a_source_knows_where_its_files_are(tmp_path: Path) -> None:
     assert (source.name, source.folder, source.content) == (str(path), tmp_path, b"name: x")
     with pytest.raises(FileNotFoundError):
         Source(tmp_path / "none.yaml")
+
+
+def test_statuses_may_be_said_as_earlier_versions_said_them() -> None:
+    assert statuses(["Failed", "executing", "submitted"]) == ["failed", "running", "pending"]
+    with pytest.raises(UsageError, match="'foo'; there are pending, running"):
+        statuses(["failed", "foo"])

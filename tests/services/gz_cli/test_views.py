@@ -48,11 +48,12 @@ def test_what_a_task_says_of_itself_stands_beside_it(progress: WorkflowProgress)
 
 def test_log_lines_stay_above_the_picture(progress: WorkflowProgress) -> None:
     view, stream = tree(progress)
-    view.show(LogItem("wf-1", "find", 1, "info", "40 modules"))
+    view.show(LogItem("wf-1", "find", 1, "info", "40 modules\nand more"))
     view.show(ConnectionItem(connected=False, message="gone"))
     lines = stream.getvalue().split("\n")
     assert lines[0].endswith("  find: 40 modules")
-    assert "out of reach (gone)" in lines[1]
+    assert lines[1].endswith("  find: and more")
+    assert "out of reach (gone)" in lines[2]
 
 
 def test_plain_lines(progress: WorkflowProgress, capsys: pytest.CaptureFixture[str]) -> None:

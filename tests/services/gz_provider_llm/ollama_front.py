@@ -8,8 +8,10 @@ checks that its images are base64. `faults` are used up by requests for inferenc
 """
 
 import base64
+import contextlib
 import json
 import select
+import socket
 import sys
 import threading
 import time
@@ -96,6 +98,7 @@ class OllamaFront:
         self.ending.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
         self._thread.join()
         self.client.close()
 
@@ -103,6 +106,23 @@ class OllamaFront:
 class _Server(ThreadingHTTPServer):
     front: OllamaFront
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._open: set[socket.socket] = set()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            self._open.discard(request)
+
+    def hang_up(self) -> None:
+        """On everybody, as the system does when a server's process ends."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # a client that left is nothing to report

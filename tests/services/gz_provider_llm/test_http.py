@@ -47,9 +47,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_json_both_ways_over_one_connection() -> None:
+@pytest.mark.parametrize(("reuse", "connections"), [(True, 1), (None, 2)])
+async def test_json_both_ways(reuse: bool | None, connections: int) -> None:
     async with fake_server(answer(200, {"a": [1, "ü"]})) as server:
-        http = Http(server.url + "/", headers={"x-api-key": KEY})
+        http = Http(server.url + "/", headers={"x-api-key": KEY}, reuse=reuse)
         assert await http.post_json("/v1/x", {"b": "\u2028"}) == {"a": [1, "ü"]}
         assert await http.get_json("/v1/y") == {"a": [1, "ü"]}
         await http.close()
@@ -58,7 +59,7 @@ async def test_json_both_ways_over_one_connection() -> None:
             ("GET", "/v1/y", None),
         ]
         assert server.asked[0].headers["x-api-key"] == KEY
-        assert server.connections == 1
+        assert server.connections == connections
 
 
 @pytest.mark.parametrize(
@@ -282,17 +283,18 @@ async def first_events(http: Http, times: int) -> None:
                     break
 
 
-async def test_a_connection_is_used_again_after_the_last_event() -> None:
+@pytest.mark.parametrize(("reuse", "connections"), [(True, 1), (None, 3)])
+async def test_a_connection_after_its_stream(reuse: bool | None, connections: int) -> None:
     async with fake_server(stream("data: 1\n\n", "data: [DONE]\n\n")) as server:
-        http = Http(server.url)
+        http = Http(server.url, reuse=reuse)
         await first_events(http, 3)
         await http.close()
-        assert (len(server.asked), server.connections) == (3, 1)
+        assert (len(server.asked), server.connections) == (3, connections)
 
 
 async def test_a_stream_that_does_not_end_after_its_last_event_is_left() -> None:
     async with fake_server(stream("data: [DONE]\n\n", then="hang")) as server:
-        http = Http(server.url)
+        http = Http(server.url, reuse=True)
         began = time.perf_counter()
         await first_events(http, 2)
         assert time.perf_counter() - began < 1

@@ -90,6 +90,7 @@ def test_it_serves_all_of_llm_v1() -> None:
     provider = build(OpenAI(Http("http://127.0.0.1:1"), is_openai=False, capacity=5), Settings(directory=Path("/")))
     assert sorted(provider.methods) == builtin().names("llm/v1") == sorted(f"llm/{name}" for name in METHODS)
     assert (provider.name, provider.capacity) == ("openai", 5)
+    assert provider.methods["llm/chat"].schema.timeout_seconds == 120
 
 
 async def test_the_whole_result() -> None:
@@ -179,6 +180,9 @@ async def test_without_a_name_the_default_or_the_only_model() -> None:
         await made.call("vision", prompt="hi", image_data=encoded(PNG))
         await made.failure("embeddings", text="hi")
         assert [asked.body["model"] for asked in made.server.asked] == ["d", "v", "d"]
+    async with peer(answer(500, ""), default_models={"chat": "d", "embeddings": "e"}) as made:
+        await made.failure("embeddings", text="hi")
+        assert made.server.asked[0].body["model"] == "e"
     async with peer(models("only"), saying("x")) as made:
         await made.call("chat", prompt="hi")
         assert made.server.asked[1].body["model"] == "only"
@@ -285,6 +289,18 @@ async def test_tokens_are_counted_as_the_server_counted_them() -> None:
         await made.call("chat", model="m", prompt="hi", max_tokens=900)
 
 
+async def test_nobody_listens() -> None:
+    async with peer(saying("x")) as made:
+        pass
+    async with serving(
+        OpenAI(Http(made.server.url), is_openai=False), made.server, Settings(directory=Path("/"))
+    ) as made:
+        for method, params in (("chat", {"prompt": "hi"}), ("embed", {"text": "hi"}), ("models", {})):
+            name, error = await made.failure(method, **({"model": "m"} | params if params else {}))
+            assert (name, (error.data or {})["retryable"]) == ("LLM_UNREACHABLE", True)
+            assert f"nobody answers at {made.server.url} (connection refused)" in error.message
+
+
 async def test_a_stream_that_is_cut_may_be_tried_again() -> None:
     async with peer(stream(sse(chunk(content="Hel")), then="cut")) as made:
         name, error = await made.failure("chat", model="m", prompt="hi")
@@ -383,6 +399,10 @@ async def test_tools() -> None:
         answered = {"role": "tool", "tool_call_id": "a", "content": 7}
         messages = [{"role": "user", "content": "hi"}, result["message"], answered]
         assert (await made.call("chat", model="m", messages=messages, tools=tools))["content"] == "7"
+        told = made.server.asked[1].body["messages"]
+        function = {"name": "f", "arguments": '{"x":1}'}
+        assert told[1]["tool_calls"] == [{"id": "a", "type": "function", "function": function}]
+        assert told[2] == {"role": "tool", "tool_call_id": "a", "content": "7"}
 
 
 # Files, sessions, embeddings

@@ -285,19 +285,40 @@ async def test_calls_are_spread(make: Make, ollama: OllamaFront, other: OllamaFr
     assert len({result.provider_id for result in results}) == 2
 
 
-async def test_another_server_takes_over(make: Make, ollama: OllamaFront, other: OllamaFront) -> None:
+@pytest.fixture
+def both(make: Make, ollama: OllamaFront, other: OllamaFront) -> Ollama:
+    """The first of the two is the one that is asked first."""
     ollama.loaded = ["tiny:latest"]
-    both = make(ollama, other)
+    return make(ollama, other)
+
+
+async def test_another_server_takes_over_from_a_full_one(both: Ollama, ollama: OllamaFront, other: OllamaFront) -> None:
     ollama.faults.append(Refuse(503, BUSY))
-    assert other.url.endswith((await both.chat(ask(), ignore)).provider_id), "where the first is full"
-    del ollama.models["tiny:latest"]
-    assert other.url.endswith((await both.chat(ask(), ignore)).provider_id), "where the first has lost the model"
-    ollama.stop()
-    assert other.url.endswith((await both.chat(ask(), ignore)).provider_id), "where the first is gone"
+    assert other.url.endswith((await both.chat(ask(), ignore)).provider_id)
     for front in (ollama, other):
         front.faults.append(Refuse(503, BUSY))
     with pytest.raises(RateLimited):
         await both.chat(ask(), ignore)
+
+
+async def test_another_server_takes_over_from_one_without_the_model(
+    both: Ollama, ollama: OllamaFront, other: OllamaFront
+) -> None:
+    await both.chat(ask(), ignore)
+    del ollama.models["tiny:latest"]
+    for _ in range(2):
+        assert other.url.endswith((await both.chat(ask(), ignore)).provider_id)
+    assert len(ollama.asked("/api/chat")) == 2, "it is not asked again for what it has not"
+
+
+async def test_another_server_takes_over_from_one_that_is_gone(
+    both: Ollama, ollama: OllamaFront, other: OllamaFront
+) -> None:
+    assert ollama.url.endswith((await both.chat(ask(), ignore)).provider_id)
+    ollama.stop()
+    assert other.url.endswith((await both.chat(ask(), ignore)).provider_id)
+    (tiny,) = await both.models()
+    assert tiny.provider_ids == (other.url.removeprefix("http://"),)
 
 
 async def test_what_was_pulled_meanwhile_is_found(make: Make, ollama: OllamaFront, other: OllamaFront) -> None:

@@ -19,7 +19,7 @@ from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import connect
 from gz_provider_llm import anthropic_main, openai_main
-from gz_provider_llm.options import api_key
+from gz_provider_llm.options import api_key, key_hint, settings_of
 
 KEY = "sk-very-secret"
 OPENAI_SAYS = stream(sse(chunk(content="hi"), end("stop")))
@@ -53,6 +53,15 @@ def test_a_key_from_the_environment_or_a_file(monkeypatch: pytest.MonkeyPatch, t
     assert key("--api-key-file", str(tmp_path / "key")) == "sk-file"
 
 
+def test_where_to_look_for_a_key_that_is_not_accepted(tmp_path: Path) -> None:
+    def hint(*arguments: str) -> str:
+        return key_hint(openai_main.parser().parse_args(list(arguments)))
+
+    assert hint() == "The key comes from the environment variable OPENAI_API_KEY, which holds none"
+    (tmp_path / "key").write_text(KEY)
+    assert hint("--api-key-file", str(tmp_path / "key")) == f"The key comes from {tmp_path / 'key'}"
+
+
 @pytest.mark.parametrize("content", [None, "", "two words", "\x00", b"\xff"])
 def test_a_file_that_holds_no_key(tmp_path: Path, content: str | bytes | None) -> None:
     file = tmp_path / "key"
@@ -82,6 +91,14 @@ def test_the_makers_themselves_want_a_key(main: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"set \w+_API_KEY, or give --api-key-file"):
         main.provider(main.parser().parse_args([]))
     main.provider(main.parser().parse_args(["--url", "http://127.0.0.1:1"]))
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = settings_of(openai_main.parser().parse_args([]))
+    assert (default.default_models, default.requests_per_minute, default.tokens_per_minute) == ({}, None, None)
+    monkeypatch.setenv("GLEITZEIT_DEFAULT_MODEL", "m")
+    made = settings_of(openai_main.parser().parse_args(["--rpm", "3", "--tpm", "500"]))
+    assert (made.default_models, made.requests_per_minute, made.tokens_per_minute) == ({"chat": "m"}, 3, 500)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
@@ -146,7 +163,8 @@ async def test_a_key_shows_nowhere(
         shown = [await connection.call("rpc.discover")]
         shown.append(await connection.call("llm/chat", {"model": "m", "prompt": "hello"}))
         assert shown[1]["content"] == "hi"
-        with pytest.raises(GleitzeitError, match=r"bad key \*\*\*") as caught:
+        hint = rf"bad key \*\*\*\. The key comes from the environment variable {variable}$"
+        with pytest.raises(GleitzeitError, match=hint) as caught:
             await connection.call("llm/chat", {"model": "m", "prompt": "hello"})
         shown.append(caught.value.data)
         await connection.close()

@@ -118,9 +118,16 @@ async def test_a_failed_script_fails_the_task(peer: Peer) -> None:
     ]
 
 
+async def test_what_a_script_does_to_a_reference_it_does_to_that_one_alone(peer: Peer) -> None:
+    source = "first = __ref_0__\nfirst.append(9)\nresult = __ref_0__"
+    assert await peer.execute(source, bindings={"__ref_0__": [1, 2]}) == [1, 2]
+
+
 async def test_errors_of_their_own_kind(peer: Peer) -> None:
     with pytest.raises(ResultInvalid, match="result is of type function"):
         await peer.execute("result = lambda: 1")
+    with pytest.raises(ResultInvalid, match=r"result\[0\] is NaN"):
+        await peer.execute("result = [float('nan')]")
     with pytest.raises(ParameterError, match="glued"):
         await peer.execute("x = __ref_0__y", bindings={"__ref_0__": 1})
     with pytest.raises(TaskError, match=r"SyntaxError.*line 1, column 5"):

@@ -1,0 +1,51 @@
+"""While nothing of a workflow runs: what it waits for, so that nobody looks at a silent terminal."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from gleitzeit.client import Client
+from gleitzeit.client.views import Explanation
+from gleitzeit.errors import GleitzeitError
+from gz_cli.progress import WorkflowProgress
+
+LOOK_SECONDS = 0.5
+"""Two looks at which nothing has moved are silence."""
+AGAIN_SECONDS = 5.0
+"""After it was asked, and is as silent as before."""
+SOON = "queued"
+"""The reason of what starts in a moment."""
+
+
+async def tell_why(client: Client, progress: WorkflowProgress, tell: Callable[[str], None]) -> None:
+    """Every reason once. Goes on for ever: cancel it."""
+    told: set[str] = set()
+    before: object = None
+    pause = LOOK_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        now = (progress.status, sorted(progress.counts.items()))
+        silent = bool(progress.tasks) and not progress.final and not progress.active() and now == before
+        before, pause = now, LOOK_SECONDS
+        if silent:
+            pause = AGAIN_SECONDS
+            with suppress(GleitzeitError):  # whoever watches learns of it, and says so
+                explained = await client.explain(progress.workflow_id)
+                for sentence in sentences(explained.tasks):
+                    if sentence not in told:
+                        told.add(sentence)
+                        tell(sentence)
+
+
+def sentences(tasks: Sequence[Explanation]) -> list[str]:
+    """Why those that could start have not; tasks with the same reason together."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for task in tasks:
+        if task.status == "ready" and task.reason != SOON:
+            names[task.message].append(task.task_id)
+    return [f"{_which(waiting)}: {message}" for message, waiting in names.items()]
+
+
+def _which(names: Sequence[str]) -> str:
+    return f"{names[0]} waits" if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more wait"

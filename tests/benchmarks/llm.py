@@ -1,0 +1,104 @@
+"""What the whole path adds to a model call: a real llama-server asked directly, and through gz, in turn, in one run.
+
+    python tests/benchmarks/llm.py
+
+The model has random weights and answers in milliseconds, so what is measured is the way, not the thinking.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec import Raw
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "services" / "gz_provider_llm")]
+import tiny_model
+from llama import LlamaServer
+from whole import row
+
+from gleitzeit.stack import Stack, StackConfig
+from gleitzeit.transport import Connection, connect
+
+ROUNDS = 40
+ASK: dict[str, Any] = {
+    "model": "tiny",
+    "messages": [{"role": "user", "content": "Write about the sea."}],
+    "temperature": 0,
+    "seed": 1,
+    "max_tokens": 24,
+}
+
+
+async def directly(client: httpx.AsyncClient, url: str) -> tuple[float, float]:
+    """Seconds to the first piece of text, and to the end."""
+    started, first = time.perf_counter(), 0.0
+    async with client.stream("POST", f"{url}/v1/chat/completions", json={**ASK, "stream": True}) as answer:
+        async for line in answer.aiter_lines():
+            if not first and '"content":"' in line:
+                first = time.perf_counter() - started
+    return first, time.perf_counter() - started
+
+
+class Through:
+    """The same by a workflow of one task, watched."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+        self.ended = asyncio.Event()
+
+    def notified(self, _connection: Connection, method: str, params: Raw | None) -> None:
+        if method == "notifications/stream" and not self.first:
+            self.first = time.perf_counter()
+        elif method == "notifications/event" and params is not None and b'"WorkflowCompleted"' in bytes(params):
+            self.ended.set()
+
+    async def ask(self, connection: Connection) -> tuple[float, float]:
+        self.first = 0.0
+        self.ended.clear()
+        started = time.perf_counter()
+        definition = {"name": "ask", "tasks": [{"id": "a", "method": "llm/chat", "params": ASK}]}
+        submitted = await connection.call("workflow.submit", {"definition": definition})
+        await connection.call("workflow.watch", {"workflow_id": submitted["workflow_id"]})
+        await asyncio.wait_for(self.ended.wait(), 30)
+        return self.first - started, time.perf_counter() - started
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "2", "--context", "4096")
+        environ = {**os.environ, "OPENAI_BASE_URL": f"{server.url}/v1"}
+        config = StackConfig(state=folder / "state", providers=("openai",), log_files=True, log_level="warning")
+        stack = Stack(config, environ=environ)
+        try:
+            address = await stack.start()
+            through = Through()
+            connection = await connect(address.url, on_notification=through.notified)
+            while not any(p["status"] == "ready" for p in (await connection.call("provider.list"))["providers"]):
+                await asyncio.sleep(0.02)
+            async with httpx.AsyncClient() as client:
+                await directly(client, server.url), await through.ask(connection)
+                pairs = [(await directly(client, server.url), await through.ask(connection)) for _ in range(ROUNDS)]
+            await connection.close()
+        finally:
+            await stack.stop()
+            server.stop()
+    row("a model call, medians", "measured", "ratio", "wanted")
+    for at, what in enumerate(("to the first token", "to the end")):
+        direct = statistics.median(pair[0][at] for pair in pairs)
+        whole = statistics.median(pair[1][at] for pair in pairs)
+        row(f"{what}: asked directly", f"{direct * 1e3:.2f} ms", "1")
+        wanted = "<= 1.2" if at == 0 else "<= 5 ms more"
+        row(f"{what}: through gz", f"{whole * 1e3:.2f} ms", f"{whole / direct:.2f}", wanted)
+        row(f"{what}: what the path adds", f"{(whole - direct) * 1e3:.2f} ms")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
