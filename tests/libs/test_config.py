@@ -184,7 +184,7 @@ def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
         {
             "GLEITZEIT_LOGLEVEL": "x",
             "GLEITZEIT_LOG_FILE": "x.log",
-            "GLEITZEIT_OLLAMA_URL": "x",
+            "GLEITZEIT_REDIS_URL": "x",
             "GLEITZEIT_XYZZY": "1",
             "GLEITZEIT_READY_FD": "3",
         },
@@ -198,7 +198,7 @@ def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
         f"{FILE}:6: log_file is of an earlier version and not used",
         "unknown variable GLEITZEIT_LOGLEVEL (did you mean GLEITZEIT_LOG_LEVEL?)",
         "GLEITZEIT_LOG_FILE is of an earlier version and not used",
-        "GLEITZEIT_OLLAMA_URL is of an earlier version and not used",
+        "GLEITZEIT_REDIS_URL is of an earlier version and not used",
         "unknown variable GLEITZEIT_XYZZY",
     )
     assert (config.max_parallel, config.providers) == (5, ("echo", "python"))

@@ -19,6 +19,7 @@ from gleitzeit.spec.load import Document, load_file
 from gleitzeit.spec.problems import Problem, located, render
 
 FILE_PARAMS = ("file", "file_path")
+MODEL_FILE_PARAMS = ("file_path", "image_path")
 
 
 class Defaults(Struct, frozen=True):
@@ -174,17 +175,24 @@ def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[st
 
 
 def _relative_files(task: object) -> Iterator[tuple[str, str, str]]:
-    """Where a python task names a file relatively: the name of its params object, the key in there, the file."""
-    if not isinstance(task, dict) or not _is_python(task):
+    """Where a python or llm task names a file relatively: the name of its params object, the key in there, the file."""
+    if not isinstance(task, dict):
         return
+    keys = FILE_PARAMS if _is_python(task) else MODEL_FILE_PARAMS if _is_of_model(task) else ()
     for name in ("params", "parameters"):
         params = task.get(name)
         if not isinstance(params, dict):
             continue
-        for key in FILE_PARAMS:
+        for key in keys:
             value = params.get(key)
             if isinstance(value, str) and value and "${" not in value and not os.path.isabs(value):
                 yield name, key, value
+
+
+def _is_of_model(task: Mapping[str, Any]) -> bool:
+    """Whether the task is one of llm/v1, in any of the spellings."""
+    said = (str(task.get(key, "")) for key in ("method", "protocol", "type"))
+    return any(text == "llm" or text.startswith("llm/") for text in said) or task.get("provider") == "ollama"
 
 
 def _is_python(task: Mapping[str, Any]) -> bool:

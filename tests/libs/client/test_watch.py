@@ -2,7 +2,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gleitzeit.client.watch import Newer, ProgressItem, Resync, WatchEvent, decode
+from gleitzeit.client.watch import Newer, ProgressItem, Resync, StreamItem, TextPositions, WatchEvent, decode
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import WorkflowPaused, WorkflowSubmitted
 
@@ -45,3 +45,23 @@ def test_a_definition_that_was_too_large_for_a_message_has_no_tasks() -> None:
 def test_what_makes_no_sense_is_passed_over(method: str, params: object) -> None:
     assert decode(method, raw(params)) is None
     assert decode(method, None) is None
+
+
+def _piece(delta: str, offset: int, attempt: int = 1) -> StreamItem:
+    return StreamItem("wf-1", "t", attempt, delta, offset=offset)
+
+
+def test_nothing_of_a_text_comes_twice() -> None:
+    texts = TextPositions()
+    taken = [texts.take(p) for p in (_piece("Hel", 0), _piece("Hello", 0), _piece("lo", 3), _piece("!", 5))]
+    assert [item and (item.offset, item.delta) for item in taken] == [(0, "Hel"), (3, "lo"), None, (5, "!")]
+    assert texts.known() == {"t": {"attempt": 1, "offset": 6}}
+
+
+def test_a_new_attempt_has_a_text_of_its_own() -> None:
+    texts = TextPositions()
+    texts.take(_piece("Hello", 0))
+    assert texts.take(_piece("Bye", 0, attempt=2)) == _piece("Bye", 0, attempt=2)
+    assert texts.take(_piece("late", 5)) is None
+    texts.forget("t")
+    assert texts.known() == {}

@@ -18,8 +18,6 @@ TASK_EVENTS: dict[str, Callable[[int], ev.AnyEvent]] = {
     "TaskStarted": lambda attempt: ev.TaskStarted(AT, "t", attempt + 1, "p", "p#1"),
     "TaskWaiting": lambda attempt: ev.TaskWaiting(AT, "t", attempt + 1, AT + 5, ("go",)),
     "TaskCompleted": lambda attempt: ev.TaskCompleted(AT, "t", attempt, raw(1)),
-    "TaskCached": lambda attempt: ev.TaskCached(AT, "t", attempt + 1, "k", raw(1)),
-    "TaskFellBack": lambda attempt: ev.TaskFellBack(AT, "t", attempt, ERROR, 1),
     "TaskRetrying": lambda attempt: ev.TaskRetrying(AT, "t", attempt, ERROR, AT + 5),
     "TaskReleased": lambda attempt: ev.TaskReleased(AT, "t"),
     "TaskFailed": lambda attempt: ev.TaskFailed(AT, "t", attempt, ERROR),

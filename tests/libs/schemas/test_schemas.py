@@ -76,7 +76,8 @@ def test_a_mistyped_key_of_a_result_is_found_at_submit(method: str, reference: s
     params = {"expression": "1"} if method == "python/eval" else {}
     reader = {"id": "b", "method": "echo/echo", "params": {"message": reference}}
     document = {"name": "n", "tasks": [{"id": "a", "method": method, "params": params}, reader]}
-    assert [problem.suggestion for problem in check(document, builtin()).problems] == ([] if suggestion is None else [suggestion])
+    expected = [] if suggestion is None else [suggestion]
+    assert [problem.suggestion for problem in check(document, builtin()).problems] == expected
 
 
 @pytest.mark.parametrize("protocol", ["echo/v1", "python/v1", "timer/v1", "signal/v1"])

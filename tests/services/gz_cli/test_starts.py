@@ -6,18 +6,18 @@ from gleitzeit.client import prepare
 from gleitzeit.spec.load import load_text
 from gz_cli.starts import _say_warnings
 
-DOCUMENT = load_text("name: Words\ntasks: [{id: a, method: words/count}, {id: b, method: lines/count}]\n", name="w.yaml")
+TEXT = "name: Words\ntasks: [{id: a, method: words/count}, {id: b, method: lines/count}]\n"
 
 
 def test_of_our_warnings_those_count_that_the_coordinator_shares(capsys: pytest.CaptureFixture[str]) -> None:
-    prepared = prepare(DOCUMENT, folder=Path(), environ={})
+    prepared = prepare(load_text(TEXT, name="w.yaml"), folder=Path(), environ={})
     words, lines = (problem.message for problem in prepared.warnings)
     assert ("words/v1" in words, "lines/v1" in lines) == (True, True)
     _say_warnings(prepared, (), ())  # its providers have described both
     assert capsys.readouterr().err == ""
     _say_warnings(prepared, (lines, "the disk is nearly full"), ())
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("w.yaml:2:48: warning: nobody has described protocol 'lines/v1'")
+    assert said[0].startswith("w.yaml:2:55: warning: nobody has described protocol 'lines/v1'")
     assert said[-1] == "warning: the disk is nearly full"
     assert not any("words/v1" in line for line in said)
 

@@ -46,6 +46,27 @@ def test_what_a_task_says_of_itself_stands_beside_it(progress: WorkflowProgress)
     assert progress.tasks["find"].note == "3/10 reading"
 
 
+def test_what_is_being_written_stands_below_the_tree_and_a_new_attempt_voids_it(
+    progress: WorkflowProgress, definition: Definition
+) -> None:
+    view, stream = tree(progress)
+    view.show(WatchEvent("wf-1", 1, ev.WorkflowSubmitted(at=1000, workflow_id="wf-1", definition=definition)))
+    progress.apply(STARTED)
+    view.show(StreamItem("wf-1", "find", 1, "Once upon\n"))
+    view.show(StreamItem("wf-1", "find", 1, "a time"))
+    view.tick()
+    assert "  │ Once upon\n  │ a time\n" in stream.getvalue()
+    before = stream.tell()
+    view.show(StreamItem("wf-1", "find", 2, "Twice"))
+    view.tick()
+    progress.apply(ev.TaskCompleted(3000, "find", 1))
+    view.tick()
+    _, drawn, ended = stream.getvalue()[before:].split("\x1b[?7l")
+    assert "  │ Twice" in drawn
+    assert "Once" not in drawn
+    assert "│ Twice" not in ended
+
+
 def test_log_lines_stay_above_the_picture(progress: WorkflowProgress) -> None:
     view, stream = tree(progress)
     view.show(LogItem("wf-1", "find", 1, "info", "40 modules\nand more"))

@@ -1,5 +1,6 @@
 """What is kept of streams: the end of each text, at its place, within bounds."""
 
+from itertools import pairwise
 from typing import Any, cast
 
 from hypothesis import given
@@ -31,7 +32,7 @@ def call(name: str = "w/t/1", workflow: str = "w") -> Call:
 def whole(text: Text, offset: int = 0) -> str:
     """What is kept from an offset on; its pieces must follow each other."""
     pieces = list(text.from_offset(offset))
-    for (at, piece), (following, _) in zip(pieces, pieces[1:], strict=False):
+    for (at, piece), (following, _) in pairwise(pieces):
         assert at + len(piece) == following
     return "".join(piece for _, piece in pieces)
 

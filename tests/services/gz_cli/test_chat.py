@@ -1,0 +1,67 @@
+"""What an answer looks like while it grows, and what a turn submits."""
+
+import pytest
+
+from gleitzeit.client import StreamItem, WatchEvent
+from gleitzeit.model.events import Failure, TaskFellBack
+from gz_cli.chat import Answer, document, prepared, text_of
+
+
+def delta(text: str, offset: int = 0, attempt: int = 1, *, gap: bool = False) -> StreamItem:
+    return StreamItem("w", "answer", attempt, text, offset=offset, gap=gap)
+
+
+def test_on_a_terminal_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(live=True)
+    answer.show(delta("Hel"))
+    assert capsys.readouterr().out == "Hel"
+    answer.show(delta("lo", 3))
+    answer.end("Hello!")
+    assert capsys.readouterr().out == "lo!\n"
+
+
+def test_elsewhere_it_comes_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(live=False)
+    answer.show(delta("Hel"))
+    answer.end("Hello")
+    assert capsys.readouterr().out == "Hello\n"
+
+
+def test_a_new_attempt_voids_what_stands_there(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(live=True)
+    answer.show(delta("Hal"))
+    answer.show(WatchEvent("w", 3, TaskFellBack(1, "answer", 1, Failure(-1, "no model"), 1)))
+    answer.show(delta("Hello", attempt=2))
+    answer.end("Hello")
+    told = capsys.readouterr()
+    assert told.out == "Hal\nHello\n"
+    assert "(no model; trying again)" in told.err
+
+
+def test_after_a_gap_the_whole_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(live=True)
+    answer.show(delta("", 3, gap=True))
+    answer.show(delta("lo", 3))
+    answer.end("Hello")
+    assert capsys.readouterr().out == "lo\nHello\n"
+
+
+def test_no_word_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer(live=True)
+    answer.show(delta("a\x1b[2Jb\nc"))
+    assert capsys.readouterr().out == "a [2Jb\nc"
+
+
+def test_a_turn_is_a_document_in_which_nobody_s_words_stand() -> None:
+    params = {"model": "m", "temperature": 0}
+    (task,) = document(params)["tasks"]
+    assert task["params"] == {
+        "messages": "${inputs.messages}", "model": "${inputs.model}", "temperature": "${inputs.temperature}"
+    }  # fmt: skip
+    assert prepared(params).checked is not None
+
+
+def test_the_text_of_a_result() -> None:
+    assert text_of({"response": "a", "content": "b"}) == "a"
+    assert text_of({"content": "b"}) == "b"
+    assert text_of("c") == "c"

@@ -1,0 +1,105 @@
+"""Which provider a machine has, and what is said where it has none."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gleitzeit.model.definition import Alternative, Definition, TaskDefinition
+from gz_cli import exits, models
+from gz_cli.exits import NoModel
+from gz_cli.launch import Reach, Target
+
+NOBODY = {"OLLAMA_HOST": "127.0.0.1:1"}
+TARGET = Target(Path("/nowhere"))
+
+
+@pytest.fixture
+def ollama() -> Iterator[str]:
+    """host:port of a server that answers as Ollama does."""
+
+    class Version(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/version" else 404)
+            self.end_headers()
+            self.wfile.write(b'{"version":"0.12.0"}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Version) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_taken_first(ollama: str) -> None:
+    keys = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "y"}
+    assert models.choose({**keys, "OLLAMA_HOST": ollama})[0] == "ollama"
+    assert models.choose({**keys, **NOBODY})[0] == "openai"
+    assert models.choose({**NOBODY, "ANTHROPIC_API_KEY": "y"})[0] == "anthropic"
+
+
+def test_a_model_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {**NOBODY, "GLEITZEIT_GGUF": "m.gguf"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert models.choose(environ)[0] == "llamacpp"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found, why = models.choose(environ)
+    assert found is None
+    assert "`llamacpp` is not installed" in why
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("0.0.0.0:99", "http://127.0.0.1:99"),
+        ("https://box/ollama/", "https://box:443/ollama"),
+        ("http://box", "http://box:80"),
+        ("[::1]:5", "http://[::1]:5"),
+        ("box:port", "http://box:11434"),
+    ],
+)
+def test_where_ollama_is(host: str, url: str) -> None:
+    assert models.ollama_url({"OLLAMA_HOST": host}) == url
+
+
+def chat(**more: object) -> Definition:
+    return Definition("c", (TaskDefinition("a", "llm/chat", **more),))  # type: ignore[arg-type]
+
+
+def test_nothing_is_started_where_there_is_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[str, ...]] = []
+    monkeypatch.setattr(models, "started", lambda target: begun.append(target.providers) or Reach(target))
+    with pytest.raises(NoModel) as caught:
+        models.with_model(Reach(TARGET), chat(), NOBODY)
+    complaint = exits.complaint(caught.value)
+    assert complaint.code == exits.USAGE
+    assert "llm/chat" in complaint.sentence
+    for way in ("ollama pull", "export OPENAI_API_KEY=", "export GLEITZEIT_GGUF="):
+        assert way in complaint.advice
+    assert begun == []
+
+
+def test_what_a_stack_is_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[str, ...]] = []
+    monkeypatch.setattr(models, "started", lambda target: begun.append(target.providers) or Reach(target))
+    key = {**NOBODY, "OPENAI_API_KEY": "x"}
+    other = (Alternative("x", "llm/chat", provider="anthropic"),)
+    models.with_model(Reach(TARGET), Definition("c", (TaskDefinition("a", "echo/echo"),)), NOBODY)
+    models.with_model(Reach(TARGET), chat(), key)
+    models.with_model(Reach(TARGET), chat(provider="ollama"), NOBODY)
+    models.with_model(Reach(TARGET), chat(fallback=other), key)
+    models.with_model(Reach(TARGET.with_providers(("echo", "mine"))), chat(), NOBODY)
+    assert begun == [
+        ("echo", "python"),
+        ("echo", "python", "openai"),
+        ("echo", "python", "ollama"),
+        ("echo", "python", "anthropic", "openai"),
+        ("echo", "mine"),
+    ]

@@ -1,0 +1,127 @@
+"""Lines that tasks say reach a watcher between the events where they belong, whenever it begins to watch.
+
+How their texts do is the matter of `test_streams.py`.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+from tests.libs.engine.builders import NOW, raw, submitted, task
+
+from gleitzeit.engine.effects import Call
+from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.journal.base import Append
+from gleitzeit.journal.memory import MemoryJournal
+from gleitzeit.model import events as ev
+from gleitzeit.transport import Connection
+from gleitzeit.transport.memory import connect_memory
+from gz_coordinator.service import summary_of
+from gz_coordinator.watchers import LINE, Watcher, Watchers
+
+STARTED = ev.TaskStarted(NOW, "a", 1, "p", "p#1")
+ENDED = (ev.TaskCompleted(NOW, "a", 1, raw(5)), ev.WorkflowCompleted(NOW, raw(None)))
+
+
+class Scene:
+    """A workflow whose events become durable by `append`, and one connection that may watch it."""
+
+    def __init__(self) -> None:
+        self.journal = MemoryJournal()
+        self.watchers = Watchers(self.journal, self._read)
+        self.events: list[ev.AnyEvent] = []
+        self.seen: list[Any] = []
+
+    async def begin(self) -> "Scene":
+        await self.journal.claim("me")
+        _, self.connection = await connect_memory(on_notification=self._notified)
+        await self.append(submitted(task("a")), STARTED)
+        return self
+
+    @property
+    def workflow(self) -> Workflow:
+        return replay(self.events)
+
+    async def append(self, *events: ev.AnyEvent) -> None:
+        first = len(self.events) + 1
+        self.events += events
+        encoded = tuple(msgspec.json.encode(event) for event in events)
+        await self.journal.append([Append("w", first, encoded, summary_of(self.workflow))])
+        self.watchers.publish(self.workflow, first, encoded)
+
+    def say(self, text: str) -> None:
+        workflow = self.workflow
+        call = Call(workflow, workflow.tasks["a"], 1, "w/a/1")
+        self.watchers.forward(call, LINE, raw({"level": "info", "data": text, "progressToken": "w/a/1"}))
+
+    def watch(self, after: int = 0, *, workflow_id: str | None = "w", stream: bool = True) -> None:
+        self.watchers.add(Watcher(self.connection, workflow_id, after, stream=stream))
+
+    async def _read(self, workflow_id: str, look: Any) -> None:
+        look(self.workflow)
+
+    def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
+        fields = msgspec.json.decode(params or b"{}")
+        if method == LINE:
+            assert {"workflow_id": "w", "task_id": "a", "attempt": 1, "level": "info"}.items() <= fields.items()
+            assert "progressToken" not in fields
+        self.seen.append(fields["data"] if method == LINE else fields["event"]["type"])
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return await Scene().begin()
+
+
+async def test_lines_from_before_the_watch_stand_where_they_were_said(scene: Scene) -> None:
+    scene.say("one")
+    scene.say("two")
+    await scene.append(*ENDED)
+    scene.watch()
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "one", "two", "TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_a_line_while_a_watcher_catches_up_is_not_told_before_its_task_has_started(scene: Scene) -> None:
+    scene.say("one")
+    scene.watch()
+    scene.say("two")
+    await settle()
+    scene.say("three")
+    await scene.append(*ENDED)
+    await settle()
+    assert scene.seen[:5] == ["WorkflowSubmitted", "TaskStarted", "one", "two", "three"]
+    assert scene.seen[5:] == ["TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_who_goes_on_watching_hears_no_line_twice(scene: Scene) -> None:
+    scene.say("one")
+    scene.watch(after=2)
+    await settle()
+    scene.say("two")
+    await settle()
+    assert scene.seen == ["two"]
+
+
+async def test_who_watches_all_hears_what_comes(scene: Scene) -> None:
+    scene.say("one")
+    scene.watch(workflow_id=None)
+    scene.say("two")
+    await settle()
+    assert scene.seen == ["two"]
+
+
+async def test_who_wants_events_only_gets_no_lines(scene: Scene) -> None:
+    scene.say("one")
+    scene.watch(stream=False)
+    await settle()
+    scene.say("two")
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted"]
