@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.engine import COORDINATOR
+from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
 from gleitzeit.transport import Connection, connect
 

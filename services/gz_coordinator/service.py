@@ -14,7 +14,8 @@ import msgspec
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.engine import Decision, Engine
+from gleitzeit.engine.core import Decision
+from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.view import counts_raw
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from gleitzeit import errors
-from gleitzeit.engine.engine import MAX_LOSSES, Engine
+from gleitzeit.engine.calls import MAX_LOSSES
+from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
 from gleitzeit.provider.call import Meta

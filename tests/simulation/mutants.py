@@ -8,8 +8,10 @@ from typing import Any
 from msgspec import Raw
 
 from gleitzeit import errors
+from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
+from gleitzeit.engine import params as params_module
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import CallParams
 from gleitzeit.engine.scheduler import Provider, Scheduler
@@ -191,7 +193,7 @@ def retries_beyond_the_policy() -> list[Patch]:
 
 @mutant
 def does_not_back_off() -> list[Patch]:
-    return [(engine_module, "delay_seconds", lambda policy, failures, call_id: 0.0)]
+    return [(calls_module, "delay_seconds", lambda policy, failures, call_id: 0.0)]
 
 
 @mutant
@@ -205,7 +207,7 @@ def charges_busy_as_an_attempt() -> list[Patch]:
 
 @mutant
 def never_quarantines() -> list[Patch]:
-    return [(engine_module, "MAX_LOSSES", 1_000)]
+    return [(calls_module, "MAX_LOSSES", 1_000)]
 
 
 @mutant
@@ -265,8 +267,8 @@ def substitutes_twice() -> list[Patch]:
     body = CallParams._body
 
     def again(self: CallParams, workflow: Workflow, task: Task) -> bytes:
-        value = engine_module.msgspec.json.decode(body(self, workflow, task))
-        return engine_module.msgspec.json.encode(substitute(value, self._scope(workflow).resolve))
+        value = params_module.msgspec.json.decode(body(self, workflow, task))
+        return params_module.msgspec.json.encode(substitute(value, self._scope(workflow).resolve))
 
     return [(CallParams, "_body", again)]
 

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.engine import Decision, Engine
+from gleitzeit.engine.core import Decision
+from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev

@@ -5,7 +5,8 @@ from tests.libs.engine.builders import METHODS, NOW, Desk, definition, raw, task
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.engine import CONNECT_GRACE_MS, MAX_LOSSES, MAX_STARTS, SUCCESSOR_GRACE_MS, call_id
+from gleitzeit.engine.calls import CONNECT_GRACE_MS, MAX_LOSSES, MAX_STARTS, SUCCESSOR_GRACE_MS
+from gleitzeit.engine.core import call_id
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import RetryPolicy
 

@@ -4,9 +4,9 @@ import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import Desk, task
 
+from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import engine as engine_module
-from gleitzeit.engine.engine import SPARE_TIMERS
+from gleitzeit.engine.core import SPARE_TIMERS
 from gleitzeit.engine.retry import MAX_ASKED_SECONDS, asked_seconds
 
 
@@ -71,7 +71,7 @@ def test_a_workflow_timeout_of_a_broken_millisecond_is_not_missed() -> None:
 
 
 def test_calls_with_large_params_are_started_a_few_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_START_BYTES", 5_000)
+    monkeypatch.setattr(calls_module, "MAX_START_BYTES", 5_000)
     desk = Desk()
     desk.submit(task("big"), *(task(f"t{i}", "big", params={"message": "${big.result}"}) for i in range(20)))
     done = fx.CallCompleted(desk.call("big"), Raw(b'"' + b"x" * 2_000 + b'"'))

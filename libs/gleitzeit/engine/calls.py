@@ -1,0 +1,303 @@
+"""Calls: started, answered, refused, lost; and the providers that they are at."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inner
+from gleitzeit.engine.core import COORDINATOR, Core, call_id, failure, to_ms
+from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
+from gleitzeit.engine.scheduler import CACHE
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+
+MAX_STARTS = 1_000
+"""Tasks started in one turn; the next turn follows at once."""
+MAX_START_BYTES = 16 << 20
+"""Of params that calls started in one turn may carry: one result that thousands refer to must not fill the memory."""
+MAX_LOSSES = 3
+"""A task whose calls lost their provider so often is not tried again."""
+CONNECT_GRACE_MS = 10_000
+"""Beyond the lease, for a provider to come back before its calls count as lost."""
+SUCCESSOR_GRACE_MS = 2_000
+"""How long a call waits for its own instance once another one of the same provider has appeared."""
+
+
+class Calls(Core):
+    # Starting
+
+    def _start_tasks(self) -> None:
+        if self.draining:
+            self.more = False
+            return
+        self._started_bytes = 0
+        for _ in range(MAX_STARTS):
+            found = self.scheduler.next()
+            if found is None:
+                self.more = False
+                return
+            workflow, task, provider = found
+            if provider.instance == COORDINATOR:
+                self._begin_inner(workflow, task)
+            elif provider.instance == CACHE:
+                self._look_up(workflow, task)
+            else:
+                self._start(workflow, task, provider.name, provider.instance)
+            if task.state != "running":
+                self._settle()
+            if self._started_bytes > MAX_START_BYTES:
+                break
+        self.more = True
+
+    def _look_up(self, workflow: Workflow, task: Task) -> None:
+        """Ask whether the result is known; until the answer comes the task is in no queue."""
+        definition = task.definition
+        assert definition.cache is not None
+        try:
+            key = self._params.cache_key(workflow, task)
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        self._effect(fx.LookUp(fx.Lookup(workflow, task, definition, key, definition.cache.ttl_seconds)))
+
+    def _looked_up(self, item: fx.LookedUp) -> None:
+        workflow, task = item.lookup.workflow, item.lookup.task
+        if workflow.final or task.state != "ready" or task.definition is not item.lookup.definition:
+            return
+        if item.result is None:
+            self.scheduler.looked_up.add(task)
+        elif workflow.state != "paused" and workflow.id not in self.scheduler.held and not self.draining:
+            event = ev.TaskCached(
+                self._now, task.id, task.attempt + 1, item.lookup.key, item.result, min(item.stored_at, self._now)
+            )
+            self._record(workflow, event)
+            return
+        self.scheduler.add(workflow, [task])
+
+    def _keep(self, call: fx.Call, result: Raw) -> None:
+        """The result of a call whose task asks for that, for others."""
+        cache = call.task.definition.cache
+        if cache is not None:
+            key = self._params.cache_key(call.workflow, call.task)
+            self._effect(fx.KeepResult(key, call.method, result, self._now, cache.ttl_seconds))
+
+    def _start(self, workflow: Workflow, task: Task, provider: str, instance: str) -> None:
+        attempt = task.attempt + 1
+        if workflow.meter is not None:
+            own = task.definition.budget
+            complaint = workflow.meter.complaint(workflow.definition.budget, own, task.id, self._now)
+            if complaint:
+                last = f"; the last attempt failed: {task.error.message}" if task.error is not None else ""
+                self._fail_task(workflow, task, task.attempt, failure(errors.BudgetExceeded(complaint + last)))
+                return
+        call = fx.Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
+        call.provider, call.instance = provider, instance
+        try:
+            call.params, digest = self._params.build(call)
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        lease = self._lease_ms / 1000
+        event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
+        self._record(workflow, event)
+        self.scheduler.looked_up.discard(task)
+        self.scheduler.started(workflow, instance)
+        self.calls[call.id] = call
+        self._arm_deadline(call, self._now)
+        self._effect(fx.CallProvider(call))
+        self._started_bytes += len(call.params)
+
+    def params_of(self, call: fx.Call) -> bytes:
+        """The params of a running call once more, for who has not kept them."""
+        return self._params.build(call)[0]
+
+    def _arm_deadline(self, call: fx.Call, started_at: int) -> None:
+        timeout = call.task.definition.timeout_seconds
+        if timeout is not None:
+            call.deadline = started_at + to_ms(timeout)
+            self._at(call.deadline, self._call_timeout, call)
+
+    def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
+        if task.state == "retrying" and task.attempt == attempt and not workflow.final:
+            self._record(workflow, ev.TaskReleased(self._now, task.id))
+
+    # What came of calls
+
+    def _take_call(self, call: fx.Call) -> bool:
+        """End the call's place at its provider. False, and an ack, if its outcome no longer matters."""
+        if self.calls.pop(call.id, None) is None or not call.current:
+            self._effect(fx.AckCall(call))
+            return False
+        self.scheduler.ended(call.workflow, call.instance)
+        return True
+
+    def _call_completed(self, item: fx.CallCompleted) -> None:
+        call = item.call
+        if self._take_call(call):
+            self._record(call.workflow, ev.TaskCompleted(self._now, call.task.id, call.attempt, item.result))
+            self._effect(fx.AckCall(call))
+            self._keep(call, item.result)
+
+    def _call_failed(self, item: fx.CallFailed) -> None:
+        call = item.call
+        if not self._take_call(call):
+            return
+        self._effect(fx.AckCall(call))
+        if item.code == errors.TaskCancelled.code:
+            self._lost(call, "the provider ended the call")
+            return
+        data = _decoded(item.data)
+        name = data.get("name") if isinstance(data, dict) else None
+        error = ev.Failure(
+            item.code, item.message, str(name or ""), item.data or ev.NULL, errors.is_retryable(item.code, data)
+        )
+        self._attempt_failed(call, error, _retry_after(data))
+
+    def _attempt_failed(self, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
+        policy, task = call.task.definition.retry, call.task
+        failures = task.failures + 1
+        if error.retryable and failures < policy.max_attempts:
+            delay = max(delay_seconds(policy, failures, call.id), not_before_seconds)
+            until = self._now + to_ms(delay)
+            self._record(call.workflow, ev.TaskRetrying(self._now, task.id, call.attempt, error, until))
+            self._at(until, self._release, call.workflow, task, call.attempt)
+        else:
+            self._fail_task(call.workflow, task, call.attempt, error)
+
+    def _call_not_started(self, item: fx.CallNotStarted) -> None:
+        call = item.call
+        if self._take_call(call):
+            until = self._now + to_ms(asked_seconds(item.retry_after_seconds, BUSY_DELAY_SECONDS))
+            self._record(call.workflow, ev.CallRefused(self._now, call.task.id, call.attempt, item.reason, until))
+            self._at(until, self._release, call.workflow, call.task, call.attempt)
+
+    def _call_unknown(self, item: fx.CallUnknown) -> None:
+        call = item.call
+        if call.id not in self.calls or not call.current:
+            return
+        if item.instance == call.instance:  # the request never arrived: sending the same callId again is safe
+            if not call.params:
+                call.params = self.params_of(call)
+            self._effect(fx.CallProvider(call))
+        elif self._take_call(call):
+            self._lost(call, f"provider {call.provider} was started anew")
+
+    def _call_timeout(self, call: fx.Call) -> None:
+        if call.id in self.calls and self._take_call(call):
+            self._effect(fx.CancelCall(call, "timeout"))
+            seconds = call.task.definition.timeout_seconds or 0
+            error = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {seconds:g} s")
+            self._attempt_failed(call, ev.Failure(error.code, error.message, error.name, retryable=True))
+
+    def _lost(self, call: fx.Call, reason: str) -> None:
+        """The provider that had the call is gone, and may have run it; the call is already off the books."""
+        task, workflow = call.task, call.workflow
+        if task.losses + 1 >= MAX_LOSSES:
+            message = f"quarantined: {MAX_LOSSES} calls of this task lost their provider ({reason})"
+            self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "QUARANTINED"))
+        elif self._may_repeat(task):
+            self._record(workflow, ev.CallLost(self._now, task.id, call.attempt, reason))
+        else:
+            message = f"{reason} while it ran this call, which may have had its effect; it is not repeated (on_lost)"
+            self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "CALL_LOST"))
+
+    def _may_repeat(self, task: Task) -> bool:
+        if task.definition.on_lost:
+            return task.definition.on_lost == "retry"
+        schema = self.catalogue.get(task.definition.method)
+        return schema is None or schema.idempotent or task.failures + 1 < task.definition.retry.max_attempts
+
+    # Providers
+
+    def _provider_seen(self, item: fx.ProviderSeen) -> None:
+        self._seen.add(item.instance)
+
+    def _provider_ready(self, item: fx.ProviderReady) -> None:
+        returned = item.instance not in self.scheduler.roster
+        self.scheduler.provider_ready(item)
+        if not returned:
+            return
+        for call in list(self.calls.values()):
+            if call.lost_at is None or call.provider != item.name:
+                continue
+            if call.instance == item.instance:
+                call.lost_at = None
+                self._effect(fx.AttachCall(call))
+            else:
+                self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
+
+    def _provider_down(self, item: fx.ProviderDown) -> None:
+        self.scheduler.provider_gone(item.instance)
+        if item.gone:
+            self._seen.discard(item.instance)
+        for call in [c for c in self.calls.values() if c.instance == item.instance]:
+            self._orphan(call, 0 if item.gone else self._lease_ms + CONNECT_GRACE_MS)
+
+    def _provider_draining(self, item: fx.ProviderDraining) -> None:
+        provider = self.scheduler.roster.get(item.instance)
+        if provider is not None:
+            provider.draining = True
+
+    def _orphan(self, call: fx.Call, patience_ms: int) -> None:
+        """Nobody can ask the call's provider now: give it up after a while, unless the provider comes back."""
+        call.lost_at = self._now + patience_ms
+        if patience_ms:
+            self._at(call.lost_at, self._give_up, call)
+        else:
+            self._give_up(call)
+
+    def _succeeded(self, call: fx.Call) -> None:
+        """Another instance has had its provider's name for a while: a successor, unless its own one exists too."""
+        if call.id in self.calls and call.lost_at is not None and call.instance not in self._seen:
+            self._orphan(call, 0)
+
+    def _give_up(self, call: fx.Call) -> None:
+        if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
+            self._lost(call, f"provider {call.provider} is gone")
+
+    # Tasks that run inside the coordinator
+
+    def _begin_inner(self, workflow: Workflow, task: Task) -> None:
+        attempt = task.attempt + 1
+        try:
+            wait = inner.METHODS[task.definition.method](self._params.resolved(workflow, task))
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        delay = wait.seconds if wait.seconds is not None else task.definition.timeout_seconds
+        until = None if delay is None else self._now + to_ms(delay)
+        self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt, until, wait.signals))
+        if not self._take_signal(workflow, task):
+            self._arm_wait(workflow, task)
+
+    def _arm_wait(self, workflow: Workflow, task: Task) -> None:
+        if task.until is not None:
+            self._at(task.until, self._wait_over, workflow, task, task.attempt)
+
+    def _take_signal(self, workflow: Workflow, task: Task) -> bool:
+        signal = next((s for s in workflow.signals if s.name in task.signals), None)
+        if signal is None:
+            return False
+        self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, inner.signal_result(signal)))
+        return True
+
+    def _wait_over(self, workflow: Workflow, task: Task, attempt: int) -> None:
+        if task.state != "waiting" or task.attempt != attempt or workflow.final:
+            return
+        if task.signals:
+            error = errors.TaskTimeout(f"no signal {' or '.join(task.signals)} came in time")
+            self._fail_task(workflow, task, attempt, failure(error))
+        else:
+            slept = inner.timer_result(task.started_at, self._now)
+            self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, slept))
+
+
+def _decoded(data: Raw | None) -> Any:
+    return msgspec.json.decode(data) if data is not None else None
+
+
+def _retry_after(data: Any) -> float:
+    return asked_seconds(data.get("retryAfterSeconds"), 0.0) if isinstance(data, dict) else 0.0

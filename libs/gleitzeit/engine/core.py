@@ -1,0 +1,223 @@
+"""What every decision is made of: events recorded, effects asked for, timers set; and how tasks and workflows end."""
+
+import heapq
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inner
+from gleitzeit.engine.params import CallParams, Identity, outputs_of
+from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+from gleitzeit.schemas import Catalogue
+
+COORDINATOR = "coordinator"
+"""The roster's name for the engine itself, which serves the methods whose schema says `x-runs: coordinator`."""
+MAX_QUEUED = 1_000_000
+SPARE_TIMERS = 10_000
+"""So many timers may wait in vain before they are looked through."""
+_ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
+_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, "CALL_LOST"})
+"""What is spent is spent for the alternatives too; and what may have had its effect is not repeated elsewhere."""
+
+
+class Append(Struct):
+    """`events` for the stream of `workflow`; the first of them has the number `seq`."""
+
+    workflow: Workflow
+    seq: int
+    events: list[ev.AnyEvent]
+
+
+class Decision:
+    __slots__ = ("answers", "appends", "effects")
+
+    def __init__(self) -> None:
+        self.appends: dict[str, Append] = {}
+        self.effects: list[fx.Effect] = []
+        self.answers: list[fx.Answer] = []
+
+
+def call_id(workflow_id: str, task_id: str, attempt: int) -> str:
+    """`<workflow_id>/<task_id>/<attempt>`, each percent-encoded."""
+    return f"{urllib.parse.quote(workflow_id, safe='')}/{urllib.parse.quote(task_id, safe='')}/{attempt}"
+
+
+def failure(error: errors.GleitzeitError, data: Raw = ev.NULL) -> ev.Failure:
+    return ev.Failure(error.code, error.message, error.name, data, error.retryable)
+
+
+def to_ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+class Core:
+    def __init__(self, catalogue: Catalogue, identity: Identity) -> None:
+        self.catalogue = catalogue
+        """Replace it when providers describe more methods."""
+        self.workflows: dict[str, Workflow] = {}
+        self.calls: dict[str, fx.Call] = {}
+        self.scheduler = Scheduler()
+        self.scheduler.provider_ready(
+            fx.ProviderReady(COORDINATOR, COORDINATOR, frozenset(inner.METHODS), capacity=MAX_QUEUED)
+        )
+        self.more = False
+        """Decide again at once: this turn ended at its limit, not for want of work."""
+        self.draining = False
+        """Start nothing more."""
+        self._seen: set[str] = set()
+        """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
+        self._params = CallParams(identity, lambda: self.catalogue)
+        self._lease_ms = int(identity.lease_seconds * 1000)
+        self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._timer_count = 0
+        self._prune_at = SPARE_TIMERS
+        self._started_bytes = 0
+        self._touched: dict[str, Workflow] = {}
+        self._decision = Decision()
+        self._now = 0
+
+    # Recording
+
+    def _record(self, workflow: Workflow, event: ev.AnyEvent) -> None:
+        append = self._decision.appends.get(workflow.id)
+        if append is None:
+            append = self._decision.appends[workflow.id] = Append(workflow, workflow.seq + 1, [])
+        workflow.apply(event)
+        append.events.append(event)
+        self._touched[workflow.id] = workflow
+
+    def _effect(self, effect: fx.Effect) -> None:
+        self._decision.effects.append(effect)
+
+    def _answer(self, token: Any, workflow: Workflow, *, created: bool = True, tasks: tuple[str, ...] = ()) -> None:
+        self._decision.answers.append(fx.Answer(token, workflow, created, tasks))
+
+    def _refuse(self, token: Any, error: errors.GleitzeitError) -> None:
+        self._decision.answers.append(fx.Answer(token, error=error))
+
+    def _at(self, when: int, callback: Callable[..., None], *arguments: Any) -> None:
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, callback, arguments))
+        if len(self._timers) > self._prune_at:
+            self._prune_timers()
+
+    def _prune_timers(self) -> None:
+        """A timer keeps its workflow in memory, perhaps for hours: let those go whose call or workflow has ended."""
+        self._timers = [timer for timer in self._timers if _awaited(timer[3][0])]
+        heapq.heapify(self._timers)
+        self._prune_at = 2 * len(self._timers) + SPARE_TIMERS
+
+    # Ends
+
+    def _fail_task(self, workflow: Workflow, task: Task, attempt: int, error: ev.Failure) -> None:
+        """For good: what the task called, and if it has no alternative left the task itself."""
+        self.scheduler.looked_up.discard(task)
+        following = task.alternative + 1
+        if (
+            following <= len(task.definition.fallback)
+            and task.state in ("ready", "running")
+            and error.name not in _NO_FALLBACK
+        ):
+            label = task.definition.fallback[following - 1].label
+            self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
+            return
+        self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
+        if not workflow.tolerates(task):
+            self._after_failure(workflow, task)
+
+    def _after_failure(self, workflow: Workflow, task: Task) -> None:
+        """What a failure means for the other tasks, by the workflow's policy."""
+        if workflow.final:
+            return
+        if workflow.definition.error_policy == "fail_fast":
+            self._end_all_tasks(workflow, f"task {task.id} failed")
+            return
+        stack = [(task, task.definition.name or task.id)]
+        while stack:
+            failed, name = stack.pop()
+            for dependent in failed.dependents:
+                if dependent.state == "pending":
+                    reason = f"task {name} did not complete"
+                    self._record(workflow, ev.TaskSkipped(self._now, dependent.id, reason))
+                    stack.append((dependent, name))
+
+    def _end_all_tasks(self, workflow: Workflow, reason: str) -> None:
+        """Cancel whatever has not ended, and tell the providers."""
+        self.scheduler.forget(workflow)
+        for task in workflow.tasks.values():
+            if task.state == "running":
+                call = self.calls.pop(call_id(workflow.id, task.id, task.attempt), None)
+                if call is not None:
+                    self.scheduler.ended(workflow, call.instance)
+                    self._effect(fx.CancelCall(call, reason))
+            if task.state not in _ENDED:
+                self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
+
+    def _arm_workflow_timeout(self, workflow: Workflow) -> None:
+        if workflow.definition.timeout_seconds is not None:
+            self._at(_timeout_at(workflow), self._workflow_timeout, workflow)
+
+    def _workflow_timeout(self, workflow: Workflow) -> None:
+        if workflow.final or _timeout_at(workflow) > self._now:
+            return
+        self._end_all_tasks(workflow, "the workflow's timeout is over")
+        seconds = workflow.definition.timeout_seconds or 0
+        message = f"the workflow took longer than its timeout of {seconds:g} s"
+        self._record(workflow, ev.WorkflowFailed(self._now, ev.Failure(-28004, message, "WORKFLOW_TIMEOUT")))
+
+    def _settle(self) -> None:
+        """Queue what became ready and end what has nothing left, until nothing more follows."""
+        while self._touched:
+            _, workflow = self._touched.popitem()
+            if workflow.released:
+                self._queue(workflow)
+            if not workflow.final and not workflow.unfinished:
+                self._end(workflow)
+
+    def _queue(self, workflow: Workflow) -> None:
+        released = [task for task in workflow.released if task.state == "ready"]
+        workflow.released.clear()
+        self.scheduler.add(workflow, released)
+        for task in released:
+            seconds = task.definition.queue_timeout_seconds
+            if seconds is not None:
+                self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
+
+    def _end(self, workflow: Workflow) -> None:
+        failed = [t for t in workflow.tasks.values() if t.state == "failed" and t.definition.on_error != "skip"]
+        if failed:
+            first = min(failed, key=lambda t: (t.completed_at, t.index))
+            cause = first.error or ev.Failure(-28003, "a task failed")
+            event: ev.AnyEvent = ev.WorkflowFailed(
+                self._now, ev.Failure(cause.code, cause.message, cause.name, retryable=cause.retryable, task=first.id)
+            )
+        else:
+            try:
+                event = ev.WorkflowCompleted(self._now, outputs_of(workflow))
+            except errors.GleitzeitError as error:
+                event = ev.WorkflowFailed(self._now, failure(error))
+        self._record(workflow, event)
+        self.scheduler.forget(workflow)
+        self._params.forget(workflow.id)
+
+    def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
+        if task.state == "ready" and task.ready_at == ready_at and not workflow.final:
+            seconds = task.definition.queue_timeout_seconds
+            _, why = self.scheduler.why_waiting(workflow, task)
+            error = errors.TaskTimeout(f"not started within {seconds:g} s (queue_timeout): {why}")
+            self._fail_task(workflow, task, task.attempt, failure(error))
+
+
+def _awaited(subject: fx.Call | Workflow) -> bool:
+    return subject.current if isinstance(subject, fx.Call) else not subject.final
+
+
+def _timeout_at(workflow: Workflow) -> int:
+    """When a workflow's time is up: it begins anew with a retry by hand."""
+    return max(workflow.created_at, workflow.retried_at) + to_ms(workflow.definition.timeout_seconds or 0)
