@@ -32,11 +32,13 @@ async def connected(reach: Reach) -> AsyncIterator[Client]:
 async def _connect(reach: Reach) -> Client:
     if reach.address is None:
         return await _to(reach, await _address_of(reach))
-    try:
+    if not reach.address.embedded:
         return await _to(reach, reach.address)
-    except ConnectionLost:
-        if not reach.address.embedded:
-            raise
+    with suppress(ConnectionLost):
+        client = await _to(reach, reach.address)
+        if not (await client.status()).draining:
+            return client
+        await client.close()
     # An embedded one that we found in the moment of its end: its successor takes over the same journal.
     successor = started(reach.target)
     return await _to(successor, await _address_of(successor))

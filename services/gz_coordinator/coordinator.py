@@ -125,6 +125,7 @@ class Coordinator:
             if server.connections or self._parts.busy:
                 idle_since = loop.time()
             elif loop.time() - idle_since > (IDLE_SECONDS if self._had_client else FIRST_CLIENT_SECONDS):
+                self._parts.draining = True  # who connects from now on is told, and starts a successor
                 self._lifetime.end("the last client has left and nothing runs")
                 return
 
