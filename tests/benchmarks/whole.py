@@ -3,9 +3,9 @@
     python tests/benchmarks/whole.py            the table
     python tests/benchmarks/whole.py --quick    fewer and smaller rounds
 
-The raw limits are measured in the same minutes, before and after: pipelined JSON round trips of bare `websockets` between
-two processes, one round trip at a time, and SQLite commits with synchronous=FULL. Compare ratios, not rates: machines
-differ, and this one is shared.
+The raw limits are measured in the same minutes, before and after: pipelined JSON round trips of bare `websockets`
+between two processes, one round trip at a time, and SQLite commits with synchronous=FULL. Compare ratios, not rates:
+machines differ, and many are shared.
 """
 
 import argparse
