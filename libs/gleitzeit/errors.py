@@ -1,4 +1,5 @@
-"""Every exception of Gleitzeit, and the JSON-RPC code each travels with.
+"""The exceptions that travel, each with its JSON-RPC code. Those that never leave their process, and the names of one
+protocol's own failures, stand where they are raised.
 
     GleitzeitError                    -32603  anything of ours
     ├── ProtocolError                         a message that is not JSON-RPC 2.0, or not for us
@@ -18,23 +19,23 @@
     ├── TaskNotFound                  -29009
     ├── ProtocolNotFound              -30001
     ├── ProviderNotFound              -30002
-    ├── ProviderBusy                  -30007  full; `retry_after_seconds` says when to ask again
+    ├── ProviderBusy                  -30007  full; data.retryAfterSeconds says when to ask again
     ├── Fenced                        -30010  the caller is not, or no longer, the owner
     ├── CallUnknown                   -30011  no such call here; data names the provider's instance
     ├── CallGone                      -30012  the call was acknowledged before and will not run again
     ├── WrongInstance                 -30013  the provider was started anew since the call was addressed
     ├── ConfigurationError            -31003
     ├── ResourceExhausted             -31004  no space, or a limit reached
-    ├── Overloaded                    -31005  too much queued; `retry_after_seconds`
+    ├── Overloaded                    -31005  too much queued; data.retryAfterSeconds
     ├── PayloadTooLarge               -31006
     ├── ConnectionLost                -25001  the socket closed before an answer came
     ├── Unauthorized                  -25005
-    └── JournalError                  -26001  what was to be durable is not
-        ├── JournalConflict           -26002  the stream does not end where the writer believed
-        ├── JournalFull               -26003  no space; nothing was written
-        ├── JournalLocked             -26004  another coordinator holds it
-        └── JournalCorrupt            -26005  a checksum does not match
-    RemoteError                               any other error that a peer answered; keeps its code
+    ├── JournalError                  -26001  what was to be durable is not
+    │   ├── JournalConflict           -26002  the stream does not end where the writer believed
+    │   ├── JournalFull               -26003  no space; nothing was written
+    │   ├── JournalLocked             -26004  another coordinator holds it
+    │   └── JournalCorrupt            -26005  a checksum does not match
+    └── RemoteError                           any other error that a peer answered; keeps its code
 
 The numbers are those of earlier versions where they had one. `error_for(code, ...)` is the way back from the wire.
 """
@@ -247,9 +248,7 @@ class RemoteError(GleitzeitError):
         self.name = str((data or {}).get("name", "REMOTE_ERROR"))
 
 
-# Codes whose failure may pass by itself (COMPATIBILITY: "Retryable"); what a peer says in data.retryable comes first.
-RETRYABLE_CODES = frozenset({-30006, -30007, -29003, -25001, -25003, -25004, -31004, -31005, -26001})
-# Codes for which a second attempt can only fail again.
+# For which a second attempt can only fail again, if the peer does not say otherwise.
 FINAL_CODES = frozenset(
     {-32602, -32601, -32600, -30008, -29001, -28001, -31003, -31006, -25005, -25006, -29006, -29004, -29010}
 )
@@ -272,7 +271,7 @@ def is_retryable(code: int, data: Any = None) -> bool:
     """Whether another attempt can succeed: the peer's own word (`data.retryable`) first; unknown codes: yes."""
     if isinstance(data, dict) and isinstance(data.get("retryable"), bool):
         return bool(data["retryable"])
-    return code in RETRYABLE_CODES or code not in FINAL_CODES
+    return code not in FINAL_CODES
 
 
 _BY_CODE: dict[int, type[GleitzeitError]] = {

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.config import FORMATS, default_folder, read_token
 from gleitzeit.errors import ConfigurationError, GleitzeitError
@@ -116,6 +117,8 @@ class Stack:
         self._listen = config.listen
         self._cluster = ""
         self._lock: StateLock | None = None
+        self._address: Address | None = None  # what stack.json says
+        self._failures: tuple[str, ...] = ()
         self._parent_pipe: tuple[int, int] | None = None
         self._nats: Supervised | None = None
         self._coordinator: Supervised | None = None
@@ -144,11 +147,17 @@ class Stack:
         self.url = await _ready(self._coordinator)
         self._listen = _listen_address(self.url, self._listen)
         certificate = str(self._config.tls_cert) if self._config.tls_cert is not None else None
-        address = Address(
-            url_from_here(self.url), os.getpid(), self._config.embedded, version, token=token, certificate=certificate
+        self._address = Address(
+            url_from_here(self.url),
+            os.getpid(),
+            self._config.embedded,
+            version,
+            token=token,
+            certificate=certificate,
+            failures=self._failures,
         )
-        publish_address(self._config.state, address)
-        return address
+        publish_address(self._config.state, self._address)
+        return self._address
 
     async def providers_ready(self) -> None:
         """Until each provider was ready once. Raises ChildExited if one never will be."""
@@ -162,8 +171,7 @@ class Stack:
     async def stop(self) -> None:
         """Drain and stop the coordinator, then the providers, then NATS; leave the folder."""
         grace_seconds = self._config.drain_seconds + MARGIN_SECONDS
-        if self._lock is not None:
-            withdraw_address(self._config.state)
+        self._withdraw()
         if self._coordinator is not None:
             await self._coordinator.stop(grace_seconds)
         await asyncio.gather(*(provider.stop(grace_seconds) for provider in self._providers))
@@ -176,6 +184,10 @@ class Stack:
         for child in (self._coordinator, *self._providers, self._nats):
             if child is not None:
                 child.kill()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        self._address = None
         if self._lock is not None:
             withdraw_address(self._config.state)
 
@@ -226,7 +238,18 @@ class Stack:
         async def start() -> Child:
             return await self._start_service(name, command)
 
-        return self._supervise(name, start)
+        provider = self._supervise(name, start)
+        provider.first_ready.add_done_callback(self._note_failure)
+        return provider
+
+    def _note_failure(self, ready: asyncio.Future[str]) -> None:
+        """Of a provider that will never be ready, so that who finds the stack need not wait for it."""
+        if ready.cancelled() or ready.exception() is None:
+            return
+        self._failures = (*self._failures, str(ready.exception()))
+        if self._address is not None:
+            self._address = replace(self._address, failures=self._failures)
+            publish_address(self._config.state, self._address)
 
     async def _start_service(self, name: str, command: Sequence[str]) -> Child:
         assert self._parent_pipe is not None, "services live between start() and stop()"

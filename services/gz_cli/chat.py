@@ -160,8 +160,7 @@ def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system:
         opened = connected(found)
         client = background.run(_enter(opened))
         try:
-            if found.address is not None:
-                background.run(require(client, checked))
+            background.run(require(client, checked, found))
             conversation = Conversation(client, params, system)
             if prompt is not None:
                 status = turn(background, conversation, prompt)

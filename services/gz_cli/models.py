@@ -11,10 +11,14 @@ Found out before anything is started or submitted. Light: sockets are asked, key
 import asyncio
 import importlib.util
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from gleitzeit.client import Client
 from gleitzeit.model.definition import Definition
+from gleitzeit.process.state import find_running
 from gz_cli.exits import NoModel
 from gz_cli.launch import Reach, Target, started
 
@@ -25,7 +29,9 @@ OLLAMA_PORT = 11434
 ASK_SECONDS = 0.4
 LOOK_SECONDS = 0.8
 """How long a stack that runs may take to find its providers before it counts as one without a model."""
-LOOK_AGAIN_SECONDS = 0.1
+START_SECONDS = 5.0
+"""The same for a stack of ours, which may still start them: after that, who waits is told by the coordinator why."""
+LOOK_AGAIN_SECONDS = 0.05
 
 WAYS = """Any one of these is enough:
 
@@ -55,17 +61,21 @@ def _calls(definition: Definition) -> Iterator[tuple[str, str]]:
 
 
 def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str]) -> Reach:
-    """A stack that is not started yet is, with what the document needs. Raises NoModel if this machine has none."""
-    if reach.begun:
-        return reach
+    """A stack that is not started yet is, with what the document needs. Raises NoModel if this machine has none.
+
+    An embedded one that runs may be about to end: then its successor is to have it.
+    """
     methods = methods_of(definition)
-    if not methods:
-        return started(reach.target)
-    return started(_with_providers(reach.target, definition, methods, environ))
+    if not reach.begun:
+        return started(_with_providers(reach.target, definition, methods, environ))
+    if reach.address is not None and reach.address.embedded:
+        with suppress(NoModel):
+            return replace(reach, target=_with_providers(reach.target, definition, methods, environ))
+    return reach
 
 
 def _with_providers(target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str]) -> Target:
-    if any(name not in _WITHOUT_MODEL for name in target.providers):
+    if not methods or any(name not in _WITHOUT_MODEL for name in target.providers):
         return target
     named = {provider for method, provider in _calls(definition) if method.startswith("llm/")}
     chosen = [name for name in PROVIDERS if name in named]
@@ -123,18 +133,33 @@ def answers(url: str) -> bool:
         connection.close()
 
 
-async def require(client: Client, definition: Definition) -> None:
-    """Of a stack that others have started: raises NoModel if nobody there serves what the document calls."""
+async def require(client: Client, definition: Definition, reach: Reach) -> None:
+    """Until somebody serves what the document calls. Raises NoModel if nobody does, or ours cannot start."""
     methods = methods_of(definition)
+    ours = reach.address is None or reach.address.url != client.url  # which is that of a successor
+    expected = sum(name not in _WITHOUT_MODEL for name in reach.target.providers)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOOK_SECONDS
+    deadline = loop.time() + (START_SECONDS if ours else LOOK_SECONDS)
     while methods:
         served = {method for provider in await client.providers() for method in provider.methods}
         if not served.isdisjoint(methods):
             return
-        if loop.time() > deadline:
-            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that", WAYS_OF_A_STACK)
+        failures = _failures(reach)
+        late = loop.time() > deadline
+        if ours and failures and (late or len(failures) >= expected):
+            raise NoModel(f"{_these(methods)} and {'; '.join(failures)}", WAYS)
+        if late and ours:
+            return
+        if late:
+            why = "".join(f"; {failure}" for failure in failures)
+            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that{why}", WAYS_OF_A_STACK)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _failures(reach: Reach) -> tuple[str, ...]:
+    """Why providers of the stack in our state folder cannot start, as far as it knows by now."""
+    running = find_running(reach.target.state) if reach.target.url is None else None
+    return running.failures if running is not None else ()
 
 
 def _these(methods: list[str]) -> str:

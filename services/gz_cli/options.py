@@ -48,5 +48,10 @@ MaxParallel = Annotated[
 ]
 Provider = Annotated[
     str | None,
-    typer.Option("--provider", metavar="NAME,…", help="The providers that a stack of ours has (default: echo,python)."),
+    typer.Option(
+        "--provider",
+        metavar="NAME,…",
+        help="The providers of a stack that this starts (default: as configured, or echo,python; where a task needs a "
+        "model, what is found here is added).",
+    ),
 ]

@@ -6,11 +6,8 @@ from typing import assert_never
 
 from gleitzeit.model import events
 from gleitzeit.model.definition import TaskDefinition
-from gleitzeit.model.events import AnyEvent, Failure, TaskStatus, WorkflowStatus
+from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL, AnyEvent, Failure, TaskStatus, WorkflowStatus
 from gz_cli.layout import Node
-
-FINAL: frozenset[WorkflowStatus] = frozenset({"completed", "failed", "cancelled"})
-ENDED: frozenset[TaskStatus] = frozenset({"completed", "failed", "skipped", "cancelled"})
 
 
 class TaskProgress:
@@ -56,12 +53,12 @@ class WorkflowProgress:
 
     @property
     def final(self) -> bool:
-        return self.status in FINAL
+        return self.status in WORKFLOW_FINAL
 
     @property
     def ended(self) -> int:
         """How many tasks have reached a final state."""
-        return sum(self.counts[status] for status in ENDED)
+        return sum(self.counts[status] for status in TASK_FINAL)
 
     def active(self) -> list[TaskProgress]:
         """The tasks that run, wait or back off now; the one that started first comes first."""
@@ -77,7 +74,7 @@ class WorkflowProgress:
     def note(self, task_id: str, text: str) -> None:
         """What a running task says of itself."""
         task = self.tasks.get(task_id)
-        if task is not None and task.status not in ENDED:
+        if task is not None and task.status not in TASK_FINAL:
             task.note = text
 
     def apply(self, event: AnyEvent) -> None:

@@ -4,8 +4,8 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 
 from gleitzeit.client import Client
-from gleitzeit.client.client import FINAL
 from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
+from gleitzeit.model.events import WORKFLOW_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
 from gz_cli.event_words import event_words
@@ -268,7 +268,7 @@ def _event_row(entry: dict[str, object]) -> tuple[object, ...]:
 
 def _system_words(status: SystemStatus) -> str:
     nats = status.nats
-    active = {name: number for name, number in status.workflows.items() if number and name not in FINAL}
+    active = {name: number for name, number in status.workflows.items() if number and name not in WORKFLOW_FINAL}
     workflows = ", ".join(f"{number:,} {name}" for name, number in active.items())
     head = pairs(
         [

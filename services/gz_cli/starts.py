@@ -75,8 +75,8 @@ def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> in
 
 async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
     async with connected(reach) as client:
-        if reach.address is not None and prepared.checked is not None:
-            await require(client, prepared.checked)
+        if prepared.checked is not None:
+            await require(client, prepared.checked, reach)
         submitted = await _submit(client, prepared, how)
         if submitted is None:
             return exits.USAGE

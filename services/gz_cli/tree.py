@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from gleitzeit.model.events import TaskStatus
+from gleitzeit.model.events import TASK_FINAL, TaskStatus
 from gz_cli.durations import duration
 from gz_cli.ink import Span, first_line
 from gz_cli.layout import Item, label, walk
-from gz_cli.progress import ENDED, TaskProgress, WorkflowProgress
+from gz_cli.progress import TaskProgress, WorkflowProgress
 
 MARKS: dict[str, tuple[str, str]] = {
     "pending": ("·", "dim"),
@@ -103,7 +103,7 @@ def _task(before: str, task: TaskProgress, now_ms: int, frame: int) -> Line:
 
 def _group(before: str, tasks: Sequence[TaskProgress], frame: int) -> Line:
     counts = Counter(task.status for task in tasks)
-    done = sum(counts[status] for status in ENDED)
+    done = sum(counts[status] for status in TASK_FINAL)
     status = _of_many(counts)
     line: Line = [(before, "dim"), _mark(status, frame), (" " + label([task.name for task in tasks]), "")]
     line += [("  ", ""), *bar(done, len(tasks)), (f" {done:,}/{len(tasks):,}", "")]
@@ -119,7 +119,7 @@ def _group(before: str, tasks: Sequence[TaskProgress], frame: int) -> Line:
 def _of_many(counts: Counter[TaskStatus]) -> TaskStatus:
     """One status for many tasks: what still goes on comes before what has ended, the bad end before the good."""
     order: tuple[TaskStatus, ...] = ("running", "retrying", "waiting", "ready", "pending", "failed", "cancelled")
-    begun = any(counts[status] for status in ENDED)
+    begun = any(counts[status] for status in TASK_FINAL)
     for status in order:
         if counts[status]:
             return "running" if begun and status in ("ready", "pending") else status

@@ -133,7 +133,7 @@ class Link:
         except (errors.RemoteError, errors.MethodNotFound, errors.InvalidParams, TimeoutError):
             if self.registration is None or not self.registration.methods:
                 raise
-        return describe(document, self.name, self.instance, self.registration, self._links.next_instance)
+        return describe(document, self.name, self.registration, self._links.next_instance)
 
     async def _serve(self) -> None:
         """Report ready, follow changes, return when the socket has closed."""
@@ -175,7 +175,7 @@ class Link:
 
     def _report_down(self, *, gone: bool) -> None:
         self.status = "lost"
-        self._links.post(fx.ProviderDown(self.instance, gone, self.problem))
+        self._links.post(fx.ProviderDown(self.instance, gone))
 
 
 class Links:
@@ -230,7 +230,7 @@ class Links:
             return
         if known is not None:
             self._drop(known)
-            self.post(fx.ProviderDown(known.instance, gone=True, reason="another instance has its address"))
+            self.post(fx.ProviderDown(known.instance, gone=True))
         self._start(Link(self, seen))
 
     async def register(self, registration: Registration) -> Link:
@@ -241,7 +241,7 @@ class Links:
             known.problem = known.problem or "it was registered anew meanwhile"
             self._drop(known)
             lost = known.description is not None and not known.description.durable_calls
-            self.post(fx.ProviderDown(known.instance, gone=lost, reason="registered anew"))
+            self.post(fx.ProviderDown(known.instance, gone=lost))
         link = Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration)
         self._start(link)
         await link.first
@@ -307,7 +307,6 @@ class Links:
                 description.instance,
                 frozenset(method.name for method in description.methods),
                 description.capacity,
-                description.durable_calls,
             )
         )
 
@@ -319,7 +318,7 @@ class Links:
 
 
 def describe(
-    document: Any, name: str, instance: str, registration: Registration | None, next_instance: Callable[[str], str]
+    document: Any, name: str, registration: Registration | None, next_instance: Callable[[str], str]
 ) -> Description:
     """Make sense of an OpenRPC document. Raises ValueError, saying what is wrong, for one that makes none."""
     if not isinstance(document, dict):

@@ -36,8 +36,7 @@ def build(parts: Parts) -> Methods:
     methods = Methods(discover=lambda: _openrpc(parts))
     for group in (WorkflowMethods(parts), ProviderMethods(parts)):
         for name, function in group.table().items():
-            schema = builtin().get(name)
-            methods.add(name, function, params_schema=schema.check_params if schema is not None else None)
+            methods.add(name, function, params_schema=builtin().methods[name].check_params)
     return methods
 
 

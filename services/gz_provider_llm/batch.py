@@ -55,11 +55,12 @@ async def run_batch(
 
 
 def _wire(answers: Mapping[str, dict[str, Any] | GleitzeitError], failed: int) -> dict[str, Any]:
-    used = [answer["tokens_used"] or 0 for answer in answers.values() if isinstance(answer, dict)]
+    used = sum(answer["tokens_used"] or 0 for answer in answers.values() if isinstance(answer, dict))
     return {
         "result": {path: _entry(answer) for path, answer in answers.items()},
         "summary": {"total": len(answers), "successful": len(answers) - failed, "failed": failed},
-        "tokens_used": sum(used),
+        "usage": {"total_tokens": used},
+        "tokens_used": used,
     }
 
 

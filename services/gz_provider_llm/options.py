@@ -1,13 +1,13 @@
 """Options that every process of the family has, what they make (settings of the methods, the key), and its start."""
 
 import os
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
+from gleitzeit.provider.process import give_up
 from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS
 from gz_provider_llm.methods import Settings
 
@@ -72,8 +72,7 @@ def serve(name: str, provider: Callable[[Namespace], Provider], options: Namespa
     try:
         made = provider(options)
     except ConfigurationError as error:
-        print(f"gz-provider-{name}: {error.message}", file=sys.stderr)
-        sys.exit(2)
+        give_up(name, error.message, 2)
     made.main(options)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gleitzeit.spec.references import as_text
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.files import Files, Image, image_of, is_image_path
 
@@ -128,11 +129,6 @@ def embed_request(params: Mapping[str, Any], model: str, files: Files) -> EmbedR
     return EmbedRequest(
         model=model, inputs=inputs, dimensions=params.get("dimensions"), options=params.get("options", {})
     )
-
-
-def as_text(value: Any) -> str:
-    """Text as it is; of other values, which references bring, their JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _messages(params: Mapping[str, Any], files: Files) -> tuple[Message, ...]:

@@ -58,7 +58,7 @@ def check_record(record: Record) -> None:
 def save(folder: Path, record: Record) -> None:
     """Durable enough to survive a restart of the provider; a record of the same name is replaced."""
     place = folder / _REGISTERED
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = place / f"{record.name}.json"
     unfinished = place / f".{record.name}.{os.getpid()}"
     unfinished.write_bytes(msgspec.json.encode(record))

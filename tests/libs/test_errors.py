@@ -102,7 +102,3 @@ def test_an_error_without_words_says_its_name() -> None:
 )
 def test_whether_another_attempt_can_succeed(code: int, data: object, again: bool) -> None:
     assert is_retryable(code, data) is again
-
-
-def test_no_code_is_both_passing_and_final() -> None:
-    assert not errors.RETRYABLE_CODES & errors.FINAL_CODES

@@ -153,6 +153,35 @@ async def test_a_provider_that_dies_is_started_again(make: Callable[..., Stack],
     assert not events.of("coordinator", "died")
 
 
+async def test_why_a_provider_cannot_start_stands_where_others_find_the_stack(
+    make: Callable[..., Stack], events: Events, tmp_path: Path
+) -> None:
+    late = [sys.executable, "-S", "-c", "import time; time.sleep(0.3); raise SystemExit(2)"]
+    stack = make({"python": [*FAKE, "--fail", "2"], "late": late}, providers=("echo", "python", "late"))
+    await stack.start()
+    await events.next("provider-python", "stopped")
+    await events.next("provider-late", "stopped")
+    running = find_running(tmp_path / "state")
+    assert running is not None
+    assert running.failures == (
+        "provider-python exited with status 2 before it was ready:\ncannot start: the reason",
+        "provider-late exited with status 2 before it was ready",
+    )
+    await stack.stop()
+    assert not (tmp_path / "state" / "stack.json").exists()
+
+
+async def test_a_provider_that_was_stopped_before_it_was_ready_leaves_nothing_behind(
+    make: Callable[..., Stack], events: Events, tmp_path: Path
+) -> None:
+    stack = make({"python": [*FAKE, "--mute"]})
+    await stack.start()
+    await events.next("provider-python", "started")
+    await stack.stop()
+    await asyncio.sleep(0)
+    assert not (tmp_path / "state" / "stack.json").exists()
+
+
 async def test_a_coordinator_that_dies_comes_back_at_its_address(make: Callable[..., Stack], events: Events) -> None:
     stack = make(embedded=True)
     await stack.start()

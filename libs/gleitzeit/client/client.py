@@ -40,13 +40,13 @@ from gleitzeit.client.watch import (
 )
 from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
 from gleitzeit.model import events
+from gleitzeit.model.events import WORKFLOW_FINAL
 from gleitzeit.transport import Connection, connect
 
 View = TypeVar("View")
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
-FINAL = ("completed", "failed", "cancelled")
 RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
 PATIENCE_SECONDS = 60.0
@@ -294,7 +294,7 @@ class Client:
             start = msgspec.json.decode(await connection.call_raw("workflow.watch", params), type=_Watching)
             watching = True
             seq = after
-            while not (start.status in FINAL and seq >= start.seq):
+            while not (start.status in WORKFLOW_FINAL and seq >= start.seq):
                 item = await inbox.get()
                 if isinstance(item, Resync):
                     raise Overflow

@@ -21,7 +21,6 @@ COORDINATOR = "coordinator"
 MAX_QUEUED = 1_000_000
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
-_ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
 _NO_FALLBACK = frozenset({errors.BudgetExceeded.name, "CALL_LOST"})
 """What is spent is spent for the alternatives too; and what may have had its effect is not repeated elsewhere."""
 
@@ -73,7 +72,7 @@ class Core:
         self._seen: set[str] = set()
         """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
         self._params = CallParams(identity, lambda: self.catalogue)
-        self._lease_ms = int(identity.lease_seconds * 1000)
+        self._lease_ms = to_ms(identity.lease_seconds)
         self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_count = 0
         self._prune_at = SPARE_TIMERS
@@ -156,7 +155,7 @@ class Core:
                 if call is not None:
                     self.scheduler.ended(workflow, call.instance)
                     self._effect(fx.CancelCall(call, reason))
-            if task.state not in _ENDED:
+            if task.state not in ev.TASK_FINAL:
                 self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
 
     def _arm_workflow_timeout(self, workflow: Workflow) -> None:

@@ -153,8 +153,6 @@ class ProviderReady(Struct, frozen=True):
     instance: str
     methods: frozenset[str]
     capacity: int
-    durable_calls: bool = True
-    """It speaks calls/v1: a call can be attached to after a reconnect."""
 
 
 class ProviderDown(Struct, frozen=True):
@@ -162,7 +160,6 @@ class ProviderDown(Struct, frozen=True):
 
     instance: str
     gone: bool = False
-    reason: str = ""
 
 
 class ProviderDraining(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from gleitzeit.engine.core import call_id
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import BudgetExceeded
@@ -36,11 +37,11 @@ def _ready(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[st
 
 
 def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
-    for call in engine.calls.values():
-        if call.task is task and call.lost_at is not None:
-            left = max(0, call.lost_at - now) / 1000
-            message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up in {left:.0f} s"
-            return "provider_unreachable", message
+    call = engine.calls.get(call_id(workflow.id, task.id, task.attempt))
+    if call is not None and call.lost_at is not None:
+        left = max(0, call.lost_at - now) / 1000
+        message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up in {left:.0f} s"
+        return "provider_unreachable", message
     instead = f" ({using(task)})" if task.alternative else ""
     seconds = (now - task.started_at) / 1000
     return "running", f"attempt {task.attempt}{instead} has run at {task.provider} for {seconds:.1f} s"

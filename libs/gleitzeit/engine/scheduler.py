@@ -18,7 +18,7 @@ MAX_LOOKUPS = 1_000_000
 class Provider:
     """A live provider process and how much of it is in use."""
 
-    __slots__ = ("capacity", "draining", "durable_calls", "instance", "methods", "name", "running", "started")
+    __slots__ = ("capacity", "draining", "instance", "methods", "name", "running", "started")
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
         self.running = running
@@ -31,7 +31,6 @@ class Provider:
         self.instance = ready.instance
         self.methods = ready.methods
         self.capacity = ready.capacity
-        self.durable_calls = ready.durable_calls
 
     @property
     def free(self) -> int:

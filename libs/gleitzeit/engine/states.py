@@ -55,6 +55,3 @@ WORKFLOW: dict[tuple[WorkflowStatus, str], WorkflowStatus] = {
     ("failed", "WorkflowRetried"): "running",
     ("cancelled", "WorkflowRetried"): "running",
 }
-
-TASK_FINAL: frozenset[TaskStatus] = frozenset({"completed", "failed", "skipped", "cancelled"})
-WORKFLOW_FINAL: frozenset[WorkflowStatus] = frozenset({"completed", "failed", "cancelled"})

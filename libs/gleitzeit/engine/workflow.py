@@ -97,12 +97,12 @@ class Workflow:
 
     @property
     def final(self) -> bool:
-        return self.state in states.WORKFLOW_FINAL
+        return self.state in ev.WORKFLOW_FINAL
 
     @property
     def unfinished(self) -> int:
         """How many tasks have not ended."""
-        return len(self.tasks) - sum(self.counts.get(state, 0) for state in states.TASK_FINAL)
+        return len(self.tasks) - sum(self.counts.get(state, 0) for state in ev.TASK_FINAL)
 
     def tolerates(self, task: Task) -> bool:
         """Whether dependents run although this task failed, with null for its result."""

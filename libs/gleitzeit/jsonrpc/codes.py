@@ -13,7 +13,6 @@ from msgspec import Raw
 from gleitzeit.errors import (
     ConnectionLost,
     GleitzeitError,
-    InvalidParams,
     InvalidRequest,
     MethodNotFound,
     ParseError,
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 PARSE_ERROR = ParseError.code
 INVALID_REQUEST = InvalidRequest.code
 METHOD_NOT_FOUND = MethodNotFound.code
-INVALID_PARAMS = InvalidParams.code
 INTERNAL_ERROR = GleitzeitError.code
 
 # The words of the specification's own examples; what exactly is wrong stands in `data.reason`.

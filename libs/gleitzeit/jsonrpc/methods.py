@@ -154,7 +154,7 @@ class _Registry(dict[str, Any]):
         try:
             function = self._missing(name)
             return None if function is None else self._wrap(function)
-        except Exception:
+        except Exception:  # a stranger's function; to the caller, the method does not exist
             logger.exception("looking for the method %s failed", name)
             return None
 

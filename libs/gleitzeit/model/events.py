@@ -176,6 +176,8 @@ WorkflowStatus = Literal["pending", "running", "paused", "completed", "failed", 
 TaskStatus = Literal[
     "pending", "ready", "running", "retrying", "waiting", "completed", "failed", "skipped", "cancelled"
 ]
+WORKFLOW_FINAL: frozenset[WorkflowStatus] = frozenset({"completed", "failed", "cancelled"})
+TASK_FINAL: frozenset[TaskStatus] = frozenset({"completed", "failed", "skipped", "cancelled"})
 
 AnyEvent = (
     WorkflowSubmitted

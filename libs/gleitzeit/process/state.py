@@ -24,7 +24,8 @@ from gleitzeit.errors import InvalidState
 class Address(Struct, frozen=True, omit_defaults=True):
     """How to reach a running stack: stack.json. `pid` is the stack's, not the coordinator's.
 
-    `certificate` is the file with the certificate that a wss:// url shows, whatever names stand in it.
+    `certificate` is the file with the certificate that a wss:// url shows, whatever names stand in it. `failures` is
+    one sentence for each of its providers that cannot start; it may grow after the stack is ready.
     """
 
     url: str
@@ -33,6 +34,7 @@ class Address(Struct, frozen=True, omit_defaults=True):
     version: str = ""
     token: str | None = None
     certificate: str | None = None
+    failures: tuple[str, ...] = ()
 
 
 class StackRunning(InvalidState):

@@ -100,7 +100,7 @@ class Supervised:
                 break
         if not self.first_ready.done():
             self.first_ready.set_exception(ChildExited(self.name, code, last_words, reason))
-        self._tell("stopped", exit_code=code, detail=describe_exit(code))
+        self._tell("stopped", exit_code=code, detail=": ".join(part for part in (describe_exit(code), reason) if part))
         return code
 
     async def _live(self) -> tuple[int, float, str, str]:

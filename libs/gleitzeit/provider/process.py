@@ -5,12 +5,13 @@ import asyncio
 import gc
 import logging
 import sys
+from typing import NoReturn
 
 from gleitzeit.discovery.base import Announcer, ProviderSeen
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, configure
-from gleitzeit.process.ready import announce_ready
+from gleitzeit.process.ready import announce_failure, announce_ready
 from gleitzeit.provider.provider import Provider
 from gleitzeit.provider.service import Service
 
@@ -47,11 +48,16 @@ def run(provider: Provider, options: argparse.Namespace) -> None:
     try:
         asyncio.run(_run(provider, options))
     except ConfigurationError as error:
-        print(f"{service}: {error.message}", file=sys.stderr)
-        sys.exit(2)
+        give_up(provider.name, error.message, 2)
     except OSError as error:
-        print(f"{service}: {error}", file=sys.stderr)
-        sys.exit(1)
+        give_up(provider.name, str(error), 1)
+
+
+def give_up(name: str, why: str, code: int) -> NoReturn:
+    """Exit, and say why to the one who waits for the provider to be ready; on stderr if there is nobody."""
+    if not announce_failure(why):
+        print(f"gz-provider-{name}: {why}", file=sys.stderr)
+    sys.exit(code)
 
 
 async def _run(provider: Provider, options: argparse.Namespace) -> None:

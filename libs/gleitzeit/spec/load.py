@@ -58,9 +58,8 @@ class Document:
         if not self.text or not wanted:
             return {}
         found: dict[Path, Place] = {}
-        with contextlib.suppress(
-            OutOfBounds, yaml.YAMLError, ValueError
-        ):  # a text that could not be loaded has no places
+        # A text that could not be loaded has no places.
+        with contextlib.suppress(OutOfBounds, yaml.YAMLError, ValueError):
             Builder(wanted=wanted, found=found).build(_steps(self.text, is_json=self._is_json))
         return {path: _nearest(path, found) for path in wanted if found}
 
@@ -79,15 +78,6 @@ def load_file(path: str | FilePath, *, lenient: bool = False) -> Document:
     except OSError as error:
         raise document_error([Problem((), f"cannot be read: {error.strerror or error}")], str(path)) from error
     return load_text(content, name=str(path), lenient=lenient)
-
-
-def read_source(path: str | FilePath) -> Document:
-    """Only the text of a file that could not be loaded, for `render` to show the lines of the problems."""
-    try:
-        text = FilePath(path).read_text("utf-8", errors="replace")
-    except OSError:
-        text = ""
-    return Document(str(path), text, None)
 
 
 def load_text(text: bytes | str, *, name: str = "<text>", lenient: bool = False) -> Document:

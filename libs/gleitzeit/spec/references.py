@@ -171,15 +171,6 @@ def reads_as_itself(text: str) -> bool:
         return False
 
 
-def references_in(value: object) -> list[Reference]:
-    """Every reference below `value`, in the order of the document, each text once."""
-    found: dict[Reference, None] = {}
-    for text in texts_in(value):
-        if has_places(text):
-            found.update((part, None) for part in parse(text) if isinstance(part, Reference))
-    return list(found)
-
-
 def texts_in(value: object) -> Iterator[str]:
     """Every string value (not key) below `value`, in order. Needs no call stack: depth is no matter."""
     stack = [value]

@@ -1,4 +1,4 @@
-"""A coordinator of our own making: it speaks the contract's methods over a real socket, from a script of events."""
+"""A coordinator of our own making: it speaks the coordinator's methods over a real socket, from a script of events."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -114,7 +114,7 @@ def test_a_workflow_moves_as_the_table_says_or_not_at_all(state: ev.WorkflowStat
         assert snapshot(workflow) == before
 
 
-@pytest.mark.parametrize("state", sorted(states.WORKFLOW_FINAL))
+@pytest.mark.parametrize("state", sorted(ev.WORKFLOW_FINAL))
 @pytest.mark.parametrize("cause", list(TASK_EVENTS))
 def test_nothing_happens_in_a_workflow_that_has_ended(state: str, cause: str) -> None:
     workflow = workflow_that_is(state, ended=True)
@@ -209,7 +209,7 @@ def test_every_kind_of_event_is_tried() -> None:
 def test_every_state_is_reached_and_every_final_one_is_left_only_by_a_retry() -> None:
     assert {state for state, _ in states.TASK} | set(states.TASK.values()) == set(get_args(ev.TaskStatus))
     assert {state for state, _ in states.WORKFLOW} | set(states.WORKFLOW.values()) == set(get_args(ev.WorkflowStatus))
-    assert {cause for state, cause in states.TASK if state in states.TASK_FINAL} == {states.RESET}
-    assert {cause for state, cause in states.WORKFLOW if state in states.WORKFLOW_FINAL} == {"WorkflowRetried"}
+    assert {cause for state, cause in states.TASK if state in ev.TASK_FINAL} == {states.RESET}
+    assert {cause for state, cause in states.WORKFLOW if state in ev.WORKFLOW_FINAL} == {"WorkflowRetried"}
     known = {cls.__name__ for cls in get_args(ev.AnyEvent)} | {states.DEPENDENCIES_MET, states.RESET}
     assert {cause for _, cause in (*states.TASK, *states.WORKFLOW)} <= known

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,8 @@ async def test_a_file_that_others_may_read_is_closed_to_them(file: Path) -> None
 
 async def test_a_newer_format_is_refused_and_left_alone(file: Path) -> None:
     await (await claimed(file)).close()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    connection.close()
     before = file.read_bytes()
     with pytest.raises(ConfigurationError, match=rf"format {FORMAT + 1}, .* up to {FORMAT}: upgrade"):
         await claimed(file)
@@ -84,9 +84,8 @@ async def test_a_newer_format_is_refused_and_left_alone(file: Path) -> None:
 
 
 async def test_what_is_no_journal_is_refused_and_left_alone(file: Path) -> None:
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE workflows (id TEXT)")
-    connection.close()
     before = file.read_bytes()
     with pytest.raises(ConfigurationError, match="no journal of Gleitzeit"):
         await claimed(file)
@@ -115,8 +114,11 @@ async def test_a_refused_claim_holds_no_lock(file: Path) -> None:
 
 async def test_no_other_program_gets_in_between(file: Path) -> None:
     journal = await claimed(file)
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        sqlite3.connect(file, timeout=0).execute("SELECT count(*) FROM record")
+    with (
+        closing(sqlite3.connect(file, timeout=0)) as connection,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        connection.execute("SELECT count(*) FROM record")
     await journal.close()
 
 
@@ -267,9 +269,8 @@ async def test_a_lost_record_is_noticed(file: Path, damage: str, message: str) -
     for seq in (1, 2, 3):
         await journal.append([append("a", seq, b"x")])
     await journal.close()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute(damage)
-    connection.close()
     journal = await claimed(file)
     with pytest.raises(JournalCorrupt, match=message):
         await journal.read("a")
@@ -280,7 +281,7 @@ async def test_after_a_failure_of_unknown_outcome_nothing_more_is_taken(file: Pa
     journal = await claimed(file)
     await journal.append([append("a", 1, b"1")])
     await journal.close()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("DROP TABLE tail")  # stands for any failure that is not a lack of space
     connection.close()
     journal = await claimed(file)

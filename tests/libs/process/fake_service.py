@@ -4,7 +4,7 @@ It listens at --listen (or on a free port), says so on GLEITZEIT_READY_FD, and e
 GLEITZEIT_PARENT_FD reads end-of-file. A client of its socket may send `exit N` (end with status N) or `args`, which is
 answered by its command line, its pids and the state folder of its environment as JSON.
 
---cannot WHY  says so on GLEITZEIT_READY_FD and exits with status 1
+--cannot WHY  says so on GLEITZEIT_READY_FD and exits with --status, or 1
 
 --stubborn  ignores SIGTERM          --fail N  says why on stderr and exits at once
 --mute      is never ready           --litter  starts a grandchild that would live for ever, and says its pid
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(int(option("--fail", "1")))
     if "--cannot" in sys.argv:
         os.write(int(os.environ["GLEITZEIT_READY_FD"]), json.dumps({"error": option("--cannot", "")}).encode() + b"\n")
-        sys.exit(1)
+        sys.exit(int(option("--status", "1")))
     facts: dict[str, object] = {"argv": sys.argv[1:], "pid": os.getpid(), "pgid": os.getpgrp()}
     facts["state"] = os.environ.get("GLEITZEIT_STATE")
     ending, on_signal = os.pipe()

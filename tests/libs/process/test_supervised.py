@@ -89,6 +89,11 @@ async def test_a_usage_error_is_final(supervise: Callable[..., Supervised], even
     assert [event.kind for event in events.all] == ["started", "stopped"]
 
 
+async def test_the_reason_for_a_last_end_is_told(supervise: Callable[..., Supervised], events: Events) -> None:
+    supervise("--cannot", "there is no model", "--status", "2")
+    assert (await events.next("stopped")).detail == "exited with status 2: there is no model"
+
+
 async def test_stop_does_not_wait_for_the_delay(supervise: Callable[..., Supervised], events: Events) -> None:
     supervised = supervise("--fail", "1", backoff=NEVER)
     await events.next("restarting")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gleitzeit.model.definition import Alternative, Definition, TaskDefinition
+from gleitzeit.process.state import Address
 from gz_cli import exits, models
 from gz_cli.exits import NoModel
 from gz_cli.launch import Reach, Target
@@ -84,6 +85,15 @@ def test_nothing_is_started_where_there_is_no_model(monkeypatch: pytest.MonkeyPa
     for way in ("ollama pull", "export OPENAI_API_KEY=", "export GLEITZEIT_GGUF="):
         assert way in complaint.advice
     assert begun == []
+
+
+def test_the_successor_of_an_embedded_stack_has_what_the_document_needs() -> None:
+    key = {**NOBODY, "OPENAI_API_KEY": "x"}
+    ending = Reach(TARGET, Address("ws://127.0.0.1:1/", 1, embedded=True))
+    assert models.with_model(ending, chat(), key).target.providers == ("echo", "python", "openai")
+    assert models.with_model(ending, chat(), NOBODY) == ending, "it may have a provider itself"
+    lasting = Reach(TARGET, Address("ws://127.0.0.1:1/", 1))
+    assert models.with_model(lasting, chat(), key) == lasting
 
 
 def test_what_a_stack_is_started_with(monkeypatch: pytest.MonkeyPatch) -> None:

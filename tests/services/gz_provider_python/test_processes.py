@@ -170,7 +170,8 @@ async def test_a_script_file(jobs: Jobs) -> None:
 async def test_an_exception(jobs: Jobs) -> None:
     told = failure(await jobs.run("import json\ndef load(text):\n    return json.loads(text)\n\nload('{')"))
     assert (told.kind, told.type, told.line, told.exit_code) == ("exception", "JSONDecodeError", 3, 1)
-    assert told.traceback.splitlines()[:4] == [
+    lines = [line for line in told.traceback.splitlines() if set(line) - set(" ~^")]  # newer ones underline the place
+    assert lines[:4] == [
         "Traceback (most recent call last):",
         '  File "<code>", line 5, in <module>',
         "    load('{')",

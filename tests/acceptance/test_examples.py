@@ -1,0 +1,134 @@
+"""Every workflow in examples/ runs as it stands; those with a model, on a real one of random weights."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "gz_provider_llm"))
+
+import tiny_model
+from llama import LlamaServer
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[support.Stack]:
+    """With a model behind it that answers to every name, as one who has an OpenAI-compatible server has it."""
+    folder = tmp_path_factory.mktemp("examples")
+    llama = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "3", "--context", "24576")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENAI_BASE_URL", llama.url)
+        environment.delenv("OPENAI_API_KEY", raising=False)
+        running = support.Stack(folder / "state", "--provider", "echo,python,openai")
+        assert running.url
+    yield running
+    assert running.stop() == 0
+    llama.stop()
+
+
+def run(stack: support.Stack, name: str, *arguments: str) -> dict[str, Any]:
+    """What `gz run` answers, as JSON. From the top of the checkout, as the words in the examples have it."""
+    ran = support.gz("run", f"examples/{name}", "-q", "-o", "json", *arguments, state=stack.state, cwd=EXAMPLES.parent)
+    assert ran.returncode == 0, ran.stderr
+    answer: dict[str, Any] = json.loads(ran.stdout)
+    return answer
+
+
+def hello(stack: support.Stack) -> None:
+    assert run(stack, "hello.yaml", "-p", "name=Ada")["outputs"] == {"greeting": "Hello, Ada!"}
+
+
+def diamond(stack: support.Stack) -> None:
+    numbers = range(1, 101)
+    expected = sum(numbers) ** 2 - sum(number**2 for number in numbers)
+    assert run(stack, "diamond.yaml")["outputs"] == {"difference": expected}
+
+
+def references(stack: support.Stack) -> None:
+    sentence = run(stack, "references.yaml")["outputs"]["sentence"]
+    assert sentence.startswith("Graz: 15.7 °C on average, noon (12:00) was warmer. Written as ${measure")
+
+
+def retry(stack: support.Stack) -> None:
+    assert run(stack, "retry.yaml")["outputs"] == {"answer": "answered at attempt 3"}
+
+
+def signal_and_timer(stack: support.Stack) -> None:
+    submitted = support.gz("submit", str(EXAMPLES / "signal_and_timer.yaml"), "-o", "id", state=stack.state)
+    workflow_id = submitted.stdout.strip()
+    sent = support.gz("signal", workflow_id, "approved", "--payload", '{"by": "Ada"}', state=stack.state)
+    assert sent.returncode == 0, sent.stderr
+    assert support.gz("watch", workflow_id, state=stack.state).returncode == 0
+    result = support.gz("result", workflow_id, "-o", "json", state=stack.state)
+    assert json.loads(result.stdout)["outputs"] == {"answer": "Approved by Ada"}
+
+
+def standard_library_report(stack: support.Stack) -> None:
+    assert run(stack, "standard_library_report.yaml")["outputs"]["report"].startswith("#")
+
+
+def llm_chain(stack: support.Stack) -> None:
+    answer = run(stack, "llm_chain.yaml", "-p", "model=tiny")
+    results, outputs = answer["results"], answer["outputs"]
+    assert len(results["outline"]["content"].split()) > 100
+    assert (outputs["text"], outputs["title"]) == (results["text"]["response"], results["title"]["response"])
+    again = run(stack, "llm_chain.yaml", "-p", "model=tiny")["results"]
+    took = "timings_ms"  # never the same for two calls
+    assert again["outline"][took] == results["outline"][took], "it comes from the cache"
+    assert again["text"][took] != results["text"][took]
+
+
+def llm_drafts_and_judge(stack: support.Stack) -> None:
+    answer = run(stack, "llm_drafts_and_judge.yaml", "-p", "model=tiny")
+    results, outputs = answer["results"], answer["outputs"]
+    verdict = results["judge"]["json"]
+    assert verdict["reason"] == outputs["reason"]
+    assert results[verdict["best"]]["response"] == outputs["winner"]
+
+
+def llm_extraction(stack: support.Stack) -> None:
+    answer = run(stack, "llm_extraction.yaml", "-p", "model=tiny")
+    order, invoice = answer["results"]["extract"]["json"], answer["outputs"]["invoice"]
+    assert order["items"]
+    assert [line["product"] for line in invoice["lines"]] == [item["product"] for item in order["items"]]
+    assert invoice["total_euros"] == sum(item["quantity"] * item["euros_each"] for item in order["items"])
+
+
+def llm_folder_summaries(stack: support.Stack) -> None:
+    answer = run(stack, "llm_folder_summaries.yaml", "-p", "model=tiny", "-p", f"folder={EXAMPLES / 'scripts'}")
+    summaries = answer["results"]["summaries"]["result"]
+    assert list(summaries) == [str(path) for path in sorted((EXAMPLES / "scripts").glob("*.py"))]
+    for path, summary in summaries.items():
+        assert summary["status"] == "success"
+        assert f"{path}\n{summary['content'].strip()}" in answer["outputs"]["files"]
+    assert answer["outputs"]["overview"]
+    assert answer["results"]["summaries"]["usage"]["total_tokens"] > 1000, "it counts for the budget"
+
+
+def llm_vision(stack: support.Stack) -> None:
+    """This model is blind: the picture gets as far as its server, and so do all that are to be tried in turn."""
+    ran = support.gz("run", str(EXAMPLES / "llm_vision.yaml"), "-p", "model=tiny", state=stack.state)
+    assert ran.returncode == 1
+    assert "image input is not supported" in ran.stderr
+    for other in ("llama3.2-vision", "gpt-4o-mini", "claude-haiku-4-5"):
+        assert other in ran.stderr
+
+
+CHECKS: dict[str, Callable[[support.Stack], None]] = {
+    f"{check.__name__}.yaml": check
+    for check in (
+        *(hello, diamond, references, retry, signal_and_timer, standard_library_report),
+        *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
+    )
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.yaml")))
+def test_an_example(stack: support.Stack, name: str) -> None:
+    CHECKS[name](stack)

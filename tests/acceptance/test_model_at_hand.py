@@ -1,0 +1,67 @@
+"""A document wants a model: a stack of ours has what is at hand; where that cannot start, everybody is told why."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import support
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "gz_provider_llm"))
+
+import tiny_model
+from llama import LlamaServer
+
+SOON_SECONDS = 5.0  # about one, on a machine that has nothing else to do
+DOCUMENT = "name: ask\ntasks: [{id: ask, method: llm/chat, params: {prompt: Hello, model: tiny, max_tokens: 2}}]\n"
+
+
+@pytest.fixture
+def bad_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which nothing but this file is to be had."""
+    file = tmp_path / "bad.gguf"
+    file.write_text("not a model")
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GLEITZEIT_OLLAMA_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("GLEITZEIT_GGUF", str(file))
+    (tmp_path / "ask.yaml").write_text(DOCUMENT)
+    return file
+
+
+@pytest.mark.parametrize("command", [["run", "ask.yaml"], ["chat", "Hello"]])
+def test_a_stack_of_ours(bad_gguf: Path, tmp_path: Path, command: list[str]) -> None:
+    began = time.monotonic()
+    ran = support.gz(*command, state=tmp_path / "state", cwd=tmp_path)
+    assert time.monotonic() - began < SOON_SECONDS
+    assert (ran.returncode, ran.stdout) == (2, "")
+    reason = f"provider-llamacpp cannot start: {bad_gguf} is no GGUF file"
+    assert ran.stderr.startswith(f"gz: this needs a model (llm/chat), and {reason}")
+    assert "ollama pull" in ran.stderr
+
+
+def test_a_stack_that_runs(bad_gguf: Path, tmp_path: Path) -> None:
+    stack = support.Stack(tmp_path / "state", "--provider", "python,llamacpp")
+    assert stack.url
+    ran = support.gz("run", "ask.yaml", state=stack.state, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"no provider of {stack.url} serves that" in ran.stderr
+    assert f"provider-llamacpp cannot start: {bad_gguf} is no GGUF file" in ran.stderr
+    assert stack.stop() == 0
+    said = [line for line in stack.log.read_text().splitlines() if "stopped: exited" in line]
+    assert len(said) == 1
+    assert f"stopped: exited with status 2: {bad_gguf} is no GGUF file" in said[0]
+
+
+def test_one_run_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one begins while the stack of the one before goes on, ends, or has ended."""
+    llama = LlamaServer(tiny_model.write_model(tmp_path / "tiny.gguf"), "--context", "1024")
+    (tmp_path / "ask.yaml").write_text(DOCUMENT)
+    for variable, value in (("OLLAMA_HOST", "127.0.0.1:1"), ("OPENAI_API_KEY", "x"), ("OPENAI_BASE_URL", llama.url)):
+        monkeypatch.setenv(variable, value)
+    for pause_seconds in (0, 0.1, 0.2, 0.3):
+        time.sleep(pause_seconds)
+        ran = support.gz("run", "ask.yaml", "-q", state=tmp_path / "state", cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        assert len(ran.stdout.split()) == 2
+    llama.stop()

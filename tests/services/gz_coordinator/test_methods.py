@@ -1,0 +1,27 @@
+"""The coordinator's functions are what their schemas say; what they do is shown over real sockets elsewhere."""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import pytest
+
+from gleitzeit.schemas import builtin
+from gz_coordinator.methods import ProviderMethods, WorkflowMethods
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    groups = (WorkflowMethods.__new__(WorkflowMethods), ProviderMethods.__new__(ProviderMethods))
+    return {name: function for group in groups for name, function in group.table().items()}
+
+
+def test_what_is_described_is_served_and_nothing_else() -> None:
+    assert set(functions()) == {method.name for method in builtin().coordinator_methods()}
+
+
+@pytest.mark.parametrize("name", functions())
+def test_params_by_position_are_those_that_the_schema_lists(name: str) -> None:
+    schema = builtin().methods[name].params
+    _request, *parameters = signature(functions()[name]).parameters.values()
+    assert [parameter.name for parameter in parameters] == list(schema.get("properties", ()))
+    assert {p.name for p in parameters if p.default is p.empty} == set(schema.get("required", ()))
