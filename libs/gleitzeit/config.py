@@ -438,6 +438,7 @@ _OTHER_VARIABLES = frozenset(
         # read where they are needed
         *("GLEITZEIT_CONFIG", "GLEITZEIT_READY_FD", "GLEITZEIT_PARENT_FD"),
         *("GLEITZEIT_GGUF", "GLEITZEIT_OLLAMA_URL", "GLEITZEIT_DEFAULT_MODEL", "GLEITZEIT_LLAMA_KEY"),
+        *("GLEITZEIT_LLM_RPM", "GLEITZEIT_LLM_TPM"),
     }
 )
 _EARLIER_PARALLEL = ("execution", "max_concurrent_tasks")

@@ -119,7 +119,9 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="As --wait, and show how it goes on.")] = False,
     hold: Annotated[bool, typer.Option("--hold", help="Nothing starts before `gz resume`.")] = False,
-    key: Annotated[str | None, typer.Option("--idempotency-key", help="The same key makes no second workflow.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key makes no second workflow.")
+    ] = None,
     timeout: Timeout = None,
     task_timeout: TaskTimeout = None,
     max_parallel: MaxParallel = None,
@@ -151,8 +153,12 @@ def chat(
     prompt: Annotated[
         str | None, typer.Argument(metavar="[PROMPT]", help="One question; without it, a conversation. - reads stdin.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The model (default: the provider's).")] = None,
-    system: Annotated[str | None, typer.Option("--system", help="What the model is to be told first.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="The model (default: the provider's).")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", metavar="TEXT", help="What the model is to be told first.")
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of llm/chat, as temperature=0."),
@@ -198,7 +204,8 @@ def up(
         typer.Option("--allow-env", metavar="NAME,…", help="Our environment variables that documents may read."),
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option("--log-level", help="Of all processes: debug, info, warning or error.")
+        str | None,
+        typer.Option("--log-level", metavar="LEVEL", help="Of all processes: debug, info, warning or error."),
     ] = None,
 ) -> None:
     """Run the whole stack in the foreground: NATS, coordinator, providers. Ctrl-C stops it.
@@ -245,9 +252,11 @@ def status(
 
 @app.command("list")
 def list_workflows(
-    status: Annotated[list[str] | None, typer.Option("--status", help="Only these; may be repeated.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only workflows of this name.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many.")] = 20,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only workflows of this name.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="At most so many.")] = 20,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -326,7 +335,7 @@ def explain(
 @app.command()
 def cancel(
     id: Id,
-    reason: Annotated[str | None, typer.Option("--reason", help="For the journal.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -376,7 +385,9 @@ def retry(
 def signal(
     id: Id,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What a signal/wait task waits for.")],
-    payload: Annotated[str | None, typer.Option("--payload", help="A value for it: JSON, or else text.")] = None,
+    payload: Annotated[
+        str | None, typer.Option("--payload", metavar="VALUE", help="A value for it: JSON, or else text.")
+    ] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -408,7 +419,7 @@ def _change(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Workflow documents, YAML or JSON.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Workflow documents, YAML or JSON.")],
     online: Annotated[bool, typer.Option("--online", help="Ask the coordinator too: it knows its providers.")] = False,
     url: Url = None,
     state: State = None,
@@ -465,7 +476,7 @@ def call(
     method: Annotated[
         str, typer.Argument(metavar="METHOD", help="system.status, or a task's: echo/echo, python/eval …")
     ],
-    params: Annotated[str, typer.Option("--params", help="A JSON object.")] = "{}",
+    params: Annotated[str, typer.Option("--params", metavar="JSON", help="An object.")] = "{}",
     timeout: Timeout = None,
     output: Output = Format.TEXT,
     url: Url = None,

@@ -56,6 +56,7 @@ class Description(Struct, frozen=True):
     capacity: int
     durable_calls: bool
     splits_batches: bool
+    models: frozenset[str] = frozenset()
 
 
 Status = Literal["connecting", "ready", "lost", "draining"]
@@ -307,6 +308,7 @@ class Links:
                 description.instance,
                 frozenset(method.name for method in description.methods),
                 description.capacity,
+                description.models,
             )
         )
 
@@ -340,6 +342,7 @@ def describe(
         raise ValueError("it serves no method that a task could call")
     if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
         raise ValueError(f"its capacity is {capacity!r}, not a number from 1")
+    models = about.get("models")
     durable = about.get("calls") == "v1" and isinstance(about.get("instance"), str)
     return Description(
         name=str(about.get("name") or name),
@@ -348,6 +351,9 @@ def describe(
         capacity=capacity,
         durable_calls=durable,
         splits_batches=about.get("batch") == "split",
+        models=frozenset(model for model in models if isinstance(model, str))
+        if isinstance(models, list)
+        else frozenset(),
     )
 
 

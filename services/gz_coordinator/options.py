@@ -46,7 +46,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "client sends in `env` counts first",
     )
     parser.add_argument(
-        "--drain-seconds", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
+        "--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
     )
     parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
     parser.add_argument("--log-format", default="auto", choices=["auto", "text", "json"])

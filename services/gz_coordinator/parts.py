@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gleitzeit.discovery.base import Directory
+from gleitzeit.discovery.base import Directory, without_password
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, Journal, Summary
 from gleitzeit.schemas import MethodSchema
@@ -89,7 +89,10 @@ class Parts:
             "cluster": self.identity.cluster,
             "embedded": self.embedded,
             "draining": self.draining,
-            "nats": {"url": self.nats_url, "connected": self.directory is not None and self.directory.connected},
+            "nats": {
+                "url": without_password(self.nats_url) if self.nats_url is not None else None,
+                "connected": self.directory is not None and self.directory.connected,
+            },
             "workflows": counts,
             "queued": engine.scheduler.queued,
             "running": len(engine.calls),

@@ -7,9 +7,10 @@ from typing import Final
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
+from gleitzeit.provider.process import positive
 from gz_provider_llm.llamacpp import CONTEXT_TOKENS, PARALLEL, LlamaCpp, Settings, check
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import parser_for, positive, serve, settings_of
+from gz_provider_llm.options import parser_for, serve, settings_of
 
 VARIABLE: Final = "GLEITZEIT_GGUF"
 IDLE_TIMEOUT_SECONDS: Final = 300.0

@@ -35,6 +35,7 @@ from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, e
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.structured import TRIES, Format, ask_again
 
+LOOK_FOR_MODELS_SECONDS = 30.0
 METHODS = ("chat", "generate", "vision", "embeddings", "models")
 CHARACTERS_PER_TOKEN = 4  # a guess for the limits, until the server has counted
 _MODELS_SHOWN = 20
@@ -51,12 +52,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     `directory` is where relative paths begin. `default_models` are for calls that name none, by `chat`, `vision` and
     `embeddings`; where one is missing that of `chat` counts, and without it the only model that the server has.
+    With `list_models` the server is asked now and then which it has, so that tasks go where their model is.
     """
 
     directory: Path
     default_models: Mapping[str, str] = {}
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    list_models: bool = False
 
 
 def build(backend: Backend, settings: Settings) -> Provider:
@@ -64,9 +67,13 @@ def build(backend: Backend, settings: Settings) -> Provider:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        looking = [asyncio.create_task(_look_for_models(backend, provider))] if settings.list_models else []
         try:
             yield
         finally:
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
             await backend.close()
 
     provider = Provider(backend.name, protocols=["llm/v1"], capacity=backend.capacity, lifespan=lifespan)
@@ -74,6 +81,18 @@ def build(backend: Backend, settings: Settings) -> Provider:
     for name in METHODS:
         provider.method(f"llm/{name}")(getattr(methods, name))
     return provider
+
+
+async def _look_for_models(backend: Backend, provider: Provider) -> None:
+    """Keep what the provider says of its models true. A server that is away has none to offer, and may come back."""
+    while True:
+        try:
+            names = {model.name for model in await backend.models()}
+        except GleitzeitError:
+            names = set()
+        # Ollama's users leave `:latest` out
+        provider.models = sorted(names | {name.removesuffix(":latest") for name in names})
+        await asyncio.sleep(LOOK_FOR_MODELS_SECONDS)
 
 
 class _Watch:

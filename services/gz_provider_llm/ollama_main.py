@@ -6,11 +6,12 @@ from typing import Final
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
+from gleitzeit.provider.process import positive
 from gz_provider_llm.http import Http
 from gz_provider_llm.instances import PORT, Instance, Instances, open_ports, ports_of, slots_from, url_of, urls_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.ollama import Ollama
-from gz_provider_llm.options import add_key_options, api_key, parser_for, positive, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
 
 VARIABLE: Final = "OLLAMA_API_KEY"
 """Ollama's own servers want a key, and so does a proxy before one's own, perhaps; the server itself has none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
-from gleitzeit.provider.process import give_up
+from gleitzeit.provider.process import give_up, positive
 from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS
 from gz_provider_llm.methods import Settings
 
@@ -20,8 +20,14 @@ def parser_for(name: str, capacity: int) -> ArgumentParser:
         "--default-model", metavar="NAME", default=os.environ.get("GLEITZEIT_DEFAULT_MODEL", ""),
         help="for tasks that name none (default: GLEITZEIT_DEFAULT_MODEL, or the server's only one)",
     )  # fmt: skip
-    add("--rpm", metavar="N", type=positive, help="requests a minute to one model (default: no limit)")
-    add("--tpm", metavar="N", type=positive, help="tokens a minute of one model (default: no limit)")
+    add("--rpm", metavar="N", type=positive, default=_from_environment("GLEITZEIT_LLM_RPM"),
+        help="requests a minute to one model (default: GLEITZEIT_LLM_RPM, or no limit)")  # fmt: skip
+    add("--tpm", metavar="N", type=positive, default=_from_environment("GLEITZEIT_LLM_TPM"),
+        help="tokens a minute of one model (default: GLEITZEIT_LLM_TPM, or no limit)")  # fmt: skip
+    add(
+        "--any-model", action="store_true",
+        help="do not ask the server which models it has: tasks come here whatever model they name",
+    )  # fmt: skip
     add(
         "--idle-timeout", metavar="S", type=seconds, default=IDLE_TIMEOUT_SECONDS,
         help="seconds of silence after which a server is given up (default %(default)g)",
@@ -64,6 +70,7 @@ def settings_of(options: Namespace) -> Settings:
         default_models={"chat": options.default_model} if options.default_model else {},
         requests_per_minute=options.rpm,
         tokens_per_minute=options.tpm,
+        list_models=not options.any_model,
     )
 
 
@@ -76,10 +83,9 @@ def serve(name: str, provider: Callable[[Namespace], Provider], options: Namespa
     made.main(options)
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+def _from_environment(variable: str) -> str | None:
+    """argparse converts a default that is a text, and complains about it, as if it had been typed."""
+    return os.environ.get(variable) or None
 
 
 def seconds(text: str) -> float:

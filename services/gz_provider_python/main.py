@@ -1,13 +1,14 @@
 """python/v1: runs scripts and functions, each call in a process of its own with limits."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gleitzeit.config import default_folder
 from gleitzeit.provider import Provider
+from gleitzeit.provider.process import positive
 from gz_provider_python.isolation import Isolation
 from gz_provider_python.methods import PythonMethods, Settings
 from gz_provider_python.processes import ProcessIsolation
@@ -50,7 +51,7 @@ def _parser() -> ArgumentParser:
         ("--file-mib", default.file_bytes >> 20, "size of a file"),
         ("--open-files", default.open_files, "files open at once"),
     ):
-        group.add_argument(name, metavar="N", type=_positive, default=value, help=f"{meaning} (default %(default)s)")
+        group.add_argument(name, metavar="N", type=positive, default=value, help=f"{meaning} (default %(default)s)")
     group.add_argument(
         "--functions", metavar="DIR", type=Path, default=_default_functions(),
         help="modules whose functions tasks may call as module.function, and where python/register keeps what it "
@@ -66,9 +67,3 @@ def _settings(options: Namespace) -> Settings:
 
 def _default_functions() -> Path:
     return default_folder(os.environ) / "functions"
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

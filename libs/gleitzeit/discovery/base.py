@@ -1,9 +1,15 @@
 """The port to discovery: it reports that providers exist. Whether they work, only their socket says."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
+
+
+def without_password(url: str) -> str:
+    """The URL of a discovery service, fit to be seen."""
+    return re.sub(r"//[^@/]*@", "//", url)
 
 
 class ProviderSeen(Struct, frozen=True):
@@ -64,6 +70,3 @@ class Announcer(Protocol):
 
     async def withdraw(self) -> None:
         """Say goodbye, if anybody can hear it, and let go of the connection."""
-
-
-Connect = Callable[[], Awaitable[Directory]]

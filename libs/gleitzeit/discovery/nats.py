@@ -29,7 +29,7 @@ from nats.micro import add_service
 from nats.micro.request import Request
 from nats.micro.service import Service, ServiceConfig
 
-from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
+from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report, without_password
 from gleitzeit.errors import ConfigurationError
 
 ROUND_SECONDS = 10.0  # between two questions to everybody
@@ -139,7 +139,7 @@ class _Link:
 
         async def on_disconnected() -> None:
             if self._task is not None:
-                _log.warning("lost the connection to NATS at %s", _shown(self._url))
+                _log.warning("lost the connection to NATS at %s", without_password(self._url))
 
         async def on_reconnected() -> None:
             await self._greet(client, fresh=False)
@@ -161,14 +161,14 @@ class _Link:
 
     async def _greet(self, client: Client, *, fresh: bool) -> None:
         self._complained = False
-        _log.info("connected to NATS at %s", _shown(self._url))
+        _log.info("connected to NATS at %s", without_password(self._url))
         await self._on_connected(client, fresh)
 
     def _complain(self, error: Exception) -> None:
         """The first failure of an outage is a warning, the attempts that follow are details."""
         level = logging.DEBUG if self._complained else logging.WARNING
         self._complained = True
-        _log.log(level, "NATS at %s: %s", _shown(self._url), error or type(error).__name__)
+        _log.log(level, "NATS at %s: %s", without_password(self._url), error or type(error).__name__)
 
 
 class NatsDirectory:
@@ -364,7 +364,7 @@ class NatsAnnouncer:
 
 def _checked(url: str, cluster: str) -> str:
     if urlsplit(url).scheme not in ("nats", "tls", "ws", "wss") or not urlsplit(url).hostname:
-        raise ConfigurationError(f"not the URL of a NATS server: {_shown(url)!r}; expected nats://HOST:PORT")
+        raise ConfigurationError(f"not the URL of a NATS server: {without_password(url)!r}; expected nats://HOST:PORT")
     if _NAME.fullmatch(cluster) is None:
         raise ConfigurationError(f"a cluster is made of letters, digits, - and _, not {cluster!r}")
     return cluster
@@ -391,8 +391,3 @@ async def _flush(client: Client) -> None:
 async def _close(client: Client) -> None:
     with contextlib.suppress(OSError, TimeoutError, nats_errors.Error):
         await client.close()
-
-
-def _shown(url: str) -> str:
-    """Without the password."""
-    return re.sub(r"//[^@/]*@", "//", url)

@@ -182,6 +182,8 @@ class Core:
     def _queue(self, workflow: Workflow) -> None:
         released = [task for task in workflow.released if task.state == "ready"]
         workflow.released.clear()
+        for task in released:
+            task.model = self._params.model_of(workflow, task)
         self.scheduler.add(workflow, released)
         for task in released:
             seconds = task.definition.queue_timeout_seconds

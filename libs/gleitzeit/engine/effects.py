@@ -153,6 +153,8 @@ class ProviderReady(Struct, frozen=True):
     instance: str
     methods: frozenset[str]
     capacity: int
+    models: frozenset[str] = frozenset()
+    """Those that it holds; empty where it does not say, or has none."""
 
 
 class ProviderDown(Struct, frozen=True):

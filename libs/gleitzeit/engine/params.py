@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from gleitzeit.engine.effects import Call
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import GleitzeitError
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
@@ -145,6 +146,18 @@ class CallParams:
             if definition.dependencies and self._wants_dependencies(definition.method):
                 known_by.append(Raw(self._dependencies(workflow, task)))
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
+
+    def model_of(self, workflow: Workflow, task: Task) -> str:
+        """The model that the params name; "" for methods that know of none, and where it is not one name."""
+        schema = self._catalogue().get(task.definition.method)
+        if schema is None or "model" not in schema.param_names:
+            return ""
+        model = _decode(task.definition.params).get("model")
+        try:
+            model = substitute(model, self._scope(workflow).resolve)
+        except GleitzeitError:
+            return ""  # the start of the task will say what is wrong
+        return model if isinstance(model, str) else ""
 
     def _body(self, workflow: Workflow, task: Task) -> bytes:
         definition = task.definition

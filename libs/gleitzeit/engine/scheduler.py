@@ -18,7 +18,7 @@ MAX_LOOKUPS = 1_000_000
 class Provider:
     """A live provider process and how much of it is in use."""
 
-    __slots__ = ("capacity", "draining", "instance", "methods", "name", "running", "started")
+    __slots__ = ("capacity", "draining", "instance", "methods", "models", "name", "running", "started")
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
         self.running = running
@@ -30,6 +30,7 @@ class Provider:
         self.name = ready.name
         self.instance = ready.instance
         self.methods = ready.methods
+        self.models = ready.models
         self.capacity = ready.capacity
 
     @property
@@ -63,8 +64,8 @@ class Scheduler:
         """Ids of workflows that may start nothing, without a word of it in their streams."""
         self._unserved = Pool()
         self._pools: list[Pool] = []
-        self._pool_of: dict[str | tuple[str, str], Pool] = {}
-        """By method; by method and provider's name for tasks that name one, as they come."""
+        self._pool_of: dict[str | tuple[str, str, str], Pool] = {}
+        """By method; as they come, by method, provider's name and model for tasks that not every provider can take."""
         self.looked_up: set[Task] = set()
         """Tasks whose result was looked up in vain: now they are called for."""
         self._lookups = _lookups()
@@ -113,17 +114,19 @@ class Scheduler:
         definition = task.definition
         if definition.cache is not None and task not in self.looked_up:
             return self._lookups
-        if definition.provider:
-            return self._pool_at(definition.method, definition.provider)
-        return self._pool_of.get(definition.method, self._unserved)
+        pool = self._pool_of.get(definition.method, self._unserved)
+        model = task.model if any(task.model in provider.models for provider in pool.providers) else ""
+        if definition.provider or model:
+            return self._pool_at(pool, definition.method, definition.provider, model)
+        return pool
 
-    def _pool_at(self, method: str, name: str) -> Pool:
-        """For tasks that only providers of that name may have."""
-        pool = self._pool_of.get((method, name))
+    def _pool_at(self, wide: Pool, method: str, name: str, model: str) -> Pool:
+        """For tasks that only providers of that name may have, and of those the ones that hold the model, if any do."""
+        pool = self._pool_of.get((method, name, model))
         if pool is None:
-            serving = self._pool_of.get(method, self._unserved).providers
-            pool = Pool(tuple(provider for provider in serving if provider.name == name))
-            self._pool_of[method, name] = pool
+            named = [provider for provider in wide.providers if not name or provider.name == name]
+            pool = Pool(tuple(provider for provider in named if model in provider.models) or tuple(named))
+            self._pool_of[method, name, model] = pool
             self._pools.append(pool)
         return pool
 

@@ -18,11 +18,12 @@ class Refused(InvalidState):
 
 
 class Task:
-    """A node of the graph and where it stands. Written by `Workflow.apply` only."""
+    """A node of the graph and where it stands. Written by `Workflow.apply` only, but for `model`."""
 
     __slots__ = (
         "alternative", "attempt", "cached", "completed_at", "definition", "dependents", "error", "failures", "index",
-        "instance", "losses", "provider", "ready_at", "result", "signals", "started_at", "state", "unmet", "until",
+        "instance", "losses", "model", "provider", "ready_at", "result", "signals", "started_at", "state", "unmet",
+        "until",
     )  # fmt: skip
 
     def __init__(self, definition: TaskDefinition, index: int) -> None:
@@ -44,6 +45,8 @@ class Task:
         self.unmet = len(definition.dependencies)
         self.result: Raw | None = None
         self.error: ev.Failure | None = None
+        self.model = ""
+        """What its call asks for; the engine notes it when it queues the task, as providers differ in their models."""
         self.provider = ""
         self.instance = ""
         self.ready_at = 0

@@ -33,7 +33,7 @@ def parser(provider: Provider) -> argparse.ArgumentParser:
     add("--nats", metavar="URL", help="announce the provider on this NATS server")
     add("--cluster", metavar="ID", default="default", help="for coordinators of this cluster only (default: default)")
     add(
-        "--capacity", metavar="N", type=_positive, default=provider.capacity, help="calls at once (default %(default)s)"
+        "--capacity", metavar="N", type=positive, default=provider.capacity, help="calls at once (default %(default)s)"
     )
     add("--drain-seconds", metavar="S", type=float, default=10.0, help="for running calls to finish at the end (10)")
     add("--log-level", choices=LEVELS, default="info")
@@ -98,7 +98,8 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The type of an option that is a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)

@@ -55,6 +55,7 @@ class Provider:
         self.capacity = capacity
         self.version = version
         self.methods: dict[str, Method] = {}
+        self._models: tuple[str, ...] = ()
         self._lifespan = lifespan
         self._services: list[Service] = []
 
@@ -96,6 +97,21 @@ class Provider:
 
         return declare
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What a call's `model` may name here. Where several providers serve a method, those that hold it are asked.
+
+        Empty: not known, and nobody is kept away. Assign it whenever it changes; coordinators are told.
+        """
+        return self._models
+
+    @models.setter
+    def models(self, models: Sequence[str]) -> None:
+        if tuple(models) != self._models:
+            self._models = tuple(models)
+            for service in self._services:
+                service.changed()
+
     def _add(self, method: Method) -> None:
         protocol = method.schema.protocol
         if protocol not in self.protocols:
@@ -115,6 +131,7 @@ class Provider:
             "protocols": list(self.protocols),
             "calls": "v1",
             "batch": "split",
+            **({"models": list(self._models)} if self._models else {}),
         }
         schemas = [method.schema for method in self.methods.values()]
         return openrpc(f"provider {self.name}", self.version, schemas, extension)

@@ -161,3 +161,15 @@ def _plain(value: object) -> object:
     if isinstance(value, deque):
         return [msgspec.json.encode(item) for item in value]
     return msgspec.json.encode(value) if isinstance(value, Raw | msgspec.Struct) else repr(value)
+
+
+def fan(**more: object) -> Desk:
+    """`bad` has failed beside `other`; `child` and `grandchild` depend on it."""
+    desk = Desk()
+    desk.submit(task("bad"), task("other"), task("child", "bad"), task("grandchild", "child"), **more)
+    desk.fail("bad")
+    return desk
+
+
+def kinds_of(effects: list[fx.Effect]) -> list[str]:
+    return [type(effect).__name__ for effect in effects]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeit.engine.retry import delay_seconds
+from gleitzeit.engine.retry import asked_seconds, delay_seconds
 from gleitzeit.model.definition import RetryPolicy
 
 POLICIES = st.builds(
@@ -48,3 +48,8 @@ def test_calls_that_fail_together_do_not_come_back_together() -> None:
 
 def _fields(policy: RetryPolicy) -> dict[str, object]:
     return {name: getattr(policy, name) for name in policy.__struct_fields__}
+
+
+@pytest.mark.parametrize("wish", [None, True, "soon", [], float("nan")])
+def test_a_pause_that_is_no_number_is_ours_to_choose(wish: object) -> None:
+    assert asked_seconds(wish, 0.25) == 0.25

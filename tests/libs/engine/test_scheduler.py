@@ -184,3 +184,40 @@ def test_a_workflow_that_has_ended_leaves_nothing() -> None:
     scheduler.forget(workflow)
     assert scheduler.queued == 0
     assert not scheduler.held
+
+
+def test_a_task_goes_to_the_provider_that_holds_its_model() -> None:
+    scheduler = Scheduler()
+    workflow = Workflow(submitted(*(task(f"t{n}", method="work/do") for n in range(6))))
+    tasks = list(workflow.tasks.values())
+    for each, model in zip(tasks, ("big", "big", "small", "unheard-of", "", "small"), strict=True):
+        each.model = model
+    workflow.released.clear()
+    methods = frozenset({"work/do"})
+    scheduler.provider_ready(ProviderReady("a", "a1", methods, 10, frozenset({"big"})))
+    scheduler.provider_ready(ProviderReady("b", "b1", methods, 10, frozenset({"small"})))
+    scheduler.add(workflow, tasks)
+    chosen: dict[str, set[str]] = {}
+    while (found := scheduler.next()) is not None:
+        _, started, provider = found
+        scheduler.started(workflow, provider.instance)
+        chosen.setdefault(started.model, set()).add(provider.instance)
+    assert chosen["big"] == {"a1"}
+    assert chosen["small"] == {"b1"}
+    assert chosen["unheard-of"] | chosen[""] <= {"a1", "b1"}
+
+
+def test_where_nobody_holds_the_model_any_more_it_goes_to_anyone() -> None:
+    scheduler = Scheduler()
+    workflow = Workflow(submitted(task("t", method="work/do")))
+    (only,) = workflow.tasks.values()
+    only.model = "big"
+    methods = frozenset({"work/do"})
+    scheduler.provider_ready(ProviderReady("a", "a1", methods, 1, frozenset({"big"})))
+    scheduler.add(workflow, [only])
+    scheduler.provider_gone("a1")
+    assert scheduler.next() is None
+    scheduler.provider_ready(ProviderReady("b", "b1", methods, 1, frozenset({"small"})))
+    found = scheduler.next()
+    assert found is not None
+    assert found[2].instance == "b1"

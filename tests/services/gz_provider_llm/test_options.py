@@ -137,7 +137,16 @@ async def running(module: str, variable: str, script: Answer, log: Path) -> Asyn
     async with fake_server(script, answer(401, {"error": {"message": f"bad key {KEY}"}})) as server:
         child = await start_child(
             "llm",
-            [sys.executable, "-m", f"gz_provider_llm.{module}", "--url", server.url, "--log-level", "debug"],
+            [
+                sys.executable,
+                "-m",
+                f"gz_provider_llm.{module}",
+                "--url",
+                server.url,
+                "--any-model",
+                "--log-level",
+                "debug",
+            ],
             environ=environment(**{variable: KEY}),
             log=log,
         )
