@@ -1,0 +1,45 @@
+"""A provider says which models it has, and says it again when that has changed."""
+
+import asyncio
+from pathlib import Path
+
+from llama import LlamaServer
+
+from gleitzeit.transport import Connection, connect
+from gz_provider_llm.http import Http
+from gz_provider_llm.methods import Settings, build
+from gz_provider_llm.openai import OpenAI
+
+
+async def announced(connection: Connection) -> list[str]:
+    document = await connection.call("rpc.discover")
+    return list(document["x-gleitzeit"].get("models", []))
+
+
+async def test_the_models_of_a_real_server_are_announced(llama_server: LlamaServer, tmp_path: Path) -> None:
+    backend = OpenAI(Http(f"{llama_server.url}/v1"), is_openai=False)
+    provider = build(backend, Settings(directory=tmp_path, list_models=True))
+    changed = asyncio.Event()
+
+    def notified(_connection: Connection, method: str, _params: object) -> None:
+        if method == "notifications/methods/list_changed":
+            changed.set()
+
+    async with provider.serve() as service:
+        connection = await connect(service.url, on_notification=notified)
+        if not await announced(connection):
+            await asyncio.wait_for(changed.wait(), 10)
+        assert await announced(connection) == [llama_server.model]
+        changed.clear()
+        provider.models = ["another"]
+        await asyncio.wait_for(changed.wait(), 10)
+        assert await announced(connection) == ["another"]
+        await connection.close()
+
+
+async def test_without_being_asked_to_nothing_is_listed(llama_server: LlamaServer, tmp_path: Path) -> None:
+    provider = build(OpenAI(Http(f"{llama_server.url}/v1"), is_openai=False), Settings(directory=tmp_path))
+    async with provider.serve() as service:
+        connection = await connect(service.url)
+        assert await announced(connection) == []
+        await connection.close()
