@@ -1,4 +1,5 @@
-from gz_coordinator.main import run
+if __name__ == "__main__":
+    # Here, because the process that checks large documents imports this module too, and needs no coordinator.
+    from gz_coordinator.main import run
 
-if __name__ == "__main__":  # the process that checks large documents imports this module too
     run()

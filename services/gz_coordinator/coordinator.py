@@ -23,6 +23,7 @@ from gz_coordinator.watchers import Watchers
 log = logging.getLogger("gz.coordinator")
 
 IDLE_SECONDS = 0.5
+WARM_UP_SECONDS = 1.0
 FIRST_CLIENT_SECONDS = 30.0
 
 
@@ -82,7 +83,8 @@ class Coordinator:
             watching = asyncio.create_task(self._end_when_idle(server), name="end when idle")
             await self._lifetime.drain.wait()
             watching.cancel()
-        else:
+        else:  # an embedded one is there for one command, which need not pay for what it may never use
+            asyncio.get_running_loop().call_later(WARM_UP_SECONDS, parts.documents.warm_up)
             await self._lifetime.drain.wait()
         return await self._drain(server, turning, drain_seconds)
 

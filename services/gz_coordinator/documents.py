@@ -5,11 +5,13 @@ import gc
 import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from gleitzeit.errors import ResourceExhausted
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
 from gleitzeit.spec.check import check
@@ -48,12 +50,24 @@ class Documents:
         """Never raises for what the document says: that is in `problems`. `inputs` None: not known yet."""
         if size_bytes <= LARGE_BYTES:
             return _check(document, inputs, self._environ, catalogue)
+        work = msgspec.json.encode([document, inputs, self._environ]), self.described
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._process(), _check_encoded, *work)
+        except BrokenProcessPool:
+            self._pool = None
+            message = "the process that checks large documents has died; a new one is there for the next attempt"
+            raise ResourceExhausted(message) from None
+        return msgspec.json.decode(answer, type=Verdict)
+
+    def warm_up(self) -> None:
+        """Start the other process before the first large document waits for it."""
+        self._process().submit(builtin)
+
+    def _process(self) -> ProcessPoolExecutor:
         if self._pool is None:  # what it makes is dropped whole, without cycles: no garbage to look for
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=gc.disable)
-        work = msgspec.json.encode([document, inputs, self._environ]), self.described
-        answer = await asyncio.get_running_loop().run_in_executor(self._pool, _check_encoded, *work)
-        return msgspec.json.decode(answer, type=Verdict)
+        return self._pool
 
     async def definition(
         self, document: object, inputs: Mapping[str, Any], size_bytes: int, catalogue: Catalogue

@@ -259,6 +259,7 @@ async def test_a_coordinator_that_asks_for_it_is_tried_again(make: Callable[...,
     program.write_text(f'#!/bin/sh\n[ -e {marker} ] || {{ touch {marker}; exit 75; }}\nexec {" ".join(FAKE)} "$@"\n')
     program.chmod(0o755)
     await make(commands={"coordinator": [str(program)]}).start()
+    assert marker.exists()
 
 
 async def test_a_provider_that_cannot_run_does_not_stop_the_others(make: Callable[..., Stack], events: Events) -> None:

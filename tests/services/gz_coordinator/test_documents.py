@@ -1,9 +1,10 @@
+import multiprocessing
 from typing import Any
 
 import msgspec
 import pytest
 
-from gleitzeit.errors import DocumentError
+from gleitzeit.errors import DocumentError, ResourceExhausted
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import builtin
 from gz_coordinator.documents import LARGE_BYTES, Documents
@@ -46,3 +47,19 @@ async def test_nothing_is_allowed_by_default(monkeypatch: pytest.MonkeyPatch) ->
 async def test_what_is_no_document_is_left_to_the_check() -> None:
     verdict = await Documents({"GREETING": "Hello"}).check(["${env.GREETING}"], None, 100, builtin())
     assert verdict.definition is None
+
+
+async def test_the_other_process_dies_and_the_next_document_is_checked_all_the_same() -> None:
+    documents = Documents({"GREETING": "Hello", "NAME": "Ada"})
+    before = {child.pid for child in multiprocessing.active_children()}
+    try:
+        documents.warm_up()
+        await checked(documents, GREETING, LARGE_BYTES + 1)
+        (worker,) = (child for child in multiprocessing.active_children() if child.pid not in before)
+        worker.kill()
+        worker.join()
+        with pytest.raises(ResourceExhausted, match="has died"):
+            await checked(documents, GREETING, LARGE_BYTES + 1)
+        assert (await checked(documents, GREETING, LARGE_BYTES + 1)).env["NAME"] == "Ada"
+    finally:
+        documents.close()
