@@ -154,7 +154,11 @@ class Watchers:
         return sum(len(watchers) for watchers in self._by_workflow.values())
 
     def add(self, watcher: Watcher) -> None:
-        """Send what is past, then what comes. The caller has answered the request."""
+        """Send what is past, then what comes. The caller has answered the request.
+
+        It takes the place of an earlier one of the same connection and workflow: nobody is told anything twice.
+        """
+        self._drop(watcher.workflow_id, watcher.connection)
         self._by_workflow.setdefault(watcher.workflow_id, set()).add(watcher)
         if watcher.live or watcher.sent:
             watcher.line = self.lines.last
@@ -166,11 +170,14 @@ class Watchers:
     def remove(self, connection: Connection, workflow_id: str | None = None) -> None:
         """Forget what a connection watches: one workflow, or with None all."""
         for key in [workflow_id] if workflow_id is not None else list(self._by_workflow):
-            kept = {w for w in self._by_workflow.get(key, ()) if w.connection is not connection}
-            if kept:
-                self._by_workflow[key] = kept
-            else:
-                self._by_workflow.pop(key, None)
+            self._drop(key, connection)
+
+    def _drop(self, key: str | None, connection: Connection) -> None:
+        kept = {w for w in self._by_workflow.get(key, ()) if w.connection is not connection}
+        if kept:
+            self._by_workflow[key] = kept
+        else:
+            self._by_workflow.pop(key, None)
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         """Events that have just become durable."""
@@ -278,7 +285,7 @@ class Watchers:
         workflow_id = watcher.workflow_id
         if workflow_id is None:
             return
-        while not watcher.connection.closed:
+        while not watcher.connection.closed and watcher in self._by_workflow.get(workflow_id, ()):
             page = await self._journal.read(workflow_id, after=watcher.sent, limit=PAGE)
             self._send_page(watcher, workflow_id, page)
             await watcher.connection.drain()

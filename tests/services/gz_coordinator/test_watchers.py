@@ -125,3 +125,15 @@ async def test_who_wants_events_only_gets_no_lines(scene: Scene) -> None:
     scene.say("two")
     await settle()
     assert scene.seen == ["WorkflowSubmitted", "TaskStarted"]
+
+
+async def test_who_watches_twice_is_told_once(scene: Scene) -> None:
+    scene.watch()
+    await settle()
+    scene.watch(after=2)
+    await scene.append(*ENDED)
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"]
+    assert len(scene.watchers) == 1
+    scene.watchers.remove(scene.connection)
+    assert len(scene.watchers) == 0
