@@ -9,7 +9,7 @@ from gleitzeit.errors import ConfigurationError
 
 HOME = Path("/home/ada")
 FILE = HOME / ".gleitzeit" / "config.yaml"
-WORK = Path("/work/here")
+WORK = Path("/srv/here")
 
 
 def make(text: str = "", environ: dict[str, str] | None = None, **arguments: object) -> Config:
@@ -69,7 +69,7 @@ def test_each_layer_covers_those_before_and_is_named() -> None:
         ({"GLEITZEIT_JOURNAL": "memory:"}, "journal", "memory:"),
         ({"GLEITZEIT_JOURNAL": "memory"}, "journal", "memory:"),
         ({"GLEITZEIT_JOURNAL": "sqlite", "GLEITZEIT_STATE": "/s"}, "journal", "sqlite:///s/journal.db"),
-        ({"GLEITZEIT_JOURNAL": "sqlite://x.sqlite"}, "journal", "sqlite:///work/here/x.sqlite"),
+        ({"GLEITZEIT_JOURNAL": "sqlite://x.sqlite"}, "journal", "sqlite:///srv/here/x.sqlite"),
         ({"GLEITZEIT_JOURNAL": "sqlite:///x"}, "journal", "sqlite:///x"),
         ({"GLEITZEIT_JOURNAL": "~/x.db"}, "journal", "sqlite:///home/ada/x.db"),
         ({"GLEITZEIT_JOURNAL": "other://x"}, "journal", "other://x"),
@@ -77,7 +77,7 @@ def test_each_layer_covers_those_before_and_is_named() -> None:
         ({"GLEITZEIT_PERSISTENCE_BACKEND": "memory"}, "journal", "memory:"),
         ({"GLEITZEIT_PERSISTENCE_TYPE": "SQLite"}, "journal", "sqlite:///home/ada/.gleitzeit/journal.db"),
         ({"GLEITZEIT_BACKEND": "sqlite", "GLEITZEIT_SQLITE_PATH": "/a"}, "journal", "sqlite:///a"),
-        ({"GLEITZEIT_SQL_DB_PATH": "a.db"}, "journal", "sqlite:///work/here/a.db"),
+        ({"GLEITZEIT_SQL_DB_PATH": "a.db"}, "journal", "sqlite:///srv/here/a.db"),
         ({"GLEITZEIT_BACKEND": "memory", "GLEITZEIT_JOURNAL": "/a.db"}, "journal", "sqlite:///a.db"),
         ({"GLEITZEIT_NATS_URL": "nats://a:1", "NATS_URL": "nats://b"}, "nats_url", "nats://a:1"),
         ({"NATS_URL": "b:4222"}, "nats_url", "nats://b:4222"),
