@@ -6,6 +6,7 @@ in a thread beside it and stays awake meanwhile.
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 from collections.abc import Coroutine, Mapping
@@ -18,6 +19,7 @@ from gleitzeit.client import Client, Prepared, StreamItem, WatchEvent, prepare
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.events import TaskFellBack, TaskRetrying
 from gleitzeit.spec.load import load_object
+from gleitzeit.spec.problems import sentence
 from gz_cli import exits
 from gz_cli.connect import connected
 from gz_cli.ink import first_line
@@ -152,9 +154,15 @@ def text_of(result: object) -> str:
 
 
 def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system: str | None) -> int:
-    """One question, or with `prompt` None as many as somebody asks. Raises NoModel and what connecting raises."""
-    checked = prepared(params).checked
-    assert checked is not None
+    """One question, or with `prompt` None as many as somebody asks.
+
+    Raises UsageError for params that llm/chat does not take, NoModel and what connecting raises.
+    """
+    ready = prepared(params)
+    checked = ready.checked
+    if checked is None:
+        raise exits.UsageError("; ".join(sentence(problem) for problem in ready.errors))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a turn that nobody reads is not paid for
     found = with_model(reach, checked, os.environ)
     with Background() as background:
         opened = connected(found)

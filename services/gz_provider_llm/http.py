@@ -21,6 +21,8 @@ from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthor
 from gz_provider_llm.refusals import meaning, said, status_in
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+SHORTEST_SECRET = 8
+"""What is shorter is no key but a word that was put in its place, and stands in other words too."""
 IDLE_TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 30.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
@@ -65,7 +67,8 @@ class Http:
         parsed = _checked_url(self.url)
         self.shown_url = str(parsed.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
         """As it may be told to everybody."""
-        self._secrets = tuple(secret for secret in (*secrets, parsed.password) if secret)
+        known = [secret for secret in (*secrets, parsed.password) if secret]
+        self._secrets = tuple(secret for secret in known if len(secret) >= SHORTEST_SECRET)
         self._idle_timeout_seconds = idle_timeout_seconds
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint

@@ -1,5 +1,10 @@
 """What an answer looks like while it grows, and what a turn submits."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from gleitzeit.client import StreamItem, WatchEvent
@@ -65,3 +70,17 @@ def test_the_text_of_a_result() -> None:
     assert text_of({"response": "a", "content": "b"}) == "a"
     assert text_of({"content": "b"}) == "b"
     assert text_of("c") == "c"
+
+
+def test_a_param_that_there_is_none_of(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "gz_cli", "chat", "Why?", "-p", "max_token=6"],
+        env={**os.environ, "GLEITZEIT_STATE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+    assert ended.returncode == 2
+    assert "did you mean 'max_tokens'?" in ended.stderr
+    assert not (tmp_path / "stack.lock").exists()
