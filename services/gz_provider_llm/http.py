@@ -5,6 +5,7 @@ passed on without the secrets that were sent to it.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -21,8 +22,8 @@ from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthor
 from gz_provider_llm.refusals import meaning, said, status_in
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-SHORTEST_SECRET = 8
-"""What is shorter is no key but a word that was put in its place, and stands in other words too."""
+SHORT_SECRET = 8
+"""A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 IDLE_TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 30.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
@@ -67,8 +68,7 @@ class Http:
         parsed = _checked_url(self.url)
         self.shown_url = str(parsed.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
         """As it may be told to everybody."""
-        known = [secret for secret in (*secrets, parsed.password) if secret]
-        self._secrets = tuple(secret for secret in known if len(secret) >= SHORTEST_SECRET)
+        self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password) if secret)
         self._idle_timeout_seconds = idle_timeout_seconds
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
@@ -253,8 +253,13 @@ class Http:
 
     def _public(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = secret.sub("***", text)
         return text
+
+
+def _mask(secret: str) -> re.Pattern[str]:
+    whole = re.escape(secret)
+    return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
 
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[Event]:

@@ -181,6 +181,12 @@ async def test_a_secret_that_the_server_repeats_is_not_told() -> None:
     assert KEY not in error.message
 
 
+async def test_a_short_secret_is_masked_where_it_stands_alone_and_not_inside_words() -> None:
+    said = {"error": {"message": "unexpected key x: 'x' is wrong, p4ss too, passp4ss is a word"}}
+    error = await raised_by(answer(401, said), headers={"authorization": "Bearer x"}, secrets=["x", "p4ss"])
+    assert "unexpected key ***: '***' is wrong, *** too, passp4ss is a word" in error.message
+
+
 async def test_a_secret_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     for name in ("httpx", "httpcore"):  # which a service, started in this process before, may have made silent
         caplog.set_level(logging.DEBUG, logger=name)
