@@ -30,6 +30,7 @@ from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.parts import Parts
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.service import Service
+from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 _json = msgspec.json.Encoder().encode
 _TASK_METHODS = ("sim/work", "sim/pay")
+CACHE = "$cache/"
+"""How the names of streams begin that hold no workflow, but a result for others."""
 
 
 class Disk:
@@ -49,6 +52,9 @@ class Disk:
 
     async def append(self, commit: Sequence[Append]) -> None:
         world, coordinator = self._world, self._coordinator
+        if commit and commit[0].stream.startswith(CACHE):
+            await self._keep(commit)
+            return
         coordinator.appending = True
         coordinator.boundary()
         await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
@@ -61,6 +67,16 @@ class Disk:
             raise errors.JournalError("the disk did not say whether it is durable")
         await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
         coordinator.appending = False
+
+    async def _keep(self, commit: Sequence[Append]) -> None:
+        """Results for others: a convenience beside the facts, but the process may die here, too."""
+        self._coordinator.boundary()
+        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        await self.memory.append(commit)
+        self._coordinator.boundary()
+
+    async def delete(self, streams: Sequence[str]) -> None:
+        await self.memory.delete(streams)
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
@@ -129,18 +145,23 @@ class Coordinator:
         identity = Identity("simulation", epoch, self.owner, lease_seconds=world.rates.lease)
         self.engine = Engine(world.catalogue, identity)
         self.service = service = Service(self.engine, self.disk, world.clock)
-        parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be deleted from
+        parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed
         parts.documents = Documents()  # type: ignore[assignment]  # nothing to check
         parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
         parts.links = self.links = Links(identity.fence, service.post, parts.learn_methods, self._out_of_band)
         self._watchers = service.audience = parts.watchers
         service.performer = CallPerformer(
-            self.links.connection, service.post, identity.fence, self._fenced, self.engine.params_of
+            self.links.connection,
+            service.post,
+            identity.fence,
+            self._fenced,
+            self.engine.params_of,
+            ask_cache=CacheShelf(self.disk, world.clock, service.post).ask,  # type: ignore[arg-type]  # as above
         )
         _, warnings = await service.recover(held=False)
         if warnings:
             raise broken(3, f"a stream cannot be read: {warnings}")
-        world.laws.recovered({name: stream.events for name, stream in world.store.streams.items()}, self.engine)
+        world.laws.recovered(world.workflow_streams(), self.engine)
         self._methods = WorkflowMethods(parts).table()
         self.process.spawn(self._turn())
         self.ready = True

@@ -31,6 +31,20 @@ def broken(law: int, what: str) -> Violation:
     return Violation(f"law {law}: {what}")
 
 
+class Spent(msgspec.Struct):
+    calls: int = 0
+    tokens: int = 0
+    ms: int = 0
+    """Of calls that have ended."""
+
+    def over(self, budget: Any, running_ms: int) -> bool:
+        return budget is not None and (
+            (budget.calls is not None and self.calls >= budget.calls)
+            or (budget.tokens is not None and self.tokens >= budget.tokens)
+            or (budget.seconds is not None and (self.ms + running_ms) / 1000 >= budget.seconds)
+        )
+
+
 class DurableTask:
     def __init__(self, definition: Any) -> None:
         self.definition = definition
@@ -43,8 +57,17 @@ class DurableTask:
         self.timer = False
         self.result: Any = None
         self.params_sha256 = ""
+        self.alternative = 0
+        self.spent = Spent()
+        self.started_at: int | None = None
+        """Of the call that runs."""
         self.timed_out: set[int] = set()
         """Attempts that the coordinator gave up: their executions may end a little later."""
+
+    @property
+    def call(self) -> Any:
+        """What is called now: the task itself, or one of its alternatives."""
+        return self.definition.fallback[self.alternative - 1] if self.alternative else self.definition
 
     @property
     def tolerated(self) -> bool:
@@ -64,6 +87,7 @@ class Durable:
         self.seq = 1
         self.at = first.at
         self.tasks = {t.id: DurableTask(t) for t in first.definition.tasks}
+        self.spent = Spent()
 
     @property
     def final(self) -> bool:
@@ -81,12 +105,12 @@ class Durable:
         task = self.tasks[event.task]
         if task.state not in states:
             raise broken(2, f"{type(event).__name__} of {self.id}/{event.task}, which is {task.state}")
-        begins = isinstance(event, ev.TaskStarted | ev.TaskWaiting)
+        begins = isinstance(event, ev.TaskStarted | ev.TaskWaiting | ev.TaskCached)
         if not begins and getattr(event, "attempt", task.attempt) != task.attempt:
             raise broken(7, f"{type(event).__name__} of attempt {event.attempt}, but {task.attempt} is current")
         return task
 
-    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting) -> DurableTask:
+    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached) -> DurableTask:
         task = self._task(event, "pending", "ready")
         for name in task.definition.dependencies:
             dependency = self.tasks[name]
@@ -107,10 +131,46 @@ class Durable:
 
     def _TaskStarted(self, event: ev.TaskStarted) -> None:
         task = self._begin(event)
+        if event.alternative != task.alternative:
+            raise broken(8, f"{self.id}/{event.task} calls alternative {event.alternative}, not {task.alternative}")
+        self._pay(task, event)
         task.state, task.instance, task.params_sha256 = "running", event.instance, event.params_sha256
         limit = self.definition.max_parallel
         if limit is not None and sum(t.state == "running" for t in self.tasks.values()) > limit:
             raise broken(9, f"{self.id} runs more than max_parallel {limit}")
+
+    def _pay(self, task: DurableTask, event: ev.TaskStarted) -> None:
+        """A call is made: there must be something left for it."""
+        if self._has_overspent(task, event.at):
+            raise broken(8, f"{self.id}/{event.task} starts though its budget is spent")
+        task.started_at = event.at
+        for spent in (self.spent, task.spent):
+            spent.calls += 1
+
+    def _has_overspent(self, task: DurableTask, at: int) -> bool:
+        running_ms = sum(at - t.started_at for t in self.tasks.values() if t.started_at is not None)
+        return self.spent.over(self.definition.budget, running_ms) or task.spent.over(task.definition.budget, 0)
+
+    def _call_ended(self, task: DurableTask, at: int, *, calls: int = 0, tokens: int = 0) -> None:
+        for spent in (self.spent, task.spent):
+            spent.ms += at - task.started_at if task.started_at is not None else 0
+            spent.calls += calls
+            spent.tokens += tokens
+        task.started_at = None
+
+    def _TaskCached(self, event: ev.TaskCached) -> None:
+        task = self._begin(event)
+        if event.stored_at + task.definition.cache.ttl_seconds * 1000 <= event.at:
+            raise broken(7, f"{self.id}/{event.task} has a result of {event.stored_at} at {event.at}, which is too old")
+        task.state, task.result = "completed", msgspec.json.decode(event.result)
+
+    def _TaskFellBack(self, event: ev.TaskFellBack) -> None:
+        task = self._task(event, "ready", "pending", "running")
+        if event.alternative != task.alternative + 1:
+            raise broken(8, f"{self.id}/{event.task} goes from alternative {task.alternative} to {event.alternative}")
+        self._call_ended(task, event.at)
+        self._gave_up(task, event)
+        task.state, task.failures, task.alternative = "ready", 0, event.alternative
 
     def _TaskWaiting(self, event: ev.TaskWaiting) -> None:
         task = self._begin(event)
@@ -121,9 +181,11 @@ class Durable:
         if task.state == "waiting" and task.timer and (task.until is None or event.at < task.until):
             raise broken(10, f"the timer {self.id}/{event.task} fired at {event.at}, before {task.until}")
         task.state, task.result = "completed", msgspec.json.decode(event.result)
+        self._call_ended(task, event.at, tokens=task.result["usage"]["total_tokens"] if "usage" in task.result else 0)
 
     def _TaskRetrying(self, event: ev.TaskRetrying) -> None:
         task = self._task(event, "running")
+        self._call_ended(task, event.at)
         task.state, task.until = "retrying", event.until
         task.failures += 1
         policy = task.definition.retry
@@ -133,7 +195,7 @@ class Durable:
             raise broken(8, f"{self.id}/{event.task} backs off {delay} s")
         self._gave_up(task, event)
 
-    def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed) -> None:
+    def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed | ev.TaskFellBack) -> None:
         if event.error.code == errors.ProviderBusy.code:
             raise broken(8, f"that a provider was busy is charged to {self.id}/{event.task}")
         if event.error.code == errors.TaskTimeout.code:
@@ -147,6 +209,12 @@ class Durable:
 
     def _TaskFailed(self, event: ev.TaskFailed) -> None:
         task = self._task(event, "pending", "ready", "running", "waiting")
+        left = len(task.definition.fallback) - task.alternative
+        if left and task.state != "waiting" and event.error.name not in ("BUDGET_EXCEEDED", "CALL_LOST"):
+            raise broken(8, f"{self.id}/{event.task} fails, and {left} alternatives were not tried")
+        if event.error.name == "BUDGET_EXCEEDED" and not self._has_overspent(task, event.at):
+            raise broken(8, f"{self.id}/{event.task} fails for its budget, which is not spent")
+        self._call_ended(task, event.at)
         task.state = "failed"
         task.failures += 1
         self._gave_up(task, event)
@@ -156,15 +224,18 @@ class Durable:
 
     def _TaskCancelled(self, event: ev.TaskCancelled) -> None:
         task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
+        self._call_ended(task, event.at)
         task.timed_out.add(task.attempt)
         task.state = "cancelled"
 
     def _CallRefused(self, event: ev.CallRefused) -> None:
         task = self._task(event, "running")
+        self._call_ended(task, event.at, calls=-1)
         task.state, task.until = "retrying", event.until
 
     def _CallLost(self, event: ev.CallLost) -> None:
         task = self._task(event, "running")
+        self._call_ended(task, event.at)
         task.state = "ready"
         task.losses += 1
 
@@ -196,11 +267,14 @@ class Durable:
         if self.status not in ("failed", "cancelled"):
             raise broken(2, f"{self.id} is retried while it is {self.status}")
         self.status = "running"
+        self.spent = Spent()
+        for task in self.tasks.values():
+            task.spent, task.started_at = Spent(), None
         for name in event.tasks:
             task = self.tasks[name]
             if task.state not in ("failed", "skipped", "cancelled"):
                 raise broken(2, f"{self.id}/{name} is reset while it is {task.state}")
-            task.state, task.failures, task.losses = "pending", 0, 0
+            task.state, task.failures, task.losses, task.alternative = "pending", 0, 0, 0
 
 
 def snapshot(workflow: Workflow) -> tuple[Any, ...]:
@@ -209,6 +283,7 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
         (
             t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, None if t.result is None else bytes(t.result),
             _json(t.error), t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
+            t.alternative, t.cached,
         )
         for t in workflow.tasks.values()
     )  # fmt: skip
@@ -216,7 +291,7 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     times = workflow.created_at, workflow.updated_at, workflow.started_at, workflow.retried_at, workflow.completed_at
     return (
         workflow.id, workflow.state, workflow.seq, times, counts, _json(workflow.error), bytes(workflow.outputs),
-        tuple(_json(signal) for signal in workflow.signals), tasks,
+        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter),
     )  # fmt: skip
 
 
@@ -245,7 +320,11 @@ class Laws:
         """Call id -> what its execution came to."""
         self.cancelled: list[str] = []
         """Calls that the last commit cancelled while they ran."""
-        self.counts = {"appends": 0, "events": 0, "executions": 0, "answers": 0, "lost": 0, "attached": 0}
+        self.completed: dict[bytes, set[int]] = {}
+        """Results of tasks whose results are kept for others -> when they completed."""
+        self.counts = dict.fromkeys(
+            ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "overspent"), 0
+        )
 
     # The journal
 
@@ -264,6 +343,9 @@ class Laws:
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:
         self.counts["events"] += 1
         self.counts["lost"] += isinstance(event, ev.CallLost)
+        self.counts["cached"] += isinstance(event, ev.TaskCached)
+        self.counts["fell_back"] += isinstance(event, ev.TaskFellBack)
+        self.counts["overspent"] += isinstance(event, ev.TaskFailed) and event.error.name == "BUDGET_EXCEEDED"
         if event.at > now:
             raise broken(10, f"{type(event).__name__} of {stream} says {event.at}, but it is {now}")
         if isinstance(event, ev.WorkflowSubmitted):
@@ -283,13 +365,24 @@ class Laws:
         self.replayed[stream].apply(event)
         if isinstance(event, ev.TaskCompleted):
             self._result_is_real(stream, event)
+        elif isinstance(event, ev.TaskCached):
+            self._cached_result_is_real(stream, event)
 
     def _result_is_real(self, stream: str, event: ev.TaskCompleted) -> None:
         task = self.durable[stream].tasks[event.task]
+        if task.definition.cache is not None:
+            self.completed.setdefault(_cache_entry(self.durable[stream], task, event.result), set()).add(event.at)
         if task.definition.method.startswith("sim/"):
             call_id = f"{stream}/{event.task}/{event.attempt}"
             if self.outcomes.get(call_id) != bytes(event.result):
                 raise broken(7, f"the result recorded for {call_id} is not what its execution came to")
+
+    def _cached_result_is_real(self, stream: str, event: ev.TaskCached) -> None:
+        """It is what an equal call came to, at the time that the event says."""
+        durable = self.durable[stream]
+        task = durable.tasks[event.task]
+        if event.stored_at not in self.completed.get(_cache_entry(durable, task, event.result), ()):
+            raise broken(7, f"the kept result of {stream}/{event.task} is not what an equal call came to")
 
     def _memory_is_the_replay(self, stream: str, engine: Engine) -> None:
         workflow = engine.workflows.get(stream)
@@ -400,7 +493,8 @@ class Laws:
 
     def _params_are_right(self, durable: Durable, task: DurableTask, meta: Meta, params: dict[str, Any]) -> None:
         expected = [durable.tasks[name].result for name in task.definition.dependencies]
-        if params.get("in") != expected or params.get("note") != "${t0.value}":
+        number = msgspec.json.decode(task.call.params)["n"]
+        if params != {"n": number, "in": expected, "note": "${t0.value}"}:
             raise broken(14, f"the params of {meta.call_id} are not what its dependencies came to")
         digest = hashlib.sha256(_json(params)).hexdigest()
         if task.params_sha256 != digest:
@@ -442,6 +536,15 @@ class Laws:
         executing = [e.call_id for running in self.running.values() for e in running]
         if executing:
             raise broken(10, f"all workflows have ended, but {executing} still run")
+
+
+def _cache_entry(durable: Durable, task: DurableTask, result: Any) -> bytes:
+    """By what calls are equal, and what they came to."""
+    known_by: object = task.definition.cache.key
+    if not known_by:
+        given = msgspec.json.decode(task.call.params)["n"]
+        known_by = [given, [durable.tasks[name].result for name in task.definition.dependencies]]
+    return _json([task.call.method, known_by, result])
 
 
 class _Request(msgspec.Struct):

@@ -13,6 +13,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine import params as params_module
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
 from gleitzeit.engine.scheduler import Provider, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
@@ -22,6 +23,7 @@ from gleitzeit.spec.references import substitute
 from gz_coordinator import methods
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.service import Service
+from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
 
 Patch = tuple[Any, str, Any]
@@ -203,6 +205,54 @@ def charges_busy_as_an_attempt() -> list[Patch]:
             self._attempt_failed(item.call, ev.Failure(errors.ProviderBusy.code, item.reason, retryable=True))
 
     return _instead_of(fx.CallNotStarted, not_started)
+
+
+@mutant
+def ignores_budgets() -> list[Patch]:
+    return [(Meter, "complaint", lambda self, whole, own, task, now: "")]
+
+
+@mutant
+def forgets_what_a_refused_call_gives_back() -> list[Patch]:
+    note = Meter.note
+
+    def without_refusals(self: Meter, event: ev.AnyEvent) -> None:
+        if not isinstance(event, ev.CallRefused):
+            note(self, event)
+
+    return [(Meter, "note", without_refusals)]
+
+
+@mutant
+def falls_back_to_the_same_call() -> list[Patch]:
+    def stay(self: Workflow, task: Task, alternative: int) -> None:
+        task.alternative = alternative
+
+    return [(Workflow, "_use", stay)]
+
+
+@mutant
+def forgets_alternatives() -> list[Patch]:
+    def fail(self: Engine, workflow: Workflow, task: Task, attempt: int, error: ev.Failure) -> None:
+        self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
+        if not workflow.tolerates(task):
+            self._after_failure(workflow, task)
+
+    return [(Engine, "_fail_task", fail)]
+
+
+@mutant
+def takes_any_age_from_the_cache() -> list[Patch]:
+    async def look_up(self: CacheShelf, lookup: fx.Lookup) -> None:
+        entry = await self._read(lookup.key)
+        self._post(fx.LookedUp(lookup) if entry is None else fx.LookedUp(lookup, entry.result, entry.stored_at))
+
+    return [(CacheShelf, "_look_up", look_up)]
+
+
+@mutant
+def keeps_all_results_under_one_key() -> list[Patch]:
+    return [(CallParams, "cache_key", lambda self, workflow, task: "one")]
 
 
 @mutant

@@ -41,6 +41,9 @@ def test_no_law_is_broken(first: int) -> None:
     assert happened["executions"] > 500
     assert happened["attached"] > 50
     assert happened["lost"] > 10
+    assert happened["fell_back"] > 20
+    assert happened["cached"] > 10
+    assert happened["overspent"] > 10
 
 
 @pytest.mark.long

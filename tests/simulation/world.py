@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 from tests.simulation.client import Client
-from tests.simulation.coordinator import Coordinator
+from tests.simulation.coordinator import CACHE, Coordinator
 from tests.simulation.laws import Laws, Violation, broken
 from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
@@ -18,7 +18,15 @@ from tests.simulation.provider import Provider
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.journal.memory import MemoryStore
-from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.model.definition import (
+    Alternative,
+    Budget,
+    CachePolicy,
+    Definition,
+    Priority,
+    RetryPolicy,
+    TaskDefinition,
+)
 from gleitzeit.schemas import Catalogue, method_schema
 from gz_coordinator import links
 
@@ -114,14 +122,16 @@ class World:
         self.loop.now = max(self.loop.now, storm)
         self._calm()
         self.loop.run_until(storm + CALM_SECONDS, self._all_over)
-        streams = {name: stream.events for name, stream in self.store.streams.items()}
         unfinished = [client.name for client in self.clients if not client.finished]
         coordinator = self.coordinator
         if coordinator is None or not coordinator.ready:
             raise broken(17, "no coordinator is up")
-        self.laws.all_over(streams, coordinator.engine)
+        self.laws.all_over(self.workflow_streams(), coordinator.engine)
         if unfinished:
             raise broken(17, f"all workflows have ended, but {unfinished} have not seen it")
+
+    def workflow_streams(self) -> dict[str, list[bytes]]:
+        return {name: stream.events for name, stream in self.store.streams.items() if not name.startswith(CACHE)}
 
     def _all_over(self) -> bool:
         if not all(client.finished for client in self.clients) or self.coordinator is None:
@@ -295,6 +305,9 @@ _METHODS: MappingProxyType[str, float] = MappingProxyType(
 )
 
 
+_CALLED = ("sim/work", "sim/pay")
+
+
 def definition(random: Random) -> Definition:
     """A document in its normal form, as `gleitzeit.spec` would make it."""
     count = random.randint(1, 8)
@@ -306,7 +319,16 @@ def definition(random: Random) -> Definition:
         timeout_seconds=random.choice([None, None, None, 30.0]),
         max_parallel=random.choice([None, None, 1, 2]),
         priority=Priority.NORMAL,
+        budget=_budget(random, calls=12, seconds=30.0) if random.random() < 0.2 else None,
     )
+
+
+def _budget(random: Random, *, calls: int, seconds: float) -> Budget:
+    """Of one kind, and at most so much."""
+    kind = random.choice(["calls", "tokens", "seconds"])
+    if kind == "calls":
+        return Budget(calls=random.randint(1, calls))
+    return Budget(tokens=random.randint(1, 300)) if kind == "tokens" else Budget(seconds=random.uniform(0.1, seconds))
 
 
 def _task(random: Random, number: int) -> TaskDefinition:
@@ -330,7 +352,27 @@ def _task(random: Random, number: int) -> TaskDefinition:
         queue_timeout_seconds=random.choice([None, None, None, 30.0]),
         on_error=random.choice(["fail", "fail", "skip"]),
         on_lost=random.choice(["", "", "retry", "fail"]),
+        **(_spending(random, number, dependencies) if method in _CALLED else {}),
     )
+
+
+def _spending(random: Random, number: int, dependencies: tuple[str, ...]) -> dict[str, Any]:
+    """What else a task that a provider runs may say: other calls for one that fails, what it may cost, what is kept."""
+    methods = random.choices(_CALLED, k=random.choice([0, 0, 0, 1, 2]))
+    key = random.choice(["", "k0", "k1"])
+    return {
+        "fallback": tuple(
+            Alternative(
+                label=f"{method} {other}",
+                method=method,
+                params=Raw(msgspec.json.encode(_params(random, method, number, dependencies))),
+                references=True,
+            )
+            for other, method in enumerate(methods)
+        ),
+        "budget": _budget(random, calls=3, seconds=5.0) if random.random() < 0.15 else None,
+        "cache": CachePolicy(random.choice([0.5, 5.0, 600.0]), key) if random.random() < 0.25 else None,
+    }
 
 
 def _params(random: Random, method: str, number: int, dependencies: tuple[str, ...]) -> dict[str, Any]:
