@@ -1,0 +1,97 @@
+"""The commands that change the course of a workflow."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gz_cli.formats import Format
+from gz_cli.options import Id, Output, State, Url
+from gz_cli.root import app, ask
+
+if TYPE_CHECKING:
+    from gleitzeit.client import Client
+    from gleitzeit.client.views import State as WorkflowState
+
+
+@app.command()
+def cancel(
+    id: Id,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """End a workflow: nothing more starts, and what runs is stopped."""
+    change(id, output, url, state, lambda client, whole: client.cancel(whole, reason=reason))
+
+
+@app.command()
+def pause(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """Start nothing more of a workflow; what runs goes on."""
+    change(id, output, url, state, lambda client, whole: client.pause(whole))
+
+
+@app.command()
+def resume(
+    id: Id,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until it has ended.")] = False,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Let a paused, held or interrupted workflow go on."""
+    change(id, output, url, state, lambda client, whole: client.resume(whole), watch=watch)
+
+
+@app.command()
+def hold(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """Start nothing more of a workflow until it is resumed, or until the next `gz up`."""
+    change(id, output, url, state, lambda client, whole: client.hold(whole))
+
+
+@app.command()
+def retry(
+    id: Id,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task and what waits for it.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until it has ended.")] = False,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Run again what failed, was skipped or cancelled."""
+    change(id, output, url, state, lambda client, whole: client.retry(whole, task), watch=watch)
+
+
+@app.command()
+def signal(
+    id: Id,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What a signal/wait task waits for.")],
+    payload: Annotated[
+        str | None, typer.Option("--payload", metavar="VALUE", help="A value for it: JSON, or else text.")
+    ] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Send a signal to a workflow. It is kept until a task waits for it."""
+    from gz_cli import changes, launch, settings, typed
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), output))
+
+
+def change(
+    id: str,
+    output: Format,
+    url: str | None,
+    state: Path | None,
+    make: Callable[["Client", str], Awaitable["WorkflowState"]],
+    *,
+    watch: bool = False,
+) -> None:
+    from gz_cli import changes, launch, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: changes.change(client, id, output, make, watch=watch))

@@ -1,0 +1,105 @@
+"""The commands that look at workflows."""
+
+from typing import Annotated
+
+import typer
+
+from gz_cli.formats import Format
+from gz_cli.options import Id, Output, State, Timeout, Url
+from gz_cli.root import app, ask
+
+
+@app.command()
+def status(
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A workflow; without it, the coordinator.")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """How the coordinator, or one workflow, is doing."""
+    from gz_cli import launch, queries, settings
+
+    target = settings.target(url, state)
+    if id is None:
+        ask(launch.running(target), lambda client: queries.system_status(client, output))
+    else:
+        ask(launch.running_or_journal(target), lambda client: queries.workflow_status(client, id, output))
+
+
+@app.command("list")
+def list_workflows(
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only workflows of this name.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="At most so many.")] = 20,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """The workflows, newest first."""
+    from gz_cli import launch, queries, settings, typed
+
+    statuses = typed.statuses(status or ())
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: queries.workflows(client, statuses, name, limit, output))
+
+
+@app.command()
+def get(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """A workflow with all its tasks."""
+    from gz_cli import launch, queries, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: queries.workflow(client, id, output))
+
+
+@app.command()
+def result(
+    id: Id,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task's result.")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """What a workflow, or one of its tasks, answered."""
+    from gz_cli import launch, queries, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: queries.result(client, id, task, output))
+
+
+@app.command()
+def watch(id: Id, timeout: Timeout = None, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """Show a workflow until it has ended. -o json prints its events on stdout, one a line."""
+    from gz_cli import launch, settings, typed
+
+    limit = typed.seconds(timeout)
+    reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import waits  # as in run
+
+    ask(reach, lambda client: waits.watch(client, id, waits.Wait(output, limit)))
+
+
+@app.command()
+def history(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """Everything that happened to a workflow, as the journal has it."""
+    from gz_cli import launch, queries, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: queries.history(client, id, output))
+
+
+@app.command()
+def explain(
+    id: Id,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task.")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Why the tasks of a workflow stand where they stand."""
+    from gz_cli import launch, queries, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: queries.explain(client, id, task, output))

@@ -1,0 +1,157 @@
+"""The commands that start something."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gz_cli.formats import Format
+from gz_cli.options import File, Inputs, MaxParallel, Output, Provider, State, TaskTimeout, Timeout, Url
+from gz_cli.root import app, leave
+
+
+@app.command()
+def run(
+    file: File,
+    param: Inputs = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the id and leave; the workflow goes on.")
+    ] = False,
+    timeout: Timeout = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+    task_timeout: TaskTimeout = None,
+    max_parallel: MaxParallel = None,
+    output: Output = Format.TEXT,
+    provider: Provider = None,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Run a workflow and print its result. Starts what it needs if nothing runs here yet."""
+    from gz_cli import launch, settings, typed
+
+    inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
+    target = settings.target(url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel)
+    reach = launch.for_document(target, source.content)
+    from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
+
+    wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True)
+    how = starts.Start(wait, then="leave" if detach else "wait", inputs=inputs)
+    leave(starts.start(reach, source, how))
+
+
+@app.command()
+def submit(
+    file: File,
+    param: Inputs = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="As --wait, and show how it goes on.")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Nothing starts before `gz resume`.")] = False,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key makes no second workflow.")
+    ] = None,
+    timeout: Timeout = None,
+    task_timeout: TaskTimeout = None,
+    max_parallel: MaxParallel = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Submit a workflow and print its id."""
+    from gz_cli import launch, settings, typed
+
+    inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
+    target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel)
+    reach = launch.for_document(target, source.content)
+    from gz_cli import starts, waits  # as in run
+
+    waiting = wait or watch
+    how = starts.Start(
+        waits.Wait(output, limit, quiet=not watch),
+        then="wait" if waiting else "leave" if hold else "as the document says",
+        inputs=inputs,
+        idempotency_key=key,
+        hold=hold,
+    )
+    leave(starts.start(reach, source, how))
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="One question; without it, a conversation. - reads stdin.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="The model (default: the provider's).")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", metavar="TEXT", help="What the model is to be told first.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of llm/chat, as temperature=0."),
+    ] = None,
+    provider: Provider = None,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Talk with a model. Every turn is a workflow; Ctrl-C cancels it."""
+    from gz_cli import launch, settings, typed
+
+    params = typed.inputs(param or []) | ({"model": model} if model is not None else {})
+    question = typed.text_or_stdin(prompt)
+    reach = launch.running_or_undecided(settings.target(url, state, provider))
+    from gz_cli import chat as conversation
+
+    leave(conversation.talk(reach, question, params, system))
+
+
+@app.command()
+def up(
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Where the coordinator answers (default: 127.0.0.1:8765)."),
+    ] = None,
+    state: State = None,
+    provider: Provider = None,
+    journal: Annotated[str | None, typer.Option("--journal", metavar="URL", help="sqlite:///PATH or memory:")] = None,
+    nats: Annotated[
+        str | None, typer.Option("--nats", metavar="URL", help="A NATS to share (default: a private one is started).")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Clients must present the token in it.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Answer at wss:// with this certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, if it is in another file.")
+    ] = None,
+    allow_env: Annotated[
+        str | None,
+        typer.Option("--allow-env", metavar="NAME,…", help="Our environment variables that documents may read."),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option("--log-level", metavar="LEVEL", help="Of all processes: debug, info, warning or error."),
+    ] = None,
+) -> None:
+    """Run the whole stack in the foreground: NATS, coordinator, providers. Ctrl-C stops it.
+
+    An address that others can reach needs --token-file and --tls-cert; `gz` on this machine finds both by itself.
+    """
+    from gz_cli import settings
+    from gz_cli import up as stack
+
+    config = settings.stack(
+        state_dir=settings.text(state),
+        providers=provider,
+        listen=listen,
+        journal=journal,
+        nats_url=nats,
+        token_file=settings.text(token_file),
+        tls_cert=settings.text(tls_cert),
+        tls_key=settings.text(tls_key),
+        allow_env=allow_env,
+        log_level=log_level,
+    )
+    leave(stack.run(config))

@@ -1,0 +1,73 @@
+"""The command `gz` without its commands: what all of them hang on, and how they reach a coordinator."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from gleitzeit.client import Client
+    from gz_cli.launch import Reach
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="gz",
+    help="Gleitzeit runs workflows of tasks, durably. `gz run FILE` is all that is needed to begin.",
+    epilog="Exit codes: 0 ok, 1 the workflow failed, 2 usage, invalid document or not possible now, 3 not found, "
+    "4 not authorised, 5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted.",
+    rich_markup_mode=None,  # plain help: rich would double the time that --help takes
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings=HELP,
+)
+workflow_app = typer.Typer(
+    help="run, submit, status, list, get and cancel, as earlier versions spelled them.", context_settings=HELP
+)
+system_app = typer.Typer(help="The running system.", context_settings=HELP)
+dev_app = typer.Typer(help="The stack of a developer: `dev start` is `gz up`.", context_settings=HELP)
+config_app = typer.Typer(help="The configuration.", context_settings=HELP)
+app.add_typer(workflow_app, name="workflow", no_args_is_help=True)
+app.add_typer(system_app, name="system", no_args_is_help=True)
+app.add_typer(dev_app, name="dev", no_args_is_help=True)
+app.add_typer(config_app, name="config", no_args_is_help=True)
+
+Work = Callable[["Client"], Awaitable[int]]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata  # 12 ms that no other command needs
+
+        typer.echo(f"gz {metadata.version('gleitzeit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if debug:
+        from gz_cli.exits import show_tracebacks
+
+        show_tracebacks()
+
+
+def leave(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+def ask(reach: "Reach", work: Work) -> NoReturn:
+    """Connect, do it, and end with its exit code."""
+    import asyncio
+
+    from gz_cli.connect import connected
+
+    async def session() -> int:
+        async with connected(reach) as client:
+            return await work(client)
+
+    leave(asyncio.run(session()))
