@@ -24,6 +24,7 @@ protocol's own failures, stand where they are raised.
     ├── CallUnknown                   -30011  no such call here; data names the provider's instance
     ├── CallGone                      -30012  the call was acknowledged before and will not run again
     ├── WrongInstance                 -30013  the provider was started anew since the call was addressed
+    ├── BlobNotFound                  -31007
     ├── ConfigurationError            -31003
     ├── ResourceExhausted             -31004  no space, or a limit reached
     ├── Overloaded                    -31005  too much queued; data.retryAfterSeconds
@@ -34,7 +35,8 @@ protocol's own failures, stand where they are raised.
     │   ├── JournalConflict           -26002  the stream does not end where the writer believed
     │   ├── JournalFull               -26003  no space; nothing was written
     │   ├── JournalLocked             -26004  another coordinator holds it
-    │   └── JournalCorrupt            -26005  a checksum does not match
+    │   ├── JournalCorrupt            -26005  a checksum does not match
+    │   └── JournalFenced             -26006  another coordinator has taken over what we believed to own
     └── RemoteError                           any other error that a peer answered; keeps its code
 
 The numbers are those of earlier versions where they had one. `error_for(code, ...)` is the way back from the wire.
@@ -202,6 +204,11 @@ class PayloadTooLarge(GleitzeitError):
     name = "PAYLOAD_TOO_LARGE"
 
 
+class BlobNotFound(GleitzeitError):
+    code = -31007
+    name = "BLOB_NOT_FOUND"
+
+
 class ConnectionLost(GleitzeitError):
     code = -25001
     name = "CONNECTION_LOST"
@@ -237,6 +244,11 @@ class JournalLocked(JournalError):
 class JournalCorrupt(JournalError):
     code = -26005
     name = "JOURNAL_CORRUPT"
+
+
+class JournalFenced(JournalError):
+    code = -26006
+    name = "JOURNAL_FENCED"
 
 
 class RemoteError(GleitzeitError):

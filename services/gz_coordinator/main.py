@@ -63,7 +63,7 @@ async def main(chosen: argparse.Namespace) -> int:
     with Lifetime() as lifetime:
         try:
             owner = secrets.token_hex(6)
-            epoch = await journal.claim(owner)
+            epoch = (await journal.claim(owner))[0]
             cluster = chosen.cluster or cluster_id(options.state_folder(chosen))
             identity = Identity(cluster, epoch, owner, lease_seconds=LEASE_SECONDS)
             service = Service(Engine(builtin(), identity), journal, utc_clock())

@@ -9,8 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, structs
 
-from gleitzeit.errors import JournalConflict, JournalError, JournalFull, JournalLocked
+from gleitzeit.errors import (
+    BlobNotFound,
+    InvalidParams,
+    JournalConflict,
+    JournalError,
+    JournalFull,
+    JournalLocked,
+    PayloadTooLarge,
+)
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary
+from gleitzeit.journal.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, name_of
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
 
@@ -189,6 +198,107 @@ async def test_a_deleted_stream_is_gone_and_may_start_anew(journal: OwnedJournal
     assert await events(journal, "b") == [b"x"]
 
 
+# -- blobs
+
+CONTENT = bytes(range(256)) * 1000
+BLOB = name_of(CONTENT)
+
+
+async def put(journal: OwnedJournal, content: bytes, *, chunk: int = 100_000, now: int = 1000) -> str:
+    name, offset = name_of(content), 0
+    while True:
+        offset = await journal.put(name, len(content), offset, content[offset : offset + chunk], now)
+        if offset == len(content):
+            return name
+
+
+async def test_a_blob_is_put_in_pieces_and_got_by_range(journal: OwnedJournal) -> None:
+    assert await journal.size(BLOB) is None
+    assert await put(journal, CONTENT) == BLOB
+    assert await journal.size(BLOB) == len(CONTENT)
+    assert await journal.get(BLOB) == CONTENT
+    for offset, limit in [(0, 1), (1, 99_999), (99_999, 2), (100_000, 100_001), (255_000, 5_000), (256_000, 10)]:
+        assert await journal.get(BLOB, offset, limit) == CONTENT[offset : offset + limit]
+
+
+async def test_a_blob_of_nothing_and_one_of_several_megabytes(journal: OwnedJournal) -> None:
+    nothing = await put(journal, b"")
+    assert (await journal.size(nothing), await journal.get(nothing)) == (0, b"")
+    large = bytes(1000) + CONTENT * 12
+    name = await put(journal, large, chunk=MAX_CHUNK_BYTES)
+    got = b""
+    while piece := await journal.get(name, len(got)):
+        assert len(piece) <= MAX_CHUNK_BYTES
+        got += piece
+    assert got == large
+
+
+async def test_a_blob_that_is_not_whole_cannot_be_got_and_goes_on_where_it_ended(open_: Open) -> None:
+    first = open_()
+    await first.claim("one")
+    assert await first.put(BLOB, len(CONTENT), 0, CONTENT[:1000], 1) == 1000
+    assert await first.put(BLOB, len(CONTENT), 5000, CONTENT[5000:6000], 1) == 1000  # not what comes next
+    assert await first.put(BLOB, len(CONTENT), 0, CONTENT[:1000], 1) == 1000
+    with pytest.raises(BlobNotFound):
+        await first.get(BLOB)
+    await first.close()
+    second = open_()
+    await second.claim("two")
+    assert await second.put(BLOB, len(CONTENT), 1000, CONTENT[1000:], 1) == len(CONTENT)
+    assert await second.put(BLOB, len(CONTENT), 0, CONTENT[:1000], 1) == len(CONTENT)
+    assert await second.get(BLOB) == CONTENT
+    await second.close()
+
+
+async def test_content_of_another_name_is_refused_and_can_be_sent_again(journal: OwnedJournal) -> None:
+    await journal.put(BLOB, len(CONTENT), 0, CONTENT[:1000], 1)
+    with pytest.raises(InvalidParams, match="bytes"):
+        await journal.put(BLOB, len(CONTENT) + 1, 1000, CONTENT[1000:], 1)
+    with pytest.raises(InvalidParams):
+        await journal.put(BLOB, len(CONTENT), 1000, bytes(len(CONTENT) - 1000), 1)
+    assert await journal.size(BLOB) is None
+    assert await put(journal, CONTENT) == BLOB
+    assert await journal.get(BLOB, 0, 100) == CONTENT[:100]
+
+
+async def test_what_is_no_blob_is_refused(journal: OwnedJournal) -> None:
+    for name in ("", "sha256:xyz", "md5:" + "0" * 64, "sha256:" + "A" * 64, "sha256:" + "0" * 64 + "\n"):
+        with pytest.raises(InvalidParams):
+            await journal.put(name, 1, 0, b"x", 1)
+        with pytest.raises(InvalidParams):
+            await journal.get(name)
+    with pytest.raises(PayloadTooLarge):
+        await journal.put(BLOB, MAX_BLOB_BYTES + 1, 0, b"x", 1)
+    with pytest.raises(PayloadTooLarge):
+        await journal.put(BLOB, MAX_BLOB_BYTES, 0, bytes(MAX_CHUNK_BYTES + 1), 1)
+    for size_bytes, offset, chunk in [(10, 5, b"123456"), (10, -1, b"1"), (-1, 0, b""), (10, 0, b"")]:
+        with pytest.raises(InvalidParams):
+            await journal.put(BLOB, size_bytes, offset, chunk, 1)
+
+
+async def test_blobs_live_as_long_as_a_stream_refers_to_them(journal: OwnedJournal) -> None:
+    kept, shared, loose = [await put(journal, bytes([n]) * 10, now=n) for n in (1, 2, 3)]
+    await journal.append([Append("a", 1, (b"{}",), summary("a"), (kept, shared))])
+    await journal.append(
+        [Append("a", 2, (b"{}",), summary("a"), (shared,)), Append("b", 1, (), summary("b"), (shared,))]
+    )
+    assert await journal.sweep(unused_since=3) == 0  # `loose` was used at 3
+    assert await journal.sweep(unused_since=4) == 1
+    assert [await journal.size(name) for name in (kept, shared, loose)] == [10, 10, None]
+    await journal.delete(["a"])
+    assert await journal.sweep(unused_since=1) == 0
+    assert await journal.sweep(unused_since=4) == 1
+    assert [await journal.size(name) for name in (kept, shared)] == [None, 10]
+    await put(journal, bytes([2]) * 10, now=50)  # it counts as used again
+    await journal.delete(["b"])
+    assert await journal.sweep(unused_since=50) == 0
+    assert await journal.sweep(unused_since=51) == 1
+    with pytest.raises(BlobNotFound):
+        await journal.get(shared)
+    await put(journal, bytes([1]) * 10)
+    assert await journal.size(kept) == 10
+
+
 # -- ownership and life
 
 
@@ -209,9 +319,9 @@ async def test_epochs_only_rise(open_: Open) -> None:
     seen = []
     for owner in ("one", "two", "one"):
         journal = open_()
-        seen.append(await journal.claim(owner))
+        seen.append((await journal.claim(owner))[0])
         await journal.release()
-        seen.append(await journal.claim(owner))
+        seen.append((await journal.claim(owner))[0])
         await journal.close()
     assert seen == sorted(set(seen))
     assert seen[0] >= 1

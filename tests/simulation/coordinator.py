@@ -141,7 +141,7 @@ class Coordinator:
 
     async def _main(self) -> None:
         world = self.world
-        epoch = await self.disk.memory.claim(self.owner)
+        epoch = (await self.disk.memory.claim(self.owner))[0]
         identity = Identity("simulation", epoch, self.owner, lease_seconds=world.rates.lease)
         self.engine = Engine(world.catalogue, identity)
         self.service = service = Service(self.engine, self.disk, world.clock)

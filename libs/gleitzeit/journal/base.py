@@ -1,14 +1,17 @@
-"""The two ports of a journal: what is appended and read, and who may append.
+"""The three ports of a journal: what is appended and read, who may append, and large values beside the streams.
 
 A **stream** is the ordered events of one workflow (or, by a name starting with `$`, of something else that lasts).
 A **commit** appends to any number of streams, all or nothing, and is durable when `append` returns. Beside each stream
 stands a **summary** row, replaced in the same commit, for lists, look-ups and start-up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Raw, Struct
+
+LEASE_SECONDS = 20.0
+"""How long an owner that does not renew stays one, where several coordinators share a journal."""
 
 
 class Summary(Struct, frozen=True):
@@ -39,6 +42,8 @@ class Append(Struct, frozen=True):
     seq: int
     events: tuple[bytes, ...]
     summary: Summary
+    blobs: tuple[str, ...] = ()
+    """Names of blobs that the events refer to: they live as long as the stream. The caller has seen that they exist."""
 
 
 class Record(Struct, frozen=True):
@@ -58,6 +63,16 @@ class Find(Struct, frozen=True):
     limit: int = 100
 
 
+class Lease(Struct, frozen=True):
+    """Who holds what: one for every living owner, also for one that holds no shard at the moment."""
+
+    owner: str
+    url: str
+    """Where the coordinator answers; empty if it did not say."""
+    shards: dict[int, int]
+    """Shard -> epoch."""
+
+
 class Journal(Protocol):
     """Raises JournalError and its children only; the caller must not act on events before `append` has returned.
 
@@ -69,8 +84,9 @@ class Journal(Protocol):
         """Make the commit durable, or change nothing.
 
         Raises JournalConflict if a stream does not end where `seq` says, JournalFull if there is no space (try the
-        same commit again later), JournalError if it is unknown whether it is durable: exit, and read at restart.
-        ValueError if an event holds a newline or a summary is another stream's. A cancelled append may still happen.
+        same commit again later), JournalFenced if a shard it touches has another owner, JournalError if it is unknown
+        whether it is durable: exit, and read at restart. ValueError if an event holds a newline, a summary is another
+        stream's, or the shard of a stream was never claimed. A cancelled append may still happen.
         """
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
@@ -82,22 +98,66 @@ class Journal(Protocol):
     async def find(self, query: Find) -> list[Summary]: ...
 
     async def delete(self, streams: Sequence[str]) -> None:
-        """Forget the streams and their summaries, all or nothing. An unknown one is no error."""
+        """Forget the streams and their summaries, all or nothing. An unknown one is no error. Raises as `append`."""
 
     async def close(self) -> None:
         """Wait for the append under way, then let go; releases too. Idempotent."""
 
 
 class Shards(Protocol):
-    """Who may write. One owner at a time for the whole journal where it is a local file."""
+    """Who may write. A local journal has one shard and one owner, for as long as the process lives; a shared one has
+    64, held by leases. A stream's shard is `shard_of(stream, shards)`."""
 
-    async def claim(self, owner: str) -> int:
-        """Become the owner; the epoch returned is above every earlier one, durably. Raises JournalLocked if another
-        lives, ConfigurationError if the place cannot hold a journal or holds one of a newer format."""
+    @property
+    def shards(self) -> int:
+        """How many there are: 1 where there can be only one owner."""
 
-    async def release(self) -> None:
-        """Wait for the append under way, then let another claim. Idempotent; `claim` may follow."""
+    async def claim(
+        self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
+    ) -> dict[int, int]:
+        """Become the owner of those of the shards that no other living owner holds. Returns their epochs, each above
+        every earlier one of its shard, durably. May be called again, for more.
+
+        `shards` None claims all of them, or raises JournalLocked if another owner has any. Raises ConfigurationError
+        if the place cannot hold a journal or holds one of a newer format. An owner is known to others by its `url`.
+        """
+
+    async def renew(self, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Go on being the owner. Raises JournalFenced if another has taken over anything meanwhile."""
+
+    async def release(self, shards: Collection[int] | None = None) -> None:
+        """Wait for the append under way, then let others claim these shards, or with None everything, after which only
+        `claim` works. Idempotent."""
+
+    async def owners(self) -> list[Lease]:
+        """Those whose lease has not run out, by owner."""
 
 
-class OwnedJournal(Journal, Shards, Protocol):
-    """Both ports in one object: what `open_journal` returns."""
+class Blobs(Protocol):
+    """Large values, by what they contain: `sha256:` and 64 hex digits. At most 64 MiB each.
+
+    A blob lives as long as a stream refers to it (`Append.blobs`), and some time beyond its last `put`.
+    """
+
+    async def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
+        """Take a piece; returns how many bytes are there, durably: that is where the next piece begins. With
+        `size_bytes` of them the blob is whole and its content is what its name says.
+
+        A piece that begins elsewhere changes nothing, as when several put the same blob, or one goes on after a
+        restart. `now` (UTC milliseconds) is remembered as the time of its last use. Raises PayloadTooLarge,
+        InvalidParams for another size than before or content of another name (it is forgotten), and JournalFull.
+        """
+
+    async def get(self, name: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Up to `limit` bytes (never more than 1 MiB) of a whole blob. Raises BlobNotFound, and JournalCorrupt if a
+        piece is damaged."""
+
+    async def size(self, name: str) -> int | None:
+        """None if it is not there, or not whole."""
+
+    async def sweep(self, unused_since: int) -> int:
+        """Delete the blobs that no stream refers to and that were put before `unused_since`. Returns how many."""
+
+
+class OwnedJournal(Journal, Shards, Blobs, Protocol):
+    """All ports in one object: what `open_journal` returns."""

@@ -4,6 +4,7 @@
     tail     what changes with every commit: small rows without an index, so that a commit touches few pages
     record   the events that one commit appended to one stream are one row, in the order of their arrival, each with the
              id of the stream's row before it
+    blob…    see blob_rows.py
 
 An index over records would double the cost of a commit of many streams, as each has its own page in it. Following the
 chain from `tail` costs a reader a microsecond a record instead.
@@ -32,16 +33,19 @@ from gleitzeit.errors import (
     JournalFull,
     JournalLocked,
 )
+from gleitzeit.journal import blob_rows
 from gleitzeit.journal.base import Find, Record, Summary
+from gleitzeit.journal.blobs import check_content
 from gleitzeit.journal.records import Packed, unpack
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
 PAGE_BYTES = 8 << 20  # a page of `read` ends with the row that reaches this
 CACHED_STREAMS = 100_000  # whose end is known without asking SQLite; about 400 bytes each
 _ROWS = 64  # in one statement
 
 _SCHEMA = f"""
+{blob_rows.SCHEMA}
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, key TEXT NOT NULL, status TEXT NOT NULL,
@@ -63,6 +67,8 @@ INSERT INTO meta VALUES ('epoch', 0), ('owner', '');
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
+_MIGRATIONS = {1: blob_rows.SCHEMA}
+"""From a format to the next one. Each is one transaction with the new number."""
 _INSERT_RECORD = "INSERT INTO record VALUES ", ""
 _REPLACE_TAIL = "REPLACE INTO tail VALUES ", ""
 # By id only: a name that is there under another id must fail, not replace.
@@ -114,6 +120,8 @@ class Database:
         self._path = path
         self._ends: dict[str, _End] = {}
         self._broken = ""
+        self.migrated_from: int | None = None
+        """The format that the file had, if it was an older one."""
         with _opening(path):
             _make_private(path)
             self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
@@ -144,8 +152,17 @@ class Database:
         execute("PRAGMA journal_size_limit = 67108864")
         if known[0] != APPLICATION_ID:
             self._connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        else:
+            self._migrate(known[1])
         if max_bytes is not None:
             execute(f"PRAGMA max_page_count = {max_bytes // self._one('PRAGMA page_size')}")
+
+    def _migrate(self, found: int) -> None:
+        """What a newer format adds is added at once, to all of it or nothing: an upgrade needs no step by hand."""
+        self.migrated_from = found if found < FORMAT else None
+        for format_ in range(found, FORMAT):
+            number = f"PRAGMA user_version = {format_ + 1};"
+            self._connection.executescript(f"BEGIN;{_MIGRATIONS[format_]}{number}COMMIT;")
 
     def claim(self, owner: str) -> int:
         """Raise the epoch, durably, and return it."""
@@ -188,6 +205,8 @@ class Database:
         self._insert(_UPSERT_STREAM, streams)
         self._insert(_INSERT_RECORD, plan.records)
         self._insert(_REPLACE_TAIL, tails)
+        if plan.blobs:
+            blob_rows.refer(self._connection, [(plan.ends[stream].id, name) for stream, name in plan.blobs])
 
     def _insert(self, statement: tuple[str, str], rows: list[Row]) -> None:
         for chunk in _chunks(rows):
@@ -257,6 +276,33 @@ class Database:
                     self._connection.executemany("DELETE FROM record WHERE id = ?", ids)
                     self._connection.execute("DELETE FROM tail WHERE stream = ?", (end.id,))
                     self._connection.execute("DELETE FROM stream WHERE id = ?", (end.id,))
+                    blob_rows.drop(self._connection, end.id)
+
+    def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
+        """As Blobs.put."""
+        good = True
+        with self._transaction("put of a blob"):
+            present = blob_rows.put(self._connection, name, size_bytes, offset, chunk, now)
+            if present == size_bytes and blob_rows.size(self._connection, name) is None:
+                good = blob_rows.complete(self._connection, name)
+        if not good:
+            check_content(name, "of something else")
+        return present
+
+    def get(self, name: str, offset: int, limit: int) -> bytes:
+        """As Blobs.get."""
+        with self._reading(f"the blob {name}"):
+            return blob_rows.get(self._connection, name, offset, limit)
+
+    def size(self, name: str) -> int | None:
+        """As Blobs.size."""
+        with self._reading(f"the blob {name}"):
+            return blob_rows.size(self._connection, name)
+
+    def sweep(self, unused_since: int) -> int:
+        """As Blobs.sweep."""
+        with self._transaction("sweep of blobs"):
+            return blob_rows.sweep(self._connection, unused_since)
 
     def close(self) -> None:
         with suppress(sqlite3.Error):  # what was acknowledged is in the WAL; the next start merges it
@@ -312,6 +358,7 @@ class _Plan:
         self.ends: dict[str, _End] = {}
         self.summaries: dict[str, Summary] = {}
         self.records: list[Row] = []
+        self.blobs: list[tuple[str, str]] = []
 
     def add(self, commit: Sequence[Packed]) -> JournalConflict | None:
         """Take the commit in as a whole, or leave it out as a whole."""
@@ -335,6 +382,7 @@ class _Plan:
         self.ends.update(ends)
         self.records += records
         self.summaries.update((packed.stream, packed.summary) for packed in commit)
+        self.blobs += [(packed.stream, name) for packed in commit for name in packed.blobs]
         return None
 
 

@@ -20,6 +20,7 @@ class Packed(Struct):
     last: int
     records: list[tuple[int, int, int, bytes]]
     summary: Summary
+    blobs: tuple[str, ...] = ()
 
 
 def pack(append: Append) -> Packed:
@@ -39,7 +40,7 @@ def pack(append: Append) -> Packed:
         if body.count(b"\n") != len(events) - 1:
             raise ValueError(f"an event for {stream!r} holds a newline")
         records.append((last, len(events), checksum(stream, last, len(events), body), body))
-    return Packed(stream, append.seq, last, records, summary)
+    return Packed(stream, append.seq, last, records, summary, append.blobs)
 
 
 def _cut(events: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:

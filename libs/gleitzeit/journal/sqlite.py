@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError
-from gleitzeit.journal.base import Append, Find, Record, Summary
+from gleitzeit.journal import blobs
+from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.lock import FileLock
 from gleitzeit.journal.records import Packed, pack
@@ -25,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class SqliteJournal:
-    """Both ports. Belongs to the event loop that claimed it.
+    """All ports. Belongs to the event loop that claimed it.
 
     The file is private to its user; `<file>.lock` holds the process id of its owner. `max_bytes` bounds the file.
     """
@@ -35,8 +36,16 @@ class SqliteJournal:
         self._max_bytes = max_bytes
         self._lock: FileLock | None = None
         self._thread: _Thread | None = None
+        self._lease: Lease
 
-    async def claim(self, owner: str) -> int:
+    @property
+    def shards(self) -> int:
+        return 1
+
+    async def claim(
+        self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
+    ) -> dict[int, int]:
+        """The lock of the file is the lease: it lasts as long as the process."""
         lock = _lock(self._path)
         thread = _Thread(asyncio.get_running_loop(), self._path.name)
         try:
@@ -46,15 +55,24 @@ class SqliteJournal:
             lock.release()
             raise
         self._lock, self._thread = lock, thread
-        return epoch
+        self._lease = Lease(owner, url, {0: epoch})
+        return {0: epoch}
 
-    async def release(self) -> None:
+    async def renew(self, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._owned()
+
+    async def release(self, shards: Collection[int] | None = None) -> None:
+        if shards is not None and 0 not in shards:
+            return
         thread, self._thread = self._thread, None
         lock, self._lock = self._lock, None
         if thread is not None:
             await thread.stop()
         if lock is not None:
             lock.release()
+
+    async def owners(self) -> list[Lease]:
+        return [self._lease] if self._thread is not None else []
 
     async def close(self) -> None:
         await self.release()
@@ -74,6 +92,25 @@ class SqliteJournal:
     async def delete(self, streams: Sequence[str]) -> None:
         thread = self._owned()
         await thread.call(lambda: thread.database.delete(streams))
+
+    async def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
+        thread = self._owned()
+        blobs.check_put(name, size_bytes, offset, chunk)
+        return await thread.call(lambda: thread.database.put(name, size_bytes, offset, chunk, now))
+
+    async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
+        thread = self._owned()
+        blobs.check_name(name)
+        return await thread.call(lambda: thread.database.get(name, offset, min(limit, blobs.MAX_CHUNK_BYTES)))
+
+    async def size(self, name: str) -> int | None:
+        thread = self._owned()
+        blobs.check_name(name)
+        return await thread.call(lambda: thread.database.size(name))
+
+    async def sweep(self, unused_since: int) -> int:
+        thread = self._owned()
+        return await thread.call(lambda: thread.database.sweep(unused_since))
 
     def _owned(self) -> "_Thread":
         if self._thread is None:

@@ -12,7 +12,7 @@ async def test_a_url_names_a_file(tmp_path: Path, url: str) -> None:
     file = tmp_path / "deep" / "journal.db"
     journal = open_journal(url.format(file))
     assert not file.parent.exists()  # nothing happens before the claim
-    assert await journal.claim("test") == 1
+    assert await journal.claim("test") == {0: 1}
     assert file.exists()
     await journal.close()
 
@@ -30,7 +30,7 @@ async def test_a_relative_path_is_relative(tmp_path: Path, monkeypatch: pytest.M
 async def test_memory_is_new_each_time(url: str) -> None:
     first, second = open_journal(url), open_journal(url)
     assert isinstance(first, MemoryJournal)
-    assert await first.claim("a") == await second.claim("b") == 1
+    assert await first.claim("a") == await second.claim("b") == {0: 1}
     assert await second.find(Find("workflow")) == []
 
 

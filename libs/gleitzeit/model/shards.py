@@ -1,0 +1,24 @@
+"""Which shard a stream belongs to: the unit in which several coordinators divide the work between them.
+
+A workflow and all that is decided in one commit with it live in one shard: its children, whose ids are
+`<parent>~<task>~<attempt>`, and the row of its document's own id, `$id/<workflow>`.
+"""
+
+import zlib
+
+SHARDS = 64
+"""Of a journal that several coordinators may share. A local one has a single shard, 0."""
+_OF_A_WORKFLOW = "$id/"
+_ANYBODYS = ("$cache/", "$provider/", "$template/")
+
+
+def root_of(stream: str) -> str:
+    """The stream whose name decides the shard."""
+    return stream.removeprefix(_OF_A_WORKFLOW).partition("~")[0]
+
+
+def shard_of(stream: str, shards: int) -> int | None:
+    """From 0 to `shards - 1`. None for what any coordinator may write: there two that meet find a conflict."""
+    if stream.startswith(_ANYBODYS):
+        return None
+    return zlib.crc32(root_of(stream).encode()) % shards if shards > 1 else 0
