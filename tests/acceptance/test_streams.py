@@ -11,20 +11,23 @@ from gleitzeit.stack import Stack, StackConfig
 
 WRITER = """
 import asyncio
+import pathlib
 from gleitzeit.provider import Call, Provider
 
 provider = Provider("writer", protocols=["test/v1"], capacity=4)
 
 @provider.method("test/write")
-async def write(call: Call, words: int) -> str:
+async def write(call: Call, words: int, gate: str) -> str:
     for number in range(words):
+        while number == words - 1 and not pathlib.Path(gate).exists():
+            await asyncio.sleep(0.01)
         call.stream(f"wörd {number} ")
         await asyncio.sleep(0.005)
     return "".join(f"wörd {number} " for number in range(words))
 
 provider.main()
 """
-TASK = {"id": "t", "method": "test/write", "params": {"words": 300}}
+WORDS = 300
 
 
 async def test_a_text_survives_the_coordinator(tmp_path: Path) -> None:
@@ -35,11 +38,15 @@ async def test_a_text_survives_the_coordinator(tmp_path: Path) -> None:
     try:
         address = await stack.start()
         async with await Client.connect(address.url) as client, asyncio.timeout(30):
-            submitted = await client.submit({"name": "write", "tasks": [TASK]})
+            gate = tmp_path / "the coordinator is back"  # a call that ends before that has only its result to show
+            task = {"id": "t", "method": "test/write", "params": {"words": WORDS, "gate": str(gate)}}
+            submitted = await client.submit({"name": "write", "tasks": [task]})
             text, pieces, lost = "", 0, 0
             async for item in client.watch(submitted.workflow_id):
                 if isinstance(item, ConnectionItem):
                     lost += not item.connected
+                    if item.connected and lost:
+                        gate.touch()
                 elif isinstance(item, StreamItem):
                     assert (item.offset, item.gap) == (len(text), False)
                     text += item.delta
