@@ -10,6 +10,8 @@ protocol's own failures, stand where they are raised.
     ├── DocumentError                 -28001  a definition with problems; `problems` lists all of them
     ├── WorkflowNotFound              -28002
     ├── InvalidState                  -28007  e.g. to cancel a workflow that has ended
+    ├── TemplateNotFound          -28011
+    ├── ScheduleNotFound          -28012
     ├── TaskError                     -29002  a task's method failed; says whether to try again
     │   ├── TaskTimeout               -29003
     │   ├── TaskCancelled             -29004
@@ -98,6 +100,16 @@ class WorkflowNotFound(GleitzeitError):
 class InvalidState(GleitzeitError):
     code = -28007
     name = "INVALID_STATE"
+
+
+class TemplateNotFound(GleitzeitError):
+    code = -28011
+    name = "TEMPLATE_NOT_FOUND"
+
+
+class ScheduleNotFound(GleitzeitError):
+    code = -28012
+    name = "SCHEDULE_NOT_FOUND"
 
 
 class TaskError(GleitzeitError):

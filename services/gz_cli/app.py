@@ -13,6 +13,7 @@ from gz_cli.root import app, dev_app, system_app, workflow_app
 from gz_cli.commands import running
 from gz_cli.commands import looking
 from gz_cli.commands import changing
+from gz_cli.commands import templates
 from gz_cli.commands import checking
 from gz_cli.commands import system
 # isort: on
@@ -28,6 +29,8 @@ for name, command in (
     ("list", looking.list_workflows),
     ("get", looking.get),
     ("cancel", changing.cancel),
+    ("from-template", templates.run),
+    ("list-templates", templates.list_templates),
 ):
     workflow_app.command(name)(command)
 

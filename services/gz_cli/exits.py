@@ -13,7 +13,9 @@ from gleitzeit.errors import (
     ProtocolError,
     ProtocolNotFound,
     ProviderNotFound,
+    ScheduleNotFound,
     TaskNotFound,
+    TemplateNotFound,
     Unauthorized,
     WorkflowNotFound,
 )
@@ -103,6 +105,8 @@ def _code(error: GleitzeitError) -> int:
     match error:
         case WorkflowNotFound() | TaskNotFound() | ProtocolNotFound() | ProviderNotFound() | MethodNotFound():
             return NOT_FOUND
+        case TemplateNotFound() | ScheduleNotFound():
+            return NOT_FOUND
         case DocumentError() | ConfigurationError() | ProtocolError() | InvalidState() | UsageError():
             return USAGE
         case Unauthorized():
@@ -125,6 +129,10 @@ def _advice(error: GleitzeitError) -> str:
             return error.ways
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
+        case TemplateNotFound():
+            return "`gz template list` shows the templates"
+        case ScheduleNotFound():
+            return "`gz schedule list` shows the schedules"
         case ConnectionLost():
             return "is the coordinator running? `gz up` starts one here"
         case Unauthorized():

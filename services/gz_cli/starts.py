@@ -81,7 +81,7 @@ async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
         if submitted is None:
             return exits.USAGE
         if how.then == "leave" or (how.then != "wait" and not _wants_to_wait(prepared)):
-            _put_submitted(submitted, how.wait.output)
+            put_submitted(submitted, how.wait.output)
             return exits.OK
         return await wait(client, submitted.workflow_id, how.wait, prepared.checked)
 
@@ -101,11 +101,11 @@ async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted |
         return None
     if not submitted.created:
         say(f"the same was submitted before, as {submitted.workflow_id}")
-    _say_warnings(prepared, submitted.warnings, how.below)
+    say_warnings(prepared, submitted.warnings, how.below)
     return submitted
 
 
-def _say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> None:
+def say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> None:
     """Those of the coordinator, which knows more than we do; where we found the same, with the place."""
     ours = [problem for problem in prepared.warnings if problem.message in warnings]
     if ours:
@@ -116,7 +116,7 @@ def _say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> 
             say(f"warning: {warning}")
 
 
-def _put_submitted(submitted: Submitted, output: Format) -> None:
+def put_submitted(submitted: Submitted, output: Format) -> None:
     if output in (Format.JSON, Format.YAML):
         put(encode(submitted, output))
         return

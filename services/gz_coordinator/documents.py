@@ -74,13 +74,19 @@ class Documents:
     ) -> Verdict:
         """As `check`, for a document that must be in order. Raises DocumentError with all problems."""
         verdict = await self.check(document, inputs, size_bytes, catalogue)
-        if verdict.definition is None:
-            raise document_error(verdict.problems)
+        in_order(verdict)
         return verdict
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def in_order(verdict: Verdict) -> Definition:
+    """The definition of a document that must be in order. Raises DocumentError with all problems."""
+    if verdict.definition is None:
+        raise document_error(verdict.problems)
+    return verdict.definition
 
 
 def _check(

@@ -1,7 +1,5 @@
 """The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
 
-import contextlib
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +16,11 @@ from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
-from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
+from gz_coordinator.submission import Submission, submit
+from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
 
 PAGE_TASKS = 1_000
@@ -34,7 +33,7 @@ LATEST = "@latest"
 def build(parts: Parts) -> Methods:
     """All methods; each is checked against its schema before it is called."""
     methods = Methods(discover=lambda: _openrpc(parts))
-    for group in (WorkflowMethods(parts), ProviderMethods(parts)):
+    for group in (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts)):
         for name, function in group.table().items():
             methods.add(name, function, params_schema=builtin().methods[name].check_params)
     return methods
@@ -80,30 +79,9 @@ class WorkflowMethods:
         idempotency_key: str = "",
         hold: bool = False,
     ) -> dict[str, Any]:
-        self._service.refuse_if_stalled()
-        body = hashlib.sha256(msgspec.json.encode([definition, inputs], order="deterministic")).hexdigest()
-        workflow_id = await self._id_for_submit(idempotency_key)
-        verdict = await self._parts.documents.definition(
-            definition, inputs or {}, len(request.raw_params or b""), self._engine.catalogue
-        )
-        checked = verdict.definition
-        assert checked is not None
-        answer = await self._service.ask(
-            lambda token: fx.Submit(
-                token, workflow_id, checked, Raw(msgspec.json.encode(inputs or {})), idempotency_key, body, hold
-            )
-        )
-        assert answer.workflow is not None
-        status = self._status(answer.workflow)
-        return {**status, "created": answer.created, "warnings": verdict.warnings}
-
-    async def _id_for_submit(self, idempotency_key: str) -> str:
-        if not idempotency_key:
-            return new_workflow_id(self._service.clock())
-        workflow_id = workflow_id_for("default", idempotency_key)
-        with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
-            await self._service.bring_back(workflow_id)
-        return workflow_id
+        size_bytes = len(request.raw_params or b"")
+        what = Submission(definition, definition, size_bytes, inputs or {}, idempotency_key, hold)
+        return await submit(self._parts, what)
 
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
         size = len(request.raw_params or b"")
@@ -282,12 +260,7 @@ class WorkflowMethods:
         return workflow.id in self._engine.scheduler.held
 
     def _status(self, workflow: Workflow) -> dict[str, Any]:
-        return {
-            "workflow_id": workflow.id,
-            "name": workflow.definition.name,
-            "status": workflow.state,
-            "held": self._held(workflow),
-        }
+        return view.status_view(workflow, held=self._held(workflow))
 
 
 def _position(value: Any) -> Position:

@@ -98,6 +98,10 @@ class Service:
         self._inbox.append(item)
         self._wake.set()
 
+    def wake(self) -> None:
+        """Take a turn although nothing arrived: the clock may have been set."""
+        self._wake.set()
+
     async def ask(self, request: Callable[[Any], fx.Input]) -> fx.Answer:
         """Give the engine a request (made from its token) and wait until what it decided is durable.
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.client.subscription import Overflow, Subscription
+from gleitzeit.client.templates import Templates
 from gleitzeit.client.views import (
     EventPage,
     Explained,
@@ -95,6 +96,7 @@ class Client:
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
+        self.templates = Templates(self.call)
 
     @classmethod
     async def connect(

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.events import Origin
 
 
 class Call:
@@ -59,6 +60,7 @@ class Submit(Struct, frozen=True):
     idempotency_key: str = ""
     body_sha256: str = ""
     held: bool = False
+    origin: Origin | None = None
 
 
 class Cancel(Struct, frozen=True):

@@ -26,7 +26,13 @@ class Requests(Calls):
             self._refuse(item.token, errors.Overloaded(message, {"retryAfterSeconds": 5}))
             return
         event = ev.WorkflowSubmitted(
-            self._now, item.workflow_id, item.definition, item.inputs, item.idempotency_key, item.body_sha256
+            self._now,
+            item.workflow_id,
+            item.definition,
+            item.inputs,
+            item.idempotency_key,
+            item.body_sha256,
+            item.origin,
         )
         workflow = self.workflows[item.workflow_id] = Workflow(event)
         self._decision.appends[workflow.id] = Append(workflow, 1, [event])

@@ -81,6 +81,11 @@ def counts(workflow: Workflow) -> dict[str, int]:
     return {state: n for state, n in workflow.counts.items() if n}
 
 
+def status_view(workflow: Workflow, *, held: bool) -> dict[str, Any]:
+    """What every change of a workflow answers."""
+    return {"workflow_id": workflow.id, "name": workflow.definition.name, "status": workflow.state, "held": held}
+
+
 def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     """What stands above the tasks."""
     view: dict[str, Any] = {
@@ -99,6 +104,8 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
         "counts": counts(workflow),
         "seq": workflow.seq,
     }
+    if workflow.submitted.origin is not None:
+        view["origin"] = workflow.submitted.origin
     if workflow.meter is not None:
         spent = workflow.meter.total
         seconds = workflow.meter.seconds(workflow.updated_at)

@@ -29,6 +29,23 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag=True)
     at: int
 
 
+class Origin(Struct, frozen=True, omit_defaults=True):
+    """Where a workflow comes from that nobody submitted as a document."""
+
+    template: str = ""
+    """`name@version`"""
+    schedule: str = ""
+    due: int = 0
+    """The time of the schedule that it stands for, in UTC milliseconds; 0 if it was triggered by hand."""
+    parent: str = ""
+    """The workflow whose task it is: `task`, in that `attempt`."""
+    task: str = ""
+    attempt: int = 0
+    rerun_of: str = ""
+    """The workflow whose results are taken where nothing has changed, except of `from_task`."""
+    from_task: str = ""
+
+
 class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
     """The first event of every workflow. `definition` is whole: the stream needs nothing else to be replayed."""
 
@@ -38,6 +55,7 @@ class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
     idempotency_key: str = ""
     body_sha256: str = ""
     """Of the submit's definition and inputs: the same key with another body is refused."""
+    origin: Origin | None = None
 
 
 class WorkflowPaused(Event, frozen=True, omit_defaults=True, tag=True):

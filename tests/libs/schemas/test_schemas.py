@@ -14,6 +14,7 @@ OWN = frozenset(
     workflow.submit workflow.validate workflow.get workflow.result workflow.list workflow.watch workflow.unwatch
     workflow.cancel workflow.pause workflow.resume workflow.hold workflow.retry workflow.history workflow.explain
     workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
+    template.put template.get template.list template.delete template.run
     """.split()  # noqa: SIM905  # one a line would fill a screen
 )
 

@@ -8,10 +8,11 @@ import pytest
 
 from gleitzeit.schemas import builtin
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
+from gz_coordinator.templates import TemplateMethods
 
 
 def functions() -> dict[str, Callable[..., Any]]:
-    groups = (WorkflowMethods.__new__(WorkflowMethods), ProviderMethods.__new__(ProviderMethods))
+    groups = (cls.__new__(cls) for cls in (WorkflowMethods, ProviderMethods, TemplateMethods))
     return {name: function for group in groups for name, function in group.table().items()}
 
 

@@ -1,0 +1,98 @@
+"""`gz template`: documents that the coordinator keeps."""
+
+import asyncio
+from collections.abc import Mapping
+
+from gleitzeit.client import Client, Prepared
+from gleitzeit.client.templates import TemplateView
+from gleitzeit.errors import DocumentError
+from gz_cli import exits
+from gz_cli.connect import connected, dismiss
+from gz_cli.documents import prepared, say_problems
+from gz_cli.formats import Format
+from gz_cli.ink import first_line
+from gz_cli.launch import Reach
+from gz_cli.output import encode
+from gz_cli.starts import put_submitted, say_warnings
+from gz_cli.table import table
+from gz_cli.talk import put, say
+from gz_cli.typed import Source
+from gz_cli.waits import Wait, wait
+
+
+def keep(reach: Reach, source: Source, name: str | None, output: Format) -> int:
+    ready = prepared(source, warn=False)
+    if ready is None:
+        dismiss(reach)
+        return exits.USAGE
+    return asyncio.run(_keep(reach, ready, name, output))
+
+
+async def _keep(reach: Reach, ready: Prepared, name: str | None, output: Format) -> int:
+    async with connected(reach) as client:
+        try:
+            kept = await client.templates.put(ready.definition, name=name)
+        except DocumentError as error:
+            say_problems(error, ready.document)
+            return exits.USAGE
+    say_warnings(ready, kept.warnings, ())
+    if output is Format.TEXT:
+        put(f"{kept.name}@{kept.version}" + ("" if kept.created else " says the same already"))
+        say(f"`gz template run {kept.name}` runs it")
+    else:
+        put(f"{kept.name}@{kept.version}" if output is Format.ID else encode(kept, output))
+    return exits.OK
+
+
+async def listed(client: Client, output: Format) -> int:
+    found = await client.templates.list()
+    if output is Format.ID:
+        put("\n".join(one.name for one in found))
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    elif found:
+        rows = [(one.name, one.version, one.tasks_total, _inputs(one), first_line(one.description)) for one in found]
+        put(table(("name", "version", "tasks", "inputs", "description"), rows))
+    else:
+        say("no templates; `gz template put FILE` stores one")
+    return exits.OK
+
+
+def _inputs(one: TemplateView) -> str:
+    """The names of what a run may give; what may be left out in brackets."""
+    schema = one.inputs if isinstance(one.inputs, dict) else {}
+    required = schema.get("required", [])
+    return ", ".join(name if name in required else f"[{name}]" for name in schema.get("properties", {}))
+
+
+async def document(client: Client, name: str, output: Format) -> int:
+    """As YAML, if nothing else is wanted: so that it can be changed and put again."""
+    found = await client.templates.get(name)
+    if output is Format.ID:
+        put(f"{found.name}@{found.version}")
+    else:
+        put(encode(found.definition, Format.YAML) if output is Format.TEXT else encode(found, output))
+    return exits.OK
+
+
+async def forget(client: Client, name: str, output: Format) -> int:
+    version = await client.templates.delete(name)
+    if output is Format.TEXT:
+        put(f"{name} is deleted, {version} version{'s' * (version != 1)}")
+    else:
+        put(name if output is Format.ID else encode({"name": name, "version": version}, output))
+    return exits.OK
+
+
+async def run(
+    client: Client, name: str, inputs: Mapping[str, object], how: Wait, *, key: str | None, detach: bool
+) -> int:
+    submitted = await client.templates.run(name, inputs=inputs, idempotency_key=key)
+    if not submitted.created:
+        say(f"the same was submitted before, as {submitted.workflow_id}")
+    for warning in submitted.warnings:
+        say(f"warning: {warning}")
+    if detach:
+        put_submitted(submitted, how.output)
+        return exits.OK
+    return await wait(client, submitted.workflow_id, how)

@@ -1,0 +1,56 @@
+"""From a document to a workflow that is under way: what `workflow.submit` and all that start one have in common."""
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import view
+from gleitzeit.model.events import Origin
+from gz_coordinator.ids import new_workflow_id, workflow_id_for
+from gz_coordinator.parts import Parts
+
+
+class Submission(Struct, frozen=True):
+    """`body` is what must be the same wherever the idempotency key is, with the inputs; `size_bytes` is about how large
+    the document is."""
+
+    definition: Any
+    body: Any
+    size_bytes: int
+    inputs: Mapping[str, Any] = {}
+    idempotency_key: str = ""
+    hold: bool = False
+    origin: Origin | None = None
+
+
+async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
+    """Durable when it returns. Raises DocumentError with all problems, InvalidState for a key that was used."""
+    service = parts.service
+    service.refuse_if_stalled()
+    workflow_id = await _id_for(parts, what.idempotency_key)
+    verdict = await parts.documents.definition(what.definition, what.inputs, what.size_bytes, service.engine.catalogue)
+    checked = verdict.definition
+    assert checked is not None
+    inputs = Raw(msgspec.json.encode(what.inputs))
+    body = hashlib.sha256(msgspec.json.encode([what.body, what.inputs], order="deterministic")).hexdigest()
+    answer = await service.ask(
+        lambda token: fx.Submit(token, workflow_id, checked, inputs, what.idempotency_key, body, what.hold, what.origin)
+    )
+    assert answer.workflow is not None
+    status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+    return {**status, "created": answer.created, "warnings": verdict.warnings}
+
+
+async def _id_for(parts: Parts, idempotency_key: str) -> str:
+    if not idempotency_key:
+        return new_workflow_id(parts.service.clock())
+    workflow_id = workflow_id_for("default", idempotency_key)
+    with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
+        await parts.service.bring_back(workflow_id)
+    return workflow_id
