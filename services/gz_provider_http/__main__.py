@@ -1,0 +1,3 @@
+from gz_provider_http.main import run
+
+run()
