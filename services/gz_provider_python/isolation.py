@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gz_provider_python.output import Output
+from gleitzeit.process.output import Output
 from gz_provider_python.wire import Job, Report
 
 OnOutput = Callable[[Literal["stdout", "stderr"], str], None]

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from gleitzeit.errors import ParameterError, ResultInvalid, TaskError, TaskTimeout
+from gleitzeit.process.output import Output
 from gz_provider_python import results
 from gz_provider_python.isolation import Ended
-from gz_provider_python.output import Output
 from gz_provider_python.wire import REPORTED, Failure, Limits
 
 SHOWN_CHARACTERS = 16_384

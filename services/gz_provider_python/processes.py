@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 
 from gleitzeit.errors import TaskError
+from gleitzeit.process.output import Output
 from gz_provider_python.isolation import Ended, OnOutput
-from gz_provider_python.output import Output
 from gz_provider_python.wire import (
     EXITED,
     FORGET,

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
+from gleitzeit.spec import commands
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.names import is_reserved
 from gleitzeit.spec.problems import Path
@@ -74,8 +75,10 @@ _TYPES: Final = {
     "echo": "echo/echo",
     "timer": "timer/sleep",
     "signal": "signal/wait",
+    "http": "http/request",
+    "shell": "shell/exec",
 }
-_LATER_TYPES: Final = frozenset({"http", "shell", "workflow", "batch", "validation", "template", "agent"})
+_LATER_TYPES: Final = frozenset({"workflow", "batch", "validation", "template", "agent"})
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""
@@ -176,6 +179,8 @@ class TaskReader:
         self._identify(draft, fields, key or f"task-{number}")
         self._read_params(draft, fields)
         self._read_method(draft, fields)
+        if draft.method.startswith(commands.PROTOCOL):
+            draft.params = commands.read_commands(draft.params, self._findings, draft.params_path)
         draft.description = fields.text("description")
         draft.needs = [*fields.texts("dependencies"), *fields.texts("depends_on")]
         draft.tags = tuple(text for _, text in fields.texts("tags"))

@@ -7,9 +7,9 @@ import pytest
 from msgspec import Raw
 
 from gleitzeit.errors import ParameterError, ResultInvalid, TaskError, TaskTimeout
+from gleitzeit.process.output import Output
 from gz_provider_python.isolation import Ended
 from gz_provider_python.outcomes import SHOWN_CHARACTERS, check, value_of
-from gz_provider_python.output import Output
 from gz_provider_python.wire import REPORTED, Failure, Limits, Report
 
 LIMITS = Limits(memory_bytes=64 << 20, cpu_seconds=7)

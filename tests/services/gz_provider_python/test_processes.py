@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from gleitzeit.errors import TaskError
+from gleitzeit.process.output import MAX_KEPT_BYTES
 from gz_provider_python.isolation import Ended
-from gz_provider_python.output import MAX_KEPT_BYTES
 from gz_provider_python.processes import ProcessIsolation
 from gz_provider_python.wire import MAX_REPORT_BYTES, REPORTED, Failure, Job, Limits
 

@@ -1,4 +1,4 @@
-"""What a script prints, kept within a bound: its beginning and its end."""
+"""What a child prints, kept within a bound: its beginning and its end."""
 
 MAX_KEPT_BYTES = 1 << 20
 

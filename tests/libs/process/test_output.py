@@ -1,6 +1,6 @@
 """What is kept and shown of a stream."""
 
-from gz_provider_python.output import Output
+from gleitzeit.process.output import Output
 
 
 def test_a_short_stream_is_kept_whole() -> None:

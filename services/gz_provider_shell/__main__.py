@@ -1,0 +1,3 @@
+from gz_provider_shell.main import run
+
+run()
