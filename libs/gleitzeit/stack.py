@@ -54,6 +54,8 @@ _LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
 _PROVIDER_MODULES = {
     "echo": "gz_provider_echo",
     "python": "gz_provider_python",
+    "http": "gz_provider_http",
+    "shell": "gz_provider_shell",
     "ollama": "gz_provider_llm.ollama_main",
     "openai": "gz_provider_llm.openai_main",
     "anthropic": "gz_provider_llm.anthropic_main",

@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and the sentence for a person when something went wrong."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gleitzeit.errors import (
@@ -57,6 +58,22 @@ class NoModel(UsageError):
     def __init__(self, message: str, ways: str) -> None:
         super().__init__(message)
         self.ways = ways
+
+
+class NotAllowed(UsageError):
+    """A document wants to run commands, and nobody has said that it may."""
+
+    name = "NOT_ALLOWED"
+
+
+class NoProvider(UsageError):
+    """A stack that runs already does not serve what is to run."""
+
+    name = "NO_PROVIDER"
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class Complaint(NamedTuple):
@@ -127,6 +144,10 @@ def _advice(error: GleitzeitError) -> str:
     match error:
         case NoModel():
             return error.ways
+        case NotAllowed():
+            return "if you trust it: --allow-shell, or `allow_shell: true` in ~/.gleitzeit/config.yaml"
+        case NoProvider():
+            return f"start it again with them: `gz up --provider echo,python,{','.join(error.names)}`"
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
         case TemplateNotFound():

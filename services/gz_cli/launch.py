@@ -10,6 +10,8 @@ from gleitzeit.process.detached import Detached, start_detached
 from gleitzeit.process.state import Address, find_running
 from gz_cli.exits import NotRunning
 
+_MAY_NEED_MORE = (b"llm", b"ollama", b"http", b"shell")
+
 
 class Target(Struct, frozen=True):
     """What the configuration and the options say. `url` None: the coordinator of the state folder.
@@ -27,6 +29,7 @@ class Target(Struct, frozen=True):
     stack_options: tuple[str, ...] = ()
     task_timeout_seconds: float | None = None
     max_parallel: int | None = None
+    allow_shell: bool = False
 
     def with_providers(self, providers: tuple[str, ...]) -> "Target":
         return replace(self, providers=providers)
@@ -72,9 +75,10 @@ def running_or_undecided(target: Target) -> Reach:
 
 
 def for_document(target: Target, content: bytes) -> Reach:
-    """For what is to be run: a stack of ours is started at once, unless it may have to have a model."""
-    may_need_model = b"llm" in content or b"ollama" in content  # never wrongly false
-    return running_or_undecided(target) if may_need_model else running_or_started(target)
+    """For what is to be run: a stack of ours is started at once, unless it may have to have other providers."""
+    plain = content.replace(b"http:", b"").replace(b"https:", b"")  # URLs say nothing of it
+    may_need_more = any(word in plain for word in _MAY_NEED_MORE)  # never wrongly false
+    return running_or_undecided(target) if may_need_more else running_or_started(target)
 
 
 def running_or_journal(target: Target) -> Reach:

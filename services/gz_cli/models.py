@@ -19,12 +19,13 @@ from msgspec.structs import replace
 from gleitzeit.client import Client
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.state import find_running
+from gz_cli import needs
 from gz_cli.exits import NoModel
 from gz_cli.launch import Reach, Target, started
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
-_WITHOUT_MODEL = frozenset({"echo", "python"})
+_WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
 OLLAMA_PORT = 11434
 ASK_SECONDS = 0.4
 LOOK_SECONDS = 0.8
@@ -65,6 +66,7 @@ def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str])
 
     An embedded one that runs may be about to end: then its successor is to have it.
     """
+    reach = replace(reach, target=_with_needs(reach, definition))
     methods = methods_of(definition)
     if not reach.begun:
         return started(_with_providers(reach.target, definition, methods, environ))
@@ -72,6 +74,13 @@ def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str])
         with suppress(NoModel):
             return replace(reach, target=_with_providers(reach.target, definition, methods, environ))
     return reach
+
+
+def _with_needs(reach: Reach, definition: Definition) -> Target:
+    """Of a stack that its operator started, he has the say what it serves."""
+    if reach.address is not None and not reach.address.embedded:
+        return reach.target
+    return needs.with_providers(reach.target, definition)
 
 
 def _with_providers(target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str]) -> Target:

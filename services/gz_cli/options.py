@@ -46,6 +46,13 @@ MaxParallel = Annotated[
         help="Tasks at once, for a workflow that does not say it (default: `max_parallel` as configured, or no limit).",
     ),
 ]
+AllowShell = Annotated[
+    bool,
+    typer.Option(
+        "--allow-shell",
+        help="The document may run commands on this machine (default: `allow_shell` as configured, or no).",
+    ),
+]
 Provider = Annotated[
     str | None,
     typer.Option(

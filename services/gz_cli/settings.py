@@ -31,6 +31,7 @@ def target(
     *,
     task_timeout: str | None = None,
     max_parallel: int | None = None,
+    allow_shell: bool = False,
 ) -> Target:
     """Where the coordinator is, how to start one, and what to put into documents."""
     config = configured(
@@ -39,6 +40,7 @@ def target(
         providers=provider,
         default_timeout_seconds=task_timeout,
         max_parallel=max_parallel,
+        allow_shell=True if allow_shell else None,
     )
     return Target(
         state=config.state_dir,
@@ -50,6 +52,7 @@ def target(
         stack_options=tuple(_stack_options(config)),
         task_timeout_seconds=config.default_timeout_seconds,
         max_parallel=config.max_parallel,
+        allow_shell=config.allow_shell,
     )
 
 

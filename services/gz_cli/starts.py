@@ -14,7 +14,7 @@ from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import load_object
 from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import render
-from gz_cli import exits
+from gz_cli import exits, needs
 from gz_cli.connect import connected, dismiss
 from gz_cli.documents import beneath, say_problems
 from gz_cli.documents import prepared as prepared_from
@@ -77,6 +77,7 @@ async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
     async with connected(reach) as client:
         if prepared.checked is not None:
             await require(client, prepared.checked, reach)
+            await needs.require(client, prepared.checked, reach)
         submitted = await _submit(client, prepared, how)
         if submitted is None:
             return exits.USAGE

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import File, Inputs, MaxParallel, Output, Provider, State, TaskTimeout, Timeout, Url
+from gz_cli.options import AllowShell, File, Inputs, MaxParallel, Output, Provider, State, TaskTimeout, Timeout, Url
 from gz_cli.root import app, leave
 
 
@@ -23,6 +23,7 @@ def run(
     max_parallel: MaxParallel = None,
     output: Output = Format.TEXT,
     provider: Provider = None,
+    allow_shell: AllowShell = False,
     url: Url = None,
     state: State = None,
 ) -> None:
@@ -30,7 +31,9 @@ def run(
     from gz_cli import launch, settings, typed
 
     inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
-    target = settings.target(url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel)
+    target = settings.target(
+        url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell
+    )
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
 
@@ -52,6 +55,7 @@ def submit(
     timeout: Timeout = None,
     task_timeout: TaskTimeout = None,
     max_parallel: MaxParallel = None,
+    allow_shell: AllowShell = False,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -60,7 +64,7 @@ def submit(
     from gz_cli import launch, settings, typed
 
     inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
-    target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel)
+    target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # as in run
 

@@ -51,6 +51,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """For one attempt of a task that says nothing itself; put into the document by who submits it."""
     max_parallel: int | None = None
     """Of a workflow that says nothing itself; as above."""
+    allow_shell: bool = False
+    """Whether documents may run commands on this machine, in a stack that `gz run` starts."""
     allow_env: tuple[str, ...] = ()
     """The environment variables of a coordinator of ours that any document may read."""
     sources: dict[str, str] = {}
@@ -72,6 +74,8 @@ def _shown(key: str, value: object) -> str:
         return "***"
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return re.sub(r"//[^@/]*@", "//***@", str(value))  # a URL may hold a password
 
 
@@ -357,6 +361,17 @@ def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
     return parse
 
 
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _WORDS:
+        return _WORDS[value.strip().lower()]
+    raise ValueError(f"expected true or false, not {str(value)[:40]!r}")
+
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
 def _count(value: object) -> int:
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST_PARALLEL:
@@ -418,6 +433,7 @@ SETTINGS: dict[str, _Setting] = {
     "max_parallel": _Setting(
         _count, ("GLEITZEIT_MAX_PARALLEL", "GLEITZEIT_MAX_CONCURRENT_TASKS", "GLEITZEIT_MAX_PARALLEL_TASKS")
     ),
+    "allow_shell": _Setting(_flag, ("GLEITZEIT_ALLOW_SHELL",)),
     "allow_env": _Setting(_names, ("GLEITZEIT_ALLOW_ENV",)),
 }
 """In the order in which they are shown."""

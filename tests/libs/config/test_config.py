@@ -266,6 +266,6 @@ def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 def test_every_key_is_in_the_readme() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     section = readme.partition("\n## Configuration\n")[2].partition("\n## ")[0]
     assert [key for key in SETTINGS if f"`{key}`" not in section] == []
