@@ -28,7 +28,7 @@ def provider(options: Namespace) -> Provider:
         hint="" if is_anthropic else "Is the server running, and is --url right?",
         key_hint=key_hint(options),
     )
-    return build(Anthropic(http, capacity=options.capacity), settings_of(options))
+    return build(Anthropic(http, capacity=options.capacity or CAPACITY), settings_of(options))
 
 
 def parser() -> ArgumentParser:

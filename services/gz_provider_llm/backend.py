@@ -27,7 +27,7 @@ class Backend(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many calls to send at once. Asked for at start, before the loop runs."""
+        """How many calls to send at once. Asked for at start, before the loop runs, and now and then."""
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         """Ask for an answer. With `request.stream` its text comes by `on_delta`, too, as it is generated."""
@@ -37,6 +37,14 @@ class Backend(Protocol):
     async def models(self) -> list[ModelInfo]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A back end whose server says itself how many calls it takes at once."""
+
+    async def follow(self) -> None:
+        """Ask it, so that `capacity` is right. Never fails: what is not said is left as it was."""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ passed on without the secrets that were sent to it.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -26,7 +26,9 @@ SHORT_SECRET = 8
 """A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 IDLE_TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 30.0
+SHORT_KEEPALIVE_SECONDS = 2.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
+_CLOSE_AFTER_STREAMS = frozenset({"llama.cpp"})
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
@@ -46,9 +48,9 @@ class Http:
     `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
     that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
     when the key is not accepted.
-    `reuse`: whether a connection takes one request after the other. By default only with TLS, where a new one costs;
-    without, a request that goes out while the server closes the connection would be lost, and nobody could tell whether
-    it had begun. (Many close theirs after 5 s; llama-server does after each stream, without announcing it.)
+    A connection takes one request after the other, but is not used again when its server may be about to close it: then
+    a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
+    llama-server closes one after each stream, without announcing it.
     """
 
     def __init__(
@@ -61,7 +63,6 @@ class Http:
         busy_statuses: Collection[int] = (429,),
         hint: str = "",
         key_hint: str = "",
-        reuse: bool | None = None,
     ) -> None:
         self.url = base_url.rstrip("/")
         """Without a trailing slash."""
@@ -73,32 +74,35 @@ class Http:
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
         self._key_hint = key_hint
-        self._reuse = parsed.scheme == "https" if reuse is None else reuse
+        self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
+        """Asked when the server has said nothing for the idle timeout: whether it is known to work nevertheless."""
         self._client = httpx.AsyncClient(
             headers=dict(headers or {}),
-            timeout=httpx.Timeout(idle_timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
+            # Silence is measured by _Patience, which can wait on.
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS, write=idle_timeout_seconds),
             # How many run at once is the business of the provider's capacity, not of the pool.
             limits=httpx.Limits(
                 max_connections=None,
-                max_keepalive_connections=None if self._reuse else 0,
-                keepalive_expiry=KEEPALIVE_SECONDS,
+                max_keepalive_connections=None,
+                # With TLS a new one costs, and those who offer it keep theirs for long.
+                keepalive_expiry=KEEPALIVE_SECONDS if parsed.scheme == "https" else SHORT_KEEPALIVE_SECONDS,
             ),
             # A proxy is for the world outside. Reading the certificates takes 30 ms.
             trust_env=not _is_local(parsed.host),
             verify=parsed.scheme == "https",
         )
 
-    async def get_json(self, path: str) -> Any:
-        """Raises what `errors.py` names."""
-        return await self._json("GET", path, None)
+    async def get_json(self, path: str, *, base: str = "") -> Any:
+        """`base` is where the path begins, if not at `url`. Raises what `errors.py` names."""
+        return await self._json("GET", path, None, base)
 
     async def post_json(self, path: str, body: object) -> Any:
         """Raises what `errors.py` names."""
         return await self._json("POST", path, body)
 
-    async def _json(self, method: str, path: str, body: object) -> Any:
-        async with self._opened(method, path, body) as response:
-            content = await self._read(response, BODY_LIMIT_BYTES)
+    async def _json(self, method: str, path: str, body: object, base: str = "") -> Any:
+        async with self._opened(method, path, body, base) as reply:
+            content = await reply.read(BODY_LIMIT_BYTES)
             if len(content) > BODY_LIMIT_BYTES:
                 raise ServerError(f"the answer of {self.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
             return self.decode(content)
@@ -111,22 +115,22 @@ class Http:
         from it: raise StreamCut if what should come last has not come.
         """
         async with (
-            self._opened("POST", path, body) as response,
-            aclosing(self._split(response)) as lines,
+            self._opened("POST", path, body) as reply,
+            aclosing(self._split(reply)) as lines,
         ):
             yield lines
-            await self._use_up(lines)
+            await _use_up(reply, lines)
 
     @asynccontextmanager
     async def events(self, path: str, body: object) -> AsyncIterator[AsyncIterator[Event]]:
         """POST, and the answer as server-sent events. For its end see `lines`."""
         async with (
-            self._opened("POST", path, body) as response,
-            aclosing(self._split(response, keep_empty=True)) as lines,
+            self._opened("POST", path, body) as reply,
+            aclosing(self._split(reply, keep_empty=True)) as lines,
             aclosing(_events(lines)) as events,
         ):
             yield events
-            await self._use_up(events)
+            await _use_up(reply, events)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -175,47 +179,54 @@ class Http:
         return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
 
     @asynccontextmanager
-    async def _opened(self, method: str, path: str, body: object) -> AsyncIterator[httpx.Response]:
+    async def _opened(self, method: str, path: str, body: object, base: str = "") -> AsyncIterator["_Reply"]:
+        patience = _Patience(self._idle_timeout_seconds, self.works_on)
+        try:
+            async with patience.limit, self._sent(method, (base or self.url) + path, body, patience) as reply:
+                yield reply
+        except TimeoutError:
+            if not patience.limit.expired():
+                raise
+            raise self._silent() from None
+        finally:
+            patience.end()
+
+    @asynccontextmanager
+    async def _sent(self, method: str, url: str, body: object, patience: "_Patience") -> AsyncIterator["_Reply"]:
         request = self._client.build_request(
             method,
-            self.url + path,
+            url,
             content=None if body is None else msgspec.json.encode(body),
             headers=None if body is None else {"content-type": "application/json"},
         )
+        patience.begin()
         try:
             response = await self._client.send(request, stream=True)
         except httpx.RequestError as error:
             raise self._failed(error, begun=False) from None
+        reply = _Reply(response, patience)
+        patience.heard()
         try:
             if not response.is_success:
-                await self._refuse(response)
-            yield response
+                await self._refuse(reply)
+            yield reply
         except httpx.RequestError as error:
             raise self._failed(error, begun=True) from None
         finally:
             await response.aclose()
 
-    async def _refuse(self, response: httpx.Response) -> NoReturn:
-        content = await self._read(response, ERROR_LIMIT_BYTES)
+    async def _refuse(self, reply: "_Reply") -> NoReturn:
+        content = await reply.read(ERROR_LIMIT_BYTES)
         try:
             answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
             answer = content.decode(errors="replace")
-        raise self.error(response.status_code, answer, _retry_after(response.headers))
+        raise self.error(reply.response.status_code, answer, _retry_after(reply.response.headers))
 
-    async def _read(self, response: httpx.Response, limit_bytes: int) -> bytes:
-        """All of it, or a little more than the limit."""
-        content = bytearray()
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > limit_bytes:
-                break
-        return bytes(content)
-
-    async def _split(self, response: httpx.Response, *, keep_empty: bool = False) -> AsyncGenerator[bytes]:
+    async def _split(self, reply: "_Reply", *, keep_empty: bool = False) -> AsyncGenerator[bytes]:
         """By line feeds only: JSON may hold characters that Python, too, takes for the end of a line."""
         rest = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in reply.chunks():
             rest += chunk
             if b"\n" not in chunk:
                 if len(rest) > LINE_LIMIT_BYTES:
@@ -229,15 +240,6 @@ class Http:
         if stripped := bytes(rest).strip():
             yield stripped
 
-    async def _use_up(self, rest: AsyncIterator[object]) -> None:
-        """What follows the last event has to be read before the connection can be used again. It should be there."""
-        if not self._reuse:
-            return
-        with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
-            async with asyncio.timeout(LEFTOVER_SECONDS):
-                async for _ in rest:
-                    pass
-
     def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
         match error:
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
@@ -245,16 +247,100 @@ class Http:
                 data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
                 return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
             case httpx.TimeoutException():
-                seconds = self._idle_timeout_seconds
-                return IdleTimeout(f"{self.shown_url} said nothing for {seconds:g} s", {"seconds": seconds})
+                return self._silent()
         if begun:
             return self.cut()
         return StreamCut(f"{self.shown_url} closed the connection before it answered")
+
+    def _silent(self) -> IdleTimeout:
+        seconds = self._idle_timeout_seconds
+        message = f"{self.shown_url} said nothing for {seconds:g} s"
+        hint = "where it is only busy, let it have fewer calls at once (--capacity), or wait longer (--idle-timeout)"
+        return IdleTimeout(f"{message}; {hint}", {"seconds": seconds})
 
     def _public(self, text: str) -> str:
         for secret in self._secrets:
             text = secret.sub("***", text)
         return text
+
+
+class _Patience:
+    """Ends a request, by `limit`, when nothing of its answer has come for so long, unless the server is known to work.
+
+    Duties of the caller: `begin` within `limit`, `heard` for whatever comes, `end` in any case.
+    """
+
+    def __init__(self, seconds: float, works: Callable[[], Awaitable[bool]]) -> None:
+        self.limit = asyncio.timeout(None)
+        self._seconds = seconds
+        self._works = works
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._timer = self._loop.call_at(self._heard_at + self._seconds, self._look)
+
+    def heard(self) -> None:
+        self._heard_at = self._loop.time()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _look(self) -> None:
+        due = self._heard_at + self._seconds
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._asking = self._loop.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        silent_since = self._heard_at
+        if await self._works():
+            self.heard()
+        if self._heard_at == silent_since:
+            self.limit.reschedule(self._loop.time())
+        else:
+            self._look()
+
+
+class _Reply(Struct, frozen=True):
+    """An answer whose body has yet to be read."""
+
+    response: httpx.Response
+    patience: _Patience
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self.response.aiter_bytes():
+            self.patience.heard()
+            yield chunk
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """All of it, or a little more than the limit."""
+        content = bytearray()
+        async for chunk in self.chunks():
+            content += chunk
+            if len(content) > limit_bytes:
+                break
+        return bytes(content)
+
+
+async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
+    """What follows the last event has to be read before the connection can be used again. It should be there."""
+    if reply.response.headers.get("server") in _CLOSE_AFTER_STREAMS:
+        return
+    with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
+        async with asyncio.timeout(LEFTOVER_SECONDS):
+            async for _ in rest:
+                pass
+
+
+async def _nobody_knows() -> bool:
+    return False
 
 
 def _mask(secret: str) -> re.Pattern[str]:

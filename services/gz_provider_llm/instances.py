@@ -209,9 +209,9 @@ def _listens(port: int) -> bool:
 
 
 def slots_from(environ: Mapping[str, str]) -> int:
-    """How many calls one server gets at once: what OLLAMA_NUM_PARALLEL says, and one more.
+    """How many calls one server gets at once: what OLLAMA_NUM_PARALLEL says here, else one, which is Ollama's default.
 
-    Ollama's own default is one. The one more waits at its door, so that the server is never idle between two calls.
+    It does not tell what it was started with, and a call that waits at its door spends the timeout of its task there.
     """
     given = environ.get("OLLAMA_NUM_PARALLEL", "")
-    return (int(given) if given.isdecimal() and int(given) else 1) + 1
+    return int(given) if given.isdecimal() and int(given) else 1

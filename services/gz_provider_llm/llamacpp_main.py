@@ -10,7 +10,7 @@ from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
 from gz_provider_llm.llamacpp import CONTEXT_TOKENS, PARALLEL, LlamaCpp, Settings, check
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import parser_for, serve, settings_of
+from gz_provider_llm.options import default_idle_timeout, parser_for, serve, settings_of
 
 VARIABLE: Final = "GLEITZEIT_GGUF"
 IDLE_TIMEOUT_SECONDS: Final = 300.0
@@ -27,7 +27,7 @@ def provider(options: Namespace) -> Provider:
         alias=options.alias or file.stem,
         mmproj=options.mmproj and options.mmproj.expanduser().absolute(),
         context=options.context,
-        parallel=options.capacity,
+        parallel=options.capacity or PARALLEL,
         threads=options.threads,
         gpu_layers=options.gpu_layers,
         idle_timeout_seconds=options.idle_timeout,
@@ -38,7 +38,7 @@ def provider(options: Namespace) -> Provider:
 
 def parser() -> ArgumentParser:
     described = parser_for("llamacpp", PARALLEL)
-    described.set_defaults(idle_timeout=IDLE_TIMEOUT_SECONDS)
+    described.set_defaults(idle_timeout=default_idle_timeout(IDLE_TIMEOUT_SECONDS))
     add = described.add_argument_group("llama.cpp").add_argument
     given = os.environ.get(VARIABLE)
     default = Path(given) if given else None

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gleitzeit.errors import GleitzeitError, InvalidParams, TaskTimeout
 from gleitzeit.provider import Call, Provider
 from gleitzeit.schemas.words import near
-from gz_provider_llm.backend import Backend, OnDelta, Puller
+from gz_provider_llm.backend import Backend, Follower, OnDelta, Puller
 from gz_provider_llm.batch import items_of, run_batch
 from gz_provider_llm.errors import (
     BadOutput,
@@ -35,7 +35,9 @@ from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, e
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.structured import TRIES, Format, ask_again
 
-LOOK_FOR_MODELS_SECONDS = 30.0
+LOOK_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 2.0
+"""The same at a server that did not answer."""
 METHODS = ("chat", "generate", "vision", "embeddings", "models")
 CHARACTERS_PER_TOKEN = 4  # a guess for the limits, until the server has counted
 _MODELS_SHOWN = 20
@@ -67,13 +69,13 @@ def build(backend: Backend, settings: Settings) -> Provider:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        looking = [asyncio.create_task(_look_for_models(backend, provider))] if settings.list_models else []
+        await _follow(backend, provider)  # before the first call comes
+        looking = asyncio.create_task(_keep_true(backend, provider, list_models=settings.list_models))
         try:
             yield
         finally:
-            for task in looking:
-                task.cancel()
-            await asyncio.gather(*looking, return_exceptions=True)
+            looking.cancel()
+            await asyncio.wait([looking])
             await backend.close()
 
     provider = Provider(backend.name, protocols=["llm/v1"], capacity=backend.capacity, lifespan=lifespan)
@@ -83,16 +85,25 @@ def build(backend: Backend, settings: Settings) -> Provider:
     return provider
 
 
-async def _look_for_models(backend: Backend, provider: Provider) -> None:
-    """Keep what the provider says of its models true. A server that is away has none to offer, and may come back."""
+async def _keep_true(backend: Backend, provider: Provider, *, list_models: bool) -> None:
+    """What the provider says of its models and its capacity. A server that is away has none, and may come back."""
     while True:
-        try:
-            names = {model.name for model in await backend.models()}
-        except GleitzeitError:
-            names = set()
+        names, pause = set[str](), LOOK_SECONDS
+        if list_models:
+            try:
+                names = {model.name for model in await backend.models()}
+            except GleitzeitError:
+                pause = LOOK_AGAIN_SECONDS
         # Ollama's users leave `:latest` out
         provider.models = sorted(names | {name.removesuffix(":latest") for name in names})
-        await asyncio.sleep(LOOK_FOR_MODELS_SECONDS)
+        await asyncio.sleep(pause)
+        await _follow(backend, provider)
+
+
+async def _follow(backend: Backend, provider: Provider) -> None:
+    if isinstance(backend, Follower):
+        await backend.follow()
+        provider.capacity = backend.capacity
 
 
 class _Watch:

@@ -11,7 +11,14 @@ from gz_provider_llm.http import Http
 from gz_provider_llm.instances import PORT, Instance, Instances, open_ports, ports_of, slots_from, url_of, urls_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.ollama import Ollama
-from gz_provider_llm.options import add_key_options, api_key, parser_for, serve, settings_of
+from gz_provider_llm.options import (
+    add_key_options,
+    api_key,
+    default_idle_timeout,
+    parser_for,
+    serve,
+    settings_of,
+)
 
 VARIABLE: Final = "OLLAMA_API_KEY"
 """Ollama's own servers want a key, and so does a proxy before one's own, perhaps; the server itself has none."""
@@ -31,8 +38,8 @@ def provider(options: Namespace) -> Provider:
 
 
 def parser() -> ArgumentParser:
-    described = parser_for("ollama", 1)
-    described.set_defaults(idle_timeout=IDLE_TIMEOUT_SECONDS, capacity=None)  # what the servers take together
+    described = parser_for("ollama", 1, "what the servers take together")
+    described.set_defaults(idle_timeout=default_idle_timeout(IDLE_TIMEOUT_SECONDS))
     add = described.add_argument_group(
         "servers", "Without these: GLEITZEIT_OLLAMA_URL (several with commas), or OLLAMA_HOST, or 127.0.0.1:11434."
     ).add_argument
@@ -43,7 +50,7 @@ def parser() -> ArgumentParser:
     )  # fmt: skip
     add(
         "--slots", metavar="N", type=positive, default=slots_from(os.environ),
-        help="calls at once for each server (default %(default)s: OLLAMA_NUM_PARALLEL, or 1, and one at its door)",
+        help="calls at once for each server, as many as it was told to take (default: OLLAMA_NUM_PARALLEL, or 1)",
     )  # fmt: skip
     add_key_options(described, VARIABLE)
     return described

@@ -1,11 +1,13 @@
 """OpenAI's API, as OpenAI and every compatible server speak it: chat and text completions, embeddings, models."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 
+from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
 from gz_provider_llm.errors import BadRequest, Refused
 from gz_provider_llm.http import Http
@@ -14,6 +16,7 @@ from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, Usage
 
 OPENAI_URL = "https://api.openai.com/v1"
 CAPACITY = 16
+PROBE_SECONDS = 2.0
 
 _SAMPLING: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
 # What OpenAI itself refuses, and the servers of local models all know.
@@ -22,18 +25,50 @@ _NOWHERE: Final = frozenset({"num_ctx"})
 
 
 class OpenAI:
-    """`is_openai`: the server is OpenAI's own, which has other names for some things than the compatible ones."""
+    """`is_openai`: the server is OpenAI's own, which has other names for some things than the compatible ones.
 
-    def __init__(self, http: Http, *, is_openai: bool, capacity: int = CAPACITY, name: str = "openai") -> None:
+    `capacity` None: as many calls at once as the server says that it takes (llama.cpp does), else CAPACITY.
+    """
+
+    def __init__(self, http: Http, *, is_openai: bool, capacity: int | None = None, name: str = "openai") -> None:
         self.name = name
         self.ignored = _NOWHERE | frozenset(_LOCAL_ONLY) if is_openai else _NOWHERE
         self._http = http
         self._capacity = capacity
+        self._slots: int | None = None
+        self._root = http.url.removesuffix("/v1")
+        self._is_openai = is_openai
+        if not is_openai:
+            http.works_on = self._works
         self._max_tokens = "max_completion_tokens" if is_openai else "max_tokens"
 
     @property
     def capacity(self) -> int:
-        return self._capacity
+        return self._capacity or self._slots or CAPACITY
+
+    async def follow(self) -> None:
+        if self._is_openai or self._capacity is not None:
+            return
+        match await self._asked("/props"):
+            case {"total_slots": int(slots)} if slots > 0:
+                self._slots = slots
+
+    async def _works(self) -> bool:
+        """Whether a server that has been silent computes, for us or for those before us.
+
+        llama.cpp sends nothing, not even headers, to a request that waits for a slot. Of its slots it tells between two
+        steps of its computation, so that one that is stuck does not say that it is busy.
+        """
+        slots = await self._asked("/slots")
+        return isinstance(slots, list) and any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)
+
+    async def _asked(self, path: str) -> Any:
+        """What llama.cpp tells about itself; None of servers that know no such path."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await self._http.get_json(path, base=self._root)
+        except (GleitzeitError, TimeoutError):
+            return None
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         path = "/completions" if request.raw else "/chat/completions"

@@ -34,7 +34,7 @@ def provider(options: Namespace) -> Provider:
 
 
 def parser() -> ArgumentParser:
-    described = parser_for("openai", CAPACITY)
+    described = parser_for("openai", CAPACITY, "what the server says that it takes, else 16")
     described.add_argument(
         "--url", default=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL,
         help="where the API is (default: OPENAI_BASE_URL, or OpenAI); /v1 is added where the URL has no path",

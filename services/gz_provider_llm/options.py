@@ -12,9 +12,12 @@ from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS
 from gz_provider_llm.methods import Settings
 
 
-def parser_for(name: str, capacity: int) -> ArgumentParser:
-    """The SDK's options, and those of the methods."""
-    parser = Provider(name, protocols=["llm/v1"], capacity=capacity).parser()
+def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParser:
+    """The SDK's options, and those of the methods. `capacity` is None where nobody has said it, and then what is
+    `capacity_is`, in words."""
+    default = f"GLEITZEIT_LLM_CAPACITY, or {capacity_is or capacity}"
+    parser = Provider(name, protocols=["llm/v1"], capacity=capacity).parser(capacity_default=default)
+    parser.set_defaults(capacity=_from_environment("GLEITZEIT_LLM_CAPACITY"))
     add = parser.add_argument_group("models").add_argument
     add(
         "--default-model", metavar="NAME", default=os.environ.get("GLEITZEIT_DEFAULT_MODEL", ""),
@@ -29,8 +32,8 @@ def parser_for(name: str, capacity: int) -> ArgumentParser:
         help="do not ask the server which models it has: tasks come here whatever model they name",
     )  # fmt: skip
     add(
-        "--idle-timeout", metavar="S", type=seconds, default=IDLE_TIMEOUT_SECONDS,
-        help="seconds of silence after which a server is given up (default %(default)g)",
+        "--idle-timeout", metavar="S", type=seconds, default=default_idle_timeout(IDLE_TIMEOUT_SECONDS),
+        help="seconds of silence that end a call (default %(default)s; GLEITZEIT_LLM_IDLE_TIMEOUT sets it)",
     )  # fmt: skip
     return parser
 
@@ -81,6 +84,10 @@ def serve(name: str, provider: Callable[[Namespace], Provider], options: Namespa
     except ConfigurationError as error:
         give_up(name, error.message, 2)
     made.main(options)
+
+
+def default_idle_timeout(otherwise: float) -> str:
+    return _from_environment("GLEITZEIT_LLM_IDLE_TIMEOUT") or f"{otherwise:g}"
 
 
 def _from_environment(variable: str) -> str | None:

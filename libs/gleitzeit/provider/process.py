@@ -21,7 +21,7 @@ GC_THRESHOLD = 50_000
 logger = logging.getLogger(__name__)
 
 
-def parser(provider: Provider) -> argparse.ArgumentParser:
+def parser(provider: Provider, capacity_default: str = "%(default)s") -> argparse.ArgumentParser:
     described = argparse.ArgumentParser(
         prog=f"gz-provider-{provider.name}",
         description=f"Serve {', '.join(provider.protocols)} to Gleitzeit, as JSON-RPC 2.0 over WebSocket.",
@@ -32,7 +32,10 @@ def parser(provider: Provider) -> argparse.ArgumentParser:
     add("--listen", metavar="HOST:PORT", default="127.0.0.1:0", type=_address, help="default 127.0.0.1:0, a free port")
     add("--nats", metavar="URL", help="announce the provider on this NATS server")
     add("--cluster", metavar="ID", default="default", help="for coordinators of this cluster only (default: default)")
-    add("--capacity", metavar="N", type=positive, default=provider.capacity, help="calls at once (default %(default)s)")
+    add(
+        "--capacity", metavar="N", type=positive, default=provider.capacity,
+        help=f"calls at once (default: {capacity_default})",
+    )  # fmt: skip
     add("--drain-seconds", metavar="S", type=float, default=10.0, help="for running calls to finish at the end (10)")
     add("--log-level", choices=LEVELS, default="info")
     add("--log-format", choices=("auto", "text", "json"), default="auto", help="auto: text on a terminal, else JSON")

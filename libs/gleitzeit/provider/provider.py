@@ -52,7 +52,7 @@ class Provider:
             raise ConfigurationError(f"the capacity of provider {name} must be at least 1, not {capacity}")
         self.name = name
         self.protocols = tuple(protocols)
-        self.capacity = capacity
+        self._capacity = capacity
         self.version = version
         self.methods: dict[str, Method] = {}
         self._models: tuple[str, ...] = ()
@@ -96,6 +96,19 @@ class Provider:
             return function
 
         return declare
+
+    @property
+    def capacity(self) -> int:
+        """How many calls may run at once, from 1. Assign it when that changes; coordinators are told."""
+        return self._capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        if capacity != self._capacity:
+            self._capacity = capacity
+            for service in self._services:
+                service.table.capacity = capacity
+                service.changed()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -157,22 +170,27 @@ class Provider:
             on_close=service.on_close,
             http=pages(self.name, service),
         )
-        async with self._lifespan() if self._lifespan is not None else contextlib.nullcontext():
-            await server.start()
-            service.url = server.url
-            self._services.append(service)
-            try:
-                yield service
-            finally:
-                self._services.remove(service)
-                await server.close(RESTARTING, "the provider stops")
-                await service.close()
+        self._services.append(service)
+        try:
+            async with self._lifespan() if self._lifespan is not None else contextlib.nullcontext():
+                await server.start()
+                service.url = server.url
+                try:
+                    yield service
+                finally:
+                    await server.close(RESTARTING, "the provider stops")
+                    await service.close()
+        finally:
+            self._services.remove(service)
 
-    def parser(self) -> argparse.ArgumentParser:
-        """The options that every provider has. Add your own, parse, and pass the outcome to `main`."""
+    def parser(self, *, capacity_default: str = "%(default)s") -> argparse.ArgumentParser:
+        """The options that every provider has. Add your own, parse, and pass the outcome to `main`.
+
+        `capacity_default` is for those whose `--capacity` has no number for its default, but some words.
+        """
         from gleitzeit.provider.process import parser
 
-        return parser(self)
+        return parser(self, capacity_default)
 
     def main(self, options: argparse.Namespace | None = None) -> None:
         """The whole process: listen, announce, serve until SIGTERM, finish what runs, and return."""

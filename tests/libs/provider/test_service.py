@@ -454,6 +454,17 @@ async def test_a_method_declared_later_is_announced_and_served(world: World) -> 
     assert world.heard == [("notifications/methods/list_changed", {})]
 
 
+async def test_another_capacity_counts_at_once_and_is_announced(world: World) -> None:
+    connection = await world.connect()
+    world.provider.capacity = 1
+    answer = ask(connection, "lab/wait", {"_meta": world.meta("t")})
+    await until(lambda: world.runs == 1)
+    await refused(connection, ProviderBusy, "lab/count", {"_meta": world.meta("t2")})
+    world.gate.set()
+    await answer
+    assert ("notifications/methods/list_changed", {}) in world.heard
+
+
 async def test_drain_finishes_what_runs_and_waits_for_the_acknowledgement(world: World) -> None:
     connection = await world.connect()
     answer = ask(connection, "lab/wait", {"_meta": world.meta("t")})

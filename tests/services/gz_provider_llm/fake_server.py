@@ -20,9 +20,13 @@ class Asked:
 
 @dataclass
 class FakeServer:
-    """`gone` is put the time of the loop at which a client left while its answer was not complete."""
+    """`gone` is put the time of the loop at which a client left while its answer was not complete.
+
+    What is asked of the paths in `beside` is no part of the script, nor of `asked`: what llama.cpp tells about itself.
+    """
 
     script: list[Answer]
+    beside: dict[str, Answer] = field(default_factory=dict)
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -49,8 +53,11 @@ class FakeServer:
         method, path, _ = head[0].split(" ")
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        self.asked.append(Asked(method, path, headers, json.loads(body) if body else None))
-        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if path in ABOUT_ITSELF:
+            answer = self.beside.get(path, NO_SUCH_PATH)
+        else:
+            self.asked.append(Asked(method, path, headers, json.loads(body) if body else None))
+            answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         answering = asyncio.create_task(answer(writer))
         leaving = asyncio.create_task(reader.read(1))
         try:
@@ -103,11 +110,12 @@ def answer(status: int, body: object, **headers: str) -> Answer:
     return send
 
 
-def stream(*pieces: str | bytes, then: str = "end") -> Answer:
+def stream(*pieces: str | bytes, then: str = "end", server: str = "fake") -> Answer:
     """A chunked answer. `then`: `end` it properly, `cut` the connection, or `hang` for ever."""
 
     async def send(writer: asyncio.StreamWriter) -> str | None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        head = f"server: {server}\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
         for piece in pieces:
             content = piece.encode() if isinstance(piece, str) else piece
             writer.write(b"%x\r\n%s\r\n" % (len(content), content))
@@ -123,6 +131,10 @@ def stream(*pieces: str | bytes, then: str = "end") -> Answer:
         return None
 
     return send
+
+
+ABOUT_ITSELF = ("/props", "/slots")
+NO_SUCH_PATH = answer(404, {"error": {"message": "File Not Found"}})
 
 
 async def hang(writer: asyncio.StreamWriter) -> None:

@@ -44,7 +44,7 @@ def test_the_environment() -> None:
     assert urls_from({}) == ["http://127.0.0.1:11434"]
     assert urls_from({"OLLAMA_HOST": "0.0.0.0:1"}) == ["http://127.0.0.1:1"]
     assert urls_from({"OLLAMA_HOST": "x", "GLEITZEIT_OLLAMA_URL": "a:1, b:2"}) == ["http://a:1", "http://b:2"]
-    assert [slots_from({"OLLAMA_NUM_PARALLEL": n}) for n in ("", "0", "4", "x")] == [2, 2, 5, 2]
+    assert [slots_from({"OLLAMA_NUM_PARALLEL": n}) for n in ("", "0", "4", "x")] == [1, 1, 4, 1]
 
 
 def test_nonsense_is_refused() -> None:

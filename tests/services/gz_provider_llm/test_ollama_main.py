@@ -153,10 +153,12 @@ def test_capacity_follows_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     def capacity(*arguments: str) -> int:
         return ollama_main.provider(ollama_main.parser().parse_args(arguments)).capacity
 
-    assert capacity() == 2
+    assert capacity() == 1
     assert capacity("--url", "a", "--url", "b", "--slots", "3") == 6
     monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "4")
-    assert capacity() == 5
+    assert capacity() == 4
+    monkeypatch.setenv("GLEITZEIT_LLM_CAPACITY", "3")
+    assert ollama_main.parser().parse_args([]).capacity == 3
 
 
 @pytest.mark.parametrize("arguments", [["--url", "http://x:99999"], ["--discover", "x"], ["--slots", "0"]])

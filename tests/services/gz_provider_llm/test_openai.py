@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import Answer, FakeServer, answer, fake_server, sse, stream
+from fake_server import Answer, FakeServer, answer, fake_server, hang, sse, stream
 from llama import LlamaServer
 from test_requests import IMAGE
 
 from gz_provider_llm.errors import (
     BadRequest,
     ContextOverflow,
+    IdleTimeout,
     LlmError,
     ModelNotFound,
     RateLimited,
@@ -22,7 +24,7 @@ from gz_provider_llm.errors import (
     Unauthorized,
 )
 from gz_provider_llm.http import Http
-from gz_provider_llm.openai import OpenAI
+from gz_provider_llm.openai import CAPACITY, OpenAI
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
 from gz_provider_llm.results import ChatResult, Usage
 
@@ -330,3 +332,55 @@ async def test_real_key(guarded_server: LlamaServer) -> None:
     with pytest.raises(Unauthorized):
         await backend.chat(request(), lambda _: None)
     await backend.close()
+
+
+async def test_capacity_follows_the_server() -> None:
+    async with openai(answer(200, {})) as (backend, server):
+        assert backend.capacity == CAPACITY
+        await backend.follow()
+        assert backend.capacity == CAPACITY, "it does not say"
+        server.beside["/props"] = answer(200, {"total_slots": 3})
+        await backend.follow()
+        assert backend.capacity == 3
+        server.beside["/props"] = answer(200, {"total_slots": "many"})
+        await backend.follow()
+        assert backend.capacity == 3
+        assert server.asked == [], "OpenAI's own paths are left alone"
+        chosen = OpenAI(Http(server.url), is_openai=False, capacity=7)
+        server.beside["/props"] = answer(200, {"total_slots": 1})
+        await chosen.follow()
+        assert chosen.capacity == 7
+
+
+async def test_who_waits_for_a_slot_is_not_at_a_server_that_hangs(tiny_gguf: Path) -> None:
+    server = LlamaServer(tiny_gguf, "--parallel", "1", "--context", "16384")
+    backend = OpenAI(Http(f"{server.url}/v1", idle_timeout_seconds=0.1), is_openai=False)
+    try:
+        await backend.follow()
+        assert backend.capacity == 1
+        began = asyncio.Event()
+        endless = request(model="tiny", max_tokens=15_000)
+        first = asyncio.create_task(backend.chat(endless, lambda _: began.set()))
+        await began.wait()
+        second = asyncio.create_task(backend.chat(request(model="tiny", max_tokens=3), lambda _: None))
+        done, _ = await asyncio.wait([first, second], timeout=0.5)
+        assert not done, "it waits for its turn, though the idle timeout is long over"
+        first.cancel()
+        assert len((await asyncio.wait_for(second, 10)).content.split()) == 3
+    finally:
+        await backend.close()
+        await asyncio.to_thread(server.stop)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [answer(404, {}), answer(200, [{"is_processing": False}]), answer(200, {"x": 1}), answer(200, [1])],
+    ids=["no slots", "idle slots", "no list", "nonsense"],
+)
+async def test_a_server_that_does_not_work_on_anything_hangs(about: Answer) -> None:
+    async with fake_server(hang) as server:
+        server.beside["/slots"] = about
+        backend = OpenAI(Http(server.url, idle_timeout_seconds=0.1), is_openai=False)
+        with pytest.raises(IdleTimeout):
+            await asyncio.wait_for(backend.chat(request(), lambda _: None), 5)
+        await backend.close()
