@@ -27,6 +27,7 @@ protocol's own failures, stand where they are raised.
     ├── CallGone                      -30012  the call was acknowledged before and will not run again
     ├── WrongInstance                 -30013  the provider was started anew since the call was addressed
     ├── BlobNotFound                  -31007
+    ├── CircuitOpen                   -30014  the provider failed again and again, and is left alone for a while
     ├── ConfigurationError            -31003
     ├── ResourceExhausted             -31004  no space, or a limit reached
     ├── Overloaded                    -31005  too much queued; data.retryAfterSeconds
@@ -192,6 +193,12 @@ class CallGone(GleitzeitError):
 class WrongInstance(GleitzeitError):
     code = -30013
     name = "WRONG_INSTANCE"
+
+
+class CircuitOpen(GleitzeitError):
+    code = -30014
+    name = "CIRCUIT_OPEN"
+    retryable = True
 
 
 class ConfigurationError(GleitzeitError):

@@ -123,7 +123,7 @@ async def providers(client: Client, output: Format) -> int:
         put(encode(found, output))
     elif found:
         head = ("name", "status", "protocols", "methods", "running", "capacity", "paid once", "from", "url")
-        put(table(head, [_provider_row(provider) for provider in found]))
+        put("\n".join([table(head, [_provider_row(provider) for provider in found]), *_circuit_words(found)]))
     else:
         say("no providers; `gz up` starts some")
     return exits.OK
@@ -256,6 +256,17 @@ def _provider_row(one: ProviderView) -> tuple[object, ...]:
     kept = "yes" if one.calls else "no"
     protocols, methods = ", ".join(one.protocols), len(one.methods)
     return (one.name, one.status, protocols, methods, one.running, one.capacity, kept, one.source, one.url)
+
+
+def _circuit_words(found: Sequence[ProviderView]) -> list[str]:
+    """A line for each method that is left alone for a while."""
+    lines = []
+    for one in found:
+        for circuit in one.circuits:
+            when = f"in {circuit.retry_after_seconds:.0f} s" if circuit.state == "open" else "now"
+            failed = f"{circuit.failures} failures in a row, tried again {when}"
+            lines.append(f"circuit {circuit.state.replace('_', ' ')}: {circuit.method} at {one.name} ({failed})")
+    return lines
 
 
 def _event_row(entry: dict[str, object]) -> tuple[object, ...]:

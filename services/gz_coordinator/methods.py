@@ -312,6 +312,7 @@ class ProviderMethods:
             "capacity": described.capacity if described else 0,
             "source": "nats" if link.registration is None else "registered",
             "calls": "v1" if described and described.durable_calls else None,
+            "circuits": known.open_circuits(self._parts.service.clock()) if known else [],
         }
 
     async def register(

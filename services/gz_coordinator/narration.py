@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gleitzeit.engine.breaker import Change
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 
@@ -27,6 +28,19 @@ _LINES: dict[type, _Line] = {
     ev.CallLost: (logging.WARNING, lambda w, e: f"task {e.task} may run twice: {e.reason}"),
     ev.CallRefused: (logging.DEBUG, lambda w, e: f"task {e.task} was not taken: {e.reason}"),
 }
+
+
+def narrate_circuits(changes: list[Change]) -> None:
+    """Log what circuits did, and empty the list."""
+    for change in changes:
+        about = {"provider": change.provider, "instance": change.instance, "method": change.method}
+        where = f"{change.method} at {change.provider}"
+        if change.state == "closed":
+            log.info("%s is well again", where, extra=about)
+        else:
+            message = "%s failed %d times in a row: left alone for %g s, then tried again (circuit open)"
+            log.warning(message, where, change.failures, change.seconds, extra=about)
+    changes.clear()
 
 
 def narrate(workflow: Workflow, events: Iterable[ev.AnyEvent]) -> None:

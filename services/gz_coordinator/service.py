@@ -20,7 +20,7 @@ from gleitzeit.engine.view import counts_raw
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
-from gz_coordinator.narration import narrate
+from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 
 log = logging.getLogger("gz.coordinator")
@@ -210,6 +210,8 @@ class Service:
             self._after_commit(decision, encoded)
         else:
             await asyncio.sleep(0)
+        if self.engine.scheduler.changes:
+            narrate_circuits(self.engine.scheduler.changes)
         self.performer.perform(decision.effects)
         for answer in decision.answers:
             if not answer.token.done():

@@ -323,8 +323,9 @@ class Laws:
         self.completed: dict[bytes, set[int]] = {}
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
-            ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "overspent"), 0
-        )
+            ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
+             "overspent"), 0
+        )  # fmt: skip
 
     # The journal
 
@@ -344,6 +345,7 @@ class Laws:
         self.counts["events"] += 1
         self.counts["lost"] += isinstance(event, ev.CallLost)
         self.counts["cached"] += isinstance(event, ev.TaskCached)
+        self.counts["shut_out"] += isinstance(event, ev.TaskFellBack) and event.error.name == "CIRCUIT_OPEN"
         self.counts["fell_back"] += isinstance(event, ev.TaskFellBack)
         self.counts["overspent"] += isinstance(event, ev.TaskFailed) and event.error.name == "BUDGET_EXCEEDED"
         if event.at > now:
@@ -483,7 +485,7 @@ class Laws:
         self.paid.add((instance, meta.call_id))
         durable = self.durable[meta.workflow_id]
         task = durable.tasks[meta.task_id]
-        if task.attempt == meta.attempt:
+        if task.attempt == meta.attempt and task.state == "running":  # it may have fallen back while this was under way
             self._params_are_right(durable, task, meta, params)
         others = self.running.setdefault((meta.workflow_id, meta.task_id), [])
         for other in others:
@@ -530,6 +532,7 @@ class Laws:
             "calls": list(engine.calls), "queued": scheduler.queued, "load": scheduler._load,
             "running": scheduler._running, "held": scheduler.held, "parked": scheduler._parked,
             "places": {p.instance: p.running for p in scheduler.roster.values() if p.running},
+            "probes": [c for p in scheduler.roster.values() for c in p.circuits.values() if c.probes],
         }  # fmt: skip
         if any(left.values()):
             raise broken(16, f"all workflows have ended, but the engine still has {left}")

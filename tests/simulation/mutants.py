@@ -12,6 +12,7 @@ from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine import params as params_module
+from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
@@ -361,6 +362,21 @@ def completes_with_another_result() -> list[Patch]:
 @mutant
 def keeps_the_place_of_an_ended_call() -> list[Patch]:
     return [(Scheduler, "ended", lambda self, workflow, instance: None)]
+
+
+@mutant
+def leaves_a_sick_provider_alone_for_ever() -> list[Patch]:
+    return [(Circuit, "admits", lambda self, now: not self._opened), (Circuit, "state", lambda self, now: "closed")]
+
+
+@mutant
+def keeps_the_place_of_a_probe() -> list[Patch]:
+    return [(Circuit, "leave", lambda self, probe: None)]
+
+
+@mutant
+def forgets_to_wake_for_a_probe() -> list[Patch]:
+    return [(Scheduler, "wake_at", lambda self: None)]
 
 
 @mutant

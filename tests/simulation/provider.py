@@ -15,7 +15,14 @@ from tests.simulation.loop import Process
 from tests.simulation.network import End, Message
 
 from gleitzeit.discovery.base import ProviderLost, ProviderSeen
-from gleitzeit.errors import GleitzeitError, InvalidParams, TaskCancelled, TaskError, TaskTimeout
+from gleitzeit.errors import (
+    GleitzeitError,
+    InvalidParams,
+    ResourceExhausted,
+    TaskCancelled,
+    TaskError,
+    TaskTimeout,
+)
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Failure, Result
 from gleitzeit.provider.call import Meta
@@ -48,6 +55,7 @@ class Provider:
         self.random = random
         self.starts = 0
         self.unreachable_until = 0.0
+        self.sick_until = 0.0
         self.process: Process | None = None
         self.table: CallTable
         self.ends: dict[int, End] = {}
@@ -199,6 +207,8 @@ class Provider:
     def _outcome(self, meta: Meta) -> Outcome:
         """What the work will come to. The text in it is never to be taken for a reference."""
         rates, random = self.world.rates, self.random
+        if self.world.faulty and self._now() < self.sick_until:
+            return failure_of(ResourceExhausted("503"))
         if random.random() < rates.task_failure:
             error = TaskError("by chance") if random.random() < 0.7 else InvalidParams("by chance")
             return failure_of(error)

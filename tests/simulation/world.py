@@ -20,6 +20,7 @@ from gleitzeit.errors import ConnectionLost
 from gleitzeit.journal.memory import MemoryStore
 from gleitzeit.model.definition import (
     Alternative,
+    BreakerPolicy,
     Budget,
     CachePolicy,
     Definition,
@@ -56,6 +57,8 @@ class Rates(Struct, frozen=True):
     partitions: int
     restarts: int
     full_disks: int
+    sicknesses: int
+    """Times in which a provider's back end answers nothing but 503."""
 
 
 def draw(random: Random) -> Rates:
@@ -76,6 +79,7 @@ def draw(random: Random) -> Rates:
         partitions=random.choice([0, 0, 1, 3]),
         restarts=random.choice([0, 1, 3]),
         full_disks=random.choice([0, 0, 1]),
+        sicknesses=random.choice([0, 2, 6]),
     )
 
 
@@ -157,6 +161,8 @@ class World:
             at(random.uniform(1, rates.storm), self._partition, random.choice(self.providers))
         for _ in range(rates.restarts):
             at(random.uniform(1, rates.storm), self._kill_coordinator)
+        for _ in range(rates.sicknesses):
+            at(random.uniform(1, rates.storm), self._sicken, random.choice(self.providers))
         for _ in range(rates.full_disks):
             start = random.uniform(1, rates.storm * 0.7)
             at(start, self._disk_full)
@@ -178,6 +184,9 @@ class World:
                 self._after(15, 20, provider.start)
 
     # Faults
+
+    def _sicken(self, provider: Provider) -> None:
+        provider.sick_until = self.loop.now + self.random.choice([2, 10, 30])
 
     def _disk_full(self) -> None:
         self.store.capacity_bytes = self.store.size_bytes
@@ -319,6 +328,9 @@ def definition(random: Random) -> Definition:
         timeout_seconds=random.choice([None, None, None, 30.0]),
         max_parallel=random.choice([None, None, 1, 2]),
         priority=Priority.NORMAL,
+        breakers={"sim": BreakerPolicy(random.choice([1, 3]), random.choice([1, 2]), random.choice([0.5, 8.0]))}
+        if random.random() < 0.6
+        else {},
         budget=_budget(random, calls=12, seconds=30.0) if random.random() < 0.2 else None,
     )
 

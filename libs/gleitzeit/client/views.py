@@ -153,6 +153,15 @@ class Explained(Struct, frozen=True):
     tasks: tuple[Explanation, ...]
 
 
+class CircuitView(Struct, frozen=True, omit_defaults=True):
+    """A method that failed again and again; `state` is open or half_open."""
+
+    method: str
+    state: str
+    failures: int
+    retry_after_seconds: float = 0.0
+
+
 class ProviderView(Struct, frozen=True, omit_defaults=True):
     """`calls` is "v1" where a call that was interrupted is joined or collected, None where it may be paid again."""
 
@@ -166,6 +175,7 @@ class ProviderView(Struct, frozen=True, omit_defaults=True):
     capacity: int | None = None
     source: str = ""
     calls: str | None = None
+    circuits: tuple[CircuitView, ...] = ()
 
 
 class ProtocolView(Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine.breaker import speaks_of_provider
 from gleitzeit.engine.core import COORDINATOR, Core, call_id, failure, to_ms
 from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
@@ -30,6 +31,7 @@ class Calls(Core):
     # Starting
 
     def _start_tasks(self) -> None:
+        self._wake_at = None
         if self.draining:
             self.more = False
             return
@@ -38,6 +40,7 @@ class Calls(Core):
             found = self.scheduler.next()
             if found is None:
                 self.more = False
+                self._wake_at = self.scheduler.wake_at()
                 return
             workflow, task, provider = found
             if provider.instance == COORDINATOR:
@@ -100,6 +103,7 @@ class Calls(Core):
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
+        self.scheduler.enter(call)
         lease = self._lease_ms / 1000
         event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
         self._record(workflow, event)
@@ -131,12 +135,13 @@ class Calls(Core):
         if self.calls.pop(call.id, None) is None or not call.current:
             self._effect(fx.AckCall(call))
             return False
-        self.scheduler.ended(call.workflow, call.instance)
+        self.scheduler.leave(call)
         return True
 
     def _call_completed(self, item: fx.CallCompleted) -> None:
         call = item.call
         if self._take_call(call):
+            self.scheduler.succeeded(call)
             self._record(call.workflow, ev.TaskCompleted(self._now, call.task.id, call.attempt, item.result))
             self._effect(fx.AckCall(call))
             self._keep(call, item.result)
@@ -155,6 +160,17 @@ class Calls(Core):
             item.code, item.message, str(name or ""), item.data or ev.NULL, errors.is_retryable(item.code, data)
         )
         self._attempt_failed(call, error, _retry_after(data))
+        self._note_health(call, error)
+
+    def _note_health(self, call: fx.Call, error: ev.Failure) -> None:
+        """What a failure says of the provider. Of code that an author wrote, nothing does."""
+        schema = self.catalogue.get(call.method)
+        if not speaks_of_provider(error) or (schema is not None and schema.code_params):
+            self.scheduler.succeeded(call)
+        elif self.scheduler.failed(call):
+            for workflow, task in self.scheduler.waiting(call.method):
+                if task.state == "ready" and not workflow.final and workflow.state != "paused":
+                    self._moves_on(workflow, task)
 
     def _attempt_failed(self, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
         policy, task = call.task.definition.retry, call.task
@@ -189,8 +205,10 @@ class Calls(Core):
         if call.id in self.calls and self._take_call(call):
             self._effect(fx.CancelCall(call, "timeout"))
             seconds = call.task.definition.timeout_seconds or 0
-            error = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {seconds:g} s")
-            self._attempt_failed(call, ev.Failure(error.code, error.message, error.name, retryable=True))
+            late = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {seconds:g} s")
+            error = ev.Failure(late.code, late.message, late.name, retryable=True)
+            self._attempt_failed(call, error)
+            self._note_health(call, error)
 
     def _lost(self, call: fx.Call, reason: str) -> None:
         """The provider that had the call is gone, and may have run it; the call is already off the books."""

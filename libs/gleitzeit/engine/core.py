@@ -67,6 +67,8 @@ class Core:
         )
         self.more = False
         """Decide again at once: this turn ended at its limit, not for want of work."""
+        self._wake_at: int | None = None
+        """When something may start that a circuit or a budget holds back."""
         self.draining = False
         """Start nothing more."""
         self._seen: set[str] = set()
@@ -153,7 +155,7 @@ class Core:
             if task.state == "running":
                 call = self.calls.pop(call_id(workflow.id, task.id, task.attempt), None)
                 if call is not None:
-                    self.scheduler.ended(workflow, call.instance)
+                    self.scheduler.leave(call)
                     self._effect(fx.CancelCall(call, reason))
             if task.state not in ev.TASK_FINAL:
                 self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
@@ -184,11 +186,20 @@ class Core:
         workflow.released.clear()
         for task in released:
             task.model = self._params.model_of(workflow, task)
+        released = [task for task in released if not self._moves_on(workflow, task)]
         self.scheduler.add(workflow, released)
         for task in released:
             seconds = task.definition.queue_timeout_seconds
             if seconds is not None:
                 self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
+
+    def _moves_on(self, workflow: Workflow, task: Task) -> bool:
+        """Whether a task has turned to its next alternative, as nobody may be called for this one now."""
+        moves = task.alternative < len(task.definition.fallback) and self.scheduler.shut_out(workflow, task)
+        if moves:
+            _, why = self.scheduler.why_waiting(workflow, task)
+            self._fail_task(workflow, task, task.attempt, failure(errors.CircuitOpen(why)))
+        return moves
 
     def _end(self, workflow: Workflow) -> None:
         failed = [t for t in workflow.tasks.values() if t.state == "failed" and t.definition.on_error != "skip"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition, TaskDefinition
@@ -15,7 +16,10 @@ from gleitzeit.model.events import Origin
 class Call:
     """One attempt at a provider, from its TaskStarted to its end. Not journaled: rebuilt from the running tasks."""
 
-    __slots__ = ("attempt", "deadline", "id", "instance", "lost_at", "method", "params", "provider", "task", "workflow")
+    __slots__ = (
+        "attempt", "circuit", "deadline", "id", "instance", "lost_at", "method", "params", "probe", "provider", "task",
+        "workflow",
+    )  # fmt: skip
 
     def __init__(self, workflow: Workflow, task: Task, attempt: int, call_id: str) -> None:
         self.workflow = workflow
@@ -28,6 +32,9 @@ class Call:
         self.params: bytes = b""
         """The request's params with `_meta`, encoded. Who has sent them may drop them: `Engine.params_of` makes them
         again."""
+        self.circuit: Circuit | None = None
+        """The one it went through, if that has seen a failure; `probe`: while it was half open."""
+        self.probe = False
         self.deadline: int | None = None
         self.lost_at: int | None = None
         """When the call is given up because nobody has a connection to its provider; None while one has."""

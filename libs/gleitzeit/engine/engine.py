@@ -19,7 +19,7 @@ from gleitzeit.engine.workflow import Task, Workflow
 class Engine(Requests):
     def decide(self, now: int, inputs: Iterable[fx.Input]) -> Decision:
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
-        self._now = max(now, self._now)
+        self._now = self.scheduler.now = max(now, self._now)
         self._decision = Decision()
         for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
             _ON[type(item)](self, item)
@@ -41,7 +41,8 @@ class Engine(Requests):
 
     def due_at(self) -> int | None:
         """When `decide` must be called at the latest, though nothing arrives; UTC milliseconds."""
-        return self._timers[0][0] if self._timers else None
+        times = [self._timers[0][0]] if self._timers else []
+        return min(times if self._wake_at is None else [*times, self._wake_at], default=None)
 
     def adopt(self, now: int, workflow: Workflow, *, held: bool = False) -> None:
         """Go on with a replayed workflow. Its running calls wait for their provider; what follows comes from the next

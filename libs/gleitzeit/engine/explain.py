@@ -33,7 +33,7 @@ def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
 
 
 def _ready(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
-    return engine.scheduler.why_waiting(workflow, task)
+    return engine.scheduler.why_waiting(workflow, task, now)
 
 
 def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:

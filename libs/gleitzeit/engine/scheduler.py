@@ -2,25 +2,35 @@
 rebuilds it at start from the ready and the running tasks and the providers that report.
 
 Tasks whose methods the same providers serve share one queue (a *pool*), so that priorities hold between methods too.
+A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from gleitzeit.engine.effects import ProviderReady
+from gleitzeit.engine import breaker
+from gleitzeit.engine.breaker import Circuit, RetryBudget
+from gleitzeit.engine.effects import Call, ProviderReady
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
 
 CACHE = "$cache"
 """Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
 MAX_LOOKUPS = 1_000_000
+CircuitKey = tuple[str, BreakerPolicy]
 
 
 class Provider:
-    """A live provider process and how much of it is in use."""
+    """A live provider process, how much of it is in use, and how well it is."""
 
-    __slots__ = ("capacity", "draining", "instance", "methods", "models", "name", "running", "started")
+    __slots__ = (
+        "budget", "capacity", "circuits", "draining", "instance", "methods", "models", "name", "running", "started",
+    )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
+        self.circuits: dict[CircuitKey, Circuit] = {}
+        """Of what has failed; what is not in here is closed."""
+        self.budget = RetryBudget()
         self.running = running
         self.started = 0
         self.draining = False
@@ -33,39 +43,88 @@ class Provider:
         self.models = ready.models
         self.capacity = ready.capacity
 
+    def open_circuits(self, now: int) -> list[dict[str, object]]:
+        """Those that are not closed, for people."""
+        return [
+            {
+                "method": method,
+                "state": circuit.state(now),
+                "failures": circuit.failures,
+                "retry_after_seconds": max(0, circuit.until - now) / 1000,
+            }
+            for (method, _), circuit in self.circuits.items()
+            if circuit.state(now) != "closed"
+        ]
+
     @property
     def free(self) -> int:
         return 0 if self.draining else self.capacity - self.running
 
 
 class Pool:
-    __slots__ = ("providers", "queue")
+    """Tasks that compete for the same providers. With `circuit`, all of them are calls that this circuit counts."""
 
-    def __init__(self, providers: tuple[Provider, ...] = ()) -> None:
+    __slots__ = ("circuit", "providers", "queue", "retries")
+
+    def __init__(self, providers: tuple[Provider, ...] = (), circuit: CircuitKey | None = None) -> None:
         self.providers = providers
+        self.circuit = circuit
         self.queue = Queue()
+        self.retries = Queue()
+        """What failed because its provider was not well, and takes its turn when the provider's budget allows."""
 
-    def choose(self) -> Provider | None:
-        """The provider for the next task: the least loaded for its size; None if all are full."""
+    def __len__(self) -> int:
+        return self.queue.size + self.retries.size
+
+    def choose(self, now: int, *, retry: bool = False) -> Provider | None:
+        """The provider for the next task: the least loaded for its size; None if none can take it."""
         best, load = None, 1.0
         for provider in self.providers:
             if provider.free > 0:
                 share = provider.running / provider.capacity
-                if share < load:
+                if share < load and self._admits(provider, now) and (not retry or provider.budget.allows(now)):
                     best, load = provider, share
         return best
+
+    def _admits(self, provider: Provider, now: int) -> bool:
+        circuit = provider.circuits.get(self.circuit) if self.circuit is not None and provider.circuits else None
+        return circuit is None or circuit.admits(now)
+
+    def open_circuits(self, now: int) -> list[tuple[Provider, Circuit]]:
+        """Of the providers that could be called, those that are left alone now."""
+        if self.circuit is None:
+            return []
+        found = ((provider, provider.circuits.get(self.circuit)) for provider in self.providers)
+        return [(p, circuit) for p, circuit in found if circuit is not None and not circuit.admits(now)]
+
+    def wakes(self, now: int) -> Iterator[int]:
+        """When something may start that nothing but time holds back."""
+        for provider in self.providers if len(self) else ():
+            if provider.free > 0:
+                circuit = provider.circuits.get(self.circuit) if self.circuit is not None else None
+                if circuit is not None and circuit.state(now) == "open":
+                    yield circuit.until
+                elif self.retries.size and self._admits(provider, now) and not provider.budget.allows(now):
+                    yield provider.budget.allows_at(now)
 
 
 class Scheduler:
     def __init__(self) -> None:
+        self.now = 0
+        """UTC milliseconds, kept by the owner."""
+        self.changes: list[breaker.Change] = []
+        """Circuits that have moved since the owner last emptied this list."""
         self.roster: dict[str, Provider] = {}
         """By instance."""
         self.held: set[str] = set()
         """Ids of workflows that may start nothing, without a word of it in their streams."""
         self._unserved = Pool()
         self._pools: list[Pool] = []
-        self._pool_of: dict[str | tuple[str, str, str], Pool] = {}
-        """By method; as they come, by method, provider's name and model for tasks that not every provider can take."""
+        self._pool_of: dict[str | tuple[str, str, str, BreakerPolicy | None], Pool] = {}
+        """By method; as they come, by method, provider's name, model and the workflow's own circuit breaker for tasks
+        that not every provider can take."""
+        self._apart: set[str] = set()
+        """Methods that have a pool of their own, as a circuit of theirs has opened."""
         self.looked_up: set[Task] = set()
         """Tasks whose result was looked up in vain: now they are called for."""
         self._lookups = _lookups()
@@ -101,32 +160,42 @@ class Scheduler:
         old, self._unserved, self._lookups, self._pool_of = self._pools, Pool(), _lookups(), {}
         pools: dict[tuple[str, ...], Pool] = {}
         for method, instances in serving.items():
-            key = tuple(instances)
+            apart = method in self._apart
+            key = (method, *instances) if apart else tuple(instances)
             if key not in pools:
-                pools[key] = Pool(tuple(self.roster[i] for i in key))
+                pools[key] = Pool(
+                    tuple(self.roster[i] for i in instances), (method, breaker.DEFAULT) if apart else None
+                )
             self._pool_of[method] = pools[key]
         self._pools = [self._unserved, self._lookups, *pools.values()]
         for pool in old:
-            for workflow, task in pool.queue:
-                self._pool(task).queue.push(workflow, task)
+            for queue in (pool.queue, pool.retries):
+                for workflow, task in queue:
+                    self._queue(workflow, task).push(workflow, task)
 
-    def _pool(self, task: Task) -> Pool:
+    def _queue(self, workflow: Workflow, task: Task) -> Queue:
+        """Where a task waits that is ready."""
+        pool = self._pool(workflow, task)
+        return pool.retries if repeats(task) else pool.queue
+
+    def _pool(self, workflow: Workflow, task: Task) -> Pool:
         definition = task.definition
         if definition.cache is not None and task not in self.looked_up:
             return self._lookups
         pool = self._pool_of.get(definition.method, self._unserved)
         model = task.model if any(task.model in provider.models for provider in pool.providers) else ""
-        if definition.provider or model:
-            return self._pool_at(pool, definition.method, definition.provider, model)
+        own = policy_of(workflow, definition) if workflow.definition.breakers else None
+        if definition.provider or model or own is not None:
+            return self._pool_at(pool, definition.method, definition.provider, model, own)
         return pool
 
-    def _pool_at(self, wide: Pool, method: str, name: str, model: str) -> Pool:
+    def _pool_at(self, wide: Pool, method: str, name: str, model: str, own: BreakerPolicy | None) -> Pool:
         """For tasks that only providers of that name may have, and of those the ones that hold the model, if any do."""
-        pool = self._pool_of.get((method, name, model))
+        pool = self._pool_of.get((method, name, model, own))
         if pool is None:
             named = [provider for provider in wide.providers if not name or provider.name == name]
-            pool = Pool(tuple(provider for provider in named if model in provider.models) or tuple(named))
-            self._pool_of[method, name, model] = pool
+            chosen = tuple(provider for provider in named if model in provider.models) or tuple(named)
+            pool = self._pool_of[method, name, model, own] = Pool(chosen, (method, own or breaker.DEFAULT))
             self._pools.append(pool)
         return pool
 
@@ -135,12 +204,12 @@ class Scheduler:
     @property
     def queued(self) -> int:
         parked = sum(len(lane.tasks) for lanes in self._parked.values() for lane in lanes)
-        return parked + sum(len(pool.queue) for pool in self._pools)
+        return parked + sum(map(len, self._pools))
 
     def add(self, workflow: Workflow, tasks: Iterable[Task]) -> None:
         """Queue tasks that are ready."""
         for task in tasks:
-            self._pool(task).queue.push(workflow, task)
+            self._queue(workflow, task).push(workflow, task)
 
     def may_start(self, workflow: Workflow) -> bool:
         if workflow.state == "paused" or workflow.id in self.held:
@@ -152,12 +221,17 @@ class Scheduler:
         """What starts next, and where; None if nothing can. The taker must then call `started`, or drop the task."""
         for _ in range(len(self._pools)):
             pool = self._pools[0]
-            if len(pool.queue) and (provider := pool.choose()) is not None:
-                found = self._take(pool.queue)
-                if found is not None:
-                    return *found, provider
+            for queue in (pool.retries, pool.queue):
+                if queue.size and (provider := pool.choose(self.now, retry=queue is pool.retries)) is not None:
+                    found = self._take(queue)
+                    if found is not None:
+                        return *found, provider
             self._pools.append(self._pools.pop(0))
         return None
+
+    def wake_at(self) -> int | None:
+        """When to ask `next` again although nothing has happened."""
+        return min((at for pool in self._pools for at in pool.wakes(self.now)), default=None)
 
     def _take(self, queue: Queue) -> tuple[Workflow, Task] | None:
         while (lane := queue.lane()) is not None:
@@ -165,7 +239,7 @@ class Scheduler:
                 self._parked.setdefault(lane.workflow.id, []).extend(queue.detach(lane.workflow.id))
                 continue
             task = queue.take(lane)
-            if task.state == "ready" and self._pool(task).queue is queue:  # what fell back belongs elsewhere
+            if task.state == "ready" and self._queue(lane.workflow, task) is queue:  # what fell back belongs elsewhere
                 return lane.workflow, task
         return None
 
@@ -187,6 +261,7 @@ class Scheduler:
         self.held.discard(workflow.id)
         for pool in self._pools:
             pool.queue.detach(workflow.id)
+            pool.retries.detach(workflow.id)
         if self.looked_up:
             self.looked_up.difference_update(workflow.tasks.values())
 
@@ -207,8 +282,71 @@ class Scheduler:
         if workflow.id in self._parked:
             self.unpark(workflow)
 
-    def why_waiting(self, workflow: Workflow, task: Task) -> tuple[str, str]:
-        """The reason in one machine-readable word, and in one sentence, why a ready task has not started."""
+    # How well providers are
+
+    def enter(self, call: Call) -> None:
+        """A call is about to start; before its TaskStarted is applied. `leave` it when it is over."""
+        provider = self.roster.get(call.instance)
+        if provider is None:
+            return
+        if repeats(call.task):
+            provider.budget.repetition()
+        else:
+            provider.budget.first_attempt()
+        if provider.circuits:
+            call.circuit = provider.circuits.get(_circuit_key(call))
+            call.probe = call.circuit is not None and call.circuit.enter()
+
+    def leave(self, call: Call) -> None:
+        """A call is over, in whatever way."""
+        if call.circuit is not None:
+            call.circuit.leave(call.probe)
+        self.ended(call.workflow, call.instance)
+
+    def succeeded(self, call: Call) -> None:
+        """What its provider answered shows that the provider is well, be it an error of the task."""
+        if call.circuit is not None and call.circuit.succeeded(call.probe):
+            self._changed(call, call.circuit, "closed")
+
+    def failed(self, call: Call) -> bool:
+        """Its provider is not well. True if that opens a circuit."""
+        provider = self.roster.get(call.instance)
+        if provider is None:
+            return False
+        circuit = call.circuit
+        if circuit is None:
+            key = _circuit_key(call)
+            circuit = provider.circuits.get(key)
+            if circuit is None:
+                circuit = provider.circuits[key] = Circuit(key[1])
+        if not circuit.failed(call.probe, self.now):
+            return False
+        self._changed(call, circuit, "open")
+        shared = self._pool_of.get(call.method)
+        if shared is not None and shared.circuit is None and circuit.policy == breaker.DEFAULT:
+            self._apart.add(call.method)
+            self._regroup()
+        return True
+
+    def _changed(self, call: Call, circuit: Circuit, state: breaker.State) -> None:
+        seconds = circuit.open_ms / 1000 if state == "open" else 0.0
+        self.changes.append(breaker.Change(call.provider, call.instance, call.method, state, circuit.failures, seconds))
+
+    def shut_out(self, workflow: Workflow, task: Task) -> bool:
+        """Whether every provider that a ready task could go to is left alone now, for their failures."""
+        pool = self._pool(workflow, task)
+        return bool(pool.providers) and len(pool.open_circuits(self.now)) == len(pool.providers)
+
+    def waiting(self, method: str) -> list[tuple[Workflow, Task]]:
+        """The tasks that wait to call a method whose circuit is open somewhere."""
+        pools = (pool for pool in self._pools if pool.circuit is not None and pool.circuit[0] == method)
+        return [found for pool in pools for queue in (pool.queue, pool.retries) for found in queue]
+
+    def why_waiting(self, workflow: Workflow, task: Task, now: int = 0) -> tuple[str, str]:
+        """The reason in one machine-readable word, and in one sentence, why a ready task has not started.
+
+        `now` if that is later than the last turn."""
+        now = max(now, self.now)
         if workflow.id in self.held:
             return "held", "the workflow is held: resume it to go on"
         if workflow.state == "paused":
@@ -216,16 +354,44 @@ class Scheduler:
         limit = workflow.definition.max_parallel
         if limit is not None and self._running.get(workflow.id, 0) >= limit:
             return "max_parallel", f"the workflow already runs {limit} tasks, which is its max_parallel"
-        pool = self._pool(task)
+        pool = self._pool(workflow, task)
         if not pool.providers:
             at = f" and is called {task.definition.provider}" if task.definition.provider else ""
             return "no_provider", f"no provider serves {task.definition.method}{at}"
         if all(provider.draining for provider in pool.providers):
             return "draining", f"every provider of {task.definition.method} is draining"
-        if pool.choose() is None:
+        if (shut := pool.open_circuits(now)) and len(shut) == len(pool.providers):
+            return "circuit_open", _why_shut(task.definition.method, *shut[0], now)
+        if repeats(task) and pool.choose(now) is not None and pool.choose(now, retry=True) is None:
+            share = f"{breaker.RETRY_SHARE:.0%} of its calls and {breaker.RETRIES_PER_SECOND:g} a second"
+            return "retry_budget", f"its provider is not well: repetitions may be {share} besides"
+        if pool.choose(now) is None:
             total = sum(provider.capacity for provider in pool.providers)
             return "busy", f"all {total} places for {task.definition.method} are taken"
         return "queued", "it is next in its queue"
+
+
+def repeats(task: Task) -> bool:
+    """Whether the next attempt of a task is a repetition because its provider was not well."""
+    return task.failures > 0 and task.error is not None and breaker.speaks_of_provider(task.error)
+
+
+def policy_of(workflow: Workflow, definition: TaskDefinition) -> BreakerPolicy | None:
+    """The circuit breaker that the workflow asks for: by method, by provider's name, or by protocol."""
+    breakers, method = workflow.definition.breakers, definition.method
+    return breakers.get(method) or breakers.get(definition.provider) or breakers.get(method.partition("/")[0])
+
+
+def _circuit_key(call: Call) -> CircuitKey:
+    own = policy_of(call.workflow, call.task.definition) if call.workflow.definition.breakers else None
+    return call.method, own or breaker.DEFAULT
+
+
+def _why_shut(method: str, provider: Provider, circuit: Circuit, now: int) -> str:
+    failed = f"{method} at {provider.name} failed {circuit.failures} times in a row"
+    if circuit.state(now) == "half_open":
+        return f"{failed}; {circuit.probes} calls try whether it is well again"
+    return f"{failed}; it is tried again in {(circuit.until - now) / 1000:.1f} s"
 
 
 def _lookups() -> Pool:

@@ -43,6 +43,16 @@ class Budget(Struct, frozen=True, omit_defaults=True):
     seconds: float | None = None
 
 
+class BreakerPolicy(Struct, frozen=True, omit_defaults=True):
+    """When a provider's method that fails again and again is left alone, and how it is tried again: after
+    `reset_timeout_seconds`, with at most `half_open_max_calls` at once, until `success_threshold` succeeded."""
+
+    failure_threshold: int = 10
+    success_threshold: int = 2
+    reset_timeout_seconds: float = 5.0
+    half_open_max_calls: int = 1
+
+
 class CachePolicy(Struct, frozen=True, omit_defaults=True):
     """A result that is at most `ttl_seconds` old stands for a call. `key`, a text that may have references, is what
     results are known by in place of the resolved params."""
@@ -131,6 +141,8 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, object] = {}
     budget: Budget | None = None
     """Of all its tasks together."""
+    breakers: dict[str, BreakerPolicy] = {}
+    """For calls of a method, of a provider's name, or of a protocol (`llm`), in place of the usual."""
 
 
 def with_alternative(definition: TaskDefinition, number: int) -> TaskDefinition:

@@ -13,6 +13,7 @@ from gleitzeit.model.definition import CachePolicy, Definition, ErrorPolicy, Pri
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.graph import find_cycles
+from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
@@ -172,8 +173,9 @@ class _Check:
         )
         outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs")) if drafts else {}
         policy, retry = self._error_policy(fields, config)
+        handlers = read_handlers(Fields(config, fields.at("config"), self._findings))
         priority = read_priority(fields)
-        tasks = [self._task(draft, linker, priority, retry) for draft in drafts]
+        tasks = [self._task(draft, linker, priority, retry, timeout_of(handlers, draft)) for draft in drafts]
         self._refuse_cycles(drafts, tasks)
         if drafts and self._inputs:
             linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
@@ -194,10 +196,16 @@ class _Check:
             tags=tuple(text for _, text in fields.texts("tags")),
             metadata=self._metadata(fields),
             budget=read_budget(fields),
+            breakers={name: one.breaker for name, one in handlers.items() if one.breaker is not None},
         )
 
     def _task(
-        self, draft: TaskDraft, linker: Linker, priority: Priority | None, retry: RetryPolicy | None
+        self,
+        draft: TaskDraft,
+        linker: Linker,
+        priority: Priority | None,
+        retry: RetryPolicy | None,
+        timeout_seconds: float | None,
     ) -> TaskDefinition:
         linked = linker.link(draft)
         return TaskDefinition(
@@ -212,7 +220,7 @@ class _Check:
             untrusted=linked.untrusted,
             priority=draft.priority or priority or Priority.NORMAL,
             retry=draft.retry or retry or _ONCE,
-            timeout_seconds=draft.timeout_seconds,
+            timeout_seconds=timeout_seconds,
             queue_timeout_seconds=draft.queue_timeout_seconds,
             on_error=draft.on_error,
             on_lost=draft.on_lost,
@@ -259,10 +267,6 @@ class _Check:
 
     def _max_parallel(self, fields: Fields, config: Mapping[str, Any]) -> int | None:
         within = Fields(config, fields.at("config"), self._findings)
-        if "handlers" in config:
-            self._findings.error(
-                within.at("handlers"), "'handlers' is not supported yet (circuit breakers)", at_key=True
-            )
         most = fields.whole("max_parallel", 1, LIMIT_TASKS) or fields.whole("max_parallel_tasks", 1, LIMIT_TASKS)
         mode = fields.choice("execution_mode", {"parallel": "parallel", "sequential": "sequential"})
         return 1 if mode == "sequential" else most or within.whole("max_parallel", 1, LIMIT_TASKS)
