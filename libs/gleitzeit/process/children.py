@@ -14,6 +14,7 @@ import msgspec
 
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.process.lifetime import PARENT_FD
+from gleitzeit.process.pipes import Pipes
 from gleitzeit.process.ready import READY_FD, NotReady, Ready
 
 LOG_LIMIT_BYTES = 5 * 1024 * 1024  # a log beyond this is set aside as NAME.1 at the next start
@@ -100,13 +101,16 @@ async def start_child(
     parent_fd: int | None = None,
     announces: bool = True,
     dies_with_us: bool = False,
+    pipes: Pipes | None = None,
+    cwd: Path | None = None,
 ) -> Child:
     """Start `command` as the leader of a session of its own, with `environ` and nothing else in its environment.
 
     Its stdout and stderr go to the end of `log`, or both to our stderr. With `announces` it finds a pipe for its
     address in GLEITZEIT_READY_FD (see ready.py). `parent_fd` is the read end of a pipe whose other end we hold as
     long as we live: by it the child can notice our end (see lifetime.py). `dies_with_us` is for programs that know
-    nothing of this: Linux terminates them with us. Raises OSError if the command cannot be started.
+    nothing of this: Linux terminates them with us. With `pipes` its three streams are those, instead of the log. Raises
+    OSError if the command cannot be started.
     """
     environment = {key: value for key, value in environ.items() if key not in (READY_FD, PARENT_FD)}
     inherited = []
@@ -121,9 +125,10 @@ async def start_child(
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output.descriptor,
-            stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.DEVNULL if pipes is None else pipes.theirs[0],
+            stdout=output.descriptor if pipes is None else pipes.theirs[1],
+            stderr=asyncio.subprocess.STDOUT if pipes is None else pipes.theirs[2],
+            cwd=cwd,
             env=environment,
             start_new_session=True,
             pass_fds=inherited,

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
-from gleitzeit.spec import commands
+from gleitzeit.spec import commands, mcp
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.names import is_reserved
 from gleitzeit.spec.problems import Path
@@ -294,6 +294,9 @@ class TaskReader:
 
     def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
         draft.method, draft.schema = "", None
+        if (server := mcp.server_of(fields)) is not None:
+            self._read_mcp_method(draft, fields, server)
+            return
         method, prefix = fields.text("method"), self._prefix(fields)
         if prefix is None:
             return
@@ -311,6 +314,24 @@ class TaskReader:
         if draft.params.get("batch_mode") and not draft.method.startswith("llm/"):  # their provider expands it
             path = draft.param_path(("batch_mode",))
             self._findings.error(path, "'batch_mode' is not supported yet (batches of files)", at_key=True)
+
+    def _read_mcp_method(self, draft: TaskDraft, fields: Fields, server: str) -> None:
+        """Of mcp/v1, whose methods are spelled in many ways."""
+        method = fields.text("method")
+        if not method and not isinstance(draft.params.get("tool"), str):
+            if not fields.attempted("method"):
+                self._findings.error(fields.path, "the task has no 'method', and no 'tool' in its params")
+            return
+        call = mcp.read_call(server, method, draft.params, self._catalogue)
+        if call.inside:
+            draft.param_paths |= {key: (*draft.param_path((call.inside,)), key) for key in call.params}
+        draft.params = call.params
+        draft.schema = self._catalogue.get(call.method)
+        draft.method = draft.schema.name if draft.schema is not None else call.method
+        if draft.schema is None and not mcp.report_unknown(
+            call.method, fields, self._catalogue, self._findings, strict=self._strict_methods
+        ):
+            self._unknown_method(call.method, fields)
 
     def _prefix(self, fields: Fields) -> str | None:
         """`python` of `protocol: python/v1`, `type: python`, `provider: python`; "" if none is given, None if wrong."""
@@ -331,9 +352,6 @@ class TaskReader:
         return kind or _PROVIDERS.get(fields.text("provider").lower(), "")
 
     def _method_of_type(self, draft: TaskDraft, fields: Fields, prefix: str) -> str:
-        if prefix == "mcp" and isinstance(tool := draft.params.get("tool"), str):
-            draft.params = {key: value for key, value in draft.params.items() if key != "tool"}
-            return f"mcp/tool.{tool}"
         if prefix == "signal" and fields.text("signal_action") not in ("", "wait"):
             fields.wrong("signal_action", "only 'signal_action: wait' is supported yet")
             return ""
@@ -350,7 +368,7 @@ class TaskReader:
         if (own := self._catalogue.get(method)) is not None and "/" not in own.name:
             fields.wrong("method", f"'{method}' is a method of the coordinator; a task cannot call it")
             return ""
-        if "/" in method and prefix != "mcp":  # MCP's own names have slashes: tools/list
+        if "/" in method:
             fields.wrong("method", f"method '{method}' does not belong to protocol '{prefix}/v1'")
             return ""
         return f"{prefix or 'python'}/{method}"

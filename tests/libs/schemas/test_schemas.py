@@ -41,7 +41,7 @@ def test_a_file_is_named_for_its_method() -> None:
     folder = Path(__file__).parents[3] / "schemas"
     for method in load_methods(folder):
         protocol, name = method.name.replace(".", "/").split("/", 1)
-        assert (folder / protocol / "v1" / f"{name}.json").is_file()
+        assert (folder / protocol / "v1" / f"{name.replace('/', '.')}.json").is_file()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -334,10 +334,7 @@ def test_spellings_of_methods(keys: dict[str, Any], method: str) -> None:
         ({"type": "llm", "params": {"prompt": "x"}}, "llm/chat"),
         ({"type": "llm", "method": "generate"}, "llm/generate"),
         ({"provider": "ollama", "method": "chat"}, "llm/chat"),
-        ({"type": "mcp", "params": {"tool": "add", "a": 1}}, "mcp/tool.add"),
-        ({"protocol": "mcp/v1", "method": "tool.add"}, "mcp/tool.add"),
         ({"protocol": "mcp/v1", "method": "tools/list"}, "mcp/tools/list"),
-        ({"method": "mcp/tool.fs.read"}, "mcp/tool.fs.read"),
         ({"method": "mail/send"}, "mail/send"),
     ],
 )
@@ -347,12 +344,6 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
     assert definition.tasks[0].method == method
     assert problem.severity == "warning"
     assert "nobody has described protocol" in problem.message
-
-
-def test_the_tool_of_an_mcp_task_is_no_parameter() -> None:
-    definition, _ = checked(flow({"type": "mcp", "params": {"tool": "add", "a": 25, "b": 17}}))
-    assert definition is not None
-    assert params(definition.tasks[0]) == {"a": 25, "b": 17}
 
 
 @pytest.mark.parametrize(
@@ -365,7 +356,7 @@ def test_the_tool_of_an_mcp_task_is_no_parameter() -> None:
         ({"method": "workflow.submit"}, "'workflow.submit' is a method of the coordinator", ""),
         ({"method": "echo/ping", "protocol": "python/v1"}, "does not belong to protocol 'python/v1'", ""),
         ({"method": "ping", "protocol": "echo/v2"}, "protocol 'echo/v2' is not supported", ""),
-        ({"method": "x", "protocol": "mcp/fs/v1"}, "protocol 'mcp/fs/v1' is not supported", ""),
+        ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
         ({"type": "http"}, "'type: http' is not supported yet", ""),
         ({"type": "workflow"}, "'type: workflow' is not supported yet", ""),

@@ -144,7 +144,7 @@ def test_a_mistake_in_the_shared_params_is_told_once() -> None:
 def test_a_provider_restricts_a_task_but_mcp_is_a_family() -> None:
     assert task(provider="mine").provider == "mine"
     assert good({"id": "m", "provider": "echo", "method": "echo", "params": {"message": 1}}).tasks[0].provider == "echo"
-    definition, _ = checked({"id": "m", "provider": "mcp", "params": {"tool": "add"}})
+    definition, _ = checked({"id": "m", "provider": "mcp", "params": {"tool": "fs.add"}})
     assert definition is not None
     assert definition.tasks[0].provider == ""
 
