@@ -33,6 +33,7 @@ class Anthropic:
     """Structured output is asked for in words, and by `output_config` of those models that have not refused it yet."""
 
     name = "anthropic"
+    options: frozenset[str] = frozenset()
     ignored = frozenset({"seed", "repeat_penalty", "num_ctx", "presence_penalty", "frequency_penalty"})
 
     def __init__(self, http: Http, *, capacity: int = CAPACITY) -> None:

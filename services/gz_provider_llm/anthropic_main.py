@@ -9,8 +9,9 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, server_hint, settings_of
 
+URL_VARIABLE = "ANTHROPIC_BASE_URL"
 VARIABLE = "ANTHROPIC_API_KEY"
 
 
@@ -25,7 +26,7 @@ def provider(options: Namespace) -> Provider:
         headers={"anthropic-version": ANTHROPIC_VERSION} | ({"x-api-key": key} if key else {}),
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
-        hint="" if is_anthropic else "Is the server running, and is --url right?",
+        hint="" if is_anthropic else server_hint(options.url, URL_VARIABLE),
         key_hint=key_hint(options),
     )
     return build(Anthropic(http, capacity=options.capacity or CAPACITY), settings_of(options))
@@ -34,7 +35,7 @@ def provider(options: Namespace) -> Provider:
 def parser() -> ArgumentParser:
     described = parser_for("anthropic", CAPACITY)
     described.add_argument(
-        "--url", default=os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL,
+        "--url", default=os.environ.get(URL_VARIABLE) or ANTHROPIC_URL,
         help="where the API is, without /v1 (default: ANTHROPIC_BASE_URL, or Anthropic)",
     )  # fmt: skip
     add_key_options(described, VARIABLE)

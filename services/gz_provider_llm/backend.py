@@ -19,11 +19,13 @@ OnProgress = Callable[[float, float | None, str], None]
 
 class Backend(Protocol):
     """`name` is that of the provider: `openai`. `ignored` are the params (by their name in llm/v1) that this API has no
-    place for: the methods say so to the author of a task who sets one.
+    place for: the methods say so to the author of a task who sets one. `options` are the names that its servers are
+    known to take in a param of that name; none if they refuse themselves what they do not know.
     """
 
     name: str
     ignored: frozenset[str]
+    options: frozenset[str]
 
     @property
     def capacity(self) -> int:

@@ -23,6 +23,7 @@ from gleitzeit.process.children import Child, ChildExited, filtered_environment,
 from gz_provider_llm.backend import OnDelta
 from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, ServerError, StreamCut, Unreachable
 from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS, Http
+from gz_provider_llm.known_options import COMPATIBLE
 from gz_provider_llm.llama_server import API_KEY
 from gz_provider_llm.openai import OpenAI
 from gz_provider_llm.requests import ChatRequest, EmbedRequest
@@ -62,6 +63,7 @@ class LlamaCpp:
 
     name = "llamacpp"
     ignored: frozenset[str] = frozenset({"num_ctx"})
+    options = COMPATIBLE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -29,6 +29,7 @@ from gz_provider_llm.errors import (
     Unreachable,
 )
 from gz_provider_llm.files import Files
+from gz_provider_llm.known_options import warnings_about
 from gz_provider_llm.limits import Limits
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
 from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire
@@ -151,6 +152,7 @@ class LlmMethods:
 
     async def embeddings(self, call: Call, **params: Any) -> dict[str, Any]:
         began = time.perf_counter()
+        warnings = self._warnings(call, params)
         async with _within(params.get("timeout")):
             request = await asyncio.to_thread(embed_request, params, "", self._files)
 
@@ -158,7 +160,8 @@ class LlmMethods:
                 return await self._embedded(replace(request, model=model))
 
             result = await self._first_that_can(call, await self._models_for(params, "embeddings"), embed)
-        return embed_wire(result, self._backend.name, (time.perf_counter() - began) * 1000)
+        wire = embed_wire(result, self._backend.name, (time.perf_counter() - began) * 1000)
+        return wire | {"warnings": warnings} if warnings else wire
 
     async def models(self) -> dict[str, Any]:
         models = await self._backend.models()
@@ -180,9 +183,10 @@ class LlmMethods:
         return wire | {"warnings": warnings} if warnings else wire
 
     def _warnings(self, call: Call, params: Mapping[str, Any]) -> list[str]:
-        """A param that this back end has no place for is left out, but never in silence."""
+        """A param that this back end has no place for is left out, and an option may be, but never in silence."""
         ignored = sorted(self._backend.ignored & params.keys())
         warnings = [f"{self._backend.name} knows no {name}: it was left out" for name in ignored]
+        warnings += warnings_about(params.get("options", ()), self._backend.options, self._backend.name)
         for warning in warnings:
             call.log(warning, "warning")
         return warnings
@@ -324,11 +328,13 @@ class _Exchange(Struct, frozen=True):
 
     async def _ask(self, request: ChatRequest, *, patient: bool) -> ChatResult:
         try:
-            return await self.methods.ask(request, self.watch.on_delta, patient=patient)
+            result = await self.methods.ask(request, self.watch.on_delta, patient=patient)
         except ModelNotFound:
             if not self.pull or not await self.methods.pull(self.call, request.model):
                 raise
-        return await self.methods.ask(request, self.watch.on_delta, patient=patient)
+            result = await self.methods.ask(request, self.watch.on_delta, patient=patient)
+        _check_tool(request, result)
+        return result
 
 
 @asynccontextmanager
@@ -358,6 +364,23 @@ def _tokens(request: ChatRequest) -> int:
 def _sum(used: Sequence[Usage | None]) -> Usage | None:
     counted = [usage for usage in used if usage is not None]
     return sum(counted[1:], counted[0]) if counted else None
+
+
+def _check_tool(request: ChatRequest, result: ChatResult) -> None:
+    """Raises BadOutput where a tool had to be called and was not: not every server can make its model do so."""
+    if not (request.tool_name or request.tool_choice == "required"):
+        return
+    called = [call.name for call in result.tool_calls]
+    if request.tool_name in called or (called and not request.tool_name):
+        return
+    wanted = f"the tool {request.tool_name}" if request.tool_name else "a tool"
+    if called:
+        message = f"the model called {', '.join(called)} in place of {wanted}"
+    elif result.finish_reason == "length":
+        message = f"the answer was cut off before {wanted} was called: raise max_tokens"
+    else:
+        message = f"the model answered without calling {wanted}; this server ignores tool_choice, or cannot enforce it"
+    raise BadOutput(message, {"content": result.content, "problems": [message]})
 
 
 def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...]) -> BadOutput:

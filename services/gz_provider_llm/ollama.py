@@ -6,8 +6,9 @@ from typing import Any, Final, TypeVar
 
 from gz_provider_llm import ollama_wire as wire
 from gz_provider_llm.backend import OnDelta, OnProgress
-from gz_provider_llm.errors import BadOutput, BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
+from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
 from gz_provider_llm.instances import Held, Instance, Instances, full_name
+from gz_provider_llm.known_options import OLLAMA
 from gz_provider_llm.requests import ChatRequest, EmbedRequest
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
 
@@ -21,6 +22,7 @@ class Ollama:
 
     name = "ollama"
     ignored: frozenset[str] = frozenset()
+    options = OLLAMA
 
     def __init__(self, instances: Instances) -> None:
         self._instances = instances
@@ -37,11 +39,7 @@ class Ollama:
         async def ask(instance: Instance) -> ChatResult:
             return await self._chat(instance, request, on_delta if request.stream else _nobody_listens)
 
-        result = await self._ask(request.model, ask)
-        if not result.tool_calls and (request.tool_name or request.tool_choice == "required"):
-            message = "the model answered without calling a tool, and Ollama has no way to make it"
-            raise BadOutput(message, {"content": result.content})
-        return result
+        return await self._ask(request.model, ask)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         async def ask(instance: Instance) -> EmbedResult:

@@ -11,6 +11,7 @@ from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
 from gz_provider_llm.errors import BadRequest, Refused
 from gz_provider_llm.http import Http
+from gz_provider_llm.known_options import COMPATIBLE
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, Usage
 
@@ -32,6 +33,7 @@ class OpenAI:
 
     def __init__(self, http: Http, *, is_openai: bool, capacity: int | None = None, name: str = "openai") -> None:
         self.name = name
+        self.options = frozenset() if is_openai else COMPATIBLE
         self.ignored = _NOWHERE | frozenset(_LOCAL_ONLY) if is_openai else _NOWHERE
         self._http = http
         self._capacity = capacity

@@ -9,8 +9,9 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
 from gz_provider_llm.openai import CAPACITY, OPENAI_URL, OpenAI
-from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, settings_of
+from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, server_hint, settings_of
 
+URL_VARIABLE = "OPENAI_BASE_URL"
 VARIABLE = "OPENAI_API_KEY"
 
 
@@ -27,7 +28,7 @@ def provider(options: Namespace) -> Provider:
         headers={"authorization": f"Bearer {key}"} if key else {},
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
-        hint="" if is_openai else "Is the server running, and is --url right?",
+        hint="" if is_openai else server_hint(options.url, URL_VARIABLE),
         key_hint=key_hint(options),
     )
     return build(OpenAI(http, is_openai=is_openai, capacity=options.capacity), settings_of(options))
@@ -36,7 +37,7 @@ def provider(options: Namespace) -> Provider:
 def parser() -> ArgumentParser:
     described = parser_for("openai", CAPACITY, "what the server says that it takes, else 16")
     described.add_argument(
-        "--url", default=os.environ.get("OPENAI_BASE_URL") or OPENAI_URL,
+        "--url", default=os.environ.get(URL_VARIABLE) or OPENAI_URL,
         help="where the API is (default: OPENAI_BASE_URL, or OpenAI); /v1 is added where the URL has no path",
     )  # fmt: skip
     add_key_options(described, VARIABLE)

@@ -67,6 +67,12 @@ def key_hint(options: Namespace) -> str:
     return f"The key comes from {source}" + ("" if api_key(options) else ", which holds none")
 
 
+def server_hint(url: str, variable: str) -> str:
+    """For one whose server does not answer: where `url` was said, by the environment's `variable` or by `--url`."""
+    source = variable if os.environ.get(variable) == url else "--url"
+    return f"Is the server running, and is {source} right?"
+
+
 def settings_of(options: Namespace) -> Settings:
     return Settings(
         directory=Path.cwd(),

@@ -82,6 +82,9 @@ def saying(*pieces: str, reason: str = "stop") -> Answer:
     return stream(sse(*(chunk(content=piece) for piece in pieces), end(reason), USAGE, "[DONE]"))
 
 
+CALLS_G = stream(sse(chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "g"}}]), end("tool_calls")))
+
+
 def models(*names: str) -> Answer:
     return answer(200, {"data": [{"id": name} for name in names]})
 
@@ -129,6 +132,18 @@ async def test_what_a_server_has_no_place_for_is_said() -> None:
         result = await made.call("chat", model="m", prompt="hi", num_ctx=100)
         assert result["warnings"] == ["openai knows no num_ctx: it was left out"]
         assert made.logged() == result["warnings"]
+
+
+async def test_an_option_that_nobody_knows_is_named() -> None:
+    vector = answer(200, {"data": [{"index": 0, "embedding": [0.5]}]})
+    async with peer(saying("x"), vector, saying("x")) as made:
+        result = await made.call("chat", model="m", prompt="hi", options={"mirostatt": 1, "min_p": 0.1})
+        warning = "options: openai knows no mirostatt (did you mean mirostat?); the server may have ignored it"
+        assert result["warnings"] == [warning]
+        assert made.server.asked[0].body["mirostatt"] == 1, "it may know more than we do"
+        result = await made.call("embeddings", model="m", input="hi", options={"x": 1})
+        assert result["warnings"] == ["options: openai knows no x; the server may have ignored it"]
+        assert "warnings" not in await made.call("chat", model="m", prompt="hi", options={"min_p": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -224,6 +239,7 @@ class Pulling:
 
     name = "pulling"
     ignored: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
     capacity = 1
 
     def __init__(self) -> None:
@@ -385,7 +401,11 @@ async def test_a_limit_between_two_tries_is_waited_for() -> None:
 
 async def test_a_schema_that_is_none_costs_nothing() -> None:
     async with peer(saying("x")) as made:
-        name, _ = await made.failure("chat", model="m", prompt="hi", response_format={"type": "strange"})
+        _, error = await made.failure("chat", model="m", prompt="hi", response_format={"type": "objct"})
+        assert isinstance(error, InvalidParams)
+        assert "did you mean object" in str(error)
+        unreadable = {"type": "object", "properties": {"a": {"pattern": "("}}}
+        name, _ = await made.failure("chat", model="m", prompt="hi", response_format=unreadable)
         assert (name, made.server.asked) == ("LLM_BAD_REQUEST", [])
 
 
@@ -403,6 +423,28 @@ async def test_tools() -> None:
         function = {"name": "f", "arguments": '{"x":1}'}
         assert told[1]["tool_calls"] == [{"id": "a", "type": "function", "function": function}]
         assert told[2] == {"role": "tool", "tool_call_id": "a", "content": "7"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "script", "message"),
+    [
+        ("required", saying("no"), "without calling a tool; this server ignores tool_choice"),
+        ("any", saying("no", reason="length"), "cut off before a tool was called"),
+        ({"name": "f"}, saying("no"), "without calling the tool f"),
+        ({"name": "f"}, CALLS_G, "called g in place of the tool f"),
+    ],
+)
+async def test_a_tool_that_had_to_be_called(choice: object, script: Answer, message: str) -> None:
+    async with peer(script) as made:
+        tools = [{"name": "f"}, {"name": "g"}]
+        name, error = await made.failure("chat", model="m", prompt="hi", tools=tools, tool_choice=choice)
+        assert (name, message in error.message) == ("LLM_BAD_OUTPUT", True), error.message
+
+
+async def test_any_tool_will_do_where_one_is_required() -> None:
+    async with peer(CALLS_G) as made:
+        result = await made.call("chat", model="m", prompt="hi", tools=[{"name": "g"}], tool_choice="required")
+        assert [call["name"] for call in result["tool_calls"]] == ["g"]
 
 
 # Files, sessions, embeddings

@@ -19,7 +19,7 @@ from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import connect
 from gz_provider_llm import anthropic_main, openai_main
-from gz_provider_llm.options import api_key, key_hint, settings_of
+from gz_provider_llm.options import api_key, key_hint, server_hint, settings_of
 
 KEY = "sk-very-secret"
 OPENAI_SAYS = stream(sse(chunk(content="hi"), end("stop")))
@@ -60,6 +60,13 @@ def test_where_to_look_for_a_key_that_is_not_accepted(tmp_path: Path) -> None:
     assert hint() == "The key comes from the environment variable OPENAI_API_KEY, which holds none"
     (tmp_path / "key").write_text(KEY)
     assert hint("--api-key-file", str(tmp_path / "key")) == f"The key comes from {tmp_path / 'key'}"
+
+
+def test_where_to_look_for_a_url_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1")
+    default = openai_main.parser().parse_args([]).url
+    assert server_hint(default, "OPENAI_BASE_URL") == "Is the server running, and is OPENAI_BASE_URL right?"
+    assert server_hint("http://127.0.0.1:2", "OPENAI_BASE_URL") == "Is the server running, and is --url right?"
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", "\x00", b"\xff"])
