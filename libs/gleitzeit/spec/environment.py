@@ -1,10 +1,17 @@
 """`${env.X}`: read on the author's machine, before submit; what a coordinator allows is read there."""
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec.references import Reference, has_places, parse, texts_in
+from gleitzeit.spec.expressions import references_in
+from gleitzeit.spec.references import has_places, texts_in
+
+CONDITION_KEYS: Final = ("when", "condition", "conditions", "until", "switch", "cases")
+"""Keys of a task whose texts are expressions."""
+
+_BARE = re.compile(r"\benv\.([A-Za-z_]\w*)")
 
 
 def resolve_env(document: dict[str, Any], environ: Mapping[str, str], *, declared_wins: bool = False) -> dict[str, Any]:
@@ -32,7 +39,19 @@ def _variables(document: object) -> Iterator[str]:
         if not has_places(text):
             continue
         try:
-            parts = parse(text)
+            references = list(references_in(text))
         except ParameterError:
             continue  # `check` says where
-        yield from (".".join(part.path) for part in parts if isinstance(part, Reference) and part.base == "env")
+        yield from (".".join(one.path) for one in references if one.base == "env")
+    yield from _of_conditions(document)
+
+
+def _of_conditions(document: object) -> Iterator[str]:
+    """Those that stand bare, as in `when: env.STAGE == "live"`."""
+    tasks = document.get("tasks") if isinstance(document, dict) else None
+    listed = tasks.values() if isinstance(tasks, dict) else tasks if isinstance(tasks, list) else ()
+    for task in listed:
+        if isinstance(task, dict):
+            for text in texts_in([task.get(key) for key in CONDITION_KEYS]):
+                if "env." in text:
+                    yield from _BARE.findall(text)

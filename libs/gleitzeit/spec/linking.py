@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 from gleitzeit.errors import ParameterError
 from gleitzeit.model.definition import Alternative
 from gleitzeit.schemas import MethodSchema, SchemaProblem
+from gleitzeit.spec import expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.names import index_names
@@ -19,9 +20,7 @@ from gleitzeit.spec.references import (
     RESERVED,
     Reference,
     escape,
-    expression_complaint,
     has_places,
-    looks_like_expression,
     parse,
     substitute,
     texts_in,
@@ -48,6 +47,7 @@ class Names:
         self.ids = index.ids
         self.ambiguous = index.ambiguous
         self.dotted = any("." in name for name in index.ids)
+        self.odd = expressions.odd_names(index.ids)
 
 
 class Linked(Struct, frozen=True):
@@ -201,8 +201,34 @@ class Linker:
             self._check_namespace(reference, path)
         elif reference.base in self._parameters:
             self._inputs_read.add(reference.base)
+        elif reference.is_expression:
+            self._check_expression(reference, path, needs)
         elif reference.base not in BUILT_INS:
             self._check_unknown(reference, path)
+
+    def _check_expression(self, reference: Reference, path: Path, needs: dict[str, None]) -> None:
+        try:
+            inner = expressions.read(reference.text, self._names.odd)
+        except expressions.Unreadable as error:
+            offset = reference.source.find(reference.text) + error.offset
+            message = f"{reference.source}: {error.message}; to write it as text: '${reference.source}'"
+            self._findings.error(path, message, needle=reference.source, offset=offset)
+            return
+        for one in inner:
+            self._check(one, path, needs)
+
+    def condition(self, text: str, path: Path, needs: dict[str, None]) -> str:
+        """The normal form of a condition; what it reads is added to `needs`. "" after a complaint."""
+        try:
+            for reference in expressions.read(text, self._names.odd):
+                self._check(reference, path, needs)
+            return expressions.normal(text, self._names.odd)
+        except expressions.Unreadable as error:
+            line_start = text.rfind("\n", 0, error.offset) + 1
+            line = text[line_start:].split("\n", 1)[0]
+            needle, offset = line.strip() or text, error.offset - line_start - (len(line) - len(line.lstrip()))
+            self._findings.error(path, error.message, needle=needle, offset=max(0, offset))
+            return ""
 
     def _is_task_below_inputs(self, reference: Reference) -> bool:
         """`inputs.<task>` is a task's result, as in earlier versions, where no input has that name."""
@@ -282,10 +308,8 @@ class Linker:
             message, suggestion = f"{reference.source}: several tasks have the name '{base}'; say the id", ""
         elif base in RESERVED:
             message, suggestion = f"{reference.source}: '{base}' is not supported yet", ""
-        elif looks_like_expression(reference.text):
-            message, suggestion = expression_complaint(reference.source), ""
         else:
-            hint = "" if suggestion else f"; to write it as text: '${reference.source}'"
+            hint = "" if suggestion else _as_text_hint(reference)
             message = f"{reference.source}: there is no task '{base}'{hint}"
         self._findings.error(path, message, suggestion, needle=reference.source)
 
@@ -329,6 +353,12 @@ class Linker:
             except ParameterError as error:
                 self._findings.error((*path, key), error.message)
         return filled
+
+
+def _as_text_hint(reference: Reference) -> str:
+    if "{" in reference.source:
+        return f"; to write it as text: '${reference.source}'"
+    return f"; a text stands in quotes: '{reference.source}'" if not reference.path else ""
 
 
 class _Program(Struct, frozen=True):

@@ -23,7 +23,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     """`path` leads to the value in the document. `line` and `column` count from 1; 0 is unknown.
 
     Where the problem is not the whole value: `at_key` says that it is the key, `needle` is the piece of the value's
-    text that is meant, `text_line` the line (from 1) in a value of several lines.
+    text that is meant (`offset`: the place so many characters after its beginning), `text_line` the line (from 1) in a
+    value of several lines.
     `see` leads to something else, with which the message ends: its line is added when it is known.
     `more` is not 0 in the one, with no place of its own, that stands for so many which are not listed.
     """
@@ -36,6 +37,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     column: int = 0
     at_key: bool = False
     needle: str = ""
+    offset: int = 0
     text_line: int = 0
     see: Path = ()
     more: int = 0
@@ -115,7 +117,8 @@ def _locate(problem: Problem, places: Mapping[Path, Place], lines: Sequence[str]
     message = f"{problem.message} in line {places[problem.see].line}" if problem.see else problem.message
     line, column = (place.key_line, place.key_column) if problem.at_key else (place.line, place.column)
     if problem.needle:
-        line, column = _find(problem.needle, place, lines) or (line, column)
+        found = _find(problem.needle, place, lines)
+        line, column = (found[0], found[1] + problem.offset) if found is not None else (line, column)
     elif problem.text_line and place.literal and place.line + problem.text_line <= len(lines):
         line = place.line + problem.text_line
         column = _indent(lines[line - 1]) + 1

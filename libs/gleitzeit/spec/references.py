@@ -5,6 +5,7 @@
     $${                      the text `${`
     ${"any text"}            that text (a JSON string): the way to write `{{` or a `$` before a reference
     ${VAR:-default}          an environment variable; also `${VAR:default}` and `${env.VAR}`
+    ${task.count * 2}        an expression (`spec.expressions`)
 
 Replacing is one pass: what a reference stands for is never read for references again. A text that is one reference
 and nothing else becomes the value with its type; inside a longer text a value becomes text, as itself or as JSON.
@@ -32,21 +33,25 @@ LONGEST: Final = 1000
 _TOKEN = re.compile(
     r"""(?P<escape>\$\$\{)
     | \$\{\s*(?P<literal>"(?:[^"\\\n]|\\.)*")\s*\}
-    | \$\{(?P<inner>[^{}\n]*)\}
+    | \$\{(?P<inner>(?:[^{}"'\n]|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')*|[^{}\n]*)\}
     | (?P<broken>\$\{)
     | \{\{\s*(?P<mustache>[A-Za-z_][\w\ -]*(?:\.[\w-]+|\[\d+\])+)\s*\}\}""",
     re.VERBOSE,
 )
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(\d+)\s*\]|\[\s*"([^"\]]*)"\s*\]|\[\s*'([^'\]]*)'\s*\]""")
 _VARIABLE = re.compile(r"(?:env\.)?([A-Za-z_]\w*):-?(.*)", re.DOTALL)
-_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s""")
+_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s|^(?:not\s|-)""")
 
 AS_WRITTEN: Final = object()
 """What a `resolve` function answers to leave the reference as the text it is (for `{{ … }}` that names nothing)."""
 
 
 class Reference(Struct, frozen=True):
-    """`source` is the whole text with its braces, `text` what stands inside. Steps of `path` are keys or digits."""
+    """`source` is the whole text with its braces, `text` what stands inside. Steps of `path` are keys or digits.
+
+    With `is_expression` it is one, to be computed (`spec.expressions`), unless a task has that name: its `base` is the
+    whole text.
+    """
 
     source: str
     text: str
@@ -54,6 +59,10 @@ class Reference(Struct, frozen=True):
     path: tuple[str, ...] = ()
     default: str | None = None
     mustache: bool = False
+
+    @property
+    def is_expression(self) -> bool:
+        return not self.path and self.base == self.text and looks_like_expression(self.text)
 
 
 Part = str | Reference
@@ -125,20 +134,13 @@ def read_reference(inner: str, source: str = "") -> Reference:
     split = min((at for at in (text.find("."), text.find("[")) if at >= 0), default=len(text))
     base, path = text[:split].strip(), _read_path(text[split:])
     if path is None or any(_OPERATOR.search(step) for step in path):
-        raise ParameterError(f"{_complaint(source, text)}; to write it as text: '${source}'")
+        if looks_like_expression(text):
+            return Reference(source, text, text)
+        shape = "is not a reference like '${task.field}' or '${task.items[0]}'"
+        raise ParameterError(f"'{source}' {shape}; to write it as text: '${source}'")
     if not base:
         raise ParameterError(f"'{source}' names nothing; to write it as text: '${source}'")
     return Reference(source, text, base, path, mustache=source.startswith("{{"))
-
-
-def _complaint(source: str, text: str) -> str:
-    if looks_like_expression(text):
-        return expression_complaint(source)
-    return f"'{source}' is not a reference like '${{task.field}}' or '${{task.items[0]}}'"
-
-
-def expression_complaint(source: str) -> str:
-    return f"'{source}' looks like an expression, and expressions are not supported yet"
 
 
 def looks_like_expression(text: str) -> bool:

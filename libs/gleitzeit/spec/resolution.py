@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.spec import expressions
 from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference
 
 ALIASES: Final = {
@@ -143,7 +144,7 @@ class Scope:
     `parameters`: the document's, with the submit's inputs over them.
     """
 
-    __slots__ = ("config", "env", "facts", "parameters", "results", "tasks", "workflow")
+    __slots__ = ("config", "env", "facts", "odd_names", "parameters", "results", "tasks", "workflow")
 
     def __init__(
         self,
@@ -163,6 +164,7 @@ class Scope:
         self.config = config or {}
         self.env = env or {}
         self.facts = facts
+        self.odd_names = expressions.odd_names(tasks.keys())
 
     def resolve(self, reference: Reference) -> object:
         """For `substitute`. Raises ParameterError, AS_WRITTEN for a `{{ … }}` that names nothing."""
@@ -176,7 +178,13 @@ class Scope:
             return _inside(reference, self.parameters, (reference.base, *reference.path))
         if reference.mustache:
             return AS_WRITTEN
+        if reference.is_expression:
+            return expressions.evaluate(reference.text, self.resolve, self.odd_names)
         raise ParameterError(f"{reference.source}: there is no task '{reference.base}'")
+
+    def holds(self, condition: str) -> bool:
+        """Whether a condition in its normal form holds. Raises ParameterError."""
+        return expressions.holds(condition, self.resolve, self.odd_names)
 
     def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:
         if base not in self.results:

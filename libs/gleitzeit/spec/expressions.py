@@ -1,0 +1,114 @@
+"""Conditions and computed values: CEL with references in it. One language, three spellings:
+
+    when: "${check.result.score > 0.8}"            the operator inside the braces
+    when: "${a.x} > 0.8 && ${b.y}"                 outside
+    when: check.result.score > 0.8                 without; also `{{ inputs.a.valid and inputs.b.passed }}`
+
+Within any value `${a.count * 2}` is the number, and `||` gives a default: `${a.response || "none"}`.
+
+What a checked definition holds (the *normal form*) has every reference in `${…}`, and nothing else in them.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from gleitzeit.errors import ParameterError
+from gleitzeit.spec import cel
+from gleitzeit.spec.cel import Unreadable
+from gleitzeit.spec.cel_values import FUNCTIONS, Evaluation, Resolve
+from gleitzeit.spec.references import Part, Reference, parse
+
+LONGEST_RESULT: Final = 1 << 20
+"""Characters, about, as JSON."""
+
+__all__ = ["Resolve", "Unreadable", "evaluate", "holds", "normal", "odd_names", "read", "references_in"]
+
+
+def odd_names(names: Collection[str]) -> frozenset[str]:
+    """Those that CEL would not read as one word, as `first-check`."""
+    return frozenset(name for name in names if not name.replace(".", "_").isidentifier())
+
+
+def read(text: str, names: Collection[str] = ()) -> tuple[Reference, ...]:
+    """The references of an expression. `names` are the odd ones. Raises Unreadable for what is none, and for
+    functions that do not exist."""
+    found = []
+    for node in cel.nodes(cel.parse_expression(text, names)):
+        if isinstance(node, cel.Chain):
+            found.append((node.start, node.reference))
+        elif isinstance(node, cel.Call) and node.name not in FUNCTIONS:
+            raise Unreadable(f"there is no function '{node.name}'", text.find(node.name, node.start, node.end))
+    return tuple(reference for _, reference in sorted(found, key=lambda one: one[0]))
+
+
+def normal(text: str, names: Collection[str] = ()) -> str:
+    """The normal form. Raises Unreadable."""
+    replaced: list[tuple[int, int, str]] = []
+    for node in cel.nodes(cel.parse_expression(text, names)):
+        if isinstance(node, cel.Chain) and not _in_quotes(text, node):
+            replaced.append((node.start, node.end, f"${{{node.reference.text}}}"))
+        elif isinstance(node, cel.Braced):
+            width = 1 if text[node.start] == "$" else 2
+            replaced += [(node.start, node.start + 2, "("), (node.end - width, node.end, ")")]
+    made, end = [], 0
+    for start, stop, instead in sorted(replaced):
+        made += [text[end:start], instead]
+        end = stop
+    return "".join([*made, text[end:]]).strip()
+
+
+def _in_quotes(text: str, node: cel.Chain) -> bool:
+    return not node.bare and text[node.start] not in "${"
+
+
+def evaluate(text: str, resolve: Resolve, names: Collection[str] = ()) -> Any:
+    """The value of an expression; `||` gives a default. `resolve` says what a reference stands for.
+
+    Raises ParameterError in words for the author.
+    """
+    value = Evaluation(text, resolve, gives_default=True).value(_tree(text, names))
+    if _is_larger(value, LONGEST_RESULT):
+        raise ParameterError(f"'{text[:80]}' gives more than {LONGEST_RESULT:,} characters")
+    return value
+
+
+def _is_larger(value: object, most: int) -> bool:
+    """Without writing it: a list may have one large list in it a thousand times."""
+    stack = [value]
+    while stack and most >= 0:
+        top = stack.pop()
+        most -= 2 + (len(top) if isinstance(top, str) else 0)
+        if isinstance(top, dict):
+            stack.extend(top.values())
+            most -= sum(map(len, top))
+        elif isinstance(top, list):
+            stack.extend(top)
+    return most < 0
+
+
+def holds(text: str, resolve: Resolve, names: Collection[str] = ()) -> bool:
+    """Whether a condition holds; null counts as false. Raises ParameterError, also for any other value."""
+    return Evaluation(text, resolve).truth(_tree(text, names))
+
+
+def _tree(text: str, names: Collection[str]) -> cel.Node:
+    try:
+        return cel.parse_expression(text, names)
+    except Unreadable as error:
+        raise ParameterError(f"'{text[:80]}': {error.message} (character {error.offset + 1})") from None
+
+
+def references_in(text: str, names: Collection[str] = ()) -> Iterator[Reference]:
+    """Every reference of a value's text, those of expressions included. Raises ParameterError."""
+    for part in parse(text):
+        yield from _inner(part, names)
+
+
+def _inner(part: Part, names: Collection[str]) -> Iterator[Reference]:
+    if isinstance(part, Reference) and part.is_expression:
+        try:
+            yield from read(part.text, names)
+        except Unreadable as error:
+            raise ParameterError(error.message) from None
+    elif isinstance(part, Reference):
+        yield part
