@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from gleitzeit.client import Defaults, Prepared, prepare
 from gleitzeit.errors import DocumentError
+from gleitzeit.spec.inputs import inputs_of
 from gleitzeit.spec.load import Document, load_text
 from gleitzeit.spec.problems import Path, Problem, located, problems_of, render
 from gz_cli.talk import say
-from gz_cli.typed import Source
+from gz_cli.typed import Inputs, Source
 
 
 def prepared(
@@ -38,6 +39,17 @@ def prepared(
         say(summary(len(ready.errors), len(ready.warnings)))
         return None
     return ready
+
+
+def typed_by_document(source: Source, given: Inputs) -> dict[str, object]:
+    """Inputs that were typed, as the document declares them. What is wrong with it or them `prepared` will say."""
+    if not given.texts:
+        return given.by({})
+    try:
+        document = load_text(source.content, name=source.name, lenient=True).value
+    except DocumentError:
+        return given.by({})
+    return given.by(inputs_of(document))
 
 
 def say_problems(error: DocumentError, document: Document, below: Path = ()) -> None:

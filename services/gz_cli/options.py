@@ -23,8 +23,16 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
-        "--param", "-p", "--input", metavar="KEY=VALUE", help="An input; JSON, or else text. May be repeated."
+        "--param",
+        "-p",
+        "--input",
+        metavar="KEY=VALUE",
+        help="An input, by its type; of no type: JSON, or else text. May be repeated.",
     ),
+]
+InputsFile = Annotated[
+    Path | None,
+    typer.Option("--params-file", "-f", metavar="FILE", help="Inputs in YAML or JSON; --param wins; - reads stdin."),
 ]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 5m, 2h (default: for ever).")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.client import Client, Defaults, Prepared, prepare
 from gleitzeit.client.views import Submitted
@@ -16,14 +17,14 @@ from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import render
 from gz_cli import exits, needs
 from gz_cli.connect import connected, dismiss
-from gz_cli.documents import beneath, say_problems
+from gz_cli.documents import beneath, say_problems, typed_by_document
 from gz_cli.documents import prepared as prepared_from
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
 from gz_cli.models import require, with_model
 from gz_cli.output import encode
 from gz_cli.talk import put, say
-from gz_cli.typed import Source
+from gz_cli.typed import Inputs, Source
 from gz_cli.waits import Wait, wait
 
 Then = Literal["leave", "wait", "as the document says"]
@@ -35,7 +36,9 @@ class Start(Struct, frozen=True):
 
     wait: Wait
     then: Then = "wait"
+    typed: Inputs = Inputs()
     inputs: Mapping[str, object] = {}
+    """What the typed ones are by their types."""
     idempotency_key: str | None = None
     hold: bool = False
     below: Place = ()
@@ -47,6 +50,7 @@ def start(reach: Reach, source: Source, how: Start) -> int:
     The stack in `reach` may still be coming up; if the document is wrong it is sent home.
     """
     defaults = Defaults(reach.target.task_timeout_seconds, reach.target.max_parallel)
+    how = replace(how, inputs=typed_by_document(source, how.typed))
     prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False)
     if prepared is None:
         dismiss(reach)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from gleitzeit.client import Client, Prepared
 from gleitzeit.client.templates import TemplateView
 from gleitzeit.errors import DocumentError
+from gleitzeit.spec.load import load_object
 from gz_cli import exits
 from gz_cli.connect import connected, dismiss
 from gz_cli.documents import prepared, say_problems
@@ -16,7 +17,7 @@ from gz_cli.output import encode
 from gz_cli.starts import put_submitted, say_warnings
 from gz_cli.table import table
 from gz_cli.talk import put, say
-from gz_cli.typed import Source
+from gz_cli.typed import Inputs, Source
 from gz_cli.waits import Wait, wait
 
 
@@ -84,10 +85,18 @@ async def forget(client: Client, name: str, output: Format) -> int:
     return exits.OK
 
 
-async def run(
-    client: Client, name: str, inputs: Mapping[str, object], how: Wait, *, key: str | None, detach: bool
-) -> int:
-    submitted = await client.templates.run(name, inputs=inputs, idempotency_key=key)
+async def run(client: Client, name: str, typed: Inputs, how: Wait, *, key: str | None, detach: bool) -> int:
+    """The version whose types the inputs were read by is the one that is run."""
+    inputs: Mapping[str, object] = typed.values
+    if typed.texts:
+        found = await client.templates.get(name)
+        name, inputs = f"{found.name}@{found.version}", typed.by(found.inputs or {})
+    try:
+        submitted = await client.templates.run(name, inputs=inputs, idempotency_key=key)
+    except DocumentError as error:
+        stored = await client.templates.get(name)
+        say_problems(error, load_object(stored.definition, name=f"{stored.name}@{stored.version}"))
+        return exits.USAGE
     if not submitted.created:
         say(f"the same was submitted before, as {submitted.workflow_id}")
     for warning in submitted.warnings:

@@ -1,12 +1,16 @@
 """What was typed, as values. Light: read before anything is started or imported."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.inputs import from_texts
+from gleitzeit.spec.load import load_text
 from gz_cli.exits import UsageError
 
 STDIN = "-"
@@ -39,15 +43,32 @@ def text_or_stdin(text: str | None) -> str | None:
     return sys.stdin.read() if text == STDIN else text
 
 
-def inputs(pairs: Sequence[str]) -> dict[str, object]:
-    """`key=value` as typed; a value that is JSON is taken as that, anything else as text. Raises UsageError."""
-    values: dict[str, object] = {}
+class Inputs(Struct, frozen=True):
+    """Inputs before it is known of what type they are: `values` of a file, and `texts` as they were typed."""
+
+    texts: Mapping[str, str] = {}
+    values: Mapping[str, object] = {}
+
+    def by(self, schema: Mapping[str, Any]) -> dict[str, object]:
+        """As `schema` (the JSON Schema of an object) has them; what is typed wins."""
+        return {**self.values, **from_texts(schema, self.texts)}
+
+
+def inputs(pairs: Sequence[str], file: Path | None = None) -> Inputs:
+    """`key=value` as typed, and a file of inputs, YAML or JSON. Raises UsageError, OSError, DocumentError."""
+    texts: dict[str, str] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
             raise UsageError(f"an input is KEY=VALUE, not {pair!r}")
-        values[key] = _json_or_text(text)
-    return values
+        texts[key] = text
+    if file is None:
+        return Inputs(texts)
+    source = Source(file)
+    values = load_text(source.content, name=source.name).value
+    if not isinstance(values, dict):
+        raise UsageError(f"{source.name}: a file of inputs is a map of their names and values")
+    return Inputs(texts, values)
 
 
 def statuses(words: Sequence[str]) -> list[str]:

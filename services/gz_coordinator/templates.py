@@ -57,12 +57,6 @@ def split_version(text: str, version: int | None = None) -> tuple[str, int | Non
     return name, int(number)
 
 
-def inputs_schema(definition: Definition) -> dict[str, Any]:
-    """What a run of the definition may be given, as the JSON Schema of an object."""
-    parameters = msgspec.json.decode(definition.parameters, type=dict[str, Any])
-    return {"type": "object", "properties": {name: {"default": value} for name, value in parameters.items()}}
-
-
 class TemplateMethods:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -103,7 +97,7 @@ class TemplateMethods:
             definition=document,
             title=checked.name,
             description=checked.description,
-            inputs=msgspec.Raw(_encode(inputs_schema(checked))),
+            inputs=checked.inputs,
             tasks_total=len(checked.tasks),
         )
         kept = {field: value for field, value in asdict(event).items() if field not in ("at", "definition")}

@@ -73,6 +73,11 @@ def standard_library_report(stack: support.Stack) -> None:
     assert run(stack, "standard_library_report.yaml")["outputs"]["report"].startswith("#")
 
 
+def typed_inputs(stack: support.Stack) -> None:
+    arguments = ("-p", "title=1.10", "-p", "copies=2", "-p", "style=loud")
+    assert run(stack, "typed_inputs.yaml", *arguments)["outputs"] == {"printed": "1.10 / 1.10"}
+
+
 def llm_chain(stack: support.Stack) -> None:
     answer = run(stack, "llm_chain.yaml", "-p", "model=tiny")
     results, outputs = answer["results"], answer["outputs"]
@@ -123,7 +128,7 @@ def llm_vision(stack: support.Stack) -> None:
 CHECKS: dict[str, Callable[[support.Stack], None]] = {
     f"{check.__name__}.yaml": check
     for check in (
-        *(hello, diamond, references, retry, signal_and_timer, standard_library_report),
+        *(hello, diamond, references, retry, signal_and_timer, standard_library_report, typed_inputs),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
     )
 }

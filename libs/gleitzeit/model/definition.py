@@ -130,6 +130,8 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     priority: Priority = Priority.NORMAL
     parameters: Raw = Raw(b"{}")
     """What `${parameters.x}` and `${inputs.x}` read where the submit gives no value."""
+    inputs: Raw = Raw(b"{}")
+    """What a submit may bring: the JSON Schema of an object, {} if nothing is declared."""
     config: Raw = Raw(b"{}")
     env: dict[str, object] = {}
     """The environment variables that the document uses, as they were where it was submitted."""

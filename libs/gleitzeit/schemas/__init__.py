@@ -14,12 +14,13 @@ from gleitzeit.schemas.catalogue import (
     RUNS_IN_PROVIDER,
     Catalogue,
     MethodSchema,
+    compile_schema,
     is_task_method,
     method_schema,
     protocol_of,
     verify,
 )
-from gleitzeit.schemas.explain import SchemaProblem
+from gleitzeit.schemas.explain import SchemaProblem, explain
 from gleitzeit.schemas.openrpc import methods_of, openrpc
 from gleitzeit.schemas.words import near
 
@@ -30,7 +31,9 @@ __all__ = [
     "MethodSchema",
     "SchemaProblem",
     "builtin",
+    "compile_schema",
     "definition_schema",
+    "explain",
     "is_task_method",
     "load_methods",
     "method_schema",

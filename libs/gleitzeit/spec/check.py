@@ -14,6 +14,7 @@ from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.handlers import read_handlers, timeout_of
+from gleitzeit.spec.inputs import read_inputs
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
@@ -160,7 +161,8 @@ class _Check:
 
     def _finish(self, fields: Fields, drafts: list[TaskDraft]) -> Definition:
         config = fields.mapping("config")
-        parameters = {**fields.mapping("inputs"), **fields.mapping("parameters")}
+        declared = read_inputs(fields)
+        parameters = declared.defaults
         env = fields.mapping("env")
         names = Names(drafts, self._findings)
         linker = Linker(
@@ -179,6 +181,8 @@ class _Check:
         self._refuse_cycles(drafts, tasks)
         if drafts and self._inputs:
             linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
+        if self._inputs is not None:
+            declared.check(self._inputs, self._findings)
         return Definition(
             name=self._name(fields),
             tasks=tuple(tasks),
@@ -189,6 +193,7 @@ class _Check:
             max_parallel=self._max_parallel(fields, config),
             priority=priority or Priority.NORMAL,
             parameters=Raw(msgspec.json.encode(linker.with_env(parameters, fields.at("parameters")))),
+            inputs=declared.raw,
             config=Raw(msgspec.json.encode(linker.with_env(config, fields.at("config")))),
             env=env,
             outputs=outputs,

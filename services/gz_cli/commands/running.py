@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import AllowShell, File, Inputs, MaxParallel, Output, Provider, State, TaskTimeout, Timeout, Url
+from gz_cli.options import (
+    AllowShell,
+    File,
+    Inputs,
+    InputsFile,
+    MaxParallel,
+    Output,
+    Provider,
+    State,
+    TaskTimeout,
+    Timeout,
+    Url,
+)
 from gz_cli.root import app, leave
 
 
@@ -14,6 +26,7 @@ from gz_cli.root import app, leave
 def run(
     file: File,
     param: Inputs = None,
+    params_file: InputsFile = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the id and leave; the workflow goes on.")
     ] = False,
@@ -30,7 +43,7 @@ def run(
     """Run a workflow and print its result. Starts what it needs if nothing runs here yet."""
     from gz_cli import launch, settings, typed
 
-    inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
+    inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     target = settings.target(
         url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell
     )
@@ -38,7 +51,7 @@ def run(
     from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
 
     wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True)
-    how = starts.Start(wait, then="leave" if detach else "wait", inputs=inputs)
+    how = starts.Start(wait, then="leave" if detach else "wait", typed=inputs)
     leave(starts.start(reach, source, how))
 
 
@@ -46,6 +59,7 @@ def run(
 def submit(
     file: File,
     param: Inputs = None,
+    params_file: InputsFile = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="As --wait, and show how it goes on.")] = False,
     hold: Annotated[bool, typer.Option("--hold", help="Nothing starts before `gz resume`.")] = False,
@@ -63,7 +77,7 @@ def submit(
     """Submit a workflow and print its id."""
     from gz_cli import launch, settings, typed
 
-    inputs, limit, source = typed.inputs(param or []), typed.seconds(timeout), typed.Source(file)
+    inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # as in run
@@ -72,7 +86,7 @@ def submit(
     how = starts.Start(
         waits.Wait(output, limit, quiet=not watch),
         then="wait" if waiting else "leave" if hold else "as the document says",
-        inputs=inputs,
+        typed=inputs,
         idempotency_key=key,
         hold=hold,
     )
@@ -101,7 +115,7 @@ def chat(
     """Talk with a model. Every turn is a workflow; Ctrl-C cancels it."""
     from gz_cli import launch, settings, typed
 
-    params = typed.inputs(param or []) | ({"model": model} if model is not None else {})
+    params = typed.inputs(param or []).by({}) | ({"model": model} if model is not None else {})
     question = typed.text_or_stdin(prompt)
     reach = launch.running_or_undecided(settings.target(url, state, provider))
     from gz_cli import chat as conversation

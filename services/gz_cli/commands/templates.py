@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import File, Inputs, Output, Provider, State, Timeout, Url
+from gz_cli.options import File, Inputs, InputsFile, Output, Provider, State, Timeout, Url
 from gz_cli.root import ask, leave, template_app
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A template: NAME, or NAME@VERSION.")]
@@ -65,6 +65,7 @@ def delete_template(
 def run(
     name: Name,
     param: Inputs = None,
+    params_file: InputsFile = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the id and leave; the workflow goes on.")
     ] = False,
@@ -81,7 +82,7 @@ def run(
     """Run a template and print its result."""
     from gz_cli import launch, settings, typed
 
-    inputs, limit = typed.inputs(param or []), typed.seconds(timeout)
+    inputs, limit = typed.inputs(param or [], params_file), typed.seconds(timeout)
     reach = launch.running_or_journal(settings.target(url, state, provider))
     from gz_cli import templates, waits  # 0.2 s of imports, while the stack comes up
 

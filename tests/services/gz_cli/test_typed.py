@@ -8,7 +8,17 @@ from gz_cli.typed import Source, inputs, json_value, params, seconds, statuses
 
 def test_inputs_are_json_or_text() -> None:
     typed = ["n=3", "name=Ada", 'list=["a"]', "flag=true", "equation=a=b", "empty="]
-    assert inputs(typed) == {"n": 3, "name": "Ada", "list": ["a"], "flag": True, "equation": "a=b", "empty": ""}
+    expected = {"n": 3, "name": "Ada", "list": ["a"], "flag": True, "equation": "a=b", "empty": ""}
+    assert inputs(typed).by({}) == expected
+
+
+def test_inputs_of_a_file_are_there_where_nothing_else_is_typed(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.yaml"
+    file.write_text("n: 3\nname: Ada\n")
+    assert inputs(["n=4"], file).by({"properties": {"n": {"type": "string"}}}) == {"n": "4", "name": "Ada"}
+    file.write_text("- 3\n")
+    with pytest.raises(UsageError, match="a map"):
+        inputs([], file)
 
 
 @pytest.mark.parametrize("typed", ["name", "=3", ""])
