@@ -22,6 +22,7 @@ from gz_provider_llm.errors import (
     BadRequest,
     ContextOverflow,
     IdleTimeout,
+    LlmError,
     ModelNotFound,
     RateLimited,
     ServerError,
@@ -237,12 +238,19 @@ class LlmMethods:
         raise ModelNotFound(f"no model is named; {self._backend.name} {_has(names)}", {"models": names})
 
     async def _first_that_can(self, call: Call, models: Sequence[str], ask: Callable[[str], Awaitable[_T]]) -> _T:
+        failed: list[str] = []
         for model, following in itertools.pairwise(models):
             try:
                 return await ask(model)
             except _NEXT_MODEL as error:
-                call.log(f"{model}: {error.message}; now {following}", "warning")
-        return await ask(models[-1])
+                failed.append(f"{model}: {error.message}")
+                call.log(f"{failed[-1]}; now {following}", "warning")
+        try:
+            return await ask(models[-1])
+        except (LlmError, RateLimited) as error:
+            if failed:
+                error.message = f"{error.message} (the models before it failed, too: {'; '.join(failed)})"
+            raise
 
     async def ask(self, request: ChatRequest, on_delta: OnDelta, *, patient: bool) -> ChatResult:
         """One request, within the limits. Raises RateLimited, or waits if it is `patient`."""

@@ -283,7 +283,7 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
         (
             t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, None if t.result is None else bytes(t.result),
             _json(t.error), t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
-            t.alternative, t.cached,
+            t.alternative, t.cached, t.causes,
         )
         for t in workflow.tasks.values()
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
@@ -128,6 +129,9 @@ class Core:
             label = task.definition.fallback[following - 1].label
             self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
             return
+        if task.causes:
+            before = "; ".join(task.causes)
+            error = replace(error, message=f"{error.message} (what was tried before failed, too: {before})")
         self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
         if not workflow.tolerates(task):
             self._after_failure(workflow, task)

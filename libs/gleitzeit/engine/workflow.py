@@ -12,6 +12,8 @@ from gleitzeit.errors import InvalidState
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, TaskDefinition, with_alternative
 
+_CAUSE_CHARACTERS = 160
+
 
 class Refused(InvalidState):
     """The event is not in the table for the state things are in. Nothing has changed."""
@@ -21,9 +23,9 @@ class Task:
     """A node of the graph and where it stands. Written by `Workflow.apply` only, but for `model`."""
 
     __slots__ = (
-        "alternative", "attempt", "cached", "completed_at", "definition", "dependents", "error", "failures", "index",
-        "instance", "losses", "model", "provider", "ready_at", "result", "signals", "started_at", "state", "unmet",
-        "until",
+        "alternative", "attempt", "cached", "causes", "completed_at", "definition", "dependents", "error", "failures",
+        "index", "instance", "losses", "model", "provider", "ready_at", "result", "signals", "started_at", "state",
+        "unmet", "until",
     )  # fmt: skip
 
     def __init__(self, definition: TaskDefinition, index: int) -> None:
@@ -31,6 +33,8 @@ class Task:
         """With the call that is its turn: once it fell back, the alternative's."""
         self.alternative = 0
         """Which of the definition's `fallback` that is, from 1; 0 is its own."""
+        self.causes: tuple[str, ...] = ()
+        """Why the calls before that one have failed, in short."""
         self.cached = False
         """Completed without a call."""
         self.index = index
@@ -241,6 +245,7 @@ class Workflow:
         task.failures = 0
         task.error = event.error
         task.completed_at = event.at
+        task.causes = (*task.causes, _cause(task, event.error.message))
         self._use(task, event.alternative)
 
     def _use(self, task: Task, alternative: int) -> None:
@@ -318,11 +323,17 @@ class Workflow:
             task.failures = task.losses = 0
             task.error = None
             task.completed_at = 0
+            task.causes = ()
             self._use(task, 0)
         for task, _ in reset:
             task.unmet = sum(not self.satisfied(self.tasks[name]) for name in task.definition.dependencies)
             if task.unmet == 0:
                 self._release(task, event.at)
+
+
+def _cause(task: Task, message: str) -> str:
+    called = task.definition.fallback[task.alternative - 1].label if task.alternative else "the task's own call"
+    return f"{called}: {message[:_CAUSE_CHARACTERS]}{'…' if len(message) > _CAUSE_CHARACTERS else ''}"
 
 
 _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {

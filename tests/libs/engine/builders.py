@@ -108,9 +108,11 @@ class Desk:
     def complete(self, name: str, result: object = None, workflow_id: str = "w") -> Decision:
         return self.tell(fx.CallCompleted(self.call(name, workflow_id), raw(result)))
 
-    def fail(self, name: str, code: int = -29002, workflow_id: str = "w", data: object = None) -> Decision:
+    def fail(
+        self, name: str, code: int = -29002, workflow_id: str = "w", data: object = None, message: str = "no"
+    ) -> Decision:
         encoded = None if data is None else raw(data)
-        return self.tell(fx.CallFailed(self.call(name, workflow_id), code, "no", encoded))
+        return self.tell(fx.CallFailed(self.call(name, workflow_id), code, message, encoded))
 
     def sent(self) -> list[str]:
         """The tasks that the last turn called."""

@@ -31,13 +31,21 @@ def test_each_alternative_has_the_whole_retry_policy() -> None:
     assert (view["alternative"], view["fallback"]) == (2, "echo")
 
 
-def test_the_last_failure_is_the_task_s() -> None:
+def test_the_last_failure_is_the_task_s_and_tells_those_before_it() -> None:
     desk = Desk()
     desk.submit(task("a", fallback=TWO))
-    for _ in range(3):
-        desk.fail("a", data={"retryable": False})
+    for message in ("no key", "x" * 500, "no room"):
+        desk.fail("a", message=message, data={"retryable": False})
     assert desk.states() == {"a": "failed"}
-    assert desk.workflow().state == "failed"
+    workflow = desk.workflow()
+    assert workflow.state == "failed"
+    assert workflow.error is not None
+    before = f"the task's own call: no key; small: {'x' * 160}…"
+    assert workflow.error.message == f"no room (what was tried before failed, too: {before})"
+    desk.tell(fx.Retry("t", "w"))
+    for _ in range(3):
+        desk.fail("a", message="again", data={"retryable": False})
+    assert "no key" not in str(workflow.error)
 
 
 def test_not_on_cancel() -> None:

@@ -215,7 +215,8 @@ async def test_models_are_tried_in_order() -> None:
         assert len(made.logged()) == 2
     async with peer(answer(500, "one"), answer(500, "two")) as made:
         _, error = await made.failure("chat", model=["a", "b"], prompt="hi")
-        assert "two" in error.message
+        assert "two (the models before it failed, too: a: " in error.message
+        assert "says: one)" in error.message
     async with peer(answer(401, "no")) as made:
         name, _ = await made.failure("chat", model=["a", "b"], prompt="hi")
         assert name == "LLM_UNAUTHORIZED"
