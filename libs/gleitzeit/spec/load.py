@@ -188,7 +188,6 @@ _YAML_IN_PLAIN_WORDS: Final = {
     "found a tab character where an indentation space is expected": "a tab cannot indent; use spaces",
     "mapping values are not allowed in this context": "a ':' is not expected here; a text with ': ' in it needs quotes",
     "could not find expected ':'": "a ':' is missing after this key",
-    "exceeded maximum nesting depth": f"nested deeper than {LIMIT_DEPTH}",
     "did not find expected key": "a key is expected here; check the indentation and the quotes before",
     "did not find expected '-' indicator": "a '- ' is expected here; check the indentation",
     # what libyaml may say of 1,000 levels before it tells of the first
