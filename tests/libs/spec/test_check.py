@@ -358,7 +358,7 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "ping", "protocol": "echo/v2"}, "protocol 'echo/v2' is not supported", ""),
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
-        ({"type": "http"}, "'type: http' is not supported yet", ""),
+        ({"type": "agent"}, "'type: agent' is not supported yet", ""),
         ({"type": "workflow"}, "'type: workflow' is not supported yet", ""),
         ({"type": "mcp"}, "the task has no 'method'", ""),
         ({"type": "signal", "signal_action": "send", "signal_name": "x"}, "only 'signal_action: wait'", ""),
