@@ -8,6 +8,7 @@ protocol's own failures, stand where they are raised.
     │   ├── MethodNotFound            -32601
     │   └── InvalidParams             -32602
     ├── DocumentError                 -28001  a definition with problems; `problems` lists all of them
+    │   └── CircularDependency        -28006  tasks that wait for each other, and nothing else is wrong
     ├── WorkflowNotFound              -28002
     ├── InvalidState                  -28007  e.g. to cancel a workflow that has ended
     ├── TemplateNotFound          -28011
@@ -91,6 +92,11 @@ class DocumentError(GleitzeitError):
 
     code = -28001
     name = "WORKFLOW_VALIDATION"
+
+
+class CircularDependency(DocumentError):
+    code = -28006
+    name = "WORKFLOW_CIRCULAR_DEPENDENCY"
 
 
 class WorkflowNotFound(GleitzeitError):
@@ -276,12 +282,63 @@ class RemoteError(GleitzeitError):
     def __init__(self, code: int, message: str, data: dict[str, Any] | None = None) -> None:
         super().__init__(message, data)
         self.code = code
-        self.name = str((data or {}).get("name", "REMOTE_ERROR"))
+        self.name = str((data or {}).get("name") or NAMES.get(code, "REMOTE_ERROR"))
 
+
+NAMES = {
+    -31001: "SYSTEM_NOT_INITIALIZED",
+    -31002: "SYSTEM_SHUTDOWN",
+    -31003: "CONFIGURATION_ERROR",
+    -31004: "RESOURCE_EXHAUSTED",
+    -31005: "RATE_LIMIT_EXCEEDED",
+    -30001: "PROTOCOL_NOT_FOUND",
+    -30002: "PROVIDER_NOT_FOUND",
+    -30003: "PROVIDER_NOT_AVAILABLE",
+    -30004: "PROVIDER_INITIALIZATION_FAILED",
+    -30005: "PROVIDER_UNHEALTHY",
+    -30006: "PROVIDER_TIMEOUT",
+    -30007: "PROVIDER_OVERLOADED",
+    -30008: "METHOD_NOT_SUPPORTED",
+    -30009: "PROTOCOL_VERSION_MISMATCH",
+    -29001: "TASK_VALIDATION_FAILED",
+    -29002: "TASK_EXECUTION_FAILED",
+    -29003: "TASK_TIMEOUT",
+    -29004: "TASK_CANCELLED",
+    -29005: "TASK_DEPENDENCY_FAILED",
+    -29006: "TASK_PARAMETER_ERROR",
+    -29007: "TASK_RESULT_INVALID",
+    -29008: "TASK_RETRY_EXHAUSTED",
+    -29009: "TASK_NOT_FOUND",
+    -28001: "WORKFLOW_VALIDATION_FAILED",
+    -28002: "WORKFLOW_NOT_FOUND",
+    -28003: "WORKFLOW_EXECUTION_FAILED",
+    -28004: "WORKFLOW_TIMEOUT",
+    -28005: "WORKFLOW_CANCELLED",
+    -28006: "WORKFLOW_CIRCULAR_DEPENDENCY",
+    -28007: "WORKFLOW_INVALID_STATE",
+    -27001: "QUEUE_NOT_FOUND",
+    -27002: "QUEUE_FULL",
+    -27003: "QUEUE_EMPTY",
+    -27004: "SCHEDULING_FAILED",
+    -27005: "SCHEDULER_NOT_RUNNING",
+    -26001: "PERSISTENCE_CONNECTION_FAILED",
+    -26002: "PERSISTENCE_WRITE_FAILED",
+    -26003: "PERSISTENCE_READ_FAILED",
+    -26004: "PERSISTENCE_TRANSACTION_FAILED",
+    -26005: "PERSISTENCE_INTEGRITY_ERROR",
+    -25001: "NETWORK_UNREACHABLE",
+    -25002: "CONNECTION_REFUSED",
+    -25003: "CONNECTION_TIMEOUT",
+    -25004: "CONNECTION_LOST",
+    -25005: "AUTHENTICATION_FAILED",
+    -25006: "AUTHORIZATION_FAILED",
+}
+"""What earlier versions called their codes: peers may still send them. Where a class of ours has the code, its own name
+is what we send."""
 
 # For which a second attempt can only fail again, if the peer does not say otherwise.
 FINAL_CODES = frozenset(
-    {-32602, -32601, -32600, -30008, -29001, -28001, -31003, -31006, -25005, -25006, -29006, -29004, -29010}
+    {-32602, -32601, -32600, -30008, -29001, -28001, -28006, -31003, -31006, -25005, -25006, -29006, -29004, -29010}
 )
 
 

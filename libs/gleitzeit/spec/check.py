@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from gleitzeit.errors import CircularDependency
 from gleitzeit.model.definition import CachePolicy, Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.findings import Fields, Findings
@@ -248,7 +249,7 @@ class _Check:
             message = f"these tasks wait for each other: {' → '.join(turned)}"
             if len(cycle) == 1:
                 message = f"task '{cycle[0]}' waits for itself"
-            self._findings.error(paths[cycle[first]], message)
+            self._findings.error(paths[cycle[first]], message, code=CircularDependency.code)
 
     def _name(self, fields: Fields) -> str:
         name = fields.text("name") or fields.text("id")

@@ -24,7 +24,7 @@ class Findings:
         self._suggested = 0
 
     def error(self, path: Path, message: str, suggestion: str = "", **where: Any) -> None:
-        """`where`: at_key, needle, text_line, see of `Problem`."""
+        """`where`: at_key, needle, text_line, see, code of `Problem`."""
         self.has_errors = True
         self._add(path, message, suggestion, "error", where)
 

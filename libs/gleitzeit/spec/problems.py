@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.errors import DocumentError
+from gleitzeit.errors import CircularDependency, DocumentError
 
 Path = tuple[str | int, ...]
 
@@ -26,6 +26,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     text that is meant (`offset`: the place so many characters after its beginning), `text_line` the line (from 1) in a
     value of several lines.
     `see` leads to something else, with which the message ends: its line is added when it is known.
+    `code` is that of the error which has no other problems than such.
     `more` is not 0 in the one, with no place of its own, that stands for so many which are not listed.
     """
 
@@ -40,6 +41,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     offset: int = 0
     text_line: int = 0
     see: Path = ()
+    code: int = 0
     more: int = 0
 
 
@@ -90,7 +92,9 @@ def document_error(problems: Sequence[Problem], name: str = "") -> DocumentError
     first = next((one for one in problems if one.severity == "error"), problems[0])
     where = f"{name}: " if name else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return DocumentError(f"{where}{sentence(first)}{more}", {"problems": [to_wire(one) for one in problems]})
+    errors = {one.code for one in problems if one.severity == "error"}
+    kind = CircularDependency if errors == {CircularDependency.code} else DocumentError
+    return kind(f"{where}{sentence(first)}{more}", {"problems": [to_wire(one) for one in problems]})
 
 
 def problems_of(error: DocumentError) -> tuple[Problem, ...]:
