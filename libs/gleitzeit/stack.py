@@ -73,7 +73,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     `listen` HOST:PORT is the coordinator's, port 0 any free one, which it keeps over restarts. `nats` is the URL of a
     shared server; without it a private one is started. `cluster` and `journal` have defaults in the state folder.
     `resume` (none, all), `token_file`, `tls_cert`, `tls_key` and `allow_env` are passed to the coordinator. A
-    provider named twice is started twice. Without `log_files` our services write to our stderr.
+    provider named twice is started twice. Without `log_files` our services write to our stderr, or all to `log_file`.
     """
 
     state: Path
@@ -92,6 +92,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     log_format: str = "auto"
     log_files: bool = False
+    log_file: Path | None = None
 
 
 class Stack:
@@ -280,7 +281,7 @@ class Stack:
     def _log_file(self, name: str) -> Path | None:
         """NATS says only what nobody wants to read on a terminal."""
         to_file = self._config.log_files or name == NATS_SERVER
-        return self._config.state / "logs" / f"{name}.log" if to_file else None
+        return self._config.state / "logs" / f"{name}.log" if to_file else self._config.log_file
 
     def _command_for(self, provider: str) -> Sequence[str]:
         if provider in self._commands:

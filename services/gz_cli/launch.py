@@ -30,6 +30,9 @@ class Target(Struct, frozen=True):
     task_timeout_seconds: float | None = None
     max_parallel: int | None = None
     allow_shell: bool = False
+    retry_attempts: int | None = None
+    error_policy: str | None = None
+    auto_start: bool = True
 
     def with_providers(self, providers: tuple[str, ...]) -> "Target":
         return replace(self, providers=providers)
@@ -71,6 +74,8 @@ def running_or_undecided(target: Target) -> Reach:
     try:
         return running(target)
     except NotRunning:
+        if not target.auto_start:
+            raise
         return Reach(target)
 
 
@@ -89,6 +94,9 @@ def running_or_journal(target: Target) -> Reach:
 
 
 def started(target: Target) -> Reach:
+    """Raises NotRunning if nothing may be started by itself."""
+    if not target.auto_start:
+        raise NotRunning(f"no coordinator runs with the state folder {target.state}, and `auto_start` is false")
     detached = start_detached(
         target.state, providers=target.providers, environ=os.environ, options=target.stack_options
     )

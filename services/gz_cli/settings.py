@@ -21,7 +21,19 @@ def configured(**arguments: object) -> Config:
     config = load_config(os.environ, Path.home(), arguments)
     for warning in config.warnings:
         say(f"warning: {warning}")
+    _export(config)
     return config
+
+
+def _export(config: Config) -> None:
+    """What providers read from their environment, for this process and for what it starts."""
+    for field, variable in (
+        ("default_model", "GLEITZEIT_DEFAULT_MODEL"),
+        ("ollama_url", "GLEITZEIT_OLLAMA_URL"),
+        ("llm_idle_timeout_seconds", "GLEITZEIT_LLM_IDLE_TIMEOUT"),
+    ):
+        if (value := _given(config, field)) is not None:
+            os.environ[variable] = value
 
 
 def target(
@@ -53,6 +65,9 @@ def target(
         task_timeout_seconds=config.default_timeout_seconds,
         max_parallel=config.max_parallel,
         allow_shell=config.allow_shell,
+        retry_attempts=config.retry_attempts,
+        error_policy=config.error_policy,
+        auto_start=config.auto_start,
     )
 
 
@@ -75,6 +90,7 @@ def stack(**arguments: object) -> "StackConfig":
         allow_env=config.allow_env,
         log_level=_given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
         log_format=config.log_format,
+        log_file=config.log_file,
     )
 
 

@@ -49,7 +49,8 @@ def start(reach: Reach, source: Source, how: Start) -> int:
 
     The stack in `reach` may still be coming up; if the document is wrong it is sent home.
     """
-    defaults = Defaults(reach.target.task_timeout_seconds, reach.target.max_parallel)
+    target = reach.target
+    defaults = Defaults(target.task_timeout_seconds, target.max_parallel, target.retry_attempts, target.error_policy)
     how = replace(how, inputs=typed_by_document(source, how.typed))
     prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False)
     if prepared is None:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, builtin
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
@@ -31,6 +31,8 @@ class Defaults(Struct, frozen=True):
 
     task_timeout_seconds: float | None = None
     max_parallel: int | None = None
+    retry_attempts: int | None = None
+    error_policy: str | None = None
 
 
 NO_DEFAULTS = Defaults()
@@ -114,15 +116,33 @@ def _with_defaults(
     most, seconds = defaults.max_parallel, defaults.task_timeout_seconds
     if most is not None and checked.max_parallel is None:
         definition, checked = {**definition, "max_parallel": most}, replace(checked, max_parallel=most)
-    if seconds is None:
+    if defaults.error_policy is not None and not _says_policy(definition):
+        policy = defaults.error_policy
+        definition, checked = {**definition, "error_policy": policy}, replace(checked, error_policy=policy)
+    if seconds is None and defaults.retry_attempts is None:
         return definition, checked
     tasks: Any = definition["tasks"].copy()
     reads = list(checked.tasks)
     for number, (place, task) in enumerate(_placed(definition["tasks"])):
+        if defaults.retry_attempts is not None and reads[number].retry == RetryPolicy() and not _says_retry(task):
+            tasks[place] = task = {**task, "retry": {"max_attempts": defaults.retry_attempts}}
+            reads[number] = replace(reads[number], retry=RetryPolicy(max_attempts=defaults.retry_attempts))
+        if seconds is None:
+            continue
         if _runs_without_limit(task, reads[number], catalogue):
             tasks[place] = {**task, "timeout": seconds}
             reads[number] = replace(reads[number], timeout_seconds=seconds)
     return {**definition, "tasks": tasks}, replace(checked, tasks=tuple(reads))
+
+
+def _says_policy(definition: Mapping[str, Any]) -> bool:
+    config = definition.get("config")
+    inner = isinstance(config, dict) and config.get("continue_on_error") is not None
+    return inner or any(definition.get(key) is not None for key in ("error_policy", "error_strategy"))
+
+
+def _says_retry(task: Mapping[str, Any]) -> bool:
+    return any(task.get(key) is not None for key in ("retry", "retry_config", "max_retries"))
 
 
 def _placed(tasks: list[Any] | dict[str, Any]) -> Iterable[tuple[Any, Any]]:

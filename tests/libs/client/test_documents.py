@@ -5,6 +5,8 @@ import pytest
 from gleitzeit.client import Defaults, prepare, prepare_file
 from gleitzeit.client.documents import Prepared
 from gleitzeit.errors import DocumentError
+from gleitzeit.schemas import builtin
+from gleitzeit.spec.check import check
 from gleitzeit.spec.load import load_object, load_text
 
 PYTHON = """\
@@ -181,3 +183,19 @@ def test_inputs_are_checked_where_they_are_known(folder: Path) -> None:
     assert prepare(document, folder=folder, environ={}, inputs={"b": 1}).problems == ()
     [error] = prepare(document, folder=folder, environ={}, inputs={}).problems
     assert (error.severity, error.line) == ("error", 3)
+
+
+def test_defaults_for_retries_and_the_error_policy(tmp_path: Path) -> None:
+    document = load_object(
+        {"name": "n", "tasks": [{"id": "a", "method": "echo/echo"}, {"id": "b", "method": "echo/echo", "retry": 5}]}
+    )
+    defaults = Defaults(retry_attempts=2, error_policy="continue")
+    ready = prepare(document, folder=tmp_path, environ={}, defaults=defaults)
+    assert ready.checked is not None
+    assert [task.retry.max_attempts for task in ready.checked.tasks] == [2, 5]
+    assert ready.checked.error_policy == "continue"
+    assert check(ready.definition, builtin()).definition == ready.checked, "both say the same"
+    said = load_object({**document.value, "error_policy": "fail_fast"})  # type: ignore[dict-item]
+    ready = prepare(said, folder=tmp_path, environ={}, defaults=defaults)
+    assert ready.checked is not None
+    assert ready.checked.error_policy == "fail_fast"

@@ -97,6 +97,32 @@ def test_each_layer_covers_those_before_and_is_named() -> None:
         ({"GLEITZEIT_MAX_PARALLEL_TASKS": "8"}, "max_parallel", 8),
         ({"GLEITZEIT_ALLOW_ENV": "HOME,LANG"}, "allow_env", ("HOME", "LANG")),
         ({"GLEITZEIT_LISTEN": ""}, "listen", "127.0.0.1:8765"),
+        ({"GLEITZEIT_BACKEND": "redis"}, "journal", "redis://127.0.0.1:6379/0"),
+        ({"GLEITZEIT_BACKEND": "redis", "REDIS_URL": "redis://r:1/2"}, "journal", "redis://r:1/2"),
+        (
+            {
+                "GLEITZEIT_PERSISTENCE_TYPE": "redis",
+                "GLEITZEIT_REDIS_URL": "redis://r",
+                "GLEITZEIT_REDIS_PASSWORD": "p:w",
+                "GLEITZEIT_REDIS_KEY_PREFIX": "gz:",
+            },
+            "journal",
+            "redis://:p%3Aw@r?prefix=gz%3A",
+        ),
+        ({"REDIS_URL": "redis://r"}, "journal", "sqlite:///home/ada/.gleitzeit/journal.db"),
+        ({"GLEITZEIT_LOG_FILE": "x.log"}, "log_file", WORK / "x.log"),
+        ({"GLEITZEIT_CONTINUE_ON_ERROR": "true"}, "error_policy", "continue"),
+        ({"GLEITZEIT_CONTINUE_ON_ERROR": "false"}, "error_policy", None),
+        ({"GLEITZEIT_RETRY_MAX_ATTEMPTS": "5"}, "retry_attempts", 5),
+        ({"GLEITZEIT_RETRY_ENABLED": "false", "GLEITZEIT_RETRY_MAX_ATTEMPTS": "5"}, "retry_attempts", 1),
+        ({"GLEITZEIT_RETRY_ENABLED": "true"}, "retry_attempts", 3),
+        ({"GLEITZEIT_API_AUTO_START": "false"}, "auto_start", False),
+        ({"GLEITZEIT_DEFAULT_MODEL": "m"}, "default_model", "m"),
+        ({"GLEITZEIT_OLLAMA_URL": "http://a:1"}, "ollama_url", "http://a:1"),
+        ({"GLEITZEIT_OLLAMA_HOST": "a"}, "ollama_url", "a:11434"),
+        ({"GLEITZEIT_OLLAMA_PORT": "9"}, "ollama_url", "127.0.0.1:9"),
+        ({"GLEITZEIT_OLLAMA_INSTANCES": '["http://a", "b:1"]'}, "ollama_url", "http://a,b:1"),
+        ({"GLEITZEIT_OLLAMA_TIMEOUT": "60"}, "llm_idle_timeout_seconds", 60.0),
     ],
 )
 def test_variables_of_now_and_before(environ: dict[str, str], key: str, value: object) -> None:
@@ -120,6 +146,24 @@ def test_variables_of_now_and_before(environ: dict[str, str], key: str, value: o
         ('{"listen": "127.0.0.1:1"}', "listen", "127.0.0.1:1"),
         ("execution:\n  max_concurrent_tasks: 5", "max_parallel", 5),
         ("max_parallel: 2\nexecution:\n  max_concurrent_tasks: 5", "max_parallel", 2),
+        ("execution: {continue_on_error: true}", "error_policy", "continue"),
+        ("execution: {task_timeout: 1m}", "default_timeout_seconds", 60.0),
+        ("persistence: {type: memory}", "journal", "memory:"),
+        ("persistence: {backend: sqlite, path: x.db}", "journal", "sqlite:///home/ada/.gleitzeit/x.db"),
+        ("persistence: {sqlite: {db_path: /x.db}}", "journal", "sqlite:///x.db"),
+        ("persistence: {type: redis, redis: {url: 'redis://r:1'}}", "journal", "redis://r:1"),
+        ("api: {host: a, port: 8000}", "coordinator_url", "ws://a:8000"),
+        ("api: {key: s}", "token", "s"),
+        ("general: {debug: true}", "log_level", "debug"),
+        ("general: {log_level: WARNING, debug: false}", "log_level", "warning"),
+        ("ollama: {endpoint: 'http://a:1'}", "ollama_url", "http://a:1"),
+        ("models: {default: m}", "default_model", "m"),
+        (
+            "providers: {python: {}, ollama: {endpoint: 'http://a', default_models: {chat: m, vision: v}}}",
+            "default_model",
+            "m",
+        ),
+        ("providers: {ollama: {}, mcp: {enabled: false, servers: []}}", "providers", ("echo", "python", "ollama")),
     ],
 )
 def test_the_file(text: str, key: str, value: object) -> None:
@@ -152,18 +196,13 @@ def test_problems_are_listed_all_at_once_with_source_line_and_key() -> None:
         ("providers", ["a/b", ["a b"], {"a": 1}, True]),
         ("log_format", ["xml", 1]),
         ("state_dir", [5, " "]),
-        ("journal", ["redis://localhost", "redis", 5]),
+        ("journal", [5, ["x"], ""]),
     ],
 )
 def test_wrong_values(key: str, values: list[object]) -> None:
     for value in values:
         [problem] = refused("", {}, **{key: value})
         assert problem.startswith(f"argument: {key}: ")
-
-
-def test_redis_is_for_later() -> None:
-    [problem] = refused("", {"GLEITZEIT_BACKEND": "redis"})
-    assert problem.startswith("GLEITZEIT_BACKEND: journal: Redis as a journal comes in a later version")
 
 
 @pytest.mark.parametrize("text", ["a: [", "listen: a:1\nlisten: b:1\n", "- a", "5", "\x00", "a: &x [*x]"])
@@ -179,29 +218,29 @@ def test_a_key_that_is_there_twice_is_found_with_its_line() -> None:
 
 def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
     config = make(
-        "lisen: x\nexecution: {max_concurrent_tasks: 5, other: 1}\nproviders: {ollama: {}}\nwhatever: 1\nollama: {}\n"
-        "log_file: x.log",
-        {
-            "GLEITZEIT_LOGLEVEL": "x",
-            "GLEITZEIT_LOG_FILE": "x.log",
-            "GLEITZEIT_REDIS_URL": "x",
-            "GLEITZEIT_XYZZY": "1",
-            "GLEITZEIT_READY_FD": "3",
-        },
+        "lisen: x\nexecution: {max_concurrent_tasks: 5, other: 1}\nwhatever: 1\nlimits:\n  max_workflow_size: 10MB\n",
+        {"GLEITZEIT_LOGLEVEL": "x", "GLEITZEIT_REDIS_TTL": "x", "GLEITZEIT_XYZZY": "1", "GLEITZEIT_READY_FD": "3"},
     )
     assert config.warnings == (
+        f"{FILE}:2: execution.other is of an earlier version and not used",
+        f"{FILE}:5: limits.max_workflow_size is of an earlier version and not used",
         f"{FILE}:1: unknown key lisen (did you mean listen?)",
-        f"{FILE}:2: execution is of an earlier version and not used",
-        f"{FILE}:3: providers as a mapping is of an earlier version and not used: write a list",
-        f"{FILE}:4: unknown key whatever",
-        f"{FILE}:5: ollama is of an earlier version and not used",
-        f"{FILE}:6: log_file is of an earlier version and not used",
+        f"{FILE}:3: unknown key whatever",
         "unknown variable GLEITZEIT_LOGLEVEL (did you mean GLEITZEIT_LOG_LEVEL?)",
-        "GLEITZEIT_LOG_FILE is of an earlier version and not used",
-        "GLEITZEIT_REDIS_URL is of an earlier version and not used",
+        "GLEITZEIT_REDIS_TTL is of an earlier version and not used: a journal forgets nothing by itself",
         "unknown variable GLEITZEIT_XYZZY",
     )
-    assert (config.max_parallel, config.providers) == (5, ("echo", "python"))
+    assert config.max_parallel == 5
+
+
+def test_a_profile_goes_over_the_rest() -> None:
+    text = "cluster: mine\nlog_level: error\nprofiles:\n  dev: {log_level: debug}\n  prod: {log_level: warning}\n"
+    assert make(text).log_level == "error"
+    config = make(text, {"GLEITZEIT_PROFILE": "dev"})
+    assert (config.log_level, config.cluster, config.warnings) == ("debug", "mine", ())
+    assert make(f"{text}profile: prod\n").log_level == "warning"
+    with pytest.raises(ConfigurationError, match=r"no profile 'x' \(there are: dev, prod\)"):
+        make(text, {"GLEITZEIT_PROFILE": "x"})
 
 
 def test_secrets_are_never_shown() -> None:

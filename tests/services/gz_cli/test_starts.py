@@ -4,7 +4,7 @@ import pytest
 
 from gleitzeit.client import prepare
 from gleitzeit.spec.load import load_text
-from gz_cli.starts import _say_warnings
+from gz_cli.starts import say_warnings
 
 TEXT = "name: Words\ntasks: [{id: a, method: words/count}, {id: b, method: lines/count}]\n"
 
@@ -13,9 +13,9 @@ def test_of_our_warnings_those_count_that_the_coordinator_shares(capsys: pytest.
     prepared = prepare(load_text(TEXT, name="w.yaml"), folder=Path(), environ={})
     words, lines = (problem.message for problem in prepared.warnings)
     assert ("words/v1" in words, "lines/v1" in lines) == (True, True)
-    _say_warnings(prepared, (), ())  # its providers have described both
+    say_warnings(prepared, (), ())  # its providers have described both
     assert capsys.readouterr().err == ""
-    _say_warnings(prepared, (lines, "the disk is nearly full"), ())
+    say_warnings(prepared, (lines, "the disk is nearly full"), ())
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("w.yaml:2:55: warning: nobody has described protocol 'lines/v1'")
     assert said[-1] == "warning: the disk is nearly full"
@@ -26,5 +26,5 @@ def test_places_are_told_from_where_somebody_has_written(capsys: pytest.CaptureF
     written = load_text('{"name": "x", "tasks": [{"id": "a", "method": "words/count"}]}', name="gz call words/count")
     document = type(written)(written.name, "", written.value)  # as one that never was a text
     prepared = prepare(document, folder=Path(), environ={})
-    _say_warnings(prepared, [problem.message for problem in prepared.warnings], ("tasks", 0))
+    say_warnings(prepared, [problem.message for problem in prepared.warnings], ("tasks", 0))
     assert capsys.readouterr().err.startswith("gz call words/count: warning: method: nobody has described")
