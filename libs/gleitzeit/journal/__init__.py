@@ -1,5 +1,6 @@
 """Where events become durable. `open_journal(url)` gives the adapter; nothing is opened before its `claim`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from gleitzeit.errors import ConfigurationError
@@ -7,7 +8,10 @@ from gleitzeit.journal.base import OwnedJournal
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
 
-_KNOWN = "sqlite:///ABSOLUTE/PATH, sqlite://RELATIVE/PATH, a path that ends in .db, or memory:"
+_KNOWN = (
+    "sqlite:///ABSOLUTE/PATH, sqlite://RELATIVE/PATH, a path that ends in .db, memory:, postgresql://HOST/DATABASE or"
+    " redis://HOST/NUMBER"
+)
 
 
 def open_journal(url: str) -> OwnedJournal:
@@ -20,8 +24,33 @@ def open_journal(url: str) -> OwnedJournal:
         return SqliteJournal(Path("/" + path.lstrip("/") if path.startswith("/") else path))
     if url.endswith(".db") and "://" not in url:
         return SqliteJournal(Path(url))
-    shown = f"{scheme}:…" if colon else url  # a database's URL may hold a password
-    raise ConfigurationError(f"unknown journal {shown!r}: expected {_KNOWN}")
+    if colon and rest.startswith("//") and scheme in ("postgresql", "postgres"):
+        return _postgres(url)
+    if colon and rest.startswith("//") and scheme in ("redis", "rediss"):
+        return _redis(url)
+    named = f"{scheme}:…" if colon else url  # a database's URL may hold a password
+    raise ConfigurationError(f"unknown journal {named!r}: expected {_KNOWN}")
+
+
+def _postgres(url: str) -> OwnedJournal:
+    _need("asyncpg", "postgres")
+    # an extra: not everybody has it, and who keeps a local journal does not wait for its import
+    from gleitzeit.journal.postgres import PostgresJournal
+
+    return PostgresJournal(url)
+
+
+def _redis(url: str) -> OwnedJournal:
+    _need("redis", "redis")
+    # as above
+    from gleitzeit.journal.redis import RedisJournal
+
+    return RedisJournal(url)
+
+
+def _need(module: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise ConfigurationError(f"this journal needs the package {module}: pip install 'gleitzeit[{extra}]'")
 
 
 __all__ = ["MemoryJournal", "MemoryStore", "OwnedJournal", "SqliteJournal", "open_journal"]

@@ -161,3 +161,7 @@ class Blobs(Protocol):
 
 class OwnedJournal(Journal, Shards, Blobs, Protocol):
     """All ports in one object: what `open_journal` returns."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """After the first claim: how something that was acknowledged could be lost, for those who keep it."""

