@@ -33,6 +33,7 @@ from gleitzeit.process.detached import report_address, report_failure
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, Format, configure
 from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
+from gleitzeit.process.private import revealed
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import (
     Address,
@@ -435,13 +436,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where the coordinator listens")
     add("--embedded", action="store_true", help="end with the last client")
     add("--ready-fd", type=int, default=-1, metavar="N", help="where to write the address, as one JSON line")
-    add("--nats", metavar="URL", help="a shared NATS (default: a private one)")
+    add("--nats", metavar="URL", default=revealed("--nats"), help="a shared NATS (default: a private one)")
     add(
         "--cluster",
         metavar="ID",
         help="what tells us from other stacks on one NATS (default: that of the state folder)",
     )
-    add("--journal", metavar="URL", help="passed to the coordinator")
+    add("--journal", metavar="URL", default=revealed("--journal"), help="passed to the coordinator")
     add("--resume", choices=("none", "all"), help="passed to the coordinator")
     add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
     add("--allow-env", default="", metavar="NAME,…", help="passed to the coordinator")

@@ -5,13 +5,14 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 
 from gleitzeit.client import Client
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.detached import Detached
-from gleitzeit.process.state import Address
+from gleitzeit.process.state import Address, holder_lives
 from gleitzeit.transport import pin, trust
 from gz_cli.launch import Reach, started
 
@@ -46,7 +47,10 @@ async def _connect(reach: Reach) -> Client:
 
 async def _to(reach: Reach, address: Address) -> Client:
     token = address.token or reach.target.token
-    return await Client.connect(address.url, token=token, tls=_trusted(address, reach.target.tls_ca))
+    tls = _trusted(address, reach.target.tls_ca)
+    state = reach.target.state if address.pid else None  # 0: somewhere else, where we cannot look
+    may_return = None if state is None else partial(holder_lives, state)
+    return await Client.connect(address.url, token=token, tls=tls, may_return=may_return)
 
 
 def _trusted(address: Address, tls_ca: Path | None) -> ssl.SSLContext | None:

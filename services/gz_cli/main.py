@@ -1,16 +1,18 @@
 """gz: from the command line to an exit code. Whatever goes wrong ends as one sentence on stderr."""
 
-import contextlib
 import os
+import signal
 import sys
 
-from gz_cli.app import app
-from gz_cli.exits import DEBUG, complaint
-from gz_cli.talk import complain
+# The rest is imported in `run`: Ctrl-C in the meantime must not show a traceback.
 
 
 def run() -> None:
     """The console script."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import gz_cli.app  # noqa: F401 - what takes its time
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # TextIO hides what TextIOWrapper has
     code = main(sys.argv[1:])
@@ -19,6 +21,10 @@ def run() -> None:
 
 def main(arguments: list[str]) -> int:
     """The exit code. Usage errors have been told by typer; everything else is told here."""
+    from gz_cli.app import app
+    from gz_cli.exits import DEBUG, complaint
+    from gz_cli.talk import complain
+
     try:
         app(arguments, prog_name="gz")
     except SystemExit as end:
@@ -39,6 +45,5 @@ def _leave(code: int) -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -18,7 +18,7 @@ from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
-from gleitzeit.transport import Connection, connect
+from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
 
 log = logging.getLogger("gz.coordinator.providers")
 
@@ -27,6 +27,8 @@ REFUSALS_UNTIL_GONE = 3
 DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 DEFAULT_CAPACITY = 1
 COALESCE = 64
+STRAY_SECONDS = 5.0
+"""In which a provider has answered what nobody asked, and nothing else, though calls wait: it gets them wrong."""
 
 
 class Registration(Struct, frozen=True):
@@ -143,18 +145,23 @@ class Link:
         if not self.first.done():
             self.first.set_result(True)
         while not self._closed.is_set():
+            before = self.connection
+            answers, strays = (before.answers, before.unmatched) if before is not None else (0, 0)
             changed = asyncio.ensure_future(self._changed.wait())
             closed = asyncio.ensure_future(self._closed.wait())
-            await asyncio.wait({changed, closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, closed}, timeout=STRAY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
             closed.cancel()
+            if before is not None and before.outstanding and before.answers == answers and before.unmatched > strays:
+                await before.close(PROTOCOL_ERROR, "the answers have ids that nobody asked for")
             if self._changed.is_set() and self.connection is not None and not self._closed.is_set():
                 self._changed.clear()
                 await self._refresh(self.connection)
-        reason = self.connection.close_reason if self.connection is not None else ""
+        code, reason = _end_of(self.connection)
         log.info("lost the connection to provider %s (%s) %s", self.name, self.url, reason)
         self.connection = None
-        self._report_down(gone=self.description is not None and not self.description.durable_calls)
+        gone = self.description is not None and not self.description.durable_calls
+        self._report_down(gone=gone, reason=reason, too_large=code == MESSAGE_TOO_BIG)
 
     async def _refresh(self, connection: Connection) -> None:
         try:
@@ -174,9 +181,9 @@ class Link:
         else:
             self._links.on_notification(method, params)
 
-    def _report_down(self, *, gone: bool) -> None:
+    def _report_down(self, *, gone: bool, reason: str = "", too_large: bool = False) -> None:
         self.status = "lost"
-        self._links.post(fx.ProviderDown(self.instance, gone))
+        self._links.post(fx.ProviderDown(self.instance, gone, reason, too_large))
 
 
 class Links:
@@ -317,6 +324,13 @@ class Links:
         for link in self:
             self._drop(link)
         await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
+
+
+def _end_of(connection: Connection | None) -> tuple[int | None, str]:
+    """The code, and why for people."""
+    if connection is None:
+        return None, ""
+    return connection.close_code, connection.close_reason
 
 
 def describe(

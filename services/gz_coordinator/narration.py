@@ -25,7 +25,10 @@ _LINES: dict[type, _Line] = {
     ),
     ev.TaskFailed: (logging.WARNING, lambda w, e: f"task {e.task} failed: {e.error.message}"),
     ev.TaskRetrying: (logging.INFO, lambda w, e: f"task {e.task} failed and is tried again: {e.error.message}"),
-    ev.CallLost: (logging.WARNING, lambda w, e: f"task {e.task} may run twice: {e.reason}"),
+    ev.CallLost: (
+        logging.WARNING,
+        lambda w, e: f"task {e.task} {'may run twice' if e.may_have_run else 'is called anew'}: {e.reason}",
+    ),
     ev.CallRefused: (logging.DEBUG, lambda w, e: f"task {e.task} was not taken: {e.reason}"),
 }
 

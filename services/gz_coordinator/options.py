@@ -9,6 +9,7 @@ from pathlib import Path
 from gleitzeit.config import default_folder, read_token
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process import logs
+from gleitzeit.process.private import revealed
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -21,9 +22,17 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", help="default %(default)s")
     parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default ~/.gleitzeit)")
     parser.add_argument(
-        "--journal", metavar="URL", help="sqlite:///PATH or memory: (default: journal.db in the state folder)"
+        "--journal",
+        metavar="URL",
+        default=revealed("--journal"),
+        help="sqlite:///PATH or memory: (default: journal.db in the state folder)",
     )
-    parser.add_argument("--nats", metavar="URL", help="where providers are found; without it only by provider.register")
+    parser.add_argument(
+        "--nats",
+        metavar="URL",
+        default=revealed("--nats"),
+        help="where providers are found; without it only by provider.register",
+    )
     parser.add_argument(
         "--cluster", metavar="ID", help="providers of other clusters are not seen (default: of the state folder)"
     )

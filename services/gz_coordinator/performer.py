@@ -11,10 +11,13 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
+from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
 from gleitzeit.transport import Connection
 
 MAX_RESULT_NESTING = MAX_NESTING - 4
 """What stands around a result in the messages that carry it on, to providers and to clients, is nested too."""
+MAX_RESULT_BYTES = MAX_FRAME_BYTES - 4096
+"""Of a call that is attached: what is larger than a frame would close the socket again and again."""
 MAX_BUFFERED_BYTES = 8 << 20
 """In the socket of a provider; calls beyond it wait here, without their params."""
 _json = msgspec.json.Encoder().encode
@@ -60,6 +63,7 @@ class CallPerformer:
                 case fx.AttachCall(call):
                     seq = self._stream_seq(call.id)
                     attach = {"callId": call.id, "fence": self._fence, "progressToken": call.id, "seq": seq}
+                    attach["maxResultBytes"] = MAX_RESULT_BYTES
                     if (connection := self._open(call)) is not None:
                         self._send(connection, call, "call.attach", _json(attach))
                 case fx.CancelCall(call, reason):
@@ -108,6 +112,7 @@ class CallPerformer:
         del self._waiting[connection]
 
     def _send(self, connection: Connection, call: fx.Call, method: str, params: bytes) -> None:
+        call.sent = True
         try:
             request_id = connection.send_request(method, params, lambda reply: self._replied(call, connection, reply))
         except errors.PayloadTooLarge as error:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,9 @@ async def eventually(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
 class Stack:
     """A running `gz up`."""
 
-    def __init__(self, state: Path, *options: str) -> None:
+    def __init__(self, state: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
         self.state = state
-        environ = {**os.environ, "GLEITZEIT_STATE": str(state), "NO_COLOR": "1"}
+        environ = {**os.environ, "GLEITZEIT_STATE": str(state), "NO_COLOR": "1", **(environ or {})}
         command = [sys.executable, "-m", "gz_cli", "up", "--listen", "127.0.0.1:0", *options]
         self.log = state.parent / f"{state.name}.log"
         with self.log.open("ab") as output:
@@ -126,6 +126,13 @@ def kill_all(stack: Stack) -> None:
             os.kill(pid, signal.SIGKILL)
     stack.process.wait()
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def connected(stack: Stack, providers: int = 1) -> Connection:
+    """To its coordinator, once so many providers are there."""
+    connection = await connect(stack.url)
+    await eventually(lambda: providers_ready(connection, providers))
+    return connection
 
 
 async def providers_ready(connection: Connection, count: int) -> bool:

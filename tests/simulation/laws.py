@@ -237,7 +237,7 @@ class Durable:
         task = self._task(event, "running")
         self._call_ended(task, event.at)
         task.state = "ready"
-        task.losses += 1
+        task.losses += event.may_have_run
 
     def _SignalReceived(self, event: ev.SignalReceived) -> None:
         pass
@@ -318,13 +318,15 @@ class Laws:
         """The highest that a provider's instance has heard of."""
         self.outcomes: dict[str, bytes] = {}
         """Call id -> what its execution came to."""
+        self.sent: set[str] = set()
+        """Call ids whose request has left."""
         self.cancelled: list[str] = []
         """Calls that the last commit cancelled while they ran."""
         self.completed: dict[bytes, set[int]] = {}
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent"), 0
+             "overspent", "unsent"), 0
         )  # fmt: skip
 
     # The journal
@@ -343,7 +345,10 @@ class Laws:
 
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:
         self.counts["events"] += 1
-        self.counts["lost"] += isinstance(event, ev.CallLost)
+        if isinstance(event, ev.CallLost):
+            self.counts["lost" if event.may_have_run else "unsent"] += 1
+            if not event.may_have_run and f"{stream}/{event.task}/{event.attempt}" in self.sent:
+                raise broken(6, f"{stream}/{event.task}/{event.attempt} was sent, and counts as if it had not run")
         self.counts["cached"] += isinstance(event, ev.TaskCached)
         self.counts["shut_out"] += isinstance(event, ev.TaskFellBack) and event.error.name == "CIRCUIT_OPEN"
         self.counts["fell_back"] += isinstance(event, ev.TaskFellBack)
@@ -432,6 +437,7 @@ class Laws:
             raise broken(10, f"{meta.call_id} is sent, but the task is {task.state} in attempt {task.attempt}")
         if task.instance != meta.instance:
             raise broken(5, f"{meta.call_id} is for {meta.instance}, but its TaskStarted says {task.instance}")
+        self.sent.add(meta.call_id)
 
     def acknowledged_calls(self, call_ids: list[str]) -> None:
         """`call.ack` leaves: what came of these calls must be durable, or must not matter any more."""

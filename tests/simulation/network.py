@@ -69,6 +69,7 @@ class End:
         self.coalesce = 1
         self.split_batches = False
         self.buffered_bytes = 0
+        self.answers = self.unmatched = 0
         self.arrives_at = 0.0
         self.receive: Receiver = lambda end, message: None
         self.observe: Callable[[End, Message], None] = lambda end, message: None
@@ -76,6 +77,10 @@ class End:
         self.requests: dict[int, Callable[[Reply], None]] = {}
         self._numbers = 0
         self._on_close: list[Callable[[Any], None]] = []
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.requests)
 
     # What leaves
 
@@ -135,6 +140,7 @@ class End:
             case ("reply", number, reply):
                 on_reply = self.requests.pop(number, None)
                 if on_reply is not None:
+                    self.answers += 1
                     on_reply(reply)
             case ("close", code, reason):
                 self.shut(code, reason)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, repeat
 from typing import Any, TypeVar
@@ -50,6 +50,8 @@ END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.Workf
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
 RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
+SUCCESSOR_SECONDS = 2.0
+"""For another stack to take the place of one that has died."""
 PATIENCE_SECONDS = 60.0
 """How long a watcher tries to reach a coordinator that went away."""
 
@@ -88,8 +90,10 @@ class Client:
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
         open_timeout_seconds: float = 5.0,
+        may_return: Callable[[], bool] | None = None,
     ) -> None:
         self.url = url
+        self._may_return = may_return
         self._token = token
         self._tls = tls
         self._open_timeout_seconds = open_timeout_seconds
@@ -106,13 +110,15 @@ class Client:
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
         open_timeout_seconds: float = 5.0,
+        may_return: Callable[[], bool] | None = None,
     ) -> "Client":
         """`tls` says whom to trust at a wss:// url (`gleitzeit.transport.trust`), by default whom the system trusts.
+        `may_return` is asked while the coordinator is away: a watcher gives up soon once nobody is left who starts it.
 
         Raises ConnectionLost if nobody answers there, Unauthorized if the token is not accepted, ConfigurationError if
         the certificate is not trusted.
         """
-        client = cls(url, token=token, tls=tls, open_timeout_seconds=open_timeout_seconds)
+        client = cls(url, token=token, tls=tls, open_timeout_seconds=open_timeout_seconds, may_return=may_return)
         await client._connected()
         return client
 
@@ -334,14 +340,21 @@ class Client:
 
     async def _reconnect(self, patience_seconds: float) -> None:
         """Raises the last ConnectionLost when patience is at an end."""
-        deadline = asyncio.get_running_loop().time() + patience_seconds
+        now = asyncio.get_running_loop().time
+        deadline, hopeless_since = now() + patience_seconds, None
         for pause in chain(RECONNECT_PAUSES_SECONDS, repeat(RECONNECT_PAUSES_SECONDS[-1])):
             try:
                 await self._connected()
                 return
-            except ConnectionLost:
-                if asyncio.get_running_loop().time() + pause > deadline:
+            except ConnectionLost as lost:
+                if now() + pause > deadline:
                     raise
+                if self._may_return is None or self._may_return():
+                    hopeless_since = None
+                elif hopeless_since is None:
+                    hopeless_since = now()
+                elif now() - hopeless_since > SUCCESSOR_SECONDS:
+                    raise ConnectionLost("the stack has died; `gz up` goes on with what was under way") from lost
             await asyncio.sleep(pause)
 
     def _notified(self, _connection: Connection, method: str, params: Raw | None) -> None:

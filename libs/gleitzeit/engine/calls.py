@@ -13,6 +13,7 @@ from gleitzeit.engine.core import COORDINATOR, Core, call_id, failure, to_ms
 from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
 
 MAX_STARTS = 1_000
@@ -211,9 +212,11 @@ class Calls(Core):
             self._note_health(call, error)
 
     def _lost(self, call: fx.Call, reason: str) -> None:
-        """The provider that had the call is gone, and may have run it; the call is already off the books."""
+        """The provider that had the call is gone, and may have run it if it was sent; it is already off the books."""
         task, workflow = call.task, call.workflow
-        if task.losses + 1 >= MAX_LOSSES:
+        if not call.sent:
+            self._record(workflow, ev.CallLost(self._now, task.id, call.attempt, reason, may_have_run=False))
+        elif task.losses + 1 >= MAX_LOSSES:
             message = f"quarantined: {MAX_LOSSES} calls of this task lost their provider ({reason})"
             self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "QUARANTINED"))
         elif self._may_repeat(task):
@@ -251,30 +254,36 @@ class Calls(Core):
         self.scheduler.provider_gone(item.instance)
         if item.gone:
             self._seen.discard(item.instance)
-        for call in [c for c in self.calls.values() if c.instance == item.instance]:
-            self._orphan(call, 0 if item.gone else self._lease_ms + CONNECT_GRACE_MS)
+        calls = [call for call in self.calls.values() if call.instance == item.instance]
+        if item.gone and item.too_large and len(calls) == 1 and self._take_call(calls[0]):
+            message = f"a message of this call is larger than what {calls[0].provider} or we take: {item.reason}"
+            self._fail_task(calls[0].workflow, calls[0].task, calls[0].attempt, failure(PayloadTooLarge(message)))
+            return
+        why = f" ({item.reason})" if item.reason else ""
+        for call in calls:
+            self._orphan(call, 0 if item.gone else self._lease_ms + CONNECT_GRACE_MS, why)
 
     def _provider_draining(self, item: fx.ProviderDraining) -> None:
         provider = self.scheduler.roster.get(item.instance)
         if provider is not None:
             provider.draining = True
 
-    def _orphan(self, call: fx.Call, patience_ms: int) -> None:
+    def _orphan(self, call: fx.Call, patience_ms: int, why: str = "") -> None:
         """Nobody can ask the call's provider now: give it up after a while, unless the provider comes back."""
         call.lost_at = self._now + patience_ms
         if patience_ms:
-            self._at(call.lost_at, self._give_up, call)
+            self._at(call.lost_at, self._give_up, call, why)
         else:
-            self._give_up(call)
+            self._give_up(call, why)
 
     def _succeeded(self, call: fx.Call) -> None:
         """Another instance has had its provider's name for a while: a successor, unless its own one exists too."""
         if call.id in self.calls and call.lost_at is not None and call.instance not in self._seen:
             self._orphan(call, 0)
 
-    def _give_up(self, call: fx.Call) -> None:
+    def _give_up(self, call: fx.Call, why: str = "") -> None:
         if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
-            self._lost(call, f"provider {call.provider} is gone")
+            self._lost(call, f"provider {call.provider} is gone{why}")
 
     # Tasks that run inside the coordinator
 

@@ -17,8 +17,8 @@ class Call:
     """One attempt at a provider, from its TaskStarted to its end. Not journaled: rebuilt from the running tasks."""
 
     __slots__ = (
-        "attempt", "circuit", "deadline", "id", "instance", "lost_at", "method", "params", "probe", "provider", "task",
-        "workflow",
+        "attempt", "circuit", "deadline", "id", "instance", "lost_at", "method", "params", "probe", "provider", "sent",
+        "task", "workflow",
     )  # fmt: skip
 
     def __init__(self, workflow: Workflow, task: Task, attempt: int, call_id: str) -> None:
@@ -35,6 +35,8 @@ class Call:
         self.circuit: Circuit | None = None
         """The one it went through, if that has seen a failure; `probe`: while it was half open."""
         self.probe = False
+        self.sent = False
+        """Whether the request may have left; written by who sends it."""
         self.deadline: int | None = None
         self.lost_at: int | None = None
         """When the call is given up because nobody has a connection to its provider; None while one has."""
@@ -167,10 +169,13 @@ class ProviderReady(Struct, frozen=True):
 
 
 class ProviderDown(Struct, frozen=True):
-    """Its socket is closed. `gone`: the process is known to be dead, so nothing of it can still run."""
+    """Its socket is closed. `gone`: the process is known to be dead, so nothing of it can still run. `reason` is what
+    the side said that closed it; `too_large`: a message did not fit into a frame."""
 
     instance: str
     gone: bool = False
+    reason: str = ""
+    too_large: bool = False
 
 
 class ProviderDraining(Struct, frozen=True):

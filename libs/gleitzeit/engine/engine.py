@@ -65,6 +65,7 @@ class Engine(Requests):
         match task.state:
             case "running":
                 call = fx.Call(workflow, task, task.attempt, call_id(workflow.id, task.id, task.attempt))
+                call.sent = True  # for all that we know
                 self.calls[call.id] = call
                 self.scheduler.started(workflow, call.instance)
                 self._arm_deadline(call, task.started_at)

@@ -260,7 +260,7 @@ class Workflow:
     def _lost(self, event: ev.CallLost) -> None:
         task = self._task(event, event.task, event.attempt)
         self._ready_again(task, self._next(task, "CallLost"), event.at)
-        task.losses += 1
+        task.losses += event.may_have_run
 
     def _task_released(self, event: ev.TaskReleased) -> None:
         task = self._task(event, event.task)

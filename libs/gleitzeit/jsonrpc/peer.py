@@ -179,7 +179,8 @@ Received: TypeAlias = Request | Answered | Cancelled
 class Peer:
     """See the module. `wake` is called when messages begin to wait; `owner` is what a Request shows as its connection.
 
-    `coalesce` and `split_batches` may be changed at any time; `unmatched` counts answers to nothing that we asked.
+    `coalesce` and `split_batches` may be changed at any time; `unmatched` counts answers to nothing that we asked,
+    `answers` all others.
     """
 
     def __init__(
@@ -191,6 +192,9 @@ class Peer:
         self.max_frame_bytes = max_frame_bytes
         self.waiting_bytes = 0
         self.unmatched = 0
+        self.answers = 0
+        self._forgotten: set[int] = set()
+        """Given up, and not yet answered."""
         self._wake = wake
         self._outbox: list[bytes] = []
         self._outstanding: dict[int, OnReply] = {}
@@ -225,7 +229,13 @@ class Peer:
 
     def forget(self, request_id: int) -> None:
         """Its `on_reply` will not be called."""
-        self._outstanding.pop(request_id, None)
+        if self._outstanding.pop(request_id, None) is not None:
+            self._forgotten.add(request_id)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests of ours that have not been answered."""
+        return len(self._outstanding)
 
     def lose(self, reason: str) -> list[Answered]:
         """The connection is gone: nothing leaves any more, and every outstanding request has its reply."""
@@ -380,10 +390,13 @@ class Peer:
         return True
 
     def _receive_response(self, message: Message, received: list[Received]) -> None:
-        on_reply = self._outstanding.pop(_own_id(message.id), None)
+        request_id = _own_id(message.id)
+        on_reply = self._outstanding.pop(request_id, None)
         if on_reply is None:
-            self.unmatched += 1
+            self.unmatched += request_id not in self._forgotten
+            self._forgotten.discard(request_id)
         else:
+            self.answers += 1
             received.append(Answered(on_reply, codec.read_reply(message)))
 
     def _answered_by_nonsense(self, frame: bytes, message: str) -> list[Received]:

@@ -15,6 +15,7 @@ import msgspec
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.process.lifetime import PARENT_FD
 from gleitzeit.process.pipes import Pipes
+from gleitzeit.process.private import concealed
 from gleitzeit.process.ready import READY_FD, NotReady, Ready
 
 LOG_LIMIT_BYTES = 5 * 1024 * 1024  # a log beyond this is set aside as NAME.1 at the next start
@@ -112,7 +113,8 @@ async def start_child(
     nothing of this: Linux terminates them with us. With `pipes` its three streams are those, instead of the log. Raises
     OSError if the command cannot be started.
     """
-    environment = {key: value for key, value in environ.items() if key not in (READY_FD, PARENT_FD)}
+    command, hidden = concealed(command)
+    environment = {key: value for key, value in environ.items() if key not in (READY_FD, PARENT_FD)} | hidden
     inherited = []
     if parent_fd is not None:
         environment[PARENT_FD] = str(parent_fd)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gleitzeit.process.private import concealed
 from gleitzeit.process.state import Address
 
 
@@ -81,6 +82,7 @@ def start_detached(
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "gleitzeit.stack", "--embedded", "--state", str(state)]
     command += ["--provider", ",".join(providers), "--ready-fd", str(write_end), *options]
+    command, hidden = concealed(command)
     try:
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -88,7 +90,7 @@ def start_detached(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environ,
+                env={**environ, **hidden},
                 start_new_session=True,
                 pass_fds=(write_end,),
             )

@@ -100,6 +100,22 @@ def find_running(folder: Path) -> Address | None:
     return address
 
 
+def holder_lives(folder: Path) -> bool:
+    """Whether the process that last took the folder's lock is there. To be asked as often as one likes: it takes no
+    lock."""
+    try:
+        text = (folder / "stack.lock").read_text().strip()
+    except OSError:
+        return False
+    pid = int(text) if text.isdecimal() else 0
+    if not pid:
+        return True  # taken in this moment: its number is not written yet
+    with contextlib.suppress(OSError):  # one that we have started ourselves would stay behind as a zombie
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    return _is_alive(pid)
+
+
 def cluster_id(folder: Path) -> str:
     """The folder's random id, made at the first call. Safe when several processes ask at once."""
     path = folder / "cluster"

@@ -11,6 +11,7 @@ from gleitzeit.discovery.base import Announcer, ProviderSeen
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, configure
+from gleitzeit.process.private import revealed
 from gleitzeit.process.ready import announce_failure, announce_ready
 from gleitzeit.provider.provider import Provider
 from gleitzeit.provider.service import Service
@@ -30,7 +31,7 @@ def parser(provider: Provider, capacity_default: str = "%(default)s") -> argpars
     )
     add = described.add_argument
     add("--listen", metavar="HOST:PORT", default="127.0.0.1:0", type=_address, help="default 127.0.0.1:0, a free port")
-    add("--nats", metavar="URL", help="announce the provider on this NATS server")
+    add("--nats", metavar="URL", default=revealed("--nats"), help="announce the provider on this NATS server")
     add("--cluster", metavar="ID", default="default", help="for coordinators of this cluster only (default: default)")
     add(
         "--capacity", metavar="N", type=positive, default=provider.capacity,

@@ -2,6 +2,7 @@
 
 from gleitzeit.jsonrpc.messages import Failure, Lost, Reply, Result
 from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.transport.base import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 from gleitzeit.transport.connection import Connection
 from gleitzeit.transport.memory import connect_memory
 from gleitzeit.transport.server import HttpReply, Server
@@ -9,6 +10,8 @@ from gleitzeit.transport.tls import pin, trust
 from gleitzeit.transport.websocket import connect
 
 __all__ = [
+    "MESSAGE_TOO_BIG",
+    "PROTOCOL_ERROR",
     "Connection",
     "Failure",
     "HttpReply",

@@ -97,8 +97,18 @@ class Connection:
 
     @property
     def unmatched(self) -> int:
-        """How many answers came to nothing that we asked, or to what we had given up. They are ignored."""
+        """How many answers came to nothing that we asked. They are ignored."""
         return self._peer.unmatched
+
+    @property
+    def answers(self) -> int:
+        """How many of our requests were answered."""
+        return self._peer.answers
+
+    @property
+    def outstanding(self) -> int:
+        """How many of our requests wait for their answer."""
+        return self._peer.outstanding
 
     # Asking
 

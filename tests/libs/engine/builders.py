@@ -60,6 +60,8 @@ class Desk:
         self.identity = Identity("c", 1, "me", lease_seconds=lease_seconds)
         self.engine = Engine(CATALOGUE, self.identity)
         self.now = NOW
+        self.sends = True
+        """Whether requests reach the sockets of their providers."""
         self.events: dict[str, list[ev.AnyEvent]] = {}
         self.last = Decision()
         for instance, capacity in providers:
@@ -81,6 +83,9 @@ class Desk:
             stream = self.events.setdefault(append.workflow.id, [])
             assert append.seq == len(stream) + 1
             stream.extend(append.events)
+        for effect in decision.effects:
+            if isinstance(effect, fx.CallProvider):
+                effect.call.sent = self.sends
         return decision
 
     def wait(self, seconds: float) -> Decision:

@@ -420,3 +420,41 @@ def test_methods_decide_who_can_serve() -> None:
     assert desk.sent() == ["b"]
     desk.provider("all#1", methods=METHODS)
     assert desk.sent() == ["a"]
+
+
+def test_a_call_that_never_left_has_not_run() -> None:
+    desk = Desk()
+    desk.sends = False
+    desk.submit(task("a", method="shop/pay"), task("b", on_lost="fail"))
+    for n in range(2, 2 + 2 * MAX_LOSSES):
+        desk.tell(fx.ProviderDown(f"p#{n - 1}", gone=True))
+        assert desk.states() == {"a": "ready", "b": "ready"}, "whatever on_lost says, and however often"
+        desk.provider(f"p#{n}")
+    lost = [event for event in desk.events["w"] if isinstance(event, ev.CallLost)]
+    assert not any(event.may_have_run for event in lost)
+
+
+def test_after_a_restart_nobody_knows_whether_it_left() -> None:
+    desk = Desk()
+    desk.sends = False
+    desk.submit(task("a", on_lost="fail"))
+    other = desk.restart()
+    other.tell(fx.ProviderDown("p#1", gone=True))
+    assert other.states() == {"a": "failed"}
+
+
+def test_a_loss_tells_what_the_connection_ended_with() -> None:
+    desk = Desk()
+    desk.submit(task("a"), task("b"))
+    desk.tell(fx.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
+    lost = [event for event in desk.events["w"] if isinstance(event, ev.CallLost)]
+    assert [event.reason for event in lost] == ["provider p is gone (a frame of 17 MB)"] * 2
+
+
+def test_the_only_call_of_a_provider_is_the_one_whose_message_was_too_large() -> None:
+    desk = Desk()
+    desk.submit(task("a", attempts=5))
+    desk.tell(fx.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
+    (failed,) = [event for event in desk.events["w"] if isinstance(event, ev.TaskFailed)]
+    assert failed.error.name == "PAYLOAD_TOO_LARGE"
+    assert "17 MB" in failed.error.message

@@ -1,10 +1,12 @@
 """Connections to providers of every kind, over real sockets on the loopback."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.errors import ProviderNotFound
@@ -122,3 +124,53 @@ async def test_a_registered_provider_that_is_dead_is_reported_gone_and_still_tri
     await server.close()
     await world.until(lambda: any(down.gone for down in world.told(fx.ProviderDown)))
     assert list(world.links) == [link]
+
+
+async def test_a_provider_that_answers_with_wrong_ids_is_hung_up_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gz_coordinator.links.STRAY_SECONDS", 0.05)
+
+    async def answering(socket: ServerConnection) -> None:
+        async for frame in socket:
+            asked = json.loads(frame)
+            wrong = {} if asked["method"] == "rpc.discover" else {"id": asked["id"] + 1_000}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": document(name="p"), **wrong}))
+
+    async with serve(answering, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        link = await world.links.register(Registration(url))
+        assert link.connection is not None
+        replies: list[object] = []
+        link.connection.send_request("x/one", None, replies.append)
+        reason = "the answers have ids that nobody asked for"
+        await world.until(lambda: any(down.reason == reason and down.gone for down in world.told(fx.ProviderDown)))
+        assert len(replies) == 1, "whoever waited has learnt that it was in vain"
+        await world.links.close()
+
+
+async def test_a_slow_provider_that_answered_what_was_given_up_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gz_coordinator.links.STRAY_SECONDS", 0.05)
+    late = asyncio.Event()
+
+    async def slow(socket: ServerConnection) -> None:
+        async for frame in socket:
+            asked = json.loads(frame)
+            if asked.get("method") == "x/slow":
+                await late.wait()
+            if asked.get("method") in ("x/slow", "rpc.discover"):
+                await socket.send(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": document(name="p")}))
+
+    async with serve(slow, "127.0.0.1", 0) as server:
+        link = await world.links.register(Registration(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        connection = link.connection
+        assert connection is not None
+        with pytest.raises(TimeoutError):
+            await connection.call("x/slow", timeout_seconds=0.01)
+        connection.send_request("x/never", None, lambda reply: None)
+        late.set()
+        await asyncio.sleep(0.2)
+        assert not connection.closed
+        await world.links.close()

@@ -1,0 +1,137 @@
+"""Providers that do not use our SDK, and get it wrong: their tasks end, and say why."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import support
+from support import Stack
+from websockets.asyncio.server import ServerConnection, serve
+
+from gleitzeit.process.state import find_running
+from gleitzeit.transport import Connection
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = Stack(tmp_path_factory.mktemp("strangers") / "state", "--provider", "echo,python")
+    yield running
+    assert running.stop() == 0
+
+
+@contextlib.asynccontextmanager
+async def stranger(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> AsyncIterator[str]:
+    """A provider in thirty words; `answer` makes the response of a request."""
+
+    async def serving(socket: ServerConnection) -> None:
+        async for frame in socket:
+            asked = json.loads(frame)
+            for one in asked if isinstance(asked, list) else [asked]:
+                if one.get("method") == "rpc.discover":
+                    unknown = {"code": -32601, "message": "what?"}
+                    await socket.send(json.dumps({"jsonrpc": "2.0", "id": one["id"], "error": unknown}))
+                elif "id" in one:
+                    await socket.send(json.dumps({"jsonrpc": "2.0", "id": one["id"], **answer(one)}))
+
+    async with serve(serving, "127.0.0.1", 0, max_size=None) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def register(connection: Connection, url: str, name: str) -> None:
+    await connection.call("provider.register", {"url": url, "name": name, "methods": [f"{name}/say"], "capacity": 4})
+
+
+async def test_a_result_that_fits_into_no_frame_is_refused_by_its_size(stack: Stack, connection: Connection) -> None:
+    calls = []
+
+    def large(asked: dict[str, Any]) -> dict[str, Any]:
+        calls.append(asked["id"])
+        return {"result": "x" * 17_000_000}
+
+    async with stranger(large) as url:
+        await register(connection, url, "large")
+        workflow_id = await support.submit(connection, {"id": "a", "method": "large/say", "retry": 5})
+        view = await support.finished(stack.url, workflow_id)
+    (task,) = view["tasks"]
+    assert (task["status"], task["error"]["name"]) == ("failed", "PAYLOAD_TOO_LARGE")
+    assert "17000" in task["error"]["message"].replace(",", "")
+    assert len(calls) == 1
+
+
+async def test_answers_with_wrong_ids_are_not_waited_for_without_end(stack: Stack, connection: Connection) -> None:
+    async with stranger(lambda asked: {"result": 1, "id": asked["id"] + 1_000}) as url:
+        await register(connection, url, "wrong")
+        task = {"id": "a", "method": "wrong/say", "retry": {"max_attempts": 1}}
+        workflow_id = await support.submit(connection, task)
+        view = await support.finished(stack.url, workflow_id)
+    assert view["tasks"][0]["error"]["name"] == "CALL_LOST"
+    assert "ids that nobody asked for" in view["tasks"][0]["error"]["message"]
+
+
+def test_kill_9_of_an_embedded_stack_ends_its_command_soon(tmp_path: Path) -> None:
+    document = tmp_path / "long.yaml"
+    document.write_text("name: long\ntasks:\n  - {id: a, method: timer/sleep, params: {seconds: 60}}\n")
+    environ = {**os.environ, "GLEITZEIT_STATE": str(tmp_path / "state"), "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "gz_cli", "run", str(document)]
+    running = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = support.wait_for(lambda: find_running(tmp_path / "state"))
+    support.wait_for(lambda: len(list(support.descendants(address.pid))) >= 3)
+    time.sleep(1)  # its workflow is under way: nobody tells us
+    killed = [*support.descendants(address.pid), address.pid]
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    _, stderr = running.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert running.returncode == 5, stderr
+    assert "the stack has died" in stderr
+
+
+def test_ctrl_c_while_gz_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "gz_cli", "list"]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    gz = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert gz.stdout is not None
+    assert gz.stdout.readline() == "importing\n"
+    gz.send_signal(signal.SIGINT)
+    _, stderr = gz.communicate(timeout=20)
+    assert (gz.returncode, stderr) == (-signal.SIGINT, "")
+
+
+async def test_nobody_sees_the_password_of_nats(tmp_path: Path) -> None:
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    program = str(Path(sys.executable).with_name("nats-server"))
+    options = ["-a", "127.0.0.1", "-p", "-1", "--user", "me", "--pass", "hush-hush", "--ports_file_dir", str(folder)]
+    nats = await asyncio.create_subprocess_exec(program, *options, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        ports = await support.eventually(lambda: next(folder.glob("*.ports"), None))
+        await support.eventually(lambda: ports.read_text().strip())
+        url = json.loads(ports.read_text())["nats"][0].replace("nats://", "nats://me:hush-hush@")
+        (tmp_path / "config.yaml").write_text(f"nats_url: {url}\n")
+        environ = {"GLEITZEIT_NATS_URL": url}
+        stack = Stack(tmp_path / "state", "--provider", "echo", environ=environ)
+        try:
+            found = await support.connected(stack)
+            lines = [" ".join(support.command_line(pid)) for pid in support.descendants(stack.process.pid)]
+            assert any("gz_coordinator" in line for line in lines)
+            assert not any("hush-hush" in line for line in lines)
+            workflow_id = await support.submit(found, {"id": "a", "method": "echo/echo", "params": {"message": "x"}})
+            assert (await support.finished(stack.url, workflow_id))["status"] == "completed"
+            await found.close()
+        finally:
+            assert stack.stop() == 0
+    finally:
+        nats.terminate()
+        await nats.wait()
