@@ -4,10 +4,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from tests.servers import Postgres, Redis
+
+if TYPE_CHECKING:
+    from tests.servers import Postgres, Redis
 
 
 class Certificate(NamedTuple):
@@ -41,14 +43,18 @@ def make_certificate(folder: Path, name: str) -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> "Iterator[Postgres]":
+    from tests.servers import Postgres  # half a second, for those who need it
+
     server = Postgres()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def redis() -> Iterator[Redis]:
+def redis() -> "Iterator[Redis]":
+    from tests.servers import Redis  # as above
+
     server = Redis()
     yield server
     server.stop()
