@@ -1,0 +1,113 @@
+"""Our reading of CEL beside that of another implementation: where both give a value it is the same one, and where only
+one of them does, it is for one of the differences that `gleitzeit.spec.cel` names."""
+
+import math
+from typing import Any
+
+import cel as other
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gleitzeit.errors import ParameterError
+from gleitzeit.spec.cel import parse_expression
+from gleitzeit.spec.cel_values import Evaluation
+from gleitzeit.spec.references import Reference
+
+VALUES: dict[str, Any] = {
+    "i": 3,
+    "j": -7,
+    "d": 2.5,
+    "s": "blue sky",
+    "t": True,
+    "n": None,
+    "l": [3, 1, 2],
+    "m": {"a": 1, "b": {"c": "x"}, "list": [{"age": 30}, {"age": 7}]},
+}
+
+whole = st.sampled_from(["i", "j", "m.a", "l[0]", "size(l)", "size(s)", "0", "1", "12", "m.list[1].age", "-4"])
+fraction = st.sampled_from(["d", "0.5", "2.0", "1.5e2", "-0.25", "double(i)"])
+text = st.sampled_from(["s", '"a"', "'blue'", "m.b.c", 'm["b"].c', '"é\\n"', 'r"\\d"', "string(i)", '""'])
+lists = st.sampled_from(["l", "[1, 2]", "[]", "l + [4]", "l.map(x, x * 2)", "l.filter(x, x > 1)", "[i, j]"])
+
+
+def _numbers(leaf: st.SearchStrategy[str], operators: str) -> st.SearchStrategy[str]:
+    def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+        binary = st.tuples(inner, st.sampled_from(list(operators)), inner).map(" ".join)
+        return (
+            binary | inner.map("({})".format) | st.tuples(truths, inner, inner).map("({0[0]} ? {0[1]} : {0[2]})".format)
+        )
+
+    return st.recursive(leaf, larger, max_leaves=5)
+
+
+comparisons = ["==", "!=", "<", "<=", ">", ">="]
+simple_truths = (
+    st.sampled_from(["t", "true", "false", "has(m.a)", "has(m.zzz)", "n == null", "i == null", "l.exists(x, x > 2)"])
+    | st.tuples(whole, st.sampled_from(comparisons), whole).map(" ".join)
+    | st.tuples(fraction, st.sampled_from(comparisons), fraction).map(" ".join)
+    | st.tuples(text, st.sampled_from(comparisons), text).map(" ".join)
+    | st.tuples(lists, st.sampled_from(["==", "!="]), lists).map(" ".join)
+    | st.tuples(whole, lists).map(" in ".join)
+    | st.tuples(text, st.sampled_from(["startsWith", "endsWith", "contains"]), text).map("{0[0]}.{0[1]}({0[2]})".format)
+    | lists.map("{}.all(x, x > 0)".format)
+    | lists.map("{}.exists_one(x, x == 1)".format)
+    | st.sampled_from(['s.matches("^b.*y$")', '"k" in m', '"a" in m', "m.zzz == 1", "1 / 0 == 1", "l[9] == 1"])
+)
+truths = st.recursive(
+    simple_truths,
+    lambda inner: (
+        st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map("({0[0]} {0[1]} {0[2]})".format)
+        | inner.map("!({})".format)
+        | st.tuples(inner, inner, inner).map("({0[0]} ? {0[1]} : {0[2]})".format)
+    ),
+    max_leaves=5,
+)
+expressions = (
+    truths
+    | _numbers(whole, "+-*/%")
+    | _numbers(fraction, "+-*/")
+    | st.tuples(text, text).map(" + ".join)
+    | lists
+    | st.tuples(lists, lists).map(" + ".join)
+    | st.sampled_from(['{"a": i, "b": [d]}', "[l, [s]]", "int(d)", 'int("12")', "string(d)"])
+)
+
+
+def resolve(reference: Reference) -> Any:
+    value: Any = VALUES
+    for step in (reference.base, *reference.path):
+        try:
+            value = value[int(step)] if isinstance(value, list) else value[step]
+        except (KeyError, IndexError, TypeError):
+            raise ParameterError(f"{reference.source} is missing") from None
+    return value
+
+
+def ours(expression: str) -> tuple[bool, Any]:
+    try:
+        return True, Evaluation(expression, resolve).value(parse_expression(expression))
+    except ParameterError:
+        return False, None
+
+
+def theirs(expression: str) -> tuple[bool, Any]:
+    try:
+        return True, other.evaluate(expression, VALUES)
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError, ZeroDivisionError, OverflowError):
+        return False, None
+
+
+def alike(one: Any, another: Any) -> bool:
+    if isinstance(one, float) and isinstance(another, float):
+        return math.isclose(one, another, rel_tol=1e-12, abs_tol=1e-12)
+    if isinstance(one, list) and isinstance(another, list):
+        return len(one) == len(another) and all(map(alike, one, another))
+    return type(one) is type(another) and bool(one == another)
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions)
+def test_both_give_the_same(expression: str) -> None:
+    (we_do, our_value), (they_do, their_value) = ours(expression), theirs(expression)
+    assert we_do == they_do, f"{expression}: {our_value!r} here, {their_value!r} there"
+    assert not we_do or alike(our_value, their_value), f"{expression}: {our_value!r} here, {their_value!r} there"
