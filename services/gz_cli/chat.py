@@ -4,18 +4,17 @@ A person is waited for in the main thread, where the terminal's own line editing
 in a thread beside it and stays awake meanwhile.
 """
 
-import asyncio
 import os
 import signal
 import sys
-import threading
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gleitzeit.client import Client, Prepared, StreamItem, WatchEvent, prepare
+from gleitzeit.client.models import require, with_model
+from gleitzeit.client.sync import Background
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.events import TaskFellBack, TaskRetrying
 from gleitzeit.spec.load import load_object
@@ -24,7 +23,6 @@ from gz_cli import exits
 from gz_cli.connect import connected
 from gz_cli.ink import first_line
 from gz_cli.launch import Reach
-from gz_cli.models import require, with_model
 from gz_cli.output import PAYLOAD_KEYS
 from gz_cli.screen import is_live
 from gz_cli.talk import complain, put, say
@@ -32,28 +30,6 @@ from gz_cli.talk import complain, put, say
 T = TypeVar("T")
 TASK = "answer"
 PROMPT = "> "
-
-
-class Background:
-    """An event loop in a thread of its own."""
-
-    def __enter__(self) -> "Background":
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="connection", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Whoever waits for it hears Ctrl-C, which leaves `work` alone."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.start(work).result()
 
 
 class Conversation:
@@ -70,7 +46,7 @@ class Conversation:
         """One turn: the status of its workflow. What was not answered is as if it had not been said."""
         messages = [*self._messages, {"role": "user", "content": prompt}]
         inputs = {**self._params, "messages": messages}
-        submitted = await self._client.submit(document(self._params), inputs=inputs)
+        submitted = await self._client.submit_definition(document(self._params), inputs=inputs)
         self.workflow_id = submitted.workflow_id
         async with aclosing(self._client.watch(self.workflow_id)) as items:
             async for item in items:

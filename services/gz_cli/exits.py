@@ -1,7 +1,6 @@
 """How a command ends: its exit code, and the sentence for a person when something went wrong."""
 
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from gleitzeit.errors import (
@@ -20,6 +19,7 @@ from gleitzeit.errors import (
     Unauthorized,
     WorkflowNotFound,
 )
+from gleitzeit.process.absent import NoModel, NoProvider, NotAllowed, NotRunning
 
 OK = 0
 FAILED = 1
@@ -44,36 +44,6 @@ class UsageError(GleitzeitError):
     """What was typed cannot be meant."""
 
     name = "USAGE"
-
-
-class NotRunning(ConnectionLost):
-    """No coordinator is configured and none runs here."""
-
-
-class NoModel(UsageError):
-    """What is to run calls a language model, and there is none. `ways` says how to get one."""
-
-    name = "NO_MODEL"
-
-    def __init__(self, message: str, ways: str) -> None:
-        super().__init__(message)
-        self.ways = ways
-
-
-class NotAllowed(UsageError):
-    """A document wants to run commands, and nobody has said that it may."""
-
-    name = "NOT_ALLOWED"
-
-
-class NoProvider(UsageError):
-    """A stack that runs already does not serve what is to run."""
-
-    name = "NO_PROVIDER"
-
-    def __init__(self, message: str, names: Sequence[str]) -> None:
-        super().__init__(message)
-        self.names = names
 
 
 class Complaint(NamedTuple):

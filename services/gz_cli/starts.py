@@ -9,19 +9,21 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.client import Client, Defaults, Prepared, prepare
+from gleitzeit.client import Client, Prepared, needs, prepare
+from gleitzeit.client.connecting import dismiss
+from gleitzeit.client.documents import defaults_of
+from gleitzeit.client.models import require, with_model
 from gleitzeit.client.views import Submitted
 from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import load_object
 from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import render
-from gz_cli import exits, needs
-from gz_cli.connect import connected, dismiss
+from gz_cli import exits
+from gz_cli.connect import connected
 from gz_cli.documents import beneath, say_problems, typed_by_document
 from gz_cli.documents import prepared as prepared_from
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
-from gz_cli.models import require, with_model
 from gz_cli.output import encode
 from gz_cli.talk import put, say
 from gz_cli.typed import Inputs, Source
@@ -49,8 +51,7 @@ def start(reach: Reach, source: Source, how: Start) -> int:
 
     The stack in `reach` may still be coming up; if the document is wrong it is sent home.
     """
-    target = reach.target
-    defaults = Defaults(target.task_timeout_seconds, target.max_parallel, target.retry_attempts, target.error_policy)
+    defaults = defaults_of(reach.target)
     how = replace(how, inputs=typed_by_document(source, how.typed))
     prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False)
     if prepared is None:
@@ -99,7 +100,7 @@ def _wants_to_wait(prepared: Prepared) -> bool:
 async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted | None:
     """None if the coordinator finds the document wrong: then its problems are on stderr."""
     try:
-        submitted = await client.submit(
+        submitted = await client.submit_definition(
             prepared.definition, inputs=how.inputs, idempotency_key=how.idempotency_key, hold=how.hold
         )
     except DocumentError as error:

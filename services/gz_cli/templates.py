@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping
 
 from gleitzeit.client import Client, Prepared
+from gleitzeit.client.connecting import dismiss
 from gleitzeit.client.templates import TemplateView
 from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import load_object
 from gz_cli import exits
-from gz_cli.connect import connected, dismiss
+from gz_cli.connect import connected
 from gz_cli.documents import prepared, say_problems
 from gz_cli.formats import Format
 from gz_cli.ink import first_line

@@ -40,7 +40,7 @@ async def test_a_text_survives_the_coordinator(tmp_path: Path) -> None:
         async with await Client.connect(address.url) as client, asyncio.timeout(30):
             gate = tmp_path / "the coordinator is back"  # a call that ends before that has only its result to show
             task = {"id": "t", "method": "test/write", "params": {"words": WORDS, "gate": str(gate)}}
-            submitted = await client.submit({"name": "write", "tasks": [task]})
+            submitted = await client.submit_definition({"name": "write", "tasks": [task]})
             text, pieces, lost = "", 0, 0
             async for item in client.watch(submitted.workflow_id):
                 if isinstance(item, ConnectionItem):

@@ -1,13 +1,20 @@
-"""What a Python user, and the `gz` command, hold: a coordinator as an object, and documents read where the author is.
+"""What a Python program, and the `gz` command, hold: a coordinator; and documents, read where their author is.
 
-async with await Client.connect("ws://127.0.0.1:8765/") as client:
-    submitted = await client.submit(prepare_file(Path("hello.yaml"), environ=os.environ).definition)
-    async for item in client.watch(submitted.workflow_id):
-        ...
+async with Client() as client:                      # the one that is configured or runs, else one of its own
+    print(await client.chat("Why is the sky blue?"))
+    result = await client.run_workflow("hello.yaml", inputs={"name": "world"})
+    print(result.value("greeting"))
+
+`SyncClient` is its twin for programs without asyncio. `GleitzeitClient`, `chat`, `vision`, `run_workflow`,
+`batch_process` and `execute_python` are as earlier versions had them.
 """
 
-from gleitzeit.client.client import AmbiguousId, Client
-from gleitzeit.client.documents import Defaults, Prepared, prepare, prepare_file
+from gleitzeit.client.client import Client, Mode
+from gleitzeit.client.coordinator import AmbiguousId
+from gleitzeit.client.documents import Defaults, Prepared, Workflow, prepare, prepare_file
+from gleitzeit.client.earlier import GleitzeitClient, chat, execute_python, run_workflow, vision
+from gleitzeit.client.sync import SyncClient
+from gleitzeit.client.views import WorkflowResult
 from gleitzeit.client.watch import ConnectionItem, LogItem, ProgressItem, StreamItem, WatchEvent, WatchItem
 
 __all__ = [
@@ -15,12 +22,21 @@ __all__ = [
     "Client",
     "ConnectionItem",
     "Defaults",
+    "GleitzeitClient",
     "LogItem",
+    "Mode",
     "Prepared",
     "ProgressItem",
     "StreamItem",
+    "SyncClient",
     "WatchEvent",
     "WatchItem",
+    "Workflow",
+    "WorkflowResult",
+    "chat",
+    "execute_python",
     "prepare",
     "prepare_file",
+    "run_workflow",
+    "vision",
 ]

@@ -1,106 +1,88 @@
-"""A coordinator, as a Python program sees it."""
+"""What a Python program holds: a coordinator, found or started, and what is most often asked of it."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from itertools import chain, repeat
-from typing import Any, TypeVar
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Literal, Self
 
-import msgspec
-from msgspec import Raw
+from msgspec.structs import replace
 
-from gleitzeit.client.subscription import Overflow, Subscription
-from gleitzeit.client.templates import Templates
-from gleitzeit.client.views import (
-    EventPage,
-    Explained,
-    ProtocolDetail,
-    ProtocolView,
-    ProviderView,
-    Signalled,
-    State,
-    Submitted,
-    SystemStatus,
-    TaskView,
-    Validation,
-    WorkflowPage,
-    WorkflowResult,
-    WorkflowRow,
-    WorkflowView,
-)
-from gleitzeit.client.watch import (
-    ConnectionItem,
-    Newer,
-    Resync,
-    StreamItem,
-    TextPositions,
-    WatchEvent,
-    WatchItem,
-    decode,
-)
-from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
-from gleitzeit.model import events
-from gleitzeit.model.events import WORKFLOW_FINAL
-from gleitzeit.transport import Connection, connect
+from gleitzeit.client import models, needs
+from gleitzeit.client.asking import chat_params, python_params, task_document, text_of, vision_params
+from gleitzeit.client.connecting import OPEN_SECONDS, Place
+from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of, prepare_workflow
+from gleitzeit.client.models import with_what_is_at_hand
+from gleitzeit.client.views import Json, Submitted, WorkflowResult
+from gleitzeit.client.watch import StreamItem, WatchItem
+from gleitzeit.config import load_config
+from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gleitzeit.model.definition import Definition
+from gleitzeit.process.absent import NotRunning
+from gleitzeit.process.reach import Reach, Target, for_providers, running, started, target_of
+from gleitzeit.spec.problems import document_error
 
-View = TypeVar("View")
-
-END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
-END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
-RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Between attempts to reach the coordinator again; the last one repeats."""
-SUCCESSOR_SECONDS = 2.0
-"""For another stack to take the place of one that has died."""
-PATIENCE_SECONDS = 60.0
-"""How long a watcher tries to reach a coordinator that went away."""
+Mode = Literal["auto", "api", "native"]
+OnItem = Callable[[WatchItem], object]
+MODES = ("auto", "api", "native")
 
 
-MOST_CANDIDATES = 10
+class Client(Coordinator):
+    """`async with Client() as client: print(await client.chat("Why is the sky blue?"))`
 
+    Which coordinator: that at `url`; else, by `mode`:
 
-class AmbiguousId(GleitzeitError):
-    """Several workflows answer to it; `data["candidates"]` has a line about each of the newest. Where they share a
-    name, `data["newest"]` is what means the newest of them."""
+    - `auto`: the one that is configured (GLEITZEIT_COORDINATOR, config.yaml) or runs here, else an embedded stack,
+      which ends when its last client has left and nothing runs;
+    - `api`: only one that is configured or runs, else NotRunning is raised;
+    - `native`: the stack of the state folder, whatever is configured elsewhere.
 
-    code = -32602
-    name = "AMBIGUOUS_ID"
-
-    def __init__(self, text: str, candidates: Sequence[WorkflowRow]) -> None:
-        shown = candidates[:MOST_CANDIDATES]
-        number = f"more than {len(shown)}" if len(shown) < len(candidates) else len(shown)
-        data: dict[str, Any] = {"candidates": [f"{row.workflow_id}  {row.name}  {row.status}" for row in shown]}
-        if not any(row.workflow_id.startswith(text) for row in shown):
-            data["newest"] = f"{text}@latest"
-        super().__init__(f"{text!r} is not one workflow: {number} answer to it", data)
-
-
-class Client:
-    """`async with await Client.connect(url) as client`, or `close` it. One socket; calls may run side by side.
+    It is looked for when it is first needed. `state` is the state folder, `providers` what an embedded stack starts (by
+    default what is configured, and a model if this machine has one), `settings` are further ones, by the names that
+    `gz config show` has. `environ` is what `${env.X}` and a stack of ours read. `tls` says whom to trust at a wss://
+    url (`gleitzeit.transport.trust`), by default whom the system trusts.
 
     Every method raises the exception that stands for the coordinator's error (`gleitzeit.errors`), and ConnectionLost
-    if the socket closes before the answer: it is unknown then whether the call was carried out. The next call connects
-    again. Only `watch` does so by itself. Where a method takes a `workflow_id` it wants the whole id: see `resolve_id`.
+    if the socket closes before the answer. Close it, or use `async with`; workflows go on without it.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
+        mode: Mode = "auto",
+        state: str | os.PathLike[str] | None = None,
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
-        open_timeout_seconds: float = 5.0,
-        may_return: Callable[[], bool] | None = None,
+        providers: Sequence[str] | None = None,
+        settings: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        open_timeout_seconds: float = OPEN_SECONDS,
     ) -> None:
-        self.url = url
-        self._may_return = may_return
-        self._token = token
-        self._tls = tls
-        self._open_timeout_seconds = open_timeout_seconds
-        self._connection: Connection | None = None
-        self._connecting = asyncio.Lock()
-        self._subscriptions: dict[str, Subscription] = {}
-        self.templates = Templates(self.call)
+        if mode not in MODES:
+            raise ConfigurationError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
+        if url is not None and mode == "native":
+            raise ConfigurationError("a native client starts its own coordinator: it takes no url")
+        if url is None:
+            super().__init__(None, self._look)
+        else:
+            super().__init__(Place(url, token, tls, open_timeout_seconds))
+        self.mode = mode
+        self._reach: Reach | None = None
+        self._environ = os.environ if environ is None else environ
+        self._settings = {
+            **(settings or {}),
+            **({} if state is None else {"state_dir": os.fspath(state)}),
+            **({} if token is None else {"token": token}),
+            **({} if providers is None else {"providers": list(providers)}),
+        }
+        self._chooses_providers = providers is None and "providers" not in self._settings
+        self._target: Target | None = None
+        self._wanted: Definition | None = None
+        """What is to be submitted as soon as there is a coordinator."""
 
     @classmethod
     async def connect(
@@ -109,274 +91,221 @@ class Client:
         *,
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
-        open_timeout_seconds: float = 5.0,
-        may_return: Callable[[], bool] | None = None,
-    ) -> "Client":
-        """`tls` says whom to trust at a wss:// url (`gleitzeit.transport.trust`), by default whom the system trusts.
-        `may_return` is asked while the coordinator is away: a watcher gives up soon once nobody is left who starts it.
-
-        Raises ConnectionLost if nobody answers there, Unauthorized if the token is not accepted, ConfigurationError if
-        the certificate is not trusted.
-        """
-        client = cls(url, token=token, tls=tls, open_timeout_seconds=open_timeout_seconds, may_return=may_return)
+        open_timeout_seconds: float = OPEN_SECONDS,
+    ) -> Self:
+        """Connect now. Raises ConnectionLost if nobody answers there, Unauthorized if the token is not accepted,
+        ConfigurationError if the certificate is not trusted."""
+        client = cls(url, token=token, tls=tls, open_timeout_seconds=open_timeout_seconds)
         await client._connected()
         return client
 
-    async def __aenter__(self) -> "Client":
+    @classmethod
+    async def at(cls, reach: Reach) -> Self:
+        """Connect to what was found, or is coming up, already. Raises as `connect`, and DetachedFailed."""
+        client = cls(state=reach.target.state)
+        client._target, client._reach = reach.target, reach
+
+        async def found() -> Reach:
+            client._find = None  # who found it once says what to do when it is lost
+            return reach
+
+        client._find = found
+        await client._connected()
+        return client
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Workflows go on without us. Watchers get ConnectionLost."""
-        if self._connection is not None:
-            await self._connection.close()
+    # Finding it
 
-    # ------------------------------------------------------------------------------------------------- any method
+    def _configured(self) -> Target:
+        if self._target is None:
+            config = load_config(self._environ, Path.home(), self._settings)
+            target = target_of(config)
+            self._environ = {**self._environ, **for_providers(config)}
+            local = self.mode == "native" or ("state_dir" in self._settings and "coordinator_url" not in self._settings)
+            self._target = replace(target, url=None) if local else target
+        return self._target
 
-    async def call(self, method: str, params: object = None, *, timeout_seconds: float | None = None) -> Any:
-        """Call any method of the coordinator; the decoded result. Raises TimeoutError after `timeout_seconds`."""
-        connection = await self._connected()
-        return await connection.call(method, params, timeout_seconds=timeout_seconds)
+    async def _look(self) -> Reach:
+        """Raises NotRunning where only a running one will do, NotAllowed for commands that nobody has allowed."""
+        target = self._configured()
+        try:
+            self._reach = running(target)
+        except NotRunning:
+            if self.mode == "api":
+                raise
+            if self._wanted is not None:
+                target = needs.with_providers(target, self._wanted)
+            if self._chooses_providers:
+                target = await asyncio.to_thread(with_what_is_at_hand, target, self._environ)
+            self._reach = started(target, self._environ)
+        return self._reach
 
-    async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
-        connection = await self._connected()
-        given = {name: value for name, value in params.items() if value is not None}
-        return msgspec.json.decode(await connection.call_raw(method, given), type=cls)
+    # Workflows
 
-    # ------------------------------------------------------------------------------------------------- workflows
+    def prepare(self, workflow: Workflow, inputs: Mapping[str, object] | None = None) -> Prepared:
+        """Read and complete a document, as `submit` does. Raises DocumentError with all problems."""
+        if isinstance(workflow, Prepared):
+            return workflow
+        target = self._target if self._find is None else self._configured()
+        defaults = defaults_of(target) if target is not None else Defaults()
+        prepared = prepare_workflow(workflow, environ=self._environ, defaults=defaults, inputs=inputs or {})
+        if prepared.checked is None:
+            raise document_error(prepared.errors, prepared.document.name)
+        return prepared
 
     async def submit(
         self,
-        definition: object,
+        workflow: Workflow,
         *,
         inputs: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         hold: bool = False,
     ) -> Submitted:
-        """Durable when it returns. `definition` is the document as plain data (see `prepare`); with `hold` nothing
-        starts before `resume`. The same key with the same body makes no second workflow. Raises DocumentError."""
-        return await self._view(
-            Submitted,
-            "workflow.submit",
-            definition=definition,
-            inputs=inputs or None,
-            idempotency_key=idempotency_key,
-            hold=hold or None,
+        """Hand a workflow over: a path, the text of a document (anything with a line break), a dict, or what `prepare`
+        gave. Durable when it returns. With `hold` nothing starts before `resume`; the same key with the same body makes
+        no second workflow. Raises DocumentError; NoModel or NoProvider if nobody serves what it calls."""
+        prepared = self.prepare(workflow, inputs)
+        self._wanted = prepared.checked
+        await self._connected()
+        if prepared.checked is not None:
+            reach = self._reach or Reach(Target(Path(), url=self.url))
+            await models.require(self, prepared.checked, reach)
+            await needs.require(self, prepared.checked, reach)
+        return await self.submit_definition(
+            prepared.definition, inputs=inputs, idempotency_key=idempotency_key, hold=hold
         )
 
-    async def validate(self, definition: object) -> Validation:
-        """What the coordinator, which knows its providers' methods, says of a definition."""
-        return await self._view(Validation, "workflow.validate", definition=definition)
-
-    async def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000) -> WorkflowView:
-        """Status and one page of tasks: those after the first `after`."""
-        return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit)
-
-    async def result(self, workflow_id: str) -> WorkflowResult:
-        return await self._view(WorkflowResult, "workflow.result", workflow_id=workflow_id)
-
-    async def task(self, workflow_id: str, task_id: str) -> TaskView:
-        """With its whole result."""
-        return await self._view(TaskView, "task.get", workflow_id=workflow_id, task_id=task_id)
-
-    async def list(
+    async def run_workflow(
         self,
+        workflow: Workflow,
         *,
-        status: Sequence[str] = (),
-        name: str | None = None,
-        id: str | None = None,
-        limit: int | None = None,
-        before: tuple[int, str] | None = None,
-    ) -> WorkflowPage:
-        """Newest first. `id` is a prefix of ids, a name or a document's own `id`, `@latest`, or `NAME@latest`."""
-        statuses = [*status] or None
-        return await self._view(
-            WorkflowPage, "workflow.list", status=statuses, name=name, id=id, limit=limit, before=before
-        )
+        inputs: Mapping[str, object] | None = None,
+        timeout_seconds: float | None = None,
+        idempotency_key: str | None = None,
+        on_item: OnItem | None = None,
+    ) -> WorkflowResult:
+        """Submit and wait. That a workflow failed is a result: `result.raise_for_status()` makes it an exception.
 
-    async def resolve_id(self, text: str) -> str:
-        """The id that a person means by an id, a unique prefix of one, a name, `@latest` or `NAME@latest`.
-
-        Raises WorkflowNotFound, or AmbiguousId if several workflows answer to it.
+        `on_item` hears what `watch` gives. Raises TimeoutError after `timeout_seconds`; the workflow goes on.
         """
-        rows = (await self.list(id=text, limit=MOST_CANDIDATES + 1)).workflows
-        exact = [row for row in rows if row.workflow_id == text]
-        candidates = exact or rows
-        if not candidates:
-            raise WorkflowNotFound(f"there is no workflow {text!r}")
-        if len(candidates) > 1:
-            raise AmbiguousId(text, candidates)
-        return candidates[0].workflow_id
+        submitted = await self.submit(workflow, inputs=inputs, idempotency_key=idempotency_key)
+        return await self.wait(submitted.workflow_id, timeout_seconds=timeout_seconds, on_item=on_item)
 
-    async def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
-        return await self._view(State, "workflow.cancel", workflow_id=workflow_id, reason=reason)
+    async def wait(
+        self, workflow_id: str, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
+    ) -> WorkflowResult:
+        """Until a workflow has ended. Raises TimeoutError; the workflow goes on."""
+        async with asyncio.timeout(timeout_seconds):
+            async with aclosing(self.watch(workflow_id, stream=on_item is not None)) as items:
+                async for item in items:
+                    if on_item is not None:
+                        on_item(item)
+            return await self.result(workflow_id)
 
-    async def pause(self, workflow_id: str) -> State:
-        """Nothing new starts; what runs goes on."""
-        return await self._view(State, "workflow.pause", workflow_id=workflow_id)
+    # Single tasks
 
-    async def resume(self, workflow_id: str) -> State:
-        """The end of a pause and of a hold."""
-        return await self._view(State, "workflow.resume", workflow_id=workflow_id)
+    async def run_task(
+        self, method: str, params: Mapping[str, object] | None = None, *, timeout_seconds: float | None = None
+    ) -> Json:
+        """Call one method as a workflow of one task: its whole result. `params` are values, never read for references.
 
-    async def hold(self, workflow_id: str) -> State:
-        """Nothing starts until `resume`, also not after a restart of the coordinator."""
-        return await self._view(State, "workflow.hold", workflow_id=workflow_id)
-
-    async def retry(self, workflow_id: str, task_id: str | None = None) -> State:
-        """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
-        return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
-
-    async def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
-        """Kept until a task waits for it."""
-        params = {"workflow_id": workflow_id, "name": name, "payload": payload}
-        return msgspec.convert(await self.call("workflow.signal", params), Signalled)
-
-    async def history(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> EventPage:
-        return await self._view(EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit)
-
-    async def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
-        """Why its tasks stand where they stand."""
-        return await self._view(Explained, "workflow.explain", workflow_id=workflow_id, task_id=task_id)
-
-    # ------------------------------------------------------------------------------------------------- the system
-
-    async def providers(self) -> tuple[ProviderView, ...]:
-        return (await self._view(_Providers, "provider.list")).providers
-
-    async def protocols(self) -> tuple[ProtocolView, ...]:
-        return (await self._view(_Protocols, "protocol.list")).protocols
-
-    async def protocol(self, protocol: str) -> ProtocolDetail:
-        return await self._view(ProtocolDetail, "protocol.get", protocol=protocol)
-
-    async def status(self) -> SystemStatus:
-        return await self._view(SystemStatus, "system.status")
-
-    # ------------------------------------------------------------------------------------------------- watching
-
-    async def watch(
-        self, workflow_id: str, *, after: int = 0, stream: bool = True, patience_seconds: float = PATIENCE_SECONDS
-    ) -> AsyncGenerator[WatchItem, None]:
-        """Every event numbered above `after`, in order and none twice, until the workflow has ended; between them what
-        its tasks say, with `stream`.
-
-        When the connection drops it is opened again and the events go on where they were; so do the texts of tasks that
-        run (a StreamItem with `gap` says where a part is lost), but progress and logs may be missing. Raises
-        ConnectionLost if the coordinator is away for longer than `patience_seconds`, WorkflowNotFound. One watcher of a
-        workflow per client.
+        Raises the error of the task, and TimeoutError. Who stops waiting cancels it: nobody would read the answer.
         """
-        if workflow_id in self._subscriptions:
-            raise InvalidState(f"this client already watches {workflow_id}")
-        seq, texts = after, TextPositions()
-        while True:
-            try:
-                async with aclosing(self._watch_once(workflow_id, seq, stream, texts)) as items:
-                    async for item in items:
-                        if isinstance(item, WatchEvent):
-                            seq = item.seq
-                            if isinstance(item.event, END_OF_TEXT):
-                                texts.forget(item.event.task)
-                        yield item
-                return
-            except Overflow:
-                continue
-            except ConnectionLost as lost:
-                yield ConnectionItem(connected=False, message=lost.message)
-                await self._reconnect(patience_seconds)
-                yield ConnectionItem(connected=True)
+        definition, inputs = task_document(method, params or {})
+        submitted = await self.submit(definition, inputs=inputs)
+        result = await self._wait_or_cancel(submitted.workflow_id, timeout_seconds)
+        return next(iter(result.raise_for_status().results.values()))
 
-    async def _watch_once(
-        self, workflow_id: str, after: int, stream: bool, texts: TextPositions
-    ) -> AsyncGenerator[WatchItem, None]:
-        """One subscription, to the end of the workflow. Raises Overflow and ConnectionLost: then subscribe again."""
-        connection = await self._connected()
-        inbox = self._subscriptions[workflow_id] = Subscription()
-        watching = False
+    async def _wait_or_cancel(self, workflow_id: str, timeout_seconds: float | None) -> WorkflowResult:
         try:
-            params: dict[str, Any] = {"workflow_id": workflow_id, "after": after, "stream": stream, "batch": True}
-            if known := texts.known():
-                params["streams"] = known
-            start = msgspec.json.decode(await connection.call_raw("workflow.watch", params), type=_Watching)
-            watching = True
-            seq = after
-            while not (start.status in WORKFLOW_FINAL and seq >= start.seq):
-                item = await inbox.get()
-                if isinstance(item, Resync):
-                    raise Overflow
-                if isinstance(item, WatchEvent | Newer):
-                    # What is ahead was on its way when we subscribed again: it comes once more, in its place.
-                    if item.seq != seq + 1:
-                        continue
-                    seq = item.seq
-                if isinstance(item, StreamItem):
-                    if (new := texts.take(item)) is not None:
-                        yield new
-                elif not isinstance(item, Newer):
-                    yield item
-                if isinstance(item, WatchEvent) and isinstance(item.event, END_OF_WORKFLOW) and seq >= start.seq:
-                    return
+            return await self.wait(workflow_id, timeout_seconds=timeout_seconds)
+        except (TimeoutError, asyncio.CancelledError):
+            with suppress(GleitzeitError):
+                await asyncio.shield(self.cancel(workflow_id, reason="nobody waits for the answer any more"))
+            raise
+
+    async def chat(
+        self,
+        prompt: str | Sequence[Mapping[str, object]],
+        model: str | None = None,
+        system: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        **params: Json,
+    ) -> str:
+        """The answer of a model to a question, or to a list of messages. `params` are further ones of `llm/chat`."""
+        asked = chat_params(prompt, model, system, temperature, max_tokens, session_id, params)
+        return text_of(await self.run_task("llm/chat", asked, timeout_seconds=timeout_seconds))
+
+    async def chat_stream(
+        self,
+        prompt: str | Sequence[Mapping[str, object]],
+        model: str | None = None,
+        system: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        session_id: str | None = None,
+        **params: Json,
+    ) -> AsyncGenerator[str, None]:
+        """As `chat`, piece by piece as the answer grows. Who leaves early cancels it."""
+        asked = chat_params(prompt, model, system, temperature, max_tokens, session_id, params)
+        definition, inputs = task_document("llm/chat", asked)
+        workflow_id = (await self.submit(definition, inputs=inputs)).workflow_id
+        ended, attempt, shown = False, 0, ""
+        try:
+            async with aclosing(self.watch(workflow_id)) as items:
+                async for item in items:
+                    if isinstance(item, StreamItem):
+                        shown = shown + item.delta if item.attempt == attempt else item.delta
+                        attempt = item.attempt
+                        yield item.delta
+            ended = True
         finally:
-            del self._subscriptions[workflow_id]
-            if watching and not connection.closed:
-                connection.notify("workflow.unwatch", {"workflow_id": workflow_id})
+            if not ended:
+                with suppress(GleitzeitError):
+                    await asyncio.shield(self.cancel(workflow_id, reason="nobody reads the answer any more"))
+        result = (await self.result(workflow_id)).raise_for_status()
+        whole = text_of(next(iter(result.results.values())))
+        if whole.startswith(shown) and whole != shown:  # a provider that does not stream, and what came late
+            yield whole[len(shown) :]
 
-    # ------------------------------------------------------------------------------------------------- the socket
+    async def vision(
+        self,
+        image_path: str | os.PathLike[str] | bytes,
+        prompt: str = "What is in this image?",
+        model: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        **params: Json,
+    ) -> str:
+        """What a model says about an image: a file, which is read here, or its bytes."""
+        asked = await asyncio.to_thread(vision_params, image_path, prompt, model, params)
+        return text_of(await self.run_task("llm/vision", asked, timeout_seconds=timeout_seconds))
 
-    async def _connected(self) -> Connection:
-        async with self._connecting:
-            if self._connection is None or self._connection.closed:
-                self._connection = await connect(
-                    self.url,
-                    on_notification=self._notified,
-                    token=self._token,
-                    tls=self._tls,
-                    open_timeout_seconds=self._open_timeout_seconds,
-                )
-                self._connection.add_close_callback(self._lost)
-            return self._connection
+    async def execute_python(
+        self,
+        code: str | None = None,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        context: Mapping[str, object] | None = None,
+        args: Sequence[object] | Mapping[str, object] | None = None,
+        timeout_seconds: float | None = None,
+        **params: Json,
+    ) -> Json:
+        """The value that a script gives: its `result`, or what it printed. A `file` is read here.
 
-    async def _reconnect(self, patience_seconds: float) -> None:
-        """Raises the last ConnectionLost when patience is at an end."""
-        now = asyncio.get_running_loop().time
-        deadline, hopeless_since = now() + patience_seconds, None
-        for pause in chain(RECONNECT_PAUSES_SECONDS, repeat(RECONNECT_PAUSES_SECONDS[-1])):
-            try:
-                await self._connected()
-                return
-            except ConnectionLost as lost:
-                if now() + pause > deadline:
-                    raise
-                if self._may_return is None or self._may_return():
-                    hopeless_since = None
-                elif hopeless_since is None:
-                    hopeless_since = now()
-                elif now() - hopeless_since > SUCCESSOR_SECONDS:
-                    raise ConnectionLost("the stack has died; `gz up` goes on with what was under way") from lost
-            await asyncio.sleep(pause)
-
-    def _notified(self, _connection: Connection, method: str, params: Raw | None) -> None:
-        item = decode(method, params)
-        if item is not None and (inbox := self._subscriptions.get(item.workflow_id)) is not None:
-            inbox.put(item)
-
-    def _lost(self, connection: Connection) -> None:
-        reason = connection.close_reason or f"the connection to {self.url} was closed"
-        for inbox in self._subscriptions.values():
-            inbox.lose(reason)
-
-
-class _Watching(msgspec.Struct, frozen=True):
-    workflow_id: str
-    status: str
-    seq: int
-
-
-class _Providers(msgspec.Struct, frozen=True):
-    providers: tuple[ProviderView, ...]
-
-
-class _Protocols(msgspec.Struct, frozen=True):
-    protocols: tuple[ProtocolView, ...]
+        `timeout_seconds` is for the script. Raises TaskError with its traceback.
+        """
+        asked, source = await asyncio.to_thread(python_params, code, file, context, args, timeout_seconds, params)
+        definition, inputs = task_document("python/execute", asked, source=source)
+        submitted = await self.submit(definition, inputs=inputs)
+        result = (await self._wait_or_cancel(submitted.workflow_id, None)).raise_for_status()
+        return result.value(next(iter(result.results)))

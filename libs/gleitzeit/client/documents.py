@@ -12,10 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
+from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
-from gleitzeit.spec.load import Document, load_file
+from gleitzeit.spec.load import Document, load_file, load_object, load_text
 from gleitzeit.spec.problems import Problem, located, render
 
 FILE_PARAMS = ("file", "file_path")
@@ -36,6 +37,11 @@ class Defaults(Struct, frozen=True):
 
 
 NO_DEFAULTS = Defaults()
+
+
+def defaults_of(target: Target) -> Defaults:
+    """As they are configured."""
+    return Defaults(target.task_timeout_seconds, target.max_parallel, target.retry_attempts, target.error_policy)
 
 
 class Prepared(Struct, frozen=True):
@@ -63,6 +69,31 @@ class Prepared(Struct, frozen=True):
     def rendered(self) -> str:
         """All problems, each with its line and a caret."""
         return render(self.problems, self.document)
+
+
+Workflow = str | os.PathLike[str] | Mapping[str, Any] | Prepared
+"""A path; the text of a document, which has a line break or is a JSON object; plain data; or what is prepared already.
+"""
+
+
+def prepare_workflow(
+    workflow: Workflow,
+    *,
+    environ: Mapping[str, str],
+    defaults: Defaults = NO_DEFAULTS,
+    inputs: Mapping[str, object] | None = None,
+) -> Prepared:
+    """Read, complete and check. What is no file counts its relative paths from the current directory. Raises
+    DocumentError as `prepare_file` does."""
+    if isinstance(workflow, Prepared):
+        return workflow
+    if isinstance(workflow, Mapping):
+        document = load_object(workflow)
+    elif isinstance(workflow, str) and ("\n" in workflow or workflow.lstrip().startswith("{")):
+        document = load_text(workflow, lenient=True)
+    else:
+        return prepare_file(Path(workflow).expanduser(), environ=environ, defaults=defaults, inputs=inputs)
+    return prepare(document, folder=Path(), environ=environ, defaults=defaults, inputs=inputs)
 
 
 def prepare_file(

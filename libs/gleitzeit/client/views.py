@@ -4,6 +4,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from gleitzeit.errors import GleitzeitError, TaskError, TaskNotFound, error_for
+from gleitzeit.spec.resolution import look_up
+
 Json = Any
 """Whatever JSON can say."""
 
@@ -91,6 +94,30 @@ class WorkflowResult(Struct, frozen=True, omit_defaults=True):
     name: str = ""
     outputs: Json = None
     error: ErrorView | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "completed"
+
+    def raise_for_status(self) -> "WorkflowResult":
+        """Itself if the workflow completed. Else raises the error that ended it, whose class its code tells."""
+        if not self.ok:
+            raise self.failure()
+        return self
+
+    def failure(self) -> GleitzeitError:
+        """The error of a workflow that did not complete."""
+        if self.error is None:
+            return TaskError(f"the workflow {self.workflow_id} is {self.status}", {"workflow_id": self.workflow_id})
+        data = self.error.data if isinstance(self.error.data, dict) else {}
+        data = {**data, "workflow_id": self.workflow_id, "task": self.error.task, "name": self.error.name}
+        return error_for(self.error.code, self.error.message, data)
+
+    def value(self, task_id: str) -> Json:
+        """What `${task_id.result}` means: the text of an answer, the value of a script. Raises TaskNotFound."""
+        if task_id not in self.results:
+            raise TaskNotFound(f"no completed task {task_id!r}", {"tasks": list(self.results)[:50]})
+        return look_up(self.results[task_id], ("result",))
 
 
 class WorkflowRow(Struct, frozen=True, omit_defaults=True):

@@ -30,7 +30,7 @@ def numbers(items: list[WatchItem]) -> list[int]:
 
 
 async def test_submit_sends_only_what_was_given(client: Client, coordinator: Any) -> None:
-    submitted = await client.submit({"name": "Hello"}, inputs={"n": 1}, idempotency_key="k")
+    submitted = await client.submit_definition({"name": "Hello"}, inputs={"n": 1}, idempotency_key="k")
     assert (submitted.workflow_id, submitted.created) == ("wf-1", True)
     assert coordinator.asked == [
         ("workflow.submit", {"definition": {"name": "Hello"}, "inputs": {"n": 1}, "idempotency_key": "k"})
@@ -40,7 +40,7 @@ async def test_submit_sends_only_what_was_given(client: Client, coordinator: Any
 async def test_errors_arrive_as_the_exceptions_they_were(client: Client, coordinator: Any) -> None:
     coordinator.problems = [{"path": ["tasks", 0], "message": "bad"}]
     with pytest.raises(DocumentError) as caught:
-        await client.submit({})
+        await client.submit_definition({})
     assert caught.value.data is not None
     assert caught.value.data["problems"] == coordinator.problems
     with pytest.raises(WorkflowNotFound, match="wf-9"):

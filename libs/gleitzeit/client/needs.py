@@ -6,10 +6,10 @@ Light: looked into before anything is started.
 import asyncio
 from collections.abc import Iterator
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.model.definition import Definition
-from gz_cli.exits import NoProvider, NotAllowed
-from gz_cli.launch import Reach, Target
+from gleitzeit.process.absent import NoProvider, NotAllowed
+from gleitzeit.process.reach import Reach, Target
 
 PROVIDERS = {"http": "http", "shell": "shell"}
 """Protocol -> the provider of ours that serves it, started when a document asks for it."""
@@ -46,7 +46,7 @@ def _commands(definition: Definition) -> str:
     return f"this runs commands on your machine (task{'s' * (len(tasks) > 1)} {', '.join(tasks[:5]) or '…'})"
 
 
-async def require(client: Client, definition: Definition, reach: Reach) -> None:
+async def require(client: Coordinator, definition: Definition, reach: Reach) -> None:
     """Until what a document needs is served by a stack that ran before. Raises NoProvider if it is not.
 
     A stack of our own is still starting them; a task of it waits as long.

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from gleitzeit.client import needs
 from gleitzeit.model.definition import Definition
+from gleitzeit.process.absent import NotAllowed
+from gleitzeit.process.reach import Target
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import check
-from gz_cli import needs
-from gz_cli.exits import NotAllowed
-from gz_cli.launch import Target
 
 COMMAND = {"id": "list", "method": "shell/exec", "params": {"command": "ls"}}
 REQUEST = {"id": "get", "method": "http/get", "params": {"url": "http://example.org"}}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from gleitzeit.client import models
 from gleitzeit.model.definition import Alternative, Definition, TaskDefinition
+from gleitzeit.process.absent import NoModel
+from gleitzeit.process.reach import Reach, Target
 from gleitzeit.process.state import Address
-from gz_cli import exits, models
-from gz_cli.exits import NoModel
-from gz_cli.launch import Reach, Target
+from gz_cli import exits
 
 NOBODY = {"OLLAMA_HOST": "127.0.0.1:1"}
 TARGET = Target(Path("/nowhere"))

@@ -10,18 +10,19 @@ Found out before anything is started or submitted. Light: sockets are asked, key
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from gleitzeit.client import Client
+from gleitzeit.client import needs
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.model.definition import Definition
+from gleitzeit.process.absent import NoModel
+from gleitzeit.process.reach import Reach, Target, started
 from gleitzeit.process.state import find_running
-from gz_cli import needs
-from gz_cli.exits import NoModel
-from gz_cli.launch import Reach, Target, started
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
@@ -83,6 +84,14 @@ def _with_needs(reach: Reach, definition: Definition) -> Target:
     return needs.with_providers(reach.target, definition)
 
 
+def with_what_is_at_hand(target: Target, environ: Mapping[str, str]) -> Target:
+    """For who does not know yet what will be asked of a stack: with a model, if this machine has one."""
+    if any(name not in _WITHOUT_MODEL for name in target.providers):
+        return target
+    found, _ = choose(environ)
+    return target if found is None else target.with_providers((*target.providers, found))
+
+
 def _with_providers(target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str]) -> Target:
     if not methods or any(name not in _WITHOUT_MODEL for name in target.providers):
         return target
@@ -142,13 +151,13 @@ def answers(url: str) -> bool:
         connection.close()
 
 
-async def require(client: Client, definition: Definition, reach: Reach) -> None:
+async def require(client: Coordinator, definition: Definition, reach: Reach) -> None:
     """Until somebody serves what the document calls. Raises NoModel if nobody does, or ours cannot start."""
     methods = methods_of(definition)
     ours = reach.address is None or reach.address.url != client.url  # which is that of a successor
     expected = sum(name not in _WITHOUT_MODEL for name in reach.target.providers)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + (START_SECONDS if ours else LOOK_SECONDS)
+    deadline = loop.time() + (START_SECONDS if ours and expected else LOOK_SECONDS)
     while methods:
         served = {method for provider in await client.providers() for method in provider.methods}
         if not served.isdisjoint(methods):
@@ -157,6 +166,8 @@ async def require(client: Client, definition: Definition, reach: Reach) -> None:
         late = loop.time() > deadline
         if ours and failures and (late or len(failures) >= expected):
             raise NoModel(f"{_these(methods)} and {'; '.join(failures)}", WAYS)
+        if late and ours and not expected:
+            raise NoModel(f"{_these(methods)} and there is none: {choose(os.environ)[1] or 'it came too late'}", WAYS)
         if late and ours:
             return
         if late:

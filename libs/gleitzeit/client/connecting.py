@@ -1,0 +1,106 @@
+"""From a coordinator that was found or is coming up to an open connection."""
+
+import asyncio
+import os
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGTERM
+
+from msgspec import Struct
+
+from gleitzeit.errors import ConnectionLost
+from gleitzeit.process.detached import Detached
+from gleitzeit.process.reach import Reach, started
+from gleitzeit.process.state import Address, holder_lives
+from gleitzeit.transport import Connection, connect, pin, trust
+from gleitzeit.transport.connection import OnNotification
+
+START_SECONDS = 40.0
+"""A stack that starts while another one still drains waits up to 30 s for it."""
+OPEN_SECONDS = 5.0
+
+
+class Place(Struct, frozen=True):
+    """Where a coordinator is, what to present to it, and whom to trust there (None: whom the system trusts)."""
+
+    url: str
+    token: str | None = None
+    tls: ssl.SSLContext | None = None
+    open_timeout_seconds: float = OPEN_SECONDS
+    state: Path | None = None
+    """The folder of its stack, if that is one of this machine."""
+
+    def may_return(self) -> bool:
+        """False when nobody is left who would start it again."""
+        return self.state is None or holder_lives(self.state)
+
+
+async def open_place(place: Place, on_notification: OnNotification | None) -> Connection:
+    """Raises ConnectionLost, Unauthorized, and ConfigurationError for a certificate that is not trusted."""
+    return await connect(
+        place.url,
+        on_notification=on_notification,
+        token=place.token,
+        tls=place.tls,
+        open_timeout_seconds=place.open_timeout_seconds,
+    )
+
+
+async def open_reach(reach: Reach, on_notification: OnNotification | None) -> tuple[Place, Connection]:
+    """Wait for a stack that starts. Raises what `open_place` raises, and DetachedFailed."""
+    if reach.address is None:
+        return await _open(reach, await _address_of(reach), on_notification)
+    if not reach.address.embedded:
+        return await _open(reach, reach.address, on_notification)
+    with suppress(ConnectionLost):
+        place, connection = await _open(reach, reach.address, on_notification)
+        if not (await connection.call("system.status"))["draining"]:
+            return place, connection
+        await connection.close()
+    # An embedded one that we found in the moment of its end: its successor takes over the same journal.
+    successor = started(reach.target)
+    return await _open(successor, await _address_of(successor), on_notification)
+
+
+async def _open(reach: Reach, address: Address, on_notification: OnNotification | None) -> tuple[Place, Connection]:
+    token, tls = address.token or reach.target.token, _trusted(address, reach.target.tls_ca)
+    state = reach.target.state if address.pid else None  # 0: somewhere else, where we cannot look
+    place = Place(address.url, token, tls, state=state)
+    return place, await open_place(place, on_notification)
+
+
+def _trusted(address: Address, tls_ca: Path | None) -> ssl.SSLContext | None:
+    if address.certificate is not None:
+        return pin(Path(address.certificate))
+    return trust(tls_ca) if tls_ca is not None and address.url.startswith("wss:") else None
+
+
+async def _address_of(reach: Reach) -> Address:
+    """Wait for a stack to say where it is, without blocking the loop: Ctrl-C is heard meanwhile."""
+    detached = reach.detached
+    assert detached is not None, "a Reach has an address or a stack that will have one"
+    readable = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(detached.descriptor, readable.set)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await readable.wait()
+    except TimeoutError:
+        detached.abandon()
+        raise ConnectionLost(f"the stack was not ready in {START_SECONDS:g} s; see {reach.target.state}/logs") from None
+    finally:
+        loop.remove_reader(detached.descriptor)
+    return detached.address(timeout_seconds=1.0)
+
+
+def dismiss(reach: Reach) -> None:
+    """End a stack that was started for nothing, before anybody has asked where it is."""
+    if reach.detached is not None:
+        _stop(reach.detached)
+
+
+def _stop(detached: Detached) -> None:
+    detached.abandon()
+    with suppress(ProcessLookupError):
+        os.kill(detached.pid, SIGTERM)

@@ -1,0 +1,261 @@
+"""The methods of a coordinator, typed."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from gleitzeit.client.session import Session
+from gleitzeit.client.subscription import Overflow, Subscription
+from gleitzeit.client.views import (
+    EventPage,
+    Explained,
+    ProtocolDetail,
+    ProtocolView,
+    ProviderView,
+    Signalled,
+    State,
+    Submitted,
+    SystemStatus,
+    TaskView,
+    Validation,
+    WorkflowPage,
+    WorkflowResult,
+    WorkflowRow,
+    WorkflowView,
+)
+from gleitzeit.client.watch import (
+    ConnectionItem,
+    Newer,
+    Resync,
+    StreamItem,
+    TextPositions,
+    WatchEvent,
+    WatchItem,
+)
+from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
+from gleitzeit.model import events
+from gleitzeit.model.events import WORKFLOW_FINAL
+
+END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
+END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
+PATIENCE_SECONDS = 60.0
+"""How long a watcher tries to reach a coordinator that went away."""
+
+
+MOST_CANDIDATES = 10
+
+
+class AmbiguousId(GleitzeitError):
+    """Several workflows answer to it; `data["candidates"]` has a line about each of the newest. Where they share a
+    name, `data["newest"]` is what means the newest of them."""
+
+    code = -32602
+    name = "AMBIGUOUS_ID"
+
+    def __init__(self, text: str, candidates: Sequence[WorkflowRow]) -> None:
+        shown = candidates[:MOST_CANDIDATES]
+        number = f"more than {len(shown)}" if len(shown) < len(candidates) else len(shown)
+        data: dict[str, Any] = {"candidates": [f"{row.workflow_id}  {row.name}  {row.status}" for row in shown]}
+        if not any(row.workflow_id.startswith(text) for row in shown):
+            data["newest"] = f"{text}@latest"
+        super().__init__(f"{text!r} is not one workflow: {number} answer to it", data)
+
+
+class Coordinator(Session):
+    """The methods of a coordinator, each raising the exception that stands for the coordinator's error.
+
+    Where a method takes a `workflow_id` it wants the whole id: see `resolve_id`.
+    """
+
+    async def submit_definition(
+        self,
+        definition: object,
+        *,
+        inputs: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        hold: bool = False,
+    ) -> Submitted:
+        """Durable when it returns. `definition` is plain data with nothing left to read here (see `prepare`);
+        with `hold` nothing starts before `resume`. The same key with the same body makes no second workflow. Raises
+        DocumentError."""
+        return await self._view(
+            Submitted,
+            "workflow.submit",
+            definition=definition,
+            inputs=inputs or None,
+            idempotency_key=idempotency_key,
+            hold=hold or None,
+        )
+
+    async def validate(self, definition: object) -> Validation:
+        """What the coordinator, which knows its providers' methods, says of a definition."""
+        return await self._view(Validation, "workflow.validate", definition=definition)
+
+    async def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000) -> WorkflowView:
+        """Status and one page of tasks: those after the first `after`."""
+        return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit)
+
+    async def result(self, workflow_id: str) -> WorkflowResult:
+        return await self._view(WorkflowResult, "workflow.result", workflow_id=workflow_id)
+
+    async def task(self, workflow_id: str, task_id: str) -> TaskView:
+        """With its whole result."""
+        return await self._view(TaskView, "task.get", workflow_id=workflow_id, task_id=task_id)
+
+    async def list(
+        self,
+        *,
+        status: Sequence[str] = (),
+        name: str | None = None,
+        id: str | None = None,
+        limit: int | None = None,
+        before: tuple[int, str] | None = None,
+    ) -> WorkflowPage:
+        """Newest first. `id` is a prefix of ids, a name or a document's own `id`, `@latest`, or `NAME@latest`."""
+        statuses = [*status] or None
+        return await self._view(
+            WorkflowPage, "workflow.list", status=statuses, name=name, id=id, limit=limit, before=before
+        )
+
+    async def resolve_id(self, text: str) -> str:
+        """The id that a person means by an id, a unique prefix of one, a name, `@latest` or `NAME@latest`.
+
+        Raises WorkflowNotFound, or AmbiguousId if several workflows answer to it.
+        """
+        rows = (await self.list(id=text, limit=MOST_CANDIDATES + 1)).workflows
+        exact = [row for row in rows if row.workflow_id == text]
+        candidates = exact or rows
+        if not candidates:
+            raise WorkflowNotFound(f"there is no workflow {text!r}")
+        if len(candidates) > 1:
+            raise AmbiguousId(text, candidates)
+        return candidates[0].workflow_id
+
+    async def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
+        return await self._view(State, "workflow.cancel", workflow_id=workflow_id, reason=reason)
+
+    async def pause(self, workflow_id: str) -> State:
+        """Nothing new starts; what runs goes on."""
+        return await self._view(State, "workflow.pause", workflow_id=workflow_id)
+
+    async def resume(self, workflow_id: str) -> State:
+        """The end of a pause and of a hold."""
+        return await self._view(State, "workflow.resume", workflow_id=workflow_id)
+
+    async def hold(self, workflow_id: str) -> State:
+        """Nothing starts until `resume`, also not after a restart of the coordinator."""
+        return await self._view(State, "workflow.hold", workflow_id=workflow_id)
+
+    async def retry(self, workflow_id: str, task_id: str | None = None) -> State:
+        """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
+        return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
+
+    async def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
+        """Kept until a task waits for it."""
+        params = {"workflow_id": workflow_id, "name": name, "payload": payload}
+        return msgspec.convert(await self.call("workflow.signal", params), Signalled)
+
+    async def history(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> EventPage:
+        return await self._view(EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit)
+
+    async def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
+        """Why its tasks stand where they stand."""
+        return await self._view(Explained, "workflow.explain", workflow_id=workflow_id, task_id=task_id)
+
+    # ------------------------------------------------------------------------------------------------- the system
+
+    async def providers(self) -> tuple[ProviderView, ...]:
+        return (await self._view(_Providers, "provider.list")).providers
+
+    async def protocols(self) -> tuple[ProtocolView, ...]:
+        return (await self._view(_Protocols, "protocol.list")).protocols
+
+    async def protocol(self, protocol: str) -> ProtocolDetail:
+        return await self._view(ProtocolDetail, "protocol.get", protocol=protocol)
+
+    async def status(self) -> SystemStatus:
+        return await self._view(SystemStatus, "system.status")
+
+    # ------------------------------------------------------------------------------------------------- watching
+
+    async def watch(
+        self, workflow_id: str, *, after: int = 0, stream: bool = True, patience_seconds: float = PATIENCE_SECONDS
+    ) -> AsyncGenerator[WatchItem, None]:
+        """Every event numbered above `after`, in order and none twice, until the workflow has ended; between them what
+        its tasks say, with `stream`.
+
+        When the connection drops it is opened again and the events go on where they were; so do the texts of tasks that
+        run (a StreamItem with `gap` says where a part is lost), but progress and logs may be missing. Raises
+        ConnectionLost if the coordinator is away for longer than `patience_seconds`, WorkflowNotFound. One watcher of a
+        workflow per client.
+        """
+        if workflow_id in self._subscriptions:
+            raise InvalidState(f"this client already watches {workflow_id}")
+        seq, texts = after, TextPositions()
+        while True:
+            try:
+                async with aclosing(self._watch_once(workflow_id, seq, stream, texts)) as items:
+                    async for item in items:
+                        if isinstance(item, WatchEvent):
+                            seq = item.seq
+                            if isinstance(item.event, END_OF_TEXT):
+                                texts.forget(item.event.task)
+                        yield item
+                return
+            except Overflow:
+                continue
+            except ConnectionLost as lost:
+                yield ConnectionItem(connected=False, message=lost.message)
+                await self._reconnect(patience_seconds)
+                yield ConnectionItem(connected=True)
+
+    async def _watch_once(
+        self, workflow_id: str, after: int, stream: bool, texts: TextPositions
+    ) -> AsyncGenerator[WatchItem, None]:
+        """One subscription, to the end of the workflow. Raises Overflow and ConnectionLost: then subscribe again."""
+        connection = await self._connected()
+        inbox = self._subscriptions[workflow_id] = Subscription()
+        watching = False
+        try:
+            params: dict[str, Any] = {"workflow_id": workflow_id, "after": after, "stream": stream, "batch": True}
+            if known := texts.known():
+                params["streams"] = known
+            start = msgspec.json.decode(await connection.call_raw("workflow.watch", params), type=_Watching)
+            watching = True
+            seq = after
+            while not (start.status in WORKFLOW_FINAL and seq >= start.seq):
+                item = await inbox.get()
+                if isinstance(item, Resync):
+                    raise Overflow
+                if isinstance(item, WatchEvent | Newer):
+                    # What is ahead was on its way when we subscribed again: it comes once more, in its place.
+                    if item.seq != seq + 1:
+                        continue
+                    seq = item.seq
+                if isinstance(item, StreamItem):
+                    if (new := texts.take(item)) is not None:
+                        yield new
+                elif not isinstance(item, Newer):
+                    yield item
+                if isinstance(item, WatchEvent) and isinstance(item.event, END_OF_WORKFLOW) and seq >= start.seq:
+                    return
+        finally:
+            del self._subscriptions[workflow_id]
+            if watching and not connection.closed:
+                connection.notify("workflow.unwatch", {"workflow_id": workflow_id})
+
+
+class _Watching(msgspec.Struct, frozen=True):
+    workflow_id: str
+    status: str
+    seq: int
+
+
+class _Providers(msgspec.Struct, frozen=True):
+    providers: tuple[ProviderView, ...]
+
+
+class _Protocols(msgspec.Struct, frozen=True):
+    protocols: tuple[ProtocolView, ...]

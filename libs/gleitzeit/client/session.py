@@ -1,0 +1,108 @@
+"""One socket to a coordinator, opened when it is first needed, and again when it was lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit.client.connecting import Place, open_place, open_reach
+from gleitzeit.client.subscription import Subscription
+from gleitzeit.client.templates import Templates
+from gleitzeit.client.watch import decode
+from gleitzeit.errors import ConnectionLost
+from gleitzeit.process.reach import Reach
+from gleitzeit.transport import Connection
+
+View = TypeVar("View")
+Find = Callable[[], Awaitable[Reach]]
+
+RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Between attempts to reach the coordinator again; the last one repeats."""
+SUCCESSOR_SECONDS = 2.0
+"""For another stack to take the place of one that has died."""
+
+
+class Session:
+    """Calls may run side by side. A call raises ConnectionLost if the socket closes before the answer: it is unknown
+    then whether it was carried out. The next call connects again."""
+
+    def __init__(self, place: Place | None, find: Find | None = None) -> None:
+        """Without a place it is looked for with `find`, each time that nobody answers at the one that was known."""
+        self._place = place
+        self._find = find
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._subscriptions: dict[str, Subscription] = {}
+        self.templates = Templates(self.call)
+
+    @property
+    def url(self) -> str:
+        """Of the coordinator; "" as long as none was looked for."""
+        return self._place.url if self._place is not None else ""
+
+    async def close(self) -> None:
+        """Workflows go on without us. Watchers get ConnectionLost."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def call(self, method: str, params: object = None, *, timeout_seconds: float | None = None) -> Any:
+        """Call any method of the coordinator; the decoded result. Raises TimeoutError after `timeout_seconds`."""
+        connection = await self._connected()
+        return await connection.call(method, params, timeout_seconds=timeout_seconds)
+
+    async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
+        connection = await self._connected()
+        given = {name: value for name, value in params.items() if value is not None}
+        return msgspec.json.decode(await connection.call_raw(method, given), type=cls)
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.closed:
+                self._connection = await self._open()
+                self._connection.add_close_callback(self._lost)
+            return self._connection
+
+    async def _open(self) -> Connection:
+        if self._place is None:
+            assert self._find is not None, "a session has a place, or somebody who finds one"
+            self._place, connection = await open_reach(await self._find(), self._notified)
+            return connection
+        try:
+            return await open_place(self._place, self._notified)
+        except ConnectionLost:
+            if self._find is not None:
+                self._place = None
+            raise
+
+    async def _reconnect(self, patience_seconds: float) -> None:
+        """Raises ConnectionLost when patience is at an end, soon when nobody is left who starts the coordinator."""
+        place = self._place
+        now = asyncio.get_running_loop().time
+        deadline, hopeless_since = now() + patience_seconds, None
+        for pause in chain(RECONNECT_PAUSES_SECONDS, repeat(RECONNECT_PAUSES_SECONDS[-1])):
+            try:
+                await self._connected()
+                return
+            except ConnectionLost as lost:
+                if now() + pause > deadline:
+                    raise
+                if place is None or self._find is not None or place.may_return():
+                    hopeless_since = None
+                elif hopeless_since is None:
+                    hopeless_since = now()
+                elif now() - hopeless_since > SUCCESSOR_SECONDS:
+                    raise ConnectionLost("the stack has died; `gz up` goes on with what was under way") from lost
+            await asyncio.sleep(pause)
+
+    def _notified(self, _connection: Connection, method: str, params: Raw | None) -> None:
+        item = decode(method, params)
+        if item is not None and (inbox := self._subscriptions.get(item.workflow_id)) is not None:
+            inbox.put(item)
+
+    def _lost(self, connection: Connection) -> None:
+        reason = connection.close_reason or f"the connection to {self.url} was closed"
+        for inbox in self._subscriptions.values():
+            inbox.lose(reason)
