@@ -42,6 +42,7 @@ from gleitzeit.process.state import (
     cluster_id,
     find_running,
     lock_state,
+    model_settings,
     publish_address,
     withdraw_address,
 )
@@ -159,6 +160,8 @@ class Stack:
             token=token,
             certificate=certificate,
             failures=self._failures,
+            providers=self._config.providers,
+            settings=model_settings(self._environ),
         )
         publish_address(self._config.state, self._address)
         return self._address

@@ -63,7 +63,9 @@ def start(reach: Reach, source: Source, how: Start) -> int:
 def run(reach: Reach, prepared: Prepared, how: Start) -> int:
     """Start a stack with what the document needs, if none is begun. Raises NoModel."""
     assert prepared.checked is not None
-    return asyncio.run(_start(with_model(reach, prepared.checked, os.environ), prepared, how))
+    found = with_model(reach, prepared.checked, os.environ)
+    say(found.note)
+    return asyncio.run(_start(found, prepared, how))
 
 
 def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> int:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "gz_provider_llm
 import tiny_model
 from llama import LlamaServer
 
-SOON_SECONDS = 5.0  # about one, on a machine that has nothing else to do
+SOON_SECONDS = 15.0  # about one, on a machine that has nothing else to do; waiting for a model would take longer
 DOCUMENT = "name: ask\ntasks: [{id: ask, method: llm/chat, params: {prompt: Hello, model: tiny, max_tokens: 2}}]\n"
 
 
@@ -57,11 +57,31 @@ def test_one_run_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The next one begins while the stack of the one before goes on, ends, or has ended."""
     llama = LlamaServer(tiny_model.write_model(tmp_path / "tiny.gguf"), "--context", "1024")
     (tmp_path / "ask.yaml").write_text(DOCUMENT)
-    for variable, value in (("OLLAMA_HOST", "127.0.0.1:1"), ("OPENAI_API_KEY", "x"), ("OPENAI_BASE_URL", llama.url)):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for variable, value in (("OLLAMA_HOST", "127.0.0.1:1"), ("OPENAI_BASE_URL", llama.url)):
         monkeypatch.setenv(variable, value)
     for pause_seconds in (0, 0.1, 0.2, 0.3):
         time.sleep(pause_seconds)
         ran = support.gz("run", "ask.yaml", "-q", state=tmp_path / "state", cwd=tmp_path)
         assert ran.returncode == 0, ran.stderr
         assert len(ran.stdout.split()) == 2
+    llama.stop()
+
+
+def test_what_was_corrected_counts_at_once(bad_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the stack of the run before, which has read the wrong thing, has not ended yet."""
+    state = tmp_path / "state"
+    ran = support.gz("run", "ask.yaml", state=state, cwd=tmp_path)
+    assert ran.returncode == 2
+    monkeypatch.setenv("GLEITZEIT_GGUF", str(tiny_model.write_model(tmp_path / "tiny.gguf")))
+    ran = support.gz("run", "ask.yaml", "-q", state=state, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    monkeypatch.delenv("GLEITZEIT_GGUF")
+    llama = LlamaServer(tmp_path / "tiny.gguf", "--context", "1024", api_key="sk-right-key")
+    monkeypatch.setenv("OPENAI_BASE_URL", llama.url)
+    for key, code in (("", 1), ("sk-right-key", 0)):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        ran = support.gz("run", "ask.yaml", "-q", state=state, cwd=tmp_path)
+        assert ran.returncode == code, ran.stderr
+        assert ("The key comes from the environment variable OPENAI_API_KEY" in ran.stderr) == bool(code)
     llama.stop()

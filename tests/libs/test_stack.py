@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.children import ChildExited
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.restart import Backoff
-from gleitzeit.process.state import Address, StackRunning, cluster_id, find_running
+from gleitzeit.process.state import Address, StackRunning, cluster_id, find_running, model_settings
 from gleitzeit.process.supervised import ChildEvent
 from gleitzeit.stack import Stack, StackConfig, serve, url_from_here
 
@@ -94,7 +95,8 @@ async def test_all_services_get_what_they_need_and_others_find_the_stack(
     )
     address = await stack.start()
     await stack.providers_ready()
-    assert address == find_running(state) == Address(stack.url, os.getpid(), True, address.version)
+    known = Address(stack.url, os.getpid(), True, address.version, providers=("echo", "python", "echo"))
+    assert address == find_running(state) == replace(known, settings=model_settings(os.environ))
 
     coordinator = await ask(stack.url, "args")
     assert option(coordinator, "--state") == str(state)

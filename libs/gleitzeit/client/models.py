@@ -2,7 +2,7 @@
 
     a provider that the configuration, --provider or the document names
     Ollama, if one answers            OLLAMA_HOST, else 127.0.0.1:11434
-    OPENAI_API_KEY, ANTHROPIC_API_KEY
+    OPENAI_API_KEY or OPENAI_BASE_URL, then those of Anthropic
     GLEITZEIT_GGUF, a model file      with the extra `llamacpp`
 
 Found out before anything is started or submitted. Light: sockets are asked, keys only looked at.
@@ -11,8 +11,8 @@ Found out before anything is started or submitted. Light: sockets are asked, key
 import asyncio
 import importlib.util
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoModel
 from gleitzeit.process.reach import Reach, Target, started
-from gleitzeit.process.state import find_running
+from gleitzeit.process.state import Address, find_running, model_settings
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
@@ -34,6 +34,9 @@ LOOK_SECONDS = 0.8
 START_SECONDS = 5.0
 """The same for a stack of ours, which may still start them: after that, who waits is told by the coordinator why."""
 LOOK_AGAIN_SECONDS = 0.05
+OTHER_SETTINGS = "this joins a stack in use, whose models were set up with other keys, addresses or files"
+OUTLIVE_SECONDS = 2.0
+"""An embedded stack that nobody uses has ended by then."""
 
 WAYS = """Any one of these is enough:
 
@@ -65,16 +68,43 @@ def _calls(definition: Definition) -> Iterator[tuple[str, str]]:
 def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str]) -> Reach:
     """A stack that is not started yet is, with what the document needs. Raises NoModel if this machine has none.
 
-    An embedded one that runs may be about to end: then its successor is to have it.
+    An embedded one that runs is joined, if it has that, and was started with the same keys, addresses and files. Else
+    its successor is to have it, unless others keep it from ending.
     """
     reach = replace(reach, target=_with_needs(reach, definition))
     methods = methods_of(definition)
+    address = reach.address
+    if address is not None and address.embedded:
+        try:
+            target = _with_providers(reach.target, definition, methods, environ)
+        except NoModel:
+            return reach  # but it may have one
+        reach = replace(reach, target=target)
+        if not _suits(address, reach, methods, environ):
+            return _outlived(reach, methods, environ)
     if not reach.begun:
         return started(_with_providers(reach.target, definition, methods, environ))
-    if reach.address is not None and reach.address.embedded:
-        with suppress(NoModel):
-            return replace(reach, target=_with_providers(reach.target, definition, methods, environ))
     return reach
+
+
+def _suits(address: Address, reach: Reach, methods: list[str], environ: Mapping[str, str]) -> bool:
+    if not methods:
+        return set(reach.target.providers) <= set(address.providers)
+    same = address.settings == model_settings(environ) and not address.failures
+    return same and set(reach.target.providers) <= set(address.providers)
+
+
+def _outlived(reach: Reach, methods: list[str], environ: Mapping[str, str]) -> Reach:
+    """A successor of the embedded stack that does not suit; or that stack, if it goes on to live for others."""
+    deadline = time.monotonic() + OUTLIVE_SECONDS
+    while (address := find_running(reach.target.state)) is not None:
+        if not address.embedded or _suits(address, reach, methods, environ):
+            return replace(reach, address=address)
+        if time.monotonic() > deadline:
+            other = methods and not address.failures and address.settings != model_settings(environ)
+            return replace(reach, address=address, note=OTHER_SETTINGS if other else "")
+        time.sleep(LOOK_AGAIN_SECONDS)
+    return started(reach.target)
 
 
 def _with_needs(reach: Reach, definition: Definition) -> Target:
@@ -110,9 +140,9 @@ def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     url = ollama_url(environ)
     if answers(url):
         return "ollama", ""
-    for variable, provider in (("OPENAI_API_KEY", "openai"), ("ANTHROPIC_API_KEY", "anthropic")):
-        if environ.get(variable):
-            return provider, ""
+    for maker in ("openai", "anthropic"):  # whoever names another server may do so without a key
+        if any(environ.get(f"{maker.upper()}_{what}") for what in ("API_KEY", "BASE_URL")):
+            return maker, ""
     missing = f"no Ollama answers at {url}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
     if not environ.get("GLEITZEIT_GGUF"):
         return None, f"{missing} and GLEITZEIT_GGUF are not set"

@@ -56,11 +56,12 @@ class Target(Struct, frozen=True):
 
 class Reach(Struct, frozen=True):
     """A coordinator that is there, or one that comes up. `address` is None as long as `detached` has not said it; both
-    are while it is not decided what to start."""
+    are while it is not decided what to start. `note` is what somebody should know about the choice."""
 
     target: Target
     address: Address | None = None
     detached: Detached | None = None
+    note: str = ""
 
     @property
     def begun(self) -> bool:

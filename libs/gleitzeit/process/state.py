@@ -11,8 +11,10 @@ Everything in it is readable for its owner only.
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,12 +22,19 @@ from msgspec import Struct
 
 from gleitzeit.errors import InvalidState
 
+_MODEL_FILE = "GLEITZEIT_GGUF"
+_OF_MODELS = (
+    *("OLLAMA_", "OPENAI_", "ANTHROPIC_", "GLEITZEIT_OLLAMA_", "GLEITZEIT_LLM_", "GLEITZEIT_DEFAULT_MODEL"),
+    _MODEL_FILE,
+)
+
 
 class Address(Struct, frozen=True, omit_defaults=True):
     """How to reach a running stack: stack.json. `pid` is the stack's, not the coordinator's.
 
     `certificate` is the file with the certificate that a wss:// url shows, whatever names stand in it. `failures` is
-    one sentence for each of its providers that cannot start; it may grow after the stack is ready.
+    one sentence for each of its providers that cannot start; it may grow after the stack is ready. `providers` are the
+    names of those that it was started with, `settings` what `model_settings` makes of its environment.
     """
 
     url: str
@@ -35,6 +44,8 @@ class Address(Struct, frozen=True, omit_defaults=True):
     token: str | None = None
     certificate: str | None = None
     failures: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    settings: str = ""
 
 
 class StackRunning(InvalidState):
@@ -114,6 +125,14 @@ def holder_lives(folder: Path) -> bool:
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     return _is_alive(pid)
+
+
+def model_settings(environ: Mapping[str, str]) -> str:
+    """A digest of what providers of models read from their environment: keys, addresses, files."""
+    chosen = {name: value for name, value in environ.items() if name.startswith(_OF_MODELS) and value}
+    if _MODEL_FILE in chosen:
+        chosen[_MODEL_FILE] = os.path.abspath(chosen[_MODEL_FILE])
+    return hashlib.sha256(msgspec.json.encode(sorted(chosen.items()))).hexdigest()[:16]
 
 
 def cluster_id(folder: Path) -> str:

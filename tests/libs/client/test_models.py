@@ -1,17 +1,19 @@
 """Which provider a machine has, and what is said where it has none."""
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gleitzeit.client import models
 from gleitzeit.model.definition import Alternative, Definition, TaskDefinition
 from gleitzeit.process.absent import NoModel
 from gleitzeit.process.reach import Reach, Target
-from gleitzeit.process.state import Address
+from gleitzeit.process.state import Address, lock_state, model_settings, publish_address
 from gz_cli import exits
 
 NOBODY = {"OLLAMA_HOST": "127.0.0.1:1"}
@@ -43,6 +45,7 @@ def test_what_is_taken_first(ollama: str) -> None:
     assert models.choose({**keys, "OLLAMA_HOST": ollama})[0] == "ollama"
     assert models.choose({**keys, **NOBODY})[0] == "openai"
     assert models.choose({**NOBODY, "ANTHROPIC_API_KEY": "y"})[0] == "anthropic"
+    assert models.choose({**NOBODY, "OPENAI_BASE_URL": "http://127.0.0.1:8000"})[0] == "openai"
 
 
 def test_a_model_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,13 +91,53 @@ def test_nothing_is_started_where_there_is_no_model(monkeypatch: pytest.MonkeyPa
     assert begun == []
 
 
-def test_the_successor_of_an_embedded_stack_has_what_the_document_needs() -> None:
-    key = {**NOBODY, "OPENAI_API_KEY": "x"}
-    ending = Reach(TARGET, Address("ws://127.0.0.1:1/", 1, embedded=True))
-    assert models.with_model(ending, chat(), key).target.providers == ("echo", "python", "openai")
-    assert models.with_model(ending, chat(), NOBODY) == ending, "it may have a provider itself"
+KEY = {**NOBODY, "OPENAI_API_KEY": "x"}
+WITH_OPENAI = ("echo", "python", "openai")
+
+
+def embedded(**more: object) -> Address:
+    fitting = {"providers": WITH_OPENAI, "settings": model_settings(KEY)} | more
+    return Address("ws://127.0.0.1:1/", os.getpid(), embedded=True, **fitting)  # type: ignore[arg-type]
+
+
+def test_an_embedded_stack_that_has_what_the_document_needs_is_joined() -> None:
+    found = Reach(TARGET, embedded())
+    assert models.with_model(found, chat(), KEY) == replace(found, target=TARGET.with_providers(WITH_OPENAI))
+    assert models.with_model(found, chat(), NOBODY) == found, "it may have a model that is not at hand here"
     lasting = Reach(TARGET, Address("ws://127.0.0.1:1/", 1))
-    assert models.with_model(lasting, chat(), key) == lasting
+    assert models.with_model(lasting, chat(), KEY) == lasting
+
+
+UNFIT = [
+    embedded(providers=("echo", "python")),
+    embedded(failures=("provider-openai cannot start",)),
+    embedded(settings=model_settings({**KEY, "OPENAI_API_KEY": "another"})),
+]
+
+
+@pytest.mark.parametrize("address", UNFIT, ids=["no provider", "a failure", "another key"])
+def test_one_that_does_not_suit_has_a_successor(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    found = models.with_model(Reach(TARGET, address), chat(), KEY)
+    assert found == Reach(TARGET.with_providers(WITH_OPENAI)), "nothing of it was to be seen any more"
+
+
+@pytest.mark.parametrize("address", UNFIT, ids=["no provider", "a failure", "another key"])
+def test_or_is_joined_where_others_use_it(address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "OUTLIVE_SECONDS", 0.0)
+    lock = lock_state(tmp_path)
+    publish_address(tmp_path, address)
+    found = models.with_model(Reach(replace(TARGET, state=tmp_path), address), chat(), KEY)
+    lock.release()
+    assert found.address == address
+    assert ("other keys" in found.note) == (address is UNFIT[2])
+
+
+def test_the_settings_of_models() -> None:
+    assert model_settings({"PATH": "a", "OPENAI_API_KEY": ""}) == model_settings({})
+    assert model_settings({"GLEITZEIT_GGUF": "m"}) == model_settings({"GLEITZEIT_GGUF": os.path.abspath("m")})
+    different = ({}, {"OPENAI_API_KEY": "a"}, {"OPENAI_API_KEY": "b"}, {"OLLAMA_HOST": "a"}, {"GLEITZEIT_LLM_RPM": "1"})
+    assert len({model_settings(environ) for environ in different}) == 5
 
 
 def test_what_a_stack_is_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
