@@ -103,6 +103,7 @@ def scope_of(workflow: Workflow) -> Scope:
         config=_decode(definition.config),
         env=definition.env,
         facts=lambda name: _facts(workflow, names, name),
+        keep=definition.unresolved == "keep",
     )
 
 

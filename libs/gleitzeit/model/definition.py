@@ -135,6 +135,8 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     config: Raw = Raw(b"{}")
     env: dict[str, object] = {}
     """The environment variables that the document uses, as they were where it was submitted."""
+    unresolved: Literal["fail", "keep"] = "fail"
+    """`keep`: a reference that stands for nothing stays the text that it is."""
     outputs: dict[str, str] = {}
     """name -> a text with references, usually one and nothing else"""
     wait_for_completion: bool = False

@@ -4,7 +4,7 @@ the whole document's bounds -> its keys -> each task by itself -> references bet
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,6 +16,7 @@ from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.inputs import read_inputs
+from gleitzeit.spec.legacy import modern
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
@@ -48,6 +49,7 @@ WORKFLOW_KEYS: Final = frozenset(
         "error_strategy",
         "execution_mode",
         "outputs",
+        "unresolved",
         "budget",
     }
 )
@@ -57,7 +59,6 @@ LATER_WORKFLOW_KEYS: Final = {
     "batch": "batches of files",
     "template": "batches of files",
     "protocol": "batches of files",
-    "output": "formatted output; say 'outputs'",
     "secrets": "secrets",
     "schedule": "schedules",
     "on": "triggers",
@@ -65,6 +66,7 @@ LATER_WORKFLOW_KEYS: Final = {
     "concurrency": "concurrency limits",
 }
 
+_UNRESOLVED: Final[Mapping[str, Literal["fail", "keep"]]] = {"fail": "fail", "keep": "keep"}
 _LONGEST_SHOWN_CYCLE: Final = 100
 _ONCE: Final = RetryPolicy()
 
@@ -132,6 +134,8 @@ class _Check:
         raw, path = document, Path()
         if isinstance(document, dict) and len(document) == 1 and "workflow" in document:
             raw, path = document["workflow"], ("workflow",)
+        if isinstance(raw, dict):
+            raw = modern(raw)
         if not isinstance(raw, dict):
             empty = "the document is empty; " if raw is None else ""
             self._findings.error(path, f"{empty}a workflow is a map with 'name' and 'tasks'")
@@ -165,6 +169,7 @@ class _Check:
         declared = read_inputs(fields)
         parameters = declared.defaults
         env = fields.mapping("env")
+        unresolved = fields.choice("unresolved", _UNRESOLVED) or "fail"
         names = Names(drafts, self._findings)
         linker = Linker(
             names,
@@ -173,6 +178,7 @@ class _Check:
             inputs_known=self._inputs is not None,
             config=config,
             env=env,
+            keep_unresolved=unresolved == "keep",
         )
         outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs")) if drafts else {}
         policy, retry = self._error_policy(fields, config)
@@ -197,6 +203,7 @@ class _Check:
             inputs=declared.raw,
             config=Raw(msgspec.json.encode(linker.with_env(config, fields.at("config")))),
             env=env,
+            unresolved=unresolved,
             outputs=outputs,
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),

@@ -76,6 +76,7 @@ class Linker:
         inputs_known: bool,
         config: Mapping[str, object],
         env: Mapping[str, object],
+        keep_unresolved: bool = False,
     ) -> None:
         self._names = names
         self._findings = findings
@@ -83,6 +84,8 @@ class Linker:
         self._inputs_known = inputs_known
         self._config = config
         self._env = env
+        self._complain = findings.warning if keep_unresolved else findings.error
+        """About a reference that cannot stand for anything."""
         self._inputs_read: set[str] = set()
         self._all_inputs_read = False
 
@@ -244,7 +247,7 @@ class Linker:
             key, known = missing
             only = f", only {', '.join(known)}" if known else ""
             message = f"{reference.source}: the result of {target.method} has no '{key}'{only}"
-            self._findings.error(path, message, self._findings.near(key, known), needle=reference.source)
+            self._complain(path, message, self._findings.near(key, known), needle=reference.source)
 
     def _check_namespace(self, reference: Reference, path: Path) -> None:
         base, steps = reference.base, reference.path
@@ -253,17 +256,17 @@ class Linker:
         where = {"needle": reference.source}
         if base == "env":
             if reference.default is None and ".".join(steps) not in self._env:
-                self._findings.error(
+                self._complain(
                     path, f"{reference.source}: environment variable '{'.'.join(steps)}' is not set", **where
                 )
         elif base == "workflow":
             if name and name not in _WORKFLOW_FACTS:
                 suggestion = self._findings.near(name, _WORKFLOW_FACTS)
-                self._findings.error(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)
+                self._complain(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)
         elif base == "config":
             if name and name not in self._config:
                 suggestion = self._findings.near(name, self._config)
-                self._findings.error(path, f"{reference.source}: 'config' has no '{name}'", suggestion, **where)
+                self._complain(path, f"{reference.source}: 'config' has no '{name}'", suggestion, **where)
         elif name and name not in self._parameters:
             self._check_input(reference, path, name)
 
@@ -291,7 +294,7 @@ class Linker:
         suggestion = self._findings.near(name, self._parameters)
         if self._inputs_known:
             message = f"{reference.source}: there is no input and no parameter '{name}'"
-            self._findings.error(path, message, suggestion, needle=reference.source)
+            self._complain(path, message, suggestion, needle=reference.source)
         else:
             message = f"{reference.source}: no parameter '{name}' is declared; every submit must bring it"
             self._findings.warning(path, message, suggestion, needle=reference.source)
@@ -311,7 +314,7 @@ class Linker:
         else:
             hint = "" if suggestion else _as_text_hint(reference)
             message = f"{reference.source}: there is no task '{base}'{hint}"
-        self._findings.error(path, message, suggestion, needle=reference.source)
+        self._complain(path, message, suggestion, needle=reference.source)
 
     def _check_params(self, draft: TaskDraft) -> None:
         if draft.schema is None:

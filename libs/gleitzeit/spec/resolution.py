@@ -144,7 +144,7 @@ class Scope:
     `parameters`: the document's, with the submit's inputs over them.
     """
 
-    __slots__ = ("config", "env", "facts", "odd_names", "parameters", "results", "tasks", "workflow")
+    __slots__ = ("config", "env", "facts", "keep", "odd_names", "parameters", "results", "tasks", "workflow")
 
     def __init__(
         self,
@@ -156,6 +156,7 @@ class Scope:
         config: Mapping[str, object] | None = None,
         env: Mapping[str, object] | None = None,
         facts: Callable[[str], Mapping[str, object]] | None = None,
+        keep: bool = False,
     ) -> None:
         self.results = results
         self.tasks = tasks
@@ -164,10 +165,22 @@ class Scope:
         self.config = config or {}
         self.env = env or {}
         self.facts = facts
+        self.keep = keep
         self.odd_names = expressions.odd_names(tasks.keys())
 
     def resolve(self, reference: Reference) -> object:
-        """For `substitute`. Raises ParameterError, AS_WRITTEN for a `{{ … }}` that names nothing."""
+        """For `substitute`. Raises ParameterError, AS_WRITTEN for a `{{ … }}` that names nothing.
+
+        With `keep` it is AS_WRITTEN for everything that stands for nothing.
+        """
+        if not self.keep:
+            return self._meaning(reference)
+        try:
+            return self._meaning(reference)
+        except ParameterError:
+            return AS_WRITTEN
+
+    def _meaning(self, reference: Reference) -> object:
         if (found := split_base(reference, self.tasks)) is not None:
             return self._of_task(reference, *found)
         if reference.base in NAMESPACES:
@@ -179,12 +192,12 @@ class Scope:
         if reference.mustache:
             return AS_WRITTEN
         if reference.is_expression:
-            return expressions.evaluate(reference.text, self.resolve, self.odd_names)
+            return expressions.evaluate(reference.text, self._meaning, self.odd_names)
         raise ParameterError(f"{reference.source}: there is no task '{reference.base}'")
 
     def holds(self, condition: str) -> bool:
         """Whether a condition in its normal form holds. Raises ParameterError."""
-        return expressions.holds(condition, self.resolve, self.odd_names)
+        return expressions.holds(condition, self._meaning, self.odd_names)
 
     def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:
         if base not in self.results:

@@ -8,6 +8,7 @@ from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
 from gleitzeit.spec import commands, mcp
 from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.legacy import without_placement
 from gleitzeit.spec.names import is_reserved
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
@@ -179,6 +180,7 @@ class TaskReader:
         self._identify(draft, fields, key or f"task-{number}")
         self._read_params(draft, fields)
         self._read_method(draft, fields)
+        draft.params = without_placement(draft.method, draft.params, self._findings, draft.param_path)
         if draft.method.startswith(commands.PROTOCOL):
             draft.params = commands.read_commands(draft.params, self._findings, draft.params_path)
         draft.description = fields.text("description")
