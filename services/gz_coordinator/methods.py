@@ -11,15 +11,18 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.waits import awaited_signals
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
+from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import Submission, submit
+from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
 
@@ -33,7 +36,7 @@ LATEST = "@latest"
 def build(parts: Parts) -> Methods:
     """All methods; each is checked against its schema before it is called."""
     methods = Methods(discover=lambda: _openrpc(parts))
-    for group in (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts)):
+    for group in (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts), ApprovalMethods(parts)):
         for name, function in group.table().items():
             methods.add(name, function, params_schema=builtin().methods[name].check_params)
     return methods
@@ -100,7 +103,7 @@ class WorkflowMethods:
         return await self._service.read(workflow_id, view.result_view)
 
     async def task(self, request: Request, /, workflow_id: str, task_id: str) -> dict[str, Any]:
-        return await self._service.read(workflow_id, lambda w: view.task_view(_task(w, task_id), inline_bytes=None))
+        return await self._service.read(workflow_id, lambda w: view.task_view(task_of(w, task_id), inline_bytes=None))
 
     async def find(
         self,
@@ -203,7 +206,7 @@ class WorkflowMethods:
         tasks: tuple[str, ...] = ()
         if task_id is not None:
             wanted = task_id
-            tasks = (await self._service.read(workflow_id, lambda w: _task(w, wanted).id),)
+            tasks = (await self._service.read(workflow_id, lambda w: task_of(w, wanted).id),)
         return await self._change(workflow_id, lambda token: fx.Retry(token, workflow_id, tasks), with_tasks=True)
 
     async def signal(self, request: Request, /, workflow_id: str, name: str, payload: Any = None) -> dict[str, Any]:
@@ -213,7 +216,7 @@ class WorkflowMethods:
         workflow = answer.workflow
         assert workflow is not None
         kept = any(signal.name == name for signal in workflow.signals)
-        return {**self._status(workflow), "kept": kept, "awaited": view.awaited_signals(workflow)}
+        return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow)}
 
     async def _change(
         self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False
@@ -248,7 +251,7 @@ class WorkflowMethods:
     async def explain(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
         def look(workflow: Workflow) -> dict[str, Any]:
             if task_id is not None:
-                tasks = [_task(workflow, task_id)]
+                tasks = [task_of(workflow, task_id)]
             else:
                 tasks = [t for t in workflow.tasks.values() if t.state != "completed"][:PAGE_TASKS]
             now = self._service.clock()
@@ -266,16 +269,6 @@ class WorkflowMethods:
 def _position(value: Any) -> Position:
     """A number of characters, or `{attempt, offset}`."""
     return Position(value) if isinstance(value, int) else msgspec.convert(value, Position)
-
-
-def _task(workflow: Workflow, name: str) -> Task:
-    """By id, else by name. Raises TaskNotFound."""
-    task = workflow.tasks.get(name)
-    if task is None:
-        task = next((t for t in workflow.tasks.values() if t.definition.name == name), None)
-    if task is None:
-        raise errors.TaskNotFound(f"workflow {workflow.id} has no task {name!r}", {"tasks": list(workflow.tasks)[:50]})
-    return task
 
 
 class ProviderMethods:

@@ -7,11 +7,11 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import inner
 from gleitzeit.engine.breaker import speaks_of_provider
-from gleitzeit.engine.core import COORDINATOR, Core, call_id, failure, to_ms
+from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
 from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
+from gleitzeit.engine.waits import Waits
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
@@ -28,7 +28,7 @@ SUCCESSOR_GRACE_MS = 2_000
 """How long a call waits for its own instance once another one of the same provider has appeared."""
 
 
-class Calls(Core):
+class Calls(Waits):
     # Starting
 
     def _start_tasks(self) -> None:
@@ -124,10 +124,6 @@ class Calls(Core):
         if timeout is not None:
             call.deadline = started_at + to_ms(timeout)
             self._at(call.deadline, self._call_timeout, call)
-
-    def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
-        if task.state == "retrying" and task.attempt == attempt and not workflow.final:
-            self._record(workflow, ev.TaskReleased(self._now, task.id))
 
     # What came of calls
 
@@ -284,42 +280,6 @@ class Calls(Core):
     def _give_up(self, call: fx.Call, why: str = "") -> None:
         if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
             self._lost(call, f"provider {call.provider} is gone{why}")
-
-    # Tasks that run inside the coordinator
-
-    def _begin_inner(self, workflow: Workflow, task: Task) -> None:
-        attempt = task.attempt + 1
-        try:
-            wait = inner.METHODS[task.definition.method](self._params.resolved(workflow, task))
-        except errors.GleitzeitError as error:
-            self._fail_task(workflow, task, task.attempt, failure(error))
-            return
-        delay = wait.seconds if wait.seconds is not None else task.definition.timeout_seconds
-        until = None if delay is None else self._now + to_ms(delay)
-        self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt, until, wait.signals))
-        if not self._take_signal(workflow, task):
-            self._arm_wait(workflow, task)
-
-    def _arm_wait(self, workflow: Workflow, task: Task) -> None:
-        if task.until is not None:
-            self._at(task.until, self._wait_over, workflow, task, task.attempt)
-
-    def _take_signal(self, workflow: Workflow, task: Task) -> bool:
-        signal = next((s for s in workflow.signals if s.name in task.signals), None)
-        if signal is None:
-            return False
-        self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, inner.signal_result(signal)))
-        return True
-
-    def _wait_over(self, workflow: Workflow, task: Task, attempt: int) -> None:
-        if task.state != "waiting" or task.attempt != attempt or workflow.final:
-            return
-        if task.signals:
-            error = errors.TaskTimeout(f"no signal {' or '.join(task.signals)} came in time")
-            self._fail_task(workflow, task, attempt, failure(error))
-        else:
-            slept = inner.timer_result(task.started_at, self._now)
-            self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, slept))
 
 
 def _decoded(data: Raw | None) -> Any:

@@ -93,6 +93,20 @@ class Core:
         workflow.apply(event)
         append.events.append(event)
         self._touched[workflow.id] = workflow
+        self._follow(workflow, event)
+
+    def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
+        """What an event of one workflow means for others, to be decided in the same commit."""
+
+    def _create(self, event: ev.WorkflowSubmitted, *, held: bool = False) -> Workflow:
+        """Begin a workflow, whose id must be new."""
+        workflow = self.workflows[event.workflow_id] = Workflow(event)
+        self._decision.appends[workflow.id] = Append(workflow, 1, [event])
+        self._touched[workflow.id] = workflow
+        if held:
+            self.scheduler.held.add(workflow.id)
+        self._arm_workflow_timeout(workflow)
+        return workflow
 
     def _effect(self, effect: fx.Effect) -> None:
         self._decision.effects.append(effect)
@@ -163,6 +177,15 @@ class Core:
                     self._effect(fx.CancelCall(call, reason))
             if task.state not in ev.TASK_FINAL:
                 self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
+
+    def _cancel_workflow(self, workflow: Workflow, reason: str) -> None:
+        """One that has not ended."""
+        self._end_all_tasks(workflow, reason or "the workflow was cancelled")
+        self._record(workflow, ev.WorkflowCancelled(self._now, reason))
+
+    def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
+        if task.state == "retrying" and task.attempt == attempt and not workflow.final:
+            self._record(workflow, ev.TaskReleased(self._now, task.id))
 
     def _arm_workflow_timeout(self, workflow: Workflow) -> None:
         if workflow.definition.timeout_seconds is not None:

@@ -113,6 +113,19 @@ class Signal(Struct, frozen=True):
     sender: str = ""
 
 
+class Complete(Struct, frozen=True):
+    """A person's answer to a task that asks for one. With `attempt` it is for that one only."""
+
+    token: Any
+    workflow_id: str
+    task: str
+    approved: bool
+    values: Raw
+    comment: str = ""
+    by: str = ""
+    attempt: int | None = None
+
+
 # Inputs: what came of calls, and of providers
 
 
@@ -183,7 +196,7 @@ class ProviderDraining(Struct, frozen=True):
 
 
 Input = (
-    Submit | Cancel | Pause | Resume | Hold | Retry | Signal
+    Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip

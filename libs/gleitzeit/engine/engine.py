@@ -90,6 +90,7 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.Hold: Engine._hold,
     fx.Retry: Engine._retry,
     fx.Signal: Engine._signal,
+    fx.Complete: Engine._complete,
     fx.CallCompleted: Engine._call_completed,
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from gleitzeit.engine.core import call_id
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import BudgetExceeded
 
@@ -56,9 +57,25 @@ def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple
 
 def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
     limit = "" if task.until is None else f" for another {max(0, task.until - now) / 1000:.1f} s"
+    if task.approval is not None:
+        asks = f": {task.approval.message}" if task.approval.message else ""
+        return "approval", f"waits{limit} for a person's answer (`gz approve {workflow.id} {task.id}`){asks}"
+    if task.wants_all:
+        missing = [name for name in task.signals if not any(signal.name == name for signal in workflow.signals)]
+        return "signal", f"waits{limit} for the signal{'s' * (len(missing) > 1)} {' and '.join(missing)}"
     if task.signals:
         return "signal", f"waits{limit} for the signal {' or '.join(task.signals)}"
+    if task.child:
+        return "child", f"waits{limit} for workflow {task.child}{_state_of(engine.workflows.get(task.child))}"
+    if task.definition.method == "timer/until":
+        return "timer", f"waits{limit}, until {iso(task.until or 0)}"
     return "timer", f"sleeps{limit}"
+
+
+def _state_of(child: Workflow | None) -> str:
+    if child is None:
+        return ""
+    return f", which is {child.state}: {child.counts.get('completed', 0)} of {len(child.tasks)} tasks are completed"
 
 
 def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:

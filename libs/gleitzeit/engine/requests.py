@@ -6,7 +6,7 @@ from typing import Any
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import Calls
-from gleitzeit.engine.core import MAX_QUEUED, Append
+from gleitzeit.engine.core import MAX_QUEUED
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 
@@ -34,12 +34,7 @@ class Requests(Calls):
             item.body_sha256,
             item.origin,
         )
-        workflow = self.workflows[item.workflow_id] = Workflow(event)
-        self._decision.appends[workflow.id] = Append(workflow, 1, [event])
-        self._touched[workflow.id] = workflow
-        if item.held:
-            self.scheduler.held.add(workflow.id)
-        self._arm_workflow_timeout(workflow)
+        workflow = self._create(event, held=item.held)
         self._answer(item.token, workflow)
 
     def _unfinished(self, token: Any, workflow_id: str, wish: str) -> Workflow | None:
@@ -59,30 +54,31 @@ class Requests(Calls):
         if known is not None and known.state == "cancelled":
             self._answer(item.token, known)
         elif (workflow := self._unfinished(item.token, item.workflow_id, "cancelled")) is not None:
-            self._end_all_tasks(workflow, item.reason or "the workflow was cancelled")
-            self._record(workflow, ev.WorkflowCancelled(self._now, item.reason))
+            self._cancel_workflow(workflow, item.reason)
             self._answer(item.token, workflow)
 
     def _pause(self, item: fx.Pause) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "paused")
         if workflow is not None:
-            if workflow.state != "paused":
-                self._record(workflow, ev.WorkflowPaused(self._now))
+            for one in self._family(workflow):
+                if one.state != "paused":
+                    self._record(one, ev.WorkflowPaused(self._now))
             self._answer(item.token, workflow)
 
     def _resume(self, item: fx.Resume) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "resumed")
         if workflow is not None:
-            self.scheduler.held.discard(workflow.id)
-            if workflow.state == "paused":
-                self._record(workflow, ev.WorkflowResumed(self._now))
-            self.scheduler.unpark(workflow)
+            for one in self._family(workflow):
+                self.scheduler.held.discard(one.id)
+                if one.state == "paused":
+                    self._record(one, ev.WorkflowResumed(self._now))
+                self.scheduler.unpark(one)
             self._answer(item.token, workflow)
 
     def _hold(self, item: fx.Hold) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "held")
         if workflow is not None:
-            self.scheduler.held.add(workflow.id)
+            self.scheduler.held.update(one.id for one in self._family(workflow))
             self._answer(item.token, workflow)
 
     def _retry(self, item: fx.Retry) -> None:
@@ -107,12 +103,12 @@ class Requests(Calls):
         workflow = self._unfinished(item.token, item.workflow_id, "signalled")
         if workflow is None:
             return
-        self._record(workflow, ev.SignalReceived(self._now, item.name, item.payload, item.sender))
-        waiting = (t for t in workflow.tasks.values() if t.state == "waiting" and item.name in t.signals)
-        task = min(waiting, key=lambda t: (t.started_at, t.index), default=None)
-        if task is not None:
-            self._take_signal(workflow, task)
-        self._answer(item.token, workflow)
+        try:
+            self._deliver(workflow, ev.SignalReceived(self._now, item.name, item.payload, item.sender))
+        except errors.GleitzeitError as error:
+            self._refuse(item.token, error)
+        else:
+            self._answer(item.token, workflow)
 
 
 def _with_dependents(workflow: Workflow, names: Iterable[str]) -> set[str]:

@@ -29,6 +29,7 @@ TASK: dict[tuple[TaskStatus, str], TaskStatus] = {
     ("retrying", "TaskReleased"): "ready",
     ("retrying", "TaskCancelled"): "cancelled",
     ("waiting", "TaskCompleted"): "completed",
+    ("waiting", "TaskRetrying"): "retrying",
     ("waiting", "TaskFailed"): "failed",
     ("waiting", "TaskCancelled"): "cancelled",
     ("failed", RESET): "pending",

@@ -49,6 +49,12 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
         view["fallback"] = definition.fallback[task.alternative - 1].label
     if task.cached and task.state == "completed":
         view["cached"] = True
+    if task.child:
+        view["child"] = task.child
+    if task.approval is not None:
+        view["asks"] = {"message": task.approval.message, "form": task.approval.form}
+    if task.state == "waiting" and task.until is not None:
+        view["until"] = iso(task.until)
     if task.started_at:
         view["provider"] = task.provider
         view["started_at"] = iso(task.started_at)
@@ -63,18 +69,6 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
     if task.error is not None:
         view["error"] = error_view(task.error)
     return view
-
-
-def awaited_signals(workflow: Workflow) -> list[str]:
-    """The names of the signals that its tasks wait for or, if the name is no reference, will wait for."""
-    names: set[object] = set()
-    for task in workflow.tasks.values():
-        if task.state == "waiting":
-            names.update(task.signals)
-        elif task.state in ("pending", "ready") and task.definition.method == "signal/wait":
-            params = msgspec.json.decode(task.definition.params, type=dict[str, Any])
-            names.add(params.get("signal_name", params.get("name")))
-    return sorted(name for name in names if isinstance(name, str) and "${" not in name)
 
 
 def counts(workflow: Workflow) -> dict[str, int]:

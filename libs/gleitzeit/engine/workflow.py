@@ -23,9 +23,9 @@ class Task:
     """A node of the graph and where it stands. Written by `Workflow.apply` only, but for `model`."""
 
     __slots__ = (
-        "alternative", "attempt", "cached", "causes", "completed_at", "definition", "dependents", "error", "failures",
-        "index", "instance", "losses", "model", "provider", "ready_at", "result", "signals", "started_at", "state",
-        "unmet", "until",
+        "alternative", "approval", "attempt", "cached", "causes", "child", "completed_at", "definition",
+        "dependents", "error", "failures", "index", "instance", "losses", "model", "provider", "ready_at", "result",
+        "signals", "started_at", "state", "unmet", "until", "wants_all",
     )  # fmt: skip
 
     def __init__(self, definition: TaskDefinition, index: int) -> None:
@@ -58,6 +58,18 @@ class Task:
         self.completed_at = 0
         self.until: int | None = None
         self.signals: tuple[str, ...] = ()
+        self.wants_all = False
+        """It waits for each of the signals."""
+        self.child = ""
+        """The id of the workflow that its latest attempt has started."""
+        self.approval: ev.Approval | None = None
+        """What it asks while it waits for a person."""
+
+    def stop_waiting(self) -> None:
+        self.until = None
+        self.signals = ()
+        self.wants_all = False
+        self.approval = None
 
     @property
     def id(self) -> str:
@@ -185,6 +197,9 @@ class Workflow:
         task = self._begin(event)
         task.until = event.until
         task.signals = event.signals
+        task.wants_all = event.all
+        task.child = event.child
+        task.approval = event.approval
 
     def _cached(self, event: ev.TaskCached) -> None:
         task = self._begin(event)
@@ -216,21 +231,27 @@ class Workflow:
         self._set(task, self._next(task, "TaskCompleted"))
         task.result = event.result
         task.completed_at = event.at
-        task.until = None
-        if task.signals:
-            self._take_signal(task)
+        for signal in self.signals_for(task) or ():
+            self.signals.remove(signal)
+        task.stop_waiting()
         self._satisfy_dependents(task, event.at)
 
-    def _take_signal(self, task: Task) -> None:
-        for signal in self.signals:
-            if signal.name in task.signals:
-                self.signals.remove(signal)
-                break
-        task.signals = ()
+    def signals_for(self, task: Task) -> list[ev.SignalReceived] | None:
+        """Those that came and that end the wait of the task, the earliest of a name; None while it has to wait."""
+        found: dict[str, ev.SignalReceived] = {}
+        for signal in self.signals if task.signals else ():
+            if signal.name in task.signals and signal.name not in found:
+                found[signal.name] = signal
+                if not task.wants_all:
+                    break
+        if task.wants_all and len(found) < len(set(task.signals)):
+            return None
+        return list(found.values()) or None
 
     def _retrying(self, event: ev.TaskRetrying) -> None:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "TaskRetrying"))
+        task.stop_waiting()
         task.failures += 1
         task.error = event.error
         task.until = event.until
@@ -272,8 +293,7 @@ class Workflow:
         task.failures += 1
         task.error = event.error
         task.completed_at = event.at
-        task.until = None
-        task.signals = ()
+        task.stop_waiting()
         if self.tolerates(task):
             self._satisfy_dependents(task, event.at)
 
@@ -287,8 +307,7 @@ class Workflow:
         task = self._task(event, event.task)
         self._set(task, self._next(task, cause))
         task.completed_at = event.at
-        task.until = None
-        task.signals = ()
+        task.stop_waiting()
 
     def _paused(self, event: ev.WorkflowPaused) -> None:
         self._move_workflow(event)

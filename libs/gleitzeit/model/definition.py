@@ -109,6 +109,8 @@ class TaskDefinition(Struct, frozen=True, omit_defaults=True):
     """Tried in order, each by the whole retry policy."""
     budget: Budget | None = None
     cache: CachePolicy | None = None
+    workflow: "Definition | None" = None
+    """What a task of `workflow/run` runs: part of the document that it stands in, whatever becomes of its source."""
 
     @property
     def protocol(self) -> str:

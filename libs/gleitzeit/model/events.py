@@ -105,13 +105,28 @@ class TaskStarted(Event, frozen=True, omit_defaults=True, tag=True):
     """Which one of the task's `fallback` it is, from 1; 0 is the task's own call."""
 
 
+class Approval(Struct, frozen=True, omit_defaults=True):
+    """What a person is asked. `form` is the JSON Schema of the answer's values, {} if none are wanted."""
+
+    message: str = ""
+    form: Raw = Raw(b"{}")
+    on_timeout: Literal["fail", "reject", "approve"] = "fail"
+    on_reject: Literal["fail", "continue"] = "fail"
+
+
 class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
-    """A task that runs inside the coordinator waits: until a time, for a signal, or for either."""
+    """A task that runs inside the coordinator waits: until a time, for signals, for a child, for a person's answer; and
+    with a time besides, for that at the longest."""
 
     task: str
     attempt: int
     until: int | None = None
     signals: tuple[str, ...] = ()
+    all: bool = False
+    """For each of the signals; else one of them is enough."""
+    child: str = ""
+    """The id of the workflow that it waits for. It is submitted in the same commit, and its end is the task's."""
+    approval: Approval | None = None
 
 
 class TaskCompleted(Event, frozen=True, omit_defaults=True, tag=True):
@@ -129,6 +144,8 @@ class TaskCached(Event, frozen=True, omit_defaults=True, tag=True):
     result: Raw = NULL
     stored_at: int = 0
     """When the call that it is the result of completed."""
+    origin: str = ""
+    """The workflow whose task of the same id it is the result of, where it was not taken from the cache."""
 
 
 class TaskFellBack(Event, frozen=True, omit_defaults=True, tag=True):

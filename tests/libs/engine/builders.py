@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inner
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
@@ -22,8 +23,7 @@ CATALOGUE = Catalogue(
         method_schema("echo/echo", {}),
         method_schema("shop/pay", {"x-idempotent": False}),
         method_schema("llm/chat", {"x-wants-dependencies": True}),
-        method_schema("timer/sleep", {"x-runs": "coordinator"}),
-        method_schema("signal/wait", {"x-runs": "coordinator"}),
+        *(method_schema(name, {"x-runs": "coordinator"}) for name in inner.METHODS),
     ]
 )
 METHODS = frozenset({"echo/echo", "shop/pay", "llm/chat"})

@@ -4,6 +4,7 @@ import msgspec
 from tests.libs.engine.builders import NOW, Desk, raw, task
 
 from gleitzeit.engine import view
+from gleitzeit.engine.waits import awaited_signals
 
 
 def encoded(value: object) -> object:
@@ -97,4 +98,4 @@ def test_the_signals_that_tasks_wait_for_or_will() -> None:
         task("later", "first", params={"name": "approved"}, **wait),
         task("unknown", "first", params={"signal_name": "${first.x}"}, **wait),
     )
-    assert view.awaited_signals(desk.workflow()) == ["approved", "go"]
+    assert awaited_signals(desk.workflow()) == ["approved", "go"]

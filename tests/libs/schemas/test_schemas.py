@@ -14,9 +14,12 @@ OWN = frozenset(
     workflow.submit workflow.validate workflow.get workflow.result workflow.list workflow.watch workflow.unwatch
     workflow.cancel workflow.pause workflow.resume workflow.hold workflow.retry workflow.history workflow.explain
     workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
-    template.put template.get template.list template.delete template.run
+    template.put template.get template.list template.delete template.run task.complete
     """.split()  # noqa: SIM905  # one a line would fill a screen
 )
+
+
+IN_THE_COORDINATOR = ("timer/v1", "signal/v1", "approval/v1", "workflow/v1")
 
 
 def test_the_coordinators_methods_are_described() -> None:
@@ -32,7 +35,7 @@ def test_every_schema_is_sound(method) -> None:  # type: ignore[no-untyped-def]
     verify(method)
     assert method.description
     assert method.params["additionalProperties"] is False, "wrong params must be found"
-    assert method.runs == ("coordinator" if method.protocol in ("timer/v1", "signal/v1") else "provider") or (
+    assert method.runs == ("coordinator" if method.protocol in IN_THE_COORDINATOR else "provider") or (
         not is_task_method(method.name)
     )
 
@@ -81,7 +84,7 @@ def test_a_mistyped_key_of_a_result_is_found_at_submit(method: str, reference: s
     assert [problem.suggestion for problem in check(document, builtin()).problems] == expected
 
 
-@pytest.mark.parametrize("protocol", ["echo/v1", "python/v1", "timer/v1", "signal/v1"])
+@pytest.mark.parametrize("protocol", ["echo/v1", "python/v1", "timer/v1", "signal/v1", "approval/v1"])
 def test_a_reference_to_what_no_result_has_can_be_found_at_submit(protocol: str) -> None:
     for name in builtin().names(protocol):
         method = builtin().get(name)

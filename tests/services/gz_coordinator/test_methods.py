@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from gleitzeit.schemas import builtin
+from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
 from gz_coordinator.templates import TemplateMethods
 
 
 def functions() -> dict[str, Callable[..., Any]]:
-    groups = (cls.__new__(cls) for cls in (WorkflowMethods, ProviderMethods, TemplateMethods))
+    groups = (cls.__new__(cls) for cls in (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods))
     return {name: function for group in groups for name, function in group.table().items()}
 
 

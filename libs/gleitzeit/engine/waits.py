@@ -1,0 +1,243 @@
+"""Tasks that run inside the coordinator: they wait for a time, for signals, for a child or for a person, and cost
+nothing meanwhile."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inner
+from gleitzeit.engine.children import Children
+from gleitzeit.engine.core import failure, to_ms
+from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model import events as ev
+from gleitzeit.schemas import compile_schema, explain, near
+
+MAX_SIGNALS = 10_000
+"""That one workflow keeps until somebody takes them."""
+REJECTED = "APPROVAL_REJECTED"
+SHOWN_TARGETS = 100
+
+
+class Waits(Children):
+    def _begin_inner(self, workflow: Workflow, task: Task) -> None:
+        try:
+            what = inner.METHODS[task.definition.method](self._params.resolved(workflow, task), self._now)
+            match what:
+                case inner.Wait():
+                    self._begin_wait(workflow, task, what)
+                case inner.Send():
+                    self._send(workflow, task, what)
+                case inner.Run():
+                    self._begin_child(workflow, task, what)
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        self._arm_wait(workflow, task)
+
+    def _begin_wait(self, workflow: Workflow, task: Task, wait: inner.Wait) -> None:
+        delay = wait.seconds if wait.seconds is not None else task.definition.timeout_seconds
+        until = wait.until if wait.until is not None else None if delay is None else self._now + to_ms(delay)
+        self._record(
+            workflow,
+            ev.TaskWaiting(
+                self._now, task.id, task.attempt + 1, until, wait.signals, all=wait.all, approval=wait.approval
+            ),
+        )
+        self._take_signals(workflow, task)
+
+    def _arm_wait(self, workflow: Workflow, task: Task) -> None:
+        if task.state == "waiting" and task.until is not None:
+            self._at(task.until, self._wait_over, workflow, task, task.attempt)
+
+    def _wait_over(self, workflow: Workflow, task: Task, attempt: int) -> None:
+        if task.state != "waiting" or task.attempt != attempt or workflow.final:
+            return
+        if task.approval is not None:
+            self._unanswered(workflow, task, task.approval)
+        elif task.signals:
+            error = errors.TaskTimeout(_missing(workflow, task))
+            self._fail_task(workflow, task, attempt, failure(error))
+        elif task.child:
+            seconds = task.definition.timeout_seconds or 0
+            error = errors.TaskTimeout(f"workflow {task.child} took longer than the task's timeout of {seconds:g} s")
+            self._wait_failed(workflow, task, failure(error))
+        else:
+            slept = inner.timer_result(task.definition.method, task.started_at, task.until, self._now)
+            self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, slept))
+
+    # Signals
+
+    def _take_signals(self, workflow: Workflow, task: Task) -> None:
+        found = workflow.signals_for(task)
+        if found is not None:
+            result = inner.signal_result(found, several=task.wants_all)
+            self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+
+    def _deliver(self, workflow: Workflow, signal: ev.SignalReceived) -> None:
+        """To whoever has waited for it longest, else into the buffer. Raises ResourceExhausted."""
+        if len(workflow.signals) >= MAX_SIGNALS:
+            message = f"workflow {workflow.id} keeps {MAX_SIGNALS:,} signals that none of its tasks has taken"
+            raise errors.ResourceExhausted(message)
+        self._record(workflow, signal)
+        waiting = [t for t in workflow.tasks.values() if t.state == "waiting" and signal.name in t.signals]
+        for task in sorted(waiting, key=lambda t: (t.started_at, t.index)):
+            if any(one is signal for one in workflow.signals):  # nobody has taken it yet
+                self._take_signals(workflow, task)
+
+    def _send(self, workflow: Workflow, task: Task, send: inner.Send) -> None:
+        """Into the streams of all that it is for, and the task's end, in one commit. Raises for a target that can have
+        no signals: then none has."""
+        targets = self._awaiting(send.name) if send.broadcast else self._targets(workflow, send)
+        full = next((one for one in targets if len(one.signals) >= MAX_SIGNALS), None)
+        if full is not None:
+            raise errors.ResourceExhausted(f"workflow {full.id} keeps {MAX_SIGNALS:,} signals that nobody has taken")
+        attempt = task.attempt + 1
+        self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt))
+        ids = [target.id for target in targets]
+        result = {"signal_name": send.name, "sent": len(ids), "workflows": ids[:SHOWN_TARGETS]}
+        self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, Raw(msgspec.json.encode(result))))
+        for target in targets:
+            self._deliver(target, ev.SignalReceived(self._now, send.name, send.payload, workflow.id))
+
+    def _awaiting(self, name: str) -> list[Workflow]:
+        """Those under way that have a task which waits for the signal, or will."""
+        return [w for w in self.workflows.values() if not w.final and name in awaited_signals(w)]
+
+    def _targets(self, workflow: Workflow, send: inner.Send) -> list[Workflow]:
+        if not send.targets:
+            return [workflow]
+        return list({target.id: target for target in map(self._target, send.targets)}.values())
+
+    def _target(self, text: str) -> Workflow:
+        """By id, else by the name of one that is under way."""
+        known = self.workflows.get(text)
+        if known is not None and known.final:
+            message = f"workflow {known.id} is {known.state}: it takes no signals any more"
+            raise errors.InvalidState(message, {"status": known.state})
+        under_way = [w for w in self.workflows.values() if not w.final]
+        named = [known] if known is not None else [w for w in under_way if w.definition.name == text]
+        if len(named) > 1:
+            message = f"{len(named)} workflows called {text!r} are under way: say the id, or use signal/broadcast"
+            raise errors.InvalidState(message)
+        if not named:
+            meant = near(text, {w.definition.name for w in under_way})
+            suggestion = f" (did you mean '{meant}'?)" if meant else ""
+            raise errors.WorkflowNotFound(f"no workflow {text!r} is under way{suggestion}")
+        return named[0]
+
+    # Approvals
+
+    def _complete(self, item: fx.Complete) -> None:
+        workflow = self.workflows.get(item.workflow_id)
+        try:
+            if workflow is None:
+                raise errors.WorkflowNotFound(f"no workflow {item.workflow_id}")
+            task = _asking(workflow, item)
+            values = _filled_in(task, item)
+            self._answered(workflow, task, item.approved, values, item.comment, item.by)
+        except errors.GleitzeitError as error:
+            self._refuse(item.token, error)
+        else:
+            self._answer(item.token, workflow)
+
+    def _answered(
+        self, workflow: Workflow, task: Task, approved: bool, values: Raw, comment: str = "", by: str = ""
+    ) -> None:
+        assert task.approval is not None
+        result = inner.answer_result(approved, values, comment, by, self._now)
+        if approved or task.approval.on_reject == "continue":
+            self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+        else:
+            message = f"rejected{f' by {by}' if by else ''}{f': {comment}' if comment else ''}"
+            error = ev.Failure(errors.TaskError.code, message, REJECTED, result)
+            self._fail_task(workflow, task, task.attempt, error)
+
+    def _unanswered(self, workflow: Workflow, task: Task, approval: ev.Approval) -> None:
+        if approval.on_timeout == "fail":
+            self._fail_task(workflow, task, task.attempt, failure(errors.TaskTimeout("nobody answered in time")))
+            return
+        approved = approval.on_timeout == "approve"
+        values = Raw(msgspec.json.encode(inner.defaults_of(approval.form) if approved else {}))
+        self._answered(workflow, task, approved, values, "nobody answered in time")
+
+
+def awaited_signals(workflow: Workflow) -> list[str]:
+    """The names of the signals that its tasks wait for or, if the name is no reference, will wait for."""
+    names: set[object] = set()
+    for task in workflow.tasks.values():
+        if task.state == "waiting":
+            names.update(task.signals)
+        elif task.state in ("pending", "ready", "retrying") and task.definition.method in inner.SIGNAL_WAITS:
+            params = msgspec.json.decode(task.definition.params, type=dict[str, Any])
+            names.update(inner.awaited_names(task.definition.method, params))
+    return sorted(name for name in names if isinstance(name, str) and "${" not in name)
+
+
+def _missing(workflow: Workflow, task: Task) -> str:
+    if not task.wants_all:
+        return f"no signal {' or '.join(task.signals)} came in time"
+    came = {signal.name for signal in workflow.signals}
+    missing = " and ".join(name for name in task.signals if name not in came)
+    here = ", ".join(name for name in task.signals if name in came)
+    return f"no signal {missing} came in time" + (f"; {here} did" if here else "")
+
+
+def _asking(workflow: Workflow, item: fx.Complete) -> Task:
+    """The task that waits for this answer. Raises TaskNotFound, InvalidState."""
+    task = workflow.tasks.get(item.task)
+    if task is None:
+        raise errors.TaskNotFound(f"workflow {workflow.id} has no task {item.task!r}")
+    if task.approval is None or (item.attempt is not None and item.attempt != task.attempt):
+        raise errors.InvalidState(_why_not_answered(workflow, task), {"status": task.state})
+    return task
+
+
+def _why_not_answered(workflow: Workflow, task: Task) -> str:
+    name = f"task {task.id} of {workflow.id}"
+    if task.definition.method != "approval/ask":
+        return f"{name} asks for no approval: it is {task.definition.method}, and {task.state}"
+    answer = task.result if task.state == "completed" else task.error.data if task.error is not None else None
+    given = msgspec.json.decode(answer) if answer is not None else None
+    if isinstance(given, dict) and "approved" in given:
+        word = "approved" if given["approved"] else "rejected"
+        by = f" by {given['by']}" if given.get("by") else ""
+        return f"{name} was {word} before{by}, at {given.get('answered_at')}"
+    match task.state:
+        case "pending" | "ready" | "retrying":
+            return f"{name} does not ask yet: it is {task.state}"
+        case "waiting":
+            return f"{name} asks anew, in attempt {task.attempt}: this was an answer to an earlier one"
+        case _:
+            return f"{name} is {task.state}: nobody waits for an answer any more"
+
+
+def _filled_in(task: Task, item: fx.Complete) -> Raw:
+    """The values with the defaults of the form. Raises InvalidParams with everything that does not fit."""
+    assert task.approval is not None
+    form = msgspec.json.decode(task.approval.form, type=dict[str, Any])
+    given = msgspec.json.decode(item.values)
+    if not isinstance(given, dict):
+        raise errors.InvalidParams(f"the values of an answer are a map, not {str(given)[:40]}")
+    if not item.approved:  # who rejects need not fill in the form
+        return item.values
+    values = {**inner.defaults_of(task.approval.form), **given}
+    if not form.get("properties") and not form.get("type") and given:
+        raise errors.InvalidParams(f"task {task.id} asks for no values, only for yes or no")
+    known = form.get("properties", {})
+    wrong = [_not_asked(name, known) for name in given if known and name not in known]
+    for problem in explain(compile_schema({"type": "object", **form}), values, form):
+        path = ".".join(str(step) for step in problem.path)
+        if problem.keyword != "additionalProperties":
+            wrong.append(f"'{path}' {problem.message}" if path else problem.message)
+    if wrong:
+        raise errors.InvalidParams(f"the answer does not fit the form: {'; '.join(wrong)}", {"problems": wrong})
+    return Raw(msgspec.json.encode(values))
+
+
+def _not_asked(name: str, known: Collection[str]) -> str:
+    meant = near(name, known)
+    return f"'{name}' is not asked for" + (f" (did you mean '{meant}'?)" if meant else "")
