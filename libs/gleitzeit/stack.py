@@ -58,6 +58,7 @@ _PROVIDER_MODULES = {
     "python": "gz_provider_python",
     "http": "gz_provider_http",
     "shell": "gz_provider_shell",
+    "mcp": "gz_provider_mcp",
     "ollama": "gz_provider_llm.ollama_main",
     "openai": "gz_provider_llm.openai_main",
     "anthropic": "gz_provider_llm.anthropic_main",

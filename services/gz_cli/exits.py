@@ -19,7 +19,7 @@ from gleitzeit.errors import (
     Unauthorized,
     WorkflowNotFound,
 )
-from gleitzeit.process.absent import NoModel, NoProvider, NotAllowed, NotRunning
+from gleitzeit.process.absent import NoModel, NoProvider, NotAllowed, NoTool, NotRunning
 
 OK = 0
 FAILED = 1
@@ -118,6 +118,8 @@ def _advice(error: GleitzeitError) -> str:
             return "if you trust it: --allow-shell, or `allow_shell: true` in ~/.gleitzeit/config.yaml"
         case NoProvider():
             return f"start it again with them: `gz up --provider echo,python,{','.join(error.names)}`"
+        case NoTool():
+            return "`gz mcp list` shows the servers, `gz mcp tools` their tools, `gz mcp add` adds one"
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
         case TemplateNotFound():

@@ -59,6 +59,8 @@ class Description(Struct, frozen=True):
     durable_calls: bool
     splits_batches: bool
     models: frozenset[str] = frozenset()
+    problem: str = ""
+    """What is not well, by its own words."""
 
 
 Status = Literal["connecting", "ready", "lost", "draining"]
@@ -193,7 +195,7 @@ class Links:
         self,
         fence: dict[str, Any],
         post: Callable[[fx.Input], None],
-        on_methods: Callable[[Sequence[MethodSchema]], None],
+        on_methods: Callable[[str, Sequence[MethodSchema]], None],
         on_notification: Callable[[str, Raw | None], None],
     ) -> None:
         self.fence = fence
@@ -308,12 +310,12 @@ class Links:
         description = link.description
         assert description is not None
         self._by_instance[link.instance] = link
-        self._on_methods(description.methods)
+        self._on_methods(description.name, description.methods)
         self.post(
             fx.ProviderReady(
                 description.name,
                 description.instance,
-                frozenset(method.name for method in description.methods),
+                frozenset(name for method in description.methods for name in (method.name, *method.aliases)),
                 description.capacity,
                 description.models,
             )
@@ -356,7 +358,7 @@ def describe(
         raise ValueError("it serves no method that a task could call")
     if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
         raise ValueError(f"its capacity is {capacity!r}, not a number from 1")
-    models = about.get("models")
+    models, problems = about.get("models"), about.get("problems")
     durable = about.get("calls") == "v1" and isinstance(about.get("instance"), str)
     return Description(
         name=str(about.get("name") or name),
@@ -368,7 +370,12 @@ def describe(
         models=frozenset(model for model in models if isinstance(model, str))
         if isinstance(models, list)
         else frozenset(),
+        problem="; ".join(filter(_is_text, problems)) if isinstance(problems, list) else "",
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def registration_of(event: bytes) -> Registration:

@@ -297,7 +297,7 @@ class ProviderMethods:
             "instance": link.instance,
             "url": link.url,
             "status": link.status,
-            "problem": link.problem,
+            "problem": link.problem or (described.problem if described else ""),
             "protocols": sorted({method.protocol for method in described.methods}) if described else [],
             "methods": methods,
             "running": known.running if known else 0,
@@ -344,6 +344,7 @@ class ProviderMethods:
     def _method(self, method: MethodSchema) -> dict[str, Any]:
         return {
             "name": method.name,
+            "aliases": list(method.aliases),
             "description": method.description,
             "params": method.params,
             "result": method.result,

@@ -12,7 +12,7 @@ import msgspec
 from gleitzeit.discovery.base import Directory, without_password
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, Journal, Summary
-from gleitzeit.schemas import MethodSchema
+from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
 from gz_coordinator.links import Links, Registration, registration_of
 from gz_coordinator.service import Service
@@ -38,6 +38,8 @@ class Parts:
     warnings: list[str] = field(default_factory=list)
     draining: bool = False
     started_at: float = field(default_factory=time.monotonic)
+    learned: dict[str, Sequence[MethodSchema]] = field(default_factory=dict)
+    """By the name of the provider that described them."""
 
     # Providers that were registered by hand
 
@@ -55,13 +57,20 @@ class Parts:
             records = await self.journal.read(row.stream)
             self.links.restore(registration_of(records[-1].event))
 
-    def learn_methods(self, methods: Sequence[MethodSchema]) -> None:
-        """A provider described what it serves: documents can now be checked against it."""
-        catalogue = self.service.engine.catalogue
-        new = [method for method in methods if catalogue.methods.get(method.name) is None]
-        if new:
-            self.service.engine.catalogue = catalogue.with_methods(new)
-            self.documents.providers_describe(self.service.engine.catalogue)
+    def learn_methods(self, provider: str, methods: Sequence[MethodSchema]) -> None:
+        """A provider described what it serves, in place of what it has said before: documents are checked against it.
+
+        What ships with us nobody can redefine. What a provider served is known as long as it says nothing else.
+        """
+        shipped = builtin()
+        learned = [method for method in methods if shipped.methods.get(method.name) is None]
+        if _same(learned, self.learned.get(provider, ())):
+            return
+        self.learned[provider] = learned
+        self.service.engine.catalogue = shipped.with_methods(
+            m for described in self.learned.values() for m in described
+        )
+        self.documents.providers_describe(self.service.engine.catalogue)
 
     # What the process says of itself
 
@@ -116,6 +125,10 @@ class Parts:
             labels = f'provider="{_label(provider.name)}",instance="{_label(provider.instance)}"'
             lines.append(f"gleitzeit_provider_calls_total{{{labels}}} {provider.started}")
         return ("\n".join(lines) + "\n").encode()
+
+
+def _same(these: Sequence[MethodSchema], those: Sequence[MethodSchema]) -> bool:
+    return [msgspec.structs.astuple(one) for one in these] == [msgspec.structs.astuple(one) for one in those]
 
 
 def _label(value: str) -> str:

@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import Iterator
 
 from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.client.tools import require_tools
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoProvider, NotAllowed
 from gleitzeit.process.reach import Reach, Target
 
-PROVIDERS = {"http": "http", "shell": "shell"}
+PROVIDERS = {"http": "http", "shell": "shell", "mcp": "mcp"}
 """Protocol -> the provider of ours that serves it, started when a document asks for it."""
 SHELL = "shell"
 LOOK_SECONDS = 0.8
@@ -49,8 +50,13 @@ def _commands(definition: Definition) -> str:
 async def require(client: Coordinator, definition: Definition, reach: Reach) -> None:
     """Until what a document needs is served by a stack that ran before. Raises NoProvider if it is not.
 
-    A stack of our own is still starting them; a task of it waits as long.
+    A stack of our own is still starting them; a task of it waits as long. For tools of MCP servers see `tools.py`.
     """
+    await _require_providers(client, definition, reach)
+    await require_tools(client, set(methods_of(definition)))
+
+
+async def _require_providers(client: Coordinator, definition: Definition, reach: Reach) -> None:
     needed = set(_protocols(definition))
     if not needed or reach.address is None or reach.address.url != client.url:
         return

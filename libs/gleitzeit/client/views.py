@@ -203,6 +203,7 @@ class ProviderView(Struct, frozen=True, omit_defaults=True):
     source: str = ""
     calls: str | None = None
     circuits: tuple[CircuitView, ...] = ()
+    problem: str = ""
 
 
 class ProtocolView(Struct, frozen=True, omit_defaults=True):
@@ -216,6 +217,7 @@ class MethodView(Struct, frozen=True, omit_defaults=True):
     """`params` and `result` are JSON Schemas."""
 
     name: str
+    aliases: tuple[str, ...] = ()
     description: str = ""
     params: Json = None
     result: Json = None

@@ -207,7 +207,7 @@ class Sections:
         elif isinstance(value, dict) and value:
             for name, inner in value.items():
                 self._take((*path, str(name)), inner)
-        elif value is not None and path[:1] != ("providers",):
+        elif value is not None and path[0] not in ("providers", "mcp"):  # of the latter its provider reads the servers
             self.warnings.append(f"{self._source(path)}: {'.'.join(path)} is of an earlier version and not used")
 
     def _providers(self, value: Mapping[str, Any]) -> None:

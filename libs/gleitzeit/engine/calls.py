@@ -149,7 +149,7 @@ class Calls(Waits):
             return
         self._effect(fx.AckCall(call))
         if item.code == errors.TaskCancelled.code:
-            self._lost(call, "the provider ended the call")
+            self._lost(call, _lost_words(item.data))
             return
         data = _decoded(item.data)
         name = data.get("name") if isinstance(data, dict) else None
@@ -280,6 +280,13 @@ class Calls(Waits):
     def _give_up(self, call: fx.Call, why: str = "") -> None:
         if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
             self._lost(call, f"provider {call.provider} is gone{why}")
+
+
+def _lost_words(data: Raw | None) -> str:
+    """What a provider says of a call that it ended: what it needed for it may be gone, while it is not."""
+    said = _decoded(data)
+    lost = said.get("lost") if isinstance(said, dict) else None
+    return lost if isinstance(lost, str) and lost else "the provider ended the call"
 
 
 def _decoded(data: Raw | None) -> Any:

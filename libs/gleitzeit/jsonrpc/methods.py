@@ -85,6 +85,13 @@ class Methods:
         """Have the name `old` mean the method `new`, which must have been added. Raises KeyError."""
         self._methods[old] = self._methods[new]
 
+    def remove(self, name: str) -> None:
+        """Take a method away, and its aliases. One that is not there is fine."""
+        gone = self._methods.pop(name, None)
+        if gone is not None:
+            for alias in [other for other, method in self._methods.items() if method is gone]:
+                del self._methods[alias]
+
     @property
     def names(self) -> list[str]:
         return sorted(self._methods)

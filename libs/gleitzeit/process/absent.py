@@ -25,6 +25,12 @@ class NotAllowed(ConfigurationError):
     name = "NOT_ALLOWED"
 
 
+class NoTool(ConfigurationError):
+    """What is to run calls a tool that no MCP server has."""
+
+    name = "NO_TOOL"
+
+
 class NoProvider(ConfigurationError):
     """A stack that runs already does not serve what is to run."""
 

@@ -25,13 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 class Method:
-    """`function` takes the params by name, and a `Call` before them if its first parameter is declared as one."""
+    """`function` takes the params by name, and a `Call` before them if its first parameter is declared as one.
 
-    __slots__ = ("function", "is_async", "schema", "wants_call")
+    With `checks` False the schemas are only told to others: the function itself looks at its params, and vouches for
+    its result.
+    """
 
-    def __init__(self, function: Callable[..., Any], schema: MethodSchema) -> None:
+    __slots__ = ("checks", "function", "is_async", "schema", "wants_call")
+
+    def __init__(self, function: Callable[..., Any], schema: MethodSchema, *, checks: bool = True) -> None:
         self.function = function
         self.schema = schema
+        self.checks = checks
         self.is_async = inspect.iscoroutinefunction(function)
         self.wants_call = wants_call(function)
         self._check_signature()
@@ -52,7 +57,7 @@ class Method:
 
     def check_params(self, params: dict[str, Any]) -> None:
         """Raises InvalidParams with all problems."""
-        problems = self.schema.check_params(params)
+        problems = self.schema.check_params(params) if self.checks else []
         if problems:
             shown = "; ".join(map(_shown, problems))
             listed = {"problems": msgspec.to_builtins(problems)}
@@ -66,7 +71,7 @@ class Method:
             return failure_of(error)
 
     def _checked(self, result: Any) -> bytes:
-        if self.schema.result is not None and self.schema.check_result(result):
+        if self.checks and self.schema.result is not None and self.schema.check_result(result):
             self._check_as_json(result)
         try:
             encoded = bytes(result) if isinstance(result, Raw) else _encode(result)

@@ -12,7 +12,7 @@ provider.main()
 import argparse
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import getdoc
 from typing import Any, TypeVar
@@ -56,6 +56,7 @@ class Provider:
         self.version = version
         self.methods: dict[str, Method] = {}
         self._models: tuple[str, ...] = ()
+        self._problems: tuple[str, ...] = ()
         self._lifespan = lifespan
         self._services: list[Service] = []
 
@@ -125,10 +126,39 @@ class Provider:
             for service in self._services:
                 service.changed()
 
-    def _add(self, method: Method) -> None:
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about what is not well here, for people. Assign them when they change; coordinators are told."""
+        return self._problems
+
+    @problems.setter
+    def problems(self, problems: Sequence[str]) -> None:
+        if tuple(problems) != self._problems:
+            self._problems = tuple(problems)
+            for service in self._services:
+                service.changed()
+
+    def replace(self, methods: Iterable[Method], without: Iterable[str] = ()) -> None:
+        """Serve these from now on, and no longer those named; coordinators are told once."""
+        for name in without:
+            self.methods.pop(name, None)
+            for service in self._services:
+                service.remove(name)
+        for method in methods:
+            self._check_protocol(method)
+            self.methods[method.schema.name] = method
+            for service in self._services:
+                service.add(method)
+        for service in self._services:
+            service.changed()
+
+    def _check_protocol(self, method: Method) -> None:
         protocol = method.schema.protocol
         if protocol not in self.protocols:
             raise ConfigurationError(f"{method.schema.name} belongs to {protocol}; {self.name} serves {self.protocols}")
+
+    def _add(self, method: Method) -> None:
+        self._check_protocol(method)
         self.methods[method.schema.name] = method
         for service in self._services:
             service.add(method)
@@ -145,6 +175,7 @@ class Provider:
             "calls": "v1",
             "batch": "split",
             **({"models": list(self._models)} if self._models else {}),
+            **({"problems": list(self._problems)} if self._problems else {}),
         }
         schemas = [method.schema for method in self.methods.values()]
         return openrpc(f"provider {self.name}", self.version, schemas, extension)

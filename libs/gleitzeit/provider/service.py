@@ -92,6 +92,10 @@ class Service:
         for alias in method.schema.aliases:
             self.methods.alias(alias, name)
 
+    def remove(self, name: str) -> None:
+        """Serve a method no longer, nor what else it was called; calls that run go on."""
+        self.methods.remove(name)
+
     def changed(self) -> None:
         """Tell everybody that the methods, or what they look like, are no longer the same."""
         for connection in self._connections.values():

@@ -1,0 +1,3 @@
+from gz_mcp_builtin.main import run
+
+run()

@@ -1,0 +1,3 @@
+from gz_provider_mcp.main import run
+
+run()

@@ -1,0 +1,302 @@
+"""One MCP server: started, listened to, started again when it ends, and called by as many tasks as like to."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit.errors import (
+    ConnectionLost,
+    GleitzeitError,
+    PayloadTooLarge,
+    TaskCancelled,
+    TaskError,
+    TaskTimeout,
+    Unauthorized,
+)
+from gleitzeit.mcp.http import NOT_REACHED
+from gleitzeit.mcp.inquiries import Inquiries
+from gleitzeit.mcp.link import Link, LinkFailed, opened
+from gleitzeit.mcp.servers import McpServer
+from gleitzeit.mcp.session import Session
+from gleitzeit.mcp.tools import CallResult, tool_name
+from gleitzeit.process.restart import Backoff
+from gleitzeit.provider import Call
+from gleitzeit.transport import Connection
+from gz_provider_mcp.questions import Questions
+
+logger = logging.getLogger("gz.provider.mcp")
+
+LOG_LINES_A_SECOND = 100
+"""That a server may say to those who watch; of the rest they are told nothing."""
+MAX_ROUNDS = 10
+"""Of questions within one call."""
+REFRESH_SECONDS = 0.05
+"""After a change of its lists, for further ones."""
+BACKOFF = Backoff(first_seconds=0.2, max_seconds=30.0, healthy_seconds=30.0)
+_FINAL = frozenset({-32600, -32601, -32602})
+_PASSED_ON = (PayloadTooLarge, Unauthorized)
+
+Status = Literal["starting", "ready", "restarting", "stopped"]
+
+
+class ServerLost(TaskCancelled):
+    """The server ended under a call: whether it is called again is for the rules about lost calls to say."""
+
+    name = "MCP_SERVER_LOST"
+
+    def __init__(self, server: str, how: str) -> None:
+        lost = f"MCP server '{server}' is gone ({how})"
+        super().__init__(f"{lost}; the call may have had its effect", {"lost": lost, "server": server})
+
+
+class Running:
+    """A request at the server, of a call that listens or of nobody's. `renew` puts off the end of its patience."""
+
+    def __init__(self, call: Call | None, idle_seconds: float) -> None:
+        self.call = call
+        self.idle_seconds = idle_seconds
+        self.limit = asyncio.timeout(idle_seconds or None)
+
+    def renew(self, extra_seconds: float = 0.0) -> None:
+        if self.limit.when() is not None and not self.limit.expired():
+            loop = asyncio.get_running_loop()
+            self.limit.reschedule(loop.time() + self.idle_seconds + extra_seconds)
+
+    def progressed(self, said: Mapping[str, Any]) -> None:
+        self.renew()
+        progress, total = said.get("progress"), said.get("total")
+        if self.call is not None and isinstance(progress, int | float):
+            message = said.get("message")
+            self.call.progress(
+                progress, total if isinstance(total, int | float) else None, message if isinstance(message, str) else ""
+            )
+
+
+class Hosted:
+    """`run` it in a task. With `lazy` it is started by the first who wants it.
+
+    `on_tools(server)` is called whenever its tools have been listed.
+    """
+
+    def __init__(
+        self,
+        config: McpServer,
+        *,
+        environ: Mapping[str, str],
+        questions: Questions,
+        on_tools: Callable[["Hosted"], None],
+        on_status: Callable[[], None] = lambda: None,
+        log: Path | None = None,
+        lazy: bool = False,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.status: Status = "stopped" if lazy else "starting"
+        self.problem = ""
+        self.restarts = 0
+        self.link: Link | None = None
+        self.tools: dict[str, Raw] = {}
+        self.listed = False
+        """Whether it has said, in this life or an earlier one, which tools it has."""
+        self.running: set[Running] = set()
+        self._environ = environ
+        self._questions = questions
+        self._on_tools = on_tools
+        self._on_status = on_status
+        self._log = log
+        self._backoff = backoff
+        self._wanted = asyncio.Event()
+        if not lazy:
+            self._wanted.set()
+        self._settled = asyncio.Event()
+        """It is ready, or the last attempt has failed: then nobody waits for the next one."""
+        self._lists_changed = asyncio.Event()
+        self._lines, self._second = 0, 0
+
+    # Its life
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        await self._wanted.wait()
+        failures, probe = 0, True
+        loop = asyncio.get_running_loop()
+        while True:
+            self.status = "starting" if not self.restarts else "restarting"
+            began = loop.time()
+            try:
+                async with self._opened(probe) as link:
+                    await self._serve(link)
+                    how = await link.death()
+                self._down(how)
+            except LinkFailed as error:
+                self._down(error.message)
+                self._settled.set()
+                probe = not probe  # perhaps the question itself is what it dies of
+            failures, delay = self._backoff.after(failures, loop.time() - began)
+            self.restarts += 1
+            logger.info("MCP server %s starts again in %.1f s", self.name, delay)
+            await asyncio.sleep(delay)
+
+    @asynccontextmanager
+    async def _opened(self, probe: bool) -> AsyncIterator[Link]:
+        async with opened(
+            self.config,
+            environ=self._environ,
+            inquiries=Inquiries(self.config.roots, self._elicit),
+            on_notification=self._notified,
+            log=self._log,
+            probe=probe,
+        ) as link:
+            yield link
+
+    async def _serve(self, link: Link) -> None:
+        """Until the connection closes. Raises LinkFailed for a server that cannot say what it has."""
+        await self._list_tools(link.session)
+        self.link, self.status, self.problem = link, "ready", ""
+        self._settled.set()
+        self._on_status()
+        info = link.session.info
+        logger.info("MCP server %s is ready: %s %s, %d tools", self.name, info.name, info.version, len(self.tools))
+        while not link.closed.is_set():
+            changed = asyncio.ensure_future(self._lists_changed.wait())
+            closed = asyncio.ensure_future(link.closed.wait())
+            try:
+                await asyncio.wait({changed, closed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+                closed.cancel()
+            if self._lists_changed.is_set() and not link.closed.is_set():
+                await asyncio.sleep(REFRESH_SECONDS)
+                self._lists_changed.clear()
+                try:
+                    await self._list_tools(link.session)
+                except LinkFailed as error:
+                    logger.warning("MCP server %s: %s", self.name, error.message)
+
+    async def _list_tools(self, session: Session) -> None:
+        tools: dict[str, Raw] = {}
+        if session.offers("tools"):
+            try:
+                async for raw in session.pages("tools/list", "tools"):
+                    tools[tool_name(raw)] = raw.copy()
+            except (GleitzeitError, TimeoutError, msgspec.MsgspecError) as error:
+                raise LinkFailed(f"its tools cannot be listed: {error}") from None
+        self.tools, self.listed = tools, True
+        self._on_tools(self)
+
+    def _down(self, why: str) -> None:
+        logger.warning("MCP server %s is gone: %s", self.name, why)
+        self.link, self.status, self.problem = None, "restarting", why
+        self._on_status()
+        self._settled.clear()  # who calls now waits for the next life, which is near
+
+    # What it says
+
+    def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
+        if method == "notifications/progress":
+            if self.link is not None:
+                self.link.session.progressed(params)
+        elif method == "notifications/message":
+            self._said(params)
+        elif method in ("notifications/tools/list_changed", "notifications/methods/list_changed"):
+            self._lists_changed.set()
+
+    def _said(self, params: Raw | None) -> None:
+        """It does not say of which call it speaks: all that run hear it."""
+        second = int(asyncio.get_running_loop().time())
+        self._lines, self._second = (self._lines if second == self._second else 0) + 1, second
+        if params is None or not self.running or self._lines > LOG_LINES_A_SECOND:
+            return
+        try:
+            said = msgspec.json.decode(params, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            return
+        level = said.get("level")
+        for call in self._listening():
+            call.log(said.get("data"), level if level in _LEVELS else "info")
+
+    def _listening(self) -> list[Call]:
+        return [running.call for running in self.running if running.call is not None]
+
+    async def _elicit(self, params: dict[str, Any]) -> dict[str, Any]:
+        question = self._questions.put(self.name, params)
+        about = {"elicitation": question.id, "message": question.message, "requestedSchema": question.schema}
+        hint = f"{question.message} (answer with: gz mcp answer {question.id} …)"
+        for running in self.running:
+            running.renew(self._questions.answer_seconds)
+        for call in self._listening():
+            call.log(hint, "notice")
+            call.log(about, "debug")
+        answer = await self._questions.wait(question)
+        for running in self.running:
+            running.renew()
+        return answer
+
+    # What it is asked
+
+    async def session(self) -> Session:
+        """Once it is ready. Raises LinkFailed if it cannot be had now."""
+        self._wanted.set()
+        await self._settled.wait()
+        if self.link is None:
+            raise LinkFailed(f"MCP server '{self.name}' cannot be had: {self.problem}")
+        return self.link.session
+
+    async def request(self, call: Call | None, method: str, params: Mapping[str, object]) -> Raw:
+        """Its answer, as it came. Raises ServerLost, LinkFailed, TaskTimeout, and TaskError for what it refuses."""
+        session = await self.session()
+        link = self.link
+        assert link is not None
+        running = Running(call, self.config.idle_seconds)
+        self.running.add(running)
+        try:
+            async with running.limit:
+                return await self._answered(session, method, dict(params), running)
+        except TimeoutError:
+            raise TaskTimeout(f"MCP server '{self.name}' said nothing for {self.config.idle_seconds:g} s") from None
+        except ConnectionLost as error:
+            if (error.data or {}).get(NOT_REACHED):
+                raise LinkFailed(f"MCP server '{self.name}' cannot be had: {error.message}") from None
+            how = await link.death() if link.session.connection.closed else error.message
+            raise ServerLost(self.name, how) from None
+        finally:
+            self.running.discard(running)
+
+    async def _answered(self, session: Session, method: str, params: dict[str, object], running: Running) -> Raw:
+        """A stateless server may need more of us before it can answer: then it is asked once more, with that."""
+        inquiries = Inquiries(self.config.roots, self._elicit)
+        for _ in range(MAX_ROUNDS):
+            raw = await self._asked(session, method, params, running)
+            if session.info.era == "handshake" or b'"input_required"' not in bytes(raw):
+                return raw
+            answer = msgspec.json.decode(raw, type=CallResult)
+            if answer.result_type != "input_required":
+                return raw
+            responses = {
+                key: await inquiries.answer(str(one.get("method")), one.get("params"))
+                for key, one in answer.input_requests.items()
+            }
+            params = {**params, "inputResponses": responses}
+            if answer.request_state is not None:
+                params["requestState"] = answer.request_state
+        raise TaskError(f"MCP server '{self.name}' asked for more {MAX_ROUNDS} times", retryable=False)
+
+    async def _asked(self, session: Session, method: str, params: dict[str, object], running: Running) -> Raw:
+        try:
+            return await session.request(method, params, on_progress=running.progressed if running.call else None)
+        except (ConnectionLost, *_PASSED_ON):
+            raise
+        except GleitzeitError as error:
+            # Its codes are its own: none of them may mean to us what it means in this house.
+            about = {"server": self.name, "mcp_code": error.code, "mcp_data": error.data}
+            raise TaskError(error.message, about, retryable=error.code not in _FINAL) from None
+
+
+_LEVELS = frozenset({"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"})
