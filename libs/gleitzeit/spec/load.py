@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 import yaml
 
-from gleitzeit.spec.build import Builder, OutOfBounds, Step
+from gleitzeit.spec.build import LIMIT_DEPTH, Builder, OutOfBounds, Step
 from gleitzeit.spec.problems import Path, Place, Problem, document_error
 from gleitzeit.spec.scalars import plain_scalar
 
@@ -190,6 +190,8 @@ _YAML_IN_PLAIN_WORDS: Final = {
     "could not find expected ':'": "a ':' is missing after this key",
     "did not find expected key": "a key is expected here; check the indentation and the quotes before",
     "did not find expected '-' indicator": "a '- ' is expected here; check the indentation",
+    # what libyaml may say of 1,000 levels before it tells of the first
+    "exceeded maximum nesting depth": f"nested deeper than {LIMIT_DEPTH}",
 }
 
 
