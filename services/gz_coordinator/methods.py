@@ -88,7 +88,11 @@ class WorkflowMethods:
 
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
         size = len(request.raw_params or b"")
-        verdict = await self._parts.documents.check(definition, None, size, self._engine.catalogue)
+        try:
+            whole = await self._parts.templates.taken_in(definition)
+        except errors.DocumentError as error:
+            return {"valid": False, "problems": (error.data or {})["problems"]}
+        verdict = await self._parts.documents.check(whole, None, size, self._engine.catalogue)
         return {"valid": verdict.definition is not None, "problems": [to_wire(problem) for problem in verdict.problems]}
 
     async def get(

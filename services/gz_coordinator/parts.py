@@ -16,6 +16,7 @@ from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
 from gz_coordinator.links import Links, Registration, registration_of
 from gz_coordinator.service import Service
+from gz_coordinator.template_shelf import TemplateShelf
 from gz_coordinator.watchers import Watchers
 
 VERSION = version("gleitzeit")
@@ -30,6 +31,7 @@ class Parts:
     embedded: bool = False
     links: Links = field(init=False)
     watchers: Watchers = field(init=False)
+    templates: TemplateShelf = field(init=False)
     documents: Documents = field(default_factory=Documents)
     directory: Directory | None = None
     nats_url: str | None = None
@@ -40,6 +42,9 @@ class Parts:
     started_at: float = field(default_factory=time.monotonic)
     learned: dict[str, Sequence[MethodSchema]] = field(default_factory=dict)
     """By the name of the provider that described them."""
+
+    def __post_init__(self) -> None:
+        self.templates = TemplateShelf(self.journal, self.service.clock)
 
     # Providers that were registered by hand
 

@@ -34,7 +34,8 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     service = parts.service
     service.refuse_if_stalled()
     workflow_id = await _id_for(parts, what.idempotency_key)
-    verdict = await parts.documents.definition(what.definition, what.inputs, what.size_bytes, service.engine.catalogue)
+    whole = await parts.templates.taken_in(what.definition)
+    verdict = await parts.documents.definition(whole, what.inputs, what.size_bytes, service.engine.catalogue)
     checked = verdict.definition
     assert checked is not None
     inputs = Raw(msgspec.json.encode(what.inputs))

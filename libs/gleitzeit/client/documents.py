@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gleitzeit.client.subworkflows import Taking
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
 from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
@@ -21,7 +22,6 @@ from gleitzeit.spec.problems import Problem, located, render
 
 FILE_PARAMS = ("file", "file_path")
 MODEL_FILE_PARAMS = ("file_path", "image_path")
-MODEL_PATHS = (*MODEL_FILE_PARAMS, "files", "image_paths", "images", "directory")
 
 
 class Defaults(Struct, frozen=True):
@@ -127,7 +127,10 @@ def prepare(
     definition: Any = document.value
     missing: list[Problem] = []
     if isinstance(definition, dict):
-        definition, missing = _with_whole_paths(resolve_env(definition, environ), folder)
+        definition, missing = _completed(definition, folder, environ)
+        taking = Taking(lambda inner, place: _completed(inner, place, environ), catalogue or builtin())
+        definition = taking.into(definition, folder)
+        missing += taking.problems
     catalogue = catalogue or builtin()
     checked = check(definition, catalogue, inputs=inputs)
     problems = tuple(located((*document.problems, *checked.problems, *missing), document))
@@ -200,11 +203,16 @@ def find_file(name: str, folder: Path) -> Path | None:
     return next((Path(os.path.normpath(path)) for path in candidates if path.is_file()), None)
 
 
+def _completed(
+    definition: dict[str, Any], folder: Path, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    return _with_whole_paths(resolve_env(definition, environ), folder)
+
+
 def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The definition with the `file` of every python task made absolute, and a problem for each that is not there.
 
-    A path that has a reference in it, or is absolute, is left alone: only the provider can know. So it is with lists of
-    files and folders for a model: its params say where relative paths begin (`relative_to`).
+    A path that has a reference in it, or is absolute, is left alone: only the provider can know.
     """
     wrapped = definition.get("workflow")
     if len(definition) == 1 and isinstance(wrapped, dict):
@@ -224,9 +232,6 @@ def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[st
                 problems.append(Problem(("tasks", place, name, key), f"there is no file {file!r}; looked in {looked}"))
             else:
                 copy[place] = {**copy[place], name: {**copy[place][name], key: str(whole)}}
-        for name in _params_with_paths(copy[place]):
-            params = {"relative_to": str(folder.resolve()), **copy[place][name]}
-            copy[place] = {**copy[place], name: params}
     return {**definition, "tasks": copy}, problems
 
 
@@ -243,19 +248,6 @@ def _relative_files(task: object) -> Iterator[tuple[str, str, str]]:
             value = params.get(key)
             if isinstance(value, str) and value and "${" not in value and not os.path.isabs(value):
                 yield name, key, value
-
-
-def _params_with_paths(task: object) -> Iterator[str]:
-    """The name of the params object of a llm task, if paths in it may be relative that only the provider reads."""
-    if isinstance(task, dict) and _is_of_model(task):
-        for name in ("params", "parameters"):
-            params = task.get(name)
-            if isinstance(params, dict) and any(not _is_whole(params[key]) for key in MODEL_PATHS if key in params):
-                yield name
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, str) and os.path.isabs(value)
 
 
 def _is_of_model(task: Mapping[str, Any]) -> bool:

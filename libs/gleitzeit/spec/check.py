@@ -15,12 +15,13 @@ from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.handlers import read_handlers, timeout_of
-from gleitzeit.spec.inputs import read_inputs
+from gleitzeit.spec.inputs import check_given, read_inputs
 from gleitzeit.spec.legacy import modern
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
 from gleitzeit.spec.spending import read_budget
+from gleitzeit.spec.subworkflows import complaint
 from gleitzeit.spec.tasks import TaskDraft, TaskReader
 
 LIMIT_TASKS: Final = 100_000
@@ -124,16 +125,25 @@ class _Check:
     """The check of one document."""
 
     def __init__(
-        self, catalogue: Catalogue, findings: Findings, inputs: Mapping[str, object] | None, *, strict_methods: bool
+        self,
+        catalogue: Catalogue,
+        findings: Findings,
+        inputs: Mapping[str, object] | None,
+        *,
+        strict_methods: bool,
+        depth: int = 0,
     ) -> None:
         self._findings = findings
         self._inputs = inputs
         self._reader = TaskReader(catalogue, findings, strict_methods=strict_methods)
+        self._within = catalogue, findings, None
+        self._strict, self._depth = strict_methods, depth
 
-    def run(self, document: object) -> Definition | None:
-        raw, path = document, Path()
+    def run(self, document: object, path: Path = ()) -> Definition | None:
+        """`path` is where the document stands, if it is part of another one."""
+        raw = document
         if isinstance(document, dict) and len(document) == 1 and "workflow" in document:
-            raw, path = document["workflow"], ("workflow",)
+            raw, path = document["workflow"], (*path, "workflow")
         if isinstance(raw, dict):
             raw = modern(raw)
         if not isinstance(raw, dict):
@@ -243,7 +253,20 @@ class _Check:
             fallback=linked.fallback,
             budget=draft.budget,
             cache=CachePolicy(draft.cache.ttl_seconds, draft.cache.key) if draft.cache is not None else None,
+            workflow=self._child(draft),
         )
+
+    def _child(self, draft: TaskDraft) -> Definition | None:
+        """The workflow that the task runs; None for a name, which who knows it puts the workflow in the place of."""
+        if draft.workflow is None:
+            return None
+        path, written = draft.workflow
+        if complaint(written, self._findings, path, self._depth + 1) or isinstance(written, str):
+            return None
+        child = _Check(*self._within, depth=self._depth + 1, strict_methods=self._strict).run(written, path)
+        if child is not None:
+            check_given(child.inputs, draft.params.get("inputs"), draft.param_path(("inputs",)), self._findings)
+        return child
 
     def _refuse_cycles(self, drafts: list[TaskDraft], tasks: list[TaskDefinition]) -> None:
         paths = {draft.id: draft.path for draft in drafts}

@@ -148,6 +148,24 @@ def misfits(schema: Mapping[str, Any], inputs: Mapping[str, object]) -> list[tup
     return found
 
 
+def check_given(schema: Raw, given: object, path: Path, findings: Findings) -> None:
+    """What is wrong with the inputs that a task gives to the workflow that it runs, as far as that is known now."""
+    if given is not None and not isinstance(given, dict):
+        return  # a reference, or wrong as a param
+    wanted = msgspec.json.decode(schema, type=dict[str, Any])
+    properties = wanted.get("properties", {})
+    values = given or {}
+    for name in values:
+        if properties and name not in properties:
+            message = f"the workflow has no input '{name}'"
+            findings.error((*path, name), message, findings.near(name, properties), at_key=True)
+    known = {n: v for n, v in values.items() if not any(has_places(text) for text in texts_in(v))}
+    later = values.keys() - known.keys()
+    for name, message, suggestion in misfits(wanted, known):
+        if name not in later:
+            findings.error((*path, name) if name in values else path, message, suggestion)
+
+
 def from_texts(schema: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, object]:
     """Inputs that were typed, each by its type; of an unknown type: JSON, or else text. What cannot be converted stays
     text, for `misfits` to name."""

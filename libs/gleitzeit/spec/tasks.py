@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
-from gleitzeit.spec import commands, mcp
+from gleitzeit.spec import commands, inner_tasks, mcp
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.legacy import without_placement
 from gleitzeit.spec.names import is_reserved
@@ -42,6 +42,13 @@ TASK_KEYS: Final = frozenset(
         "metadata",
         "signal_action",
         "signal_name",
+        "signal_names",
+        "payload",
+        "target_workflows",
+        "target_workflow",
+        "workflow",
+        "inputs",
+        "approval",
         "fallback",
         "budget",
         "cache",
@@ -56,17 +63,11 @@ LATER_TASK_KEYS: Final = {
     "condition": "conditions",
     "conditions": "conditions",
     "validation_behavior": "validation tasks",
-    "workflow": "child workflows",
     "task_type": "the task types of very early versions; say 'method'",
-    "signal_names": "waiting for several signals",
-    "target_workflows": "sending signals",
-    "target_workflow": "sending signals",
-    "payload": "sending signals",
     "concurrency": "concurrency limits",
-    "approval": "approvals",
 }
 
-_LATER_METHODS: Final = ("task_type", "workflow", "signal_names", "target_workflows", "target_workflow", "approval")
+_LATER_METHODS: Final = ("task_type",)
 """Of these keys, those that say what a task does, in place of a method."""
 
 _TYPES: Final = {
@@ -76,10 +77,12 @@ _TYPES: Final = {
     "echo": "echo/echo",
     "timer": "timer/sleep",
     "signal": "signal/wait",
+    "approval": "approval/ask",
+    "workflow": "workflow/run",
     "http": "http/request",
     "shell": "shell/exec",
 }
-_LATER_TYPES: Final = frozenset({"workflow", "batch", "validation", "template", "agent"})
+_LATER_TYPES: Final = frozenset({"batch", "validation", "template", "agent"})
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""
@@ -122,6 +125,7 @@ class TaskDraft:
         "schema",
         "tags",
         "timeout_seconds",
+        "workflow",
     )
 
     id: str
@@ -146,6 +150,8 @@ class TaskDraft:
     provider: str
     budget: Budget | None
     cache: CacheDraft | None
+    workflow: tuple[Path, Any] | None
+    """What a task of workflow/run runs, as written, and where it stands."""
     fallback: list["TaskDraft"]
     """Each is the task with another call, which `label` is a word for; only what makes the call is set in them."""
     label: str
@@ -189,6 +195,8 @@ class TaskReader:
         draft.metadata = self._metadata(fields)
         self._read_policy(draft, fields)
         draft.provider = "" if (name := fields.text("provider")) in _FAMILIES else name
+        draft.workflow = None
+        inner_tasks.complete(draft, fields.raw.get("method"), self._findings)
         draft.budget, draft.cache = read_budget(fields), read_cache(fields)
         draft.fallback = self._read_fallback(draft, fields) if fields.raw.get("fallback") is not None else []
         self._check_inner(draft, fields)
@@ -285,14 +293,7 @@ class TaskReader:
         draft.params_path = fields.at("parameters" if others and not params else "params")
         draft.params = params if not others else {**others, **params}
         draft.param_paths = {key: (*fields.at("parameters"), key) for key in others if key not in params}
-        for key in ("code", "signal_name"):
-            if fields.raw.get(key) is None:
-                continue
-            if key in draft.params:
-                fields.wrong(key, f"'{key}' is given twice, here and in the params")
-            else:
-                draft.params = {**draft.params, key: fields.raw[key]}
-                draft.param_paths[key] = fields.at(key)
+        inner_tasks.read_params(draft, fields)
 
     def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
         draft.method, draft.schema = "", None
@@ -354,12 +355,12 @@ class TaskReader:
         return kind or _PROVIDERS.get(fields.text("provider").lower(), "")
 
     def _method_of_type(self, draft: TaskDraft, fields: Fields, prefix: str) -> str:
-        if prefix == "signal" and fields.text("signal_action") not in ("", "wait"):
-            fields.wrong("signal_action", "only 'signal_action: wait' is supported yet")
-            return ""
+        if method := inner_tasks.method_of(fields, prefix):
+            return method
         if method := _TYPES.get(prefix, ""):
             return method
-        if not fields.attempted("method", *_LATER_METHODS) and not fields.mistyped("type"):
+        keys = ("method", *_LATER_METHODS, *inner_tasks.METHOD_KEYS)
+        if not fields.attempted(*keys) and not fields.mistyped("type"):
             self._findings.error(fields.path, "the task has no 'method'")
         return ""
 

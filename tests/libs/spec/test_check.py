@@ -359,9 +359,9 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
         ({"type": "agent"}, "'type: agent' is not supported yet", ""),
-        ({"type": "workflow"}, "'type: workflow' is not supported yet", ""),
+        ({"type": "workflow"}, "workflow/run needs a 'workflow'", ""),
         ({"type": "mcp"}, "the task has no 'method'", ""),
-        ({"type": "signal", "signal_action": "send", "signal_name": "x"}, "only 'signal_action: wait'", ""),
+        ({"type": "signal", "signal_action": "snd", "signal_name": "x"}, "must be one of wait, wait_any", "send"),
         ({}, "the task has no 'method'", ""),
     ],
 )
