@@ -14,11 +14,12 @@ from gz_cli.commands import running
 from gz_cli.commands import looking
 from gz_cli.commands import changing
 from gz_cli.commands import templates
+from gz_cli.commands import mcp
 from gz_cli.commands import checking
 from gz_cli.commands import system
 # isort: on
 
-__all__ = ["app", "checking", "system"]
+__all__ = ["app", "checking", "mcp", "system"]
 
 # As earlier versions spelled it.
 

@@ -27,10 +27,12 @@ workflow_app = typer.Typer(
 system_app = typer.Typer(help="The running system.", context_settings=HELP)
 dev_app = typer.Typer(help="The stack of a developer: `dev start` is `gz up`.", context_settings=HELP)
 config_app = typer.Typer(help="The configuration.", context_settings=HELP)
+mcp_app = typer.Typer(help="MCP: servers whose tools tasks can call, and Gleitzeit as a server.", context_settings=HELP)
 template_app = typer.Typer(
     help="Documents that the coordinator keeps under a name, in versions.", context_settings=HELP
 )
 app.add_typer(template_app, name="template", no_args_is_help=True)
+app.add_typer(mcp_app, name="mcp", no_args_is_help=True)
 app.add_typer(workflow_app, name="workflow", no_args_is_help=True)
 app.add_typer(system_app, name="system", no_args_is_help=True)
 app.add_typer(dev_app, name="dev", no_args_is_help=True)

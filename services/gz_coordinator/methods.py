@@ -17,6 +17,7 @@ from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
+from gz_coordinator import mcp
 from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
@@ -36,9 +37,12 @@ LATEST = "@latest"
 def build(parts: Parts) -> Methods:
     """All methods; each is checked against its schema before it is called."""
     methods = Methods(discover=lambda: _openrpc(parts))
+    functions: dict[str, Callable[..., Any]] = {}
     for group in (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts), ApprovalMethods(parts)):
-        for name, function in group.table().items():
-            methods.add(name, function, params_schema=builtin().methods[name].check_params)
+        functions |= group.table()
+    for name, function in functions.items():
+        methods.add(name, function, params_schema=builtin().methods[name].check_params)
+    mcp.install(methods, parts, functions)
     return methods
 
 

@@ -9,7 +9,8 @@ before, each between the events where it belongs, as far as they are kept.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from msgspec import Raw, Struct
@@ -148,6 +149,7 @@ class Watchers:
         self._journal = journal
         self._read = read
         self._by_workflow: dict[str | None, set[Watcher]] = {}
+        self._waiting: dict[str, set[asyncio.Event]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -179,8 +181,22 @@ class Watchers:
         else:
             self._by_workflow.pop(key, None)
 
+    @contextmanager
+    def changes(self, workflow_id: str) -> Iterator[asyncio.Event]:
+        """Something that is set whenever an event of the workflow has become durable."""
+        changed = asyncio.Event()
+        self._waiting.setdefault(workflow_id, set()).add(changed)
+        try:
+            yield changed
+        finally:
+            self._waiting[workflow_id].discard(changed)
+            if not self._waiting[workflow_id]:
+                del self._waiting[workflow_id]
+
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         """Events that have just become durable."""
+        for changed in self._waiting.get(workflow.id, ()):
+            changed.set()
         for key in (workflow.id, None):
             for watcher in self._by_workflow.get(key, ()):
                 if watcher.live:

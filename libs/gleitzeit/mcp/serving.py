@@ -137,7 +137,7 @@ class Serving:
         except UnknownTool:
             raise
         except GleitzeitError as error:
-            return self._dressed(request, {"content": [text_block(error.message)], "isError": True})
+            return self._dressed(request, {"content": [text_block(_words(error))], "isError": True})
         return self._dressed(request, tool_result(result))
 
     def _dressed(self, request: Request, result: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +158,19 @@ def tool_result(value: Any) -> dict[str, Any]:
         return {"content": [text_block(value)]}
     text = value["response"] if isinstance(value, dict) and isinstance(value.get("response"), str) else _as_json(value)
     return {"content": [text_block(text)], "structuredContent": value}
+
+
+def _words(error: GleitzeitError) -> str:
+    """The message, and every problem of a document with its place."""
+    problems = (error.data or {}).get("problems")
+    if not isinstance(problems, list):
+        return error.message
+    listed = [
+        f"- {'.'.join(map(str, one.get('path', ())))}: {one['message']}"
+        for one in problems
+        if isinstance(one, dict) and "message" in one
+    ]
+    return "\n".join([error.message, *listed])
 
 
 def text_block(text: str) -> dict[str, Any]:

@@ -1,0 +1,225 @@
+"""The commands about MCP: servers whose tools tasks can call, and Gleitzeit as a server of MCP hosts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gz_cli.formats import Format
+from gz_cli.options import Output, State, Timeout, Url
+from gz_cli.root import leave, mcp_app
+
+if TYPE_CHECKING:
+    from gleitzeit.mcp.memory import Memory
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the server is called: mcp/tool.NAME.TOOL.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Servers; without it, all.")]
+Files = Annotated[
+    list[Path] | None, typer.Option("--config", metavar="FILE", help="Also the servers of this file; may be repeated.")
+]
+Pairs = list[str] | None
+
+
+@mcp_app.command("list")
+def list_servers(config: Files = None, output: Output = Format.TEXT, state: State = None) -> None:
+    """The configured servers, with exactly what is run."""
+    from gz_cli import mcp_ask
+
+    leave(mcp_ask.listed(config or [], _memory(state), output))
+
+
+@mcp_app.command("add")
+def add_server(
+    name: Name,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]…", help="What starts it; after --, if it has options.")
+    ] = None,
+    server_url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where it is: http(s) or ws(s).")
+    ] = None,
+    env: Annotated[Pairs, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In its environment.")] = None,
+    header: Annotated[Pairs, typer.Option("--header", metavar="NAME=VALUE", help="Sent to --url.")] = None,
+    cwd: Annotated[Path | None, typer.Option("--cwd", metavar="DIR", help="Where it is started.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Refuse tools whose definition has changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace one of this name.")] = False,
+) -> None:
+    """Add a server: gz mcp add fs -- npx -y @modelcontextprotocol/server-filesystem /some/folder"""
+    from gz_cli import mcp_files
+    from gz_cli.exits import UsageError
+
+    if bool(command) == bool(server_url):
+        raise UsageError("give either a command or --url")
+    entry: dict[str, Any] = {"url": server_url} if server_url else {}
+    if command:
+        entry = {"command": command[0], "args": command[1:]}
+    entry |= {"env": _pairs(env)} if env else {}
+    entry |= {"headers": _pairs(header)} if header else {}
+    entry |= {"cwd": str(cwd.absolute())} if cwd is not None else {}
+    entry |= {"pin": True} if pin else {}
+    leave(mcp_files.add(name, entry, force=force))
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    from gz_cli.typed import inputs
+
+    return dict(inputs(texts).texts)
+
+
+@mcp_app.command("remove")
+def remove_server(name: Name, state: State = None) -> None:
+    """Remove a server."""
+    from gleitzeit.mcp.memory import memory_file
+    from gz_cli import mcp_files
+
+    leave(mcp_files.remove(name, memory_file(_state(state))))
+
+
+@mcp_app.command("import")
+def import_servers(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="A file, or claude-desktop, claude-code, cursor, vscode, windsurf; without it, all that are found.",
+        ),
+    ] = None,
+    only: Annotated[Pairs, typer.Option("--only", metavar="NAME", help="Only this server; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace those of the same name.")] = False,
+) -> None:
+    """Take over the servers of another program, as they stand there."""
+    from gz_cli import mcp_files
+
+    leave(mcp_files.take(source, only or [], force=force))
+
+
+@mcp_app.command("tools")
+def list_tools(names: Names = None, config: Files = None, output: Output = Format.TEXT, state: State = None) -> None:
+    """The tools of the servers, as methods for tasks. Starts the servers to ask them."""
+    from gz_cli import mcp_ask
+
+    leave(mcp_ask.tools(names or [], config or [], _memory(state), output))
+
+
+@mcp_app.command("test")
+def check_servers(names: Names = None, config: Files = None, output: Output = Format.TEXT) -> None:
+    """Whether the servers start and answer."""
+    from gz_cli import mcp_ask
+
+    leave(mcp_ask.check(names or [], config or [], output))
+
+
+@mcp_app.command("accept")
+def accept_tools(names: Names = None, config: Files = None, state: State = None) -> None:
+    """Take the tools of servers for what they are now: what has changed is no longer reported, nor refused."""
+    from gz_cli import mcp_ask
+
+    leave(mcp_ask.accept(names or [], config or [], _memory(state)))
+
+
+@mcp_app.command("call")
+def call_tool(
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="TOOL or SERVER.TOOL.")],
+    param: Annotated[
+        Pairs, typer.Option("--param", "-p", metavar="KEY=VALUE", help="JSON, or else text; may be repeated.")
+    ] = None,
+    params: Annotated[str, typer.Option("--params", metavar="JSON", help="All of them, as an object.")] = "{}",
+    timeout: Timeout = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Call a tool and print its answer."""
+    from gz_cli import typed
+    from gz_cli.exits import UsageError
+
+    value = typed.params(params)
+    if not isinstance(value, dict):
+        raise UsageError("tools take their params by name")
+    given = {key: typed.json_value(text) for key, text in typed.inputs(param or []).texts.items()}
+    _call(f"mcp/tool.{tool.removeprefix('mcp/tool.')}", {**value, **given}, timeout, output, url, state)
+
+
+@mcp_app.command("questions")
+def questions(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """What servers ask people (elicitation) and nobody has answered yet."""
+    _call("mcp/elicitation/list", {}, None, output, url, state)
+
+
+@mcp_app.command("answer")
+def answer(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of the question, as `gz mcp questions` shows it.")],
+    param: Annotated[Pairs, typer.Option("--param", "-p", metavar="KEY=VALUE", help="What it asks for.")] = None,
+    decline: Annotated[bool, typer.Option("--decline", help="Do not answer it.")] = False,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Answer what a server asks."""
+    from gz_cli import typed
+
+    content = {key: typed.json_value(text) for key, text in typed.inputs(param or []).texts.items()}
+    action = {"action": "decline"} if decline else {"action": "accept", "content": content}
+    _call("mcp/elicitation/answer", {"id": id, **action}, None, output, url, state)
+
+
+def _call(
+    method: str, params: dict[str, Any], timeout: str | None, output: Format, url: str | None, state: Path | None
+) -> None:
+    from gz_cli import launch, settings, typed
+
+    limit = typed.seconds(timeout)
+    reach = launch.for_document(settings.target(url, state), method.encode())
+    from gz_cli import starts, waits  # as in run
+
+    how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
+    leave(starts.call_task_method(reach, method, params, how))
+
+
+@mcp_app.command("serve")
+def serve(url: Url = None, state: State = None) -> None:
+    """Be an MCP server on stdin and stdout, for the host that has started this: `gz mcp install` says how."""
+    from gz_cli import mcp_serve, settings
+
+    leave(mcp_serve.serve(mcp_serve.reach_of(settings.target(url, state))))
+
+
+@mcp_app.command("install")
+def install(
+    host: Annotated[
+        str | None,
+        typer.Argument(metavar="[HOST]", help="claude-desktop, claude-code, cursor, vscode or windsurf."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the host calls us.")] = "gleitzeit",
+    output: Output = Format.JSON,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Print the JSON by which an MCP host finds Gleitzeit."""
+    import shutil
+    import sys
+
+    from gz_cli import mcp_files
+    from gz_cli.exits import UsageError
+
+    if host is not None and host not in mcp_files.HOSTS:
+        raise UsageError(f"there is no host {host!r} here; there are {', '.join(mcp_files.HOSTS)}")
+    beside = Path(sys.executable).with_name("gz")
+    command = [str(beside)] if beside.exists() else [shutil.which("gz") or "gz"]
+    command += ["mcp", "serve"]
+    command += ["--url", url] if url is not None else []
+    command += ["--state", str(state.absolute())] if state is not None else []
+    leave(mcp_files.install(host, command, name, output))
+
+
+def _state(state: Path | None) -> Path:
+    import os
+
+    from gleitzeit.config import default_folder
+
+    return state.absolute() if state is not None else default_folder(os.environ)
+
+
+def _memory(state: Path | None) -> "Memory":
+    from gleitzeit.mcp.memory import Memory, memory_file
+
+    return Memory(memory_file(_state(state)))

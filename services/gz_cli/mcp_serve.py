@@ -1,0 +1,110 @@
+"""`gz mcp serve`: MCP on stdin and stdout, answered by the coordinator, which understands it on its own socket.
+
+Messages are handed on as they are. When the coordinator goes away, what waits there is answered with an error, and the
+next request finds it again, or starts one.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from msgspec import Raw
+
+from gleitzeit.client.connecting import open_reach
+from gleitzeit.client.models import with_what_is_at_hand
+from gleitzeit.errors import GleitzeitError
+from gleitzeit.jsonrpc.codes import exception_of
+from gleitzeit.jsonrpc.messages import Failure, Reply, Result
+from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.mcp.serving_stdio import stdio_connection
+from gleitzeit.process.reach import Reach, Target, running_or_started
+from gleitzeit.transport import Connection
+
+SERVED = frozenset(
+    {"initialize", "server/discover", "tools/list", "tools/call", "ping", "logging/setLevel"}
+    | {"notifications/initialized"}
+)
+"""What a host may ask. The coordinator's other methods are not its business."""
+log = logging.getLogger("gz.mcp")
+
+
+class Bridge:
+    """`transport.base.Methods` for the host's side. `reach()` says where the coordinator is, each time it is needed."""
+
+    def __init__(self, reach: Callable[[], Reach]) -> None:
+        self.host: Connection
+        self._reach = reach
+        self._coordinator: Connection | None = None
+        self._connecting = asyncio.Lock()
+
+    def knows(self, name: str) -> bool:
+        return name in SERVED
+
+    def dispatch(self, request: Request) -> Coroutine[Any, Any, None]:
+        return self._forward(request)
+
+    async def close(self) -> None:
+        if self._coordinator is not None:
+            await self._coordinator.close()
+
+    async def _forward(self, request: Request) -> None:
+        if request.method not in SERVED:
+            request.fail(Failure(-32601, "Method not found"))
+            return
+        try:
+            connection = await self._connected()
+        except (GleitzeitError, OSError, TimeoutError) as error:
+            log.error("the coordinator cannot be reached: %s", error)
+            request.fail(Failure(-32603, f"the coordinator cannot be reached: {error}"))
+            return
+        if request.is_notification:
+            return  # it has no state to be told of
+        request.defer()
+        request_id = connection.send_request(request.method, request.raw_params, partial(_answered, request))
+        request.on_cancel(lambda reason: connection.cancel(request_id, reason))
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._coordinator is None or self._coordinator.closed:
+                _, self._coordinator = await open_reach(self._reach(), self._notified)
+            return self._coordinator
+
+    def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
+        if method in ("notifications/progress", "notifications/message"):
+            self.host.notify(method, params)
+
+
+def _answered(request: Request, reply: Reply) -> None:
+    if isinstance(reply, Result):
+        request.answer(reply.raw)
+    else:
+        request.fail(reply if isinstance(reply, Failure) else exception_of(reply))
+
+
+def reach_of(target: Target) -> Callable[[], Reach]:
+    """The coordinator that is configured or runs, else a stack of ours with all that a workflow may want here."""
+
+    def reach() -> Reach:
+        full = with_what_is_at_hand(target, os.environ)
+        more = [name for name in ("http", "mcp") if name not in full.providers]
+        return running_or_started(full.with_providers((*full.providers, *more)))
+
+    return reach
+
+
+def serve(reach: Callable[[], Reach]) -> int:
+    """Until the host closes our input; the exit code."""
+    asyncio.run(_serve(reach))
+    return 0
+
+
+async def _serve(reach: Callable[[], Reach]) -> None:
+    bridge = Bridge(reach)
+    bridge.host = await stdio_connection(bridge)
+    try:
+        await bridge.host.run()
+    finally:
+        await bridge.close()
