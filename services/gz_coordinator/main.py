@@ -28,9 +28,6 @@ from gz_coordinator.service import Service
 
 log = logging.getLogger("gz.coordinator")
 
-LEASE_SECONDS = 900.0
-"""How long a provider goes on with a call while no coordinator asks for it: a restart costs nothing."""
-
 EXIT_CODES: dict[type[Exception], int] = {
     errors.ConfigurationError: 2,  # with these arguments it will never work
     errors.JournalLocked: TRY_AGAIN,
@@ -65,7 +62,7 @@ async def main(chosen: argparse.Namespace) -> int:
             owner = secrets.token_hex(6)
             epoch = (await journal.claim(owner))[0]
             cluster = chosen.cluster or cluster_id(options.state_folder(chosen))
-            identity = Identity(cluster, epoch, owner, lease_seconds=LEASE_SECONDS)
+            identity = Identity(cluster, epoch, owner, lease_seconds=chosen.lease_seconds)
             service = Service(Engine(builtin(), identity), journal, utc_clock())
             documents = Documents(options.allowed_environ(chosen, os.environ))
             parts = Parts(

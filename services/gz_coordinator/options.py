@@ -11,6 +11,8 @@ from gleitzeit.errors import ConfigurationError
 from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
 
+LEASE_SECONDS = 900.0
+
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -56,6 +58,14 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
+    )
+    parser.add_argument(
+        "--lease-seconds",
+        metavar="S",
+        type=float,
+        default=os.environ.get("GLEITZEIT_LEASE_SECONDS", LEASE_SECONDS),
+        help="how long a provider goes on with a call while no coordinator asks for it (default 900: a restart costs "
+        "nothing)",
     )
     parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
     parser.add_argument("--log-format", default="auto", choices=["auto", "text", "json"])

@@ -43,6 +43,24 @@ class Performer(Protocol):
     def perform(self, effects: Sequence[fx.Effect]) -> None: ...
 
 
+class Clock:
+    """UTC milliseconds that never go back, not even from one process to the next."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._ahead_ms = 0
+
+    def __call__(self) -> int:
+        return self._clock() + self._ahead_ms
+
+    def not_before(self, at: int) -> None:
+        """Go on from there if it is later: what is recorded has happened, whatever the machine's clock says now."""
+        behind_ms = at - self()
+        if behind_ms > 0:
+            self._ahead_ms += behind_ms
+            log.warning("the clock of this machine is %.1f s behind the journal: going on from there", behind_ms / 1000)
+
+
 class Audience(Protocol):
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None: ...
 
@@ -72,10 +90,10 @@ async def load(journal: Journal, workflow_id: str) -> Workflow:
 
 class Service:
     def __init__(self, engine: Engine, journal: Journal, clock: Callable[[], int]) -> None:
-        """`clock` gives UTC milliseconds that never go back."""
+        """`clock` gives UTC milliseconds that never go back while this process lives."""
         self.engine = engine
         self.journal = journal
-        self.clock = clock
+        self.clock = Clock(clock)
         self.performer: Performer
         self.audience: Audience
         self.stalled = ""
@@ -163,17 +181,25 @@ class Service:
 
     async def recover(self, *, held: bool) -> tuple[int, list[str]]:
         """Adopt every workflow that has not ended. Returns how many, and a warning for each that cannot be read."""
-        count, warnings, before = 0, list[str](), None
-        while page := await self.journal.find(Find(kind="workflow", active=True, before=before, limit=500)):
-            for row in page:
-                try:
-                    self.engine.adopt(self.clock(), await load(self.journal, row.stream), held=held)
-                    count += 1
-                except (errors.GleitzeitError, msgspec.MsgspecError) as error:
-                    warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
-                    log.error(warnings[-1], extra={"workflow_id": row.stream})
-            before = (page[-1].created_at, page[-1].stream)
+        count, warnings = 0, list[str]()
+        rows = await self._unfinished()
+        self.clock.not_before(max((row.updated_at for row in rows), default=0))
+        for row in rows:
+            try:
+                self.engine.adopt(self.clock(), await load(self.journal, row.stream), held=held)
+                count += 1
+            except (errors.GleitzeitError, msgspec.MsgspecError) as error:
+                warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
+                log.error(warnings[-1], extra={"workflow_id": row.stream})
         return count, warnings
+
+    async def _unfinished(self) -> list[Summary]:
+        rows: list[Summary] = []
+        before = None
+        while page := await self.journal.find(Find(kind="workflow", active=True, before=before, limit=500)):
+            rows += page
+            before = (page[-1].created_at, page[-1].stream)
+        return rows
 
     async def run(self) -> None:
         """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""

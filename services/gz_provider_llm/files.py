@@ -42,9 +42,17 @@ class Image(Struct, frozen=True):
 
 
 class Files(Struct, frozen=True):
-    """Reads what tasks name. Relative paths begin at `directory`. Raises BadRequest for what cannot be used."""
+    """Reads what tasks name. Relative paths begin at `directory`, or, where nothing is there, at `elsewhere`.
+
+    Raises BadRequest for what cannot be used.
+    """
 
     directory: Path
+    elsewhere: Path | None = None
+
+    def beginning_at(self, folder: str | None) -> "Files":
+        """Where a task says itself where its paths begin."""
+        return self if folder is None else Files(self.directory / Path(folder).expanduser(), self.directory)
 
     def text(self, path: str) -> str:
         content = self._read(path, TEXT_LIMIT_BYTES)
@@ -80,7 +88,11 @@ class Files(Struct, frozen=True):
             return False
 
     def _at(self, path: str) -> Path:
-        return self.directory / Path(path).expanduser()
+        given = Path(path).expanduser()
+        at = self.directory / given
+        if self.elsewhere is not None and not at.exists() and (self.elsewhere / given).exists():
+            return self.elsewhere / given
+        return at
 
     def _read(self, path: str, limit_bytes: int) -> bytes:
         try:

@@ -155,7 +155,7 @@ class LlmMethods:
         began = time.perf_counter()
         warnings = self._warnings(call, params)
         async with _within(params.get("timeout")):
-            request = await asyncio.to_thread(embed_request, params, "", self._files)
+            request = await asyncio.to_thread(embed_request, params, "", self._files_of(params))
 
             async def embed(model: str) -> EmbedResult:
                 return await self._embedded(replace(request, model=model))
@@ -183,6 +183,9 @@ class LlmMethods:
                 wire = await self._conversed(call, params, kind, _Watch(say), patient=False)
         return wire | {"warnings": warnings} if warnings else wire
 
+    def _files_of(self, params: Mapping[str, Any]) -> Files:
+        return self._files.beginning_at(params.get("relative_to"))
+
     def _warnings(self, call: Call, params: Mapping[str, Any]) -> list[str]:
         """A param that this back end has no place for is left out, and an option may be, but never in silence."""
         ignored = sorted(self._backend.ignored & params.keys())
@@ -196,7 +199,7 @@ class LlmMethods:
         """One request for each file. A file's failure is its own, unless none goes well."""
         if "session_id" in params:
             raise InvalidParams("batch_mode and session_id do not go together")
-        items = await asyncio.to_thread(items_of, params, self._files)
+        items = await asyncio.to_thread(items_of, params, self._files_of(params))
 
         async def ask(item: dict[str, Any]) -> dict[str, Any]:
             return await self._conversed(call, item, kind, _Watch(None), patient=True)
@@ -208,7 +211,7 @@ class LlmMethods:
     ) -> dict[str, Any]:
         """One question and its answer, as they stand on the wire; `patient` waits where a limit is reached."""
         if params.keys() & _FILE_PARAMS:
-            request = await asyncio.to_thread(chat_request, params, "", self._files)
+            request = await asyncio.to_thread(chat_request, params, "", self._files_of(params))
         else:
             request = chat_request(params, "", self._files)
         if kind == "vision" and not any(message.images for message in request.messages):

@@ -106,9 +106,9 @@ def llm_extraction(stack: support.Stack) -> None:
 
 
 def llm_folder_summaries(stack: support.Stack) -> None:
-    answer = run(stack, "llm_folder_summaries.yaml", "-p", "model=tiny", "-p", f"folder={EXAMPLES / 'scripts'}")
+    answer = run(stack, "llm_folder_summaries.yaml", "-p", "model=tiny")
     summaries = answer["results"]["summaries"]["result"]
-    assert list(summaries) == [str(path) for path in sorted((EXAMPLES / "scripts").glob("*.py"))]
+    assert list(summaries) == [f"scripts/{path.name}" for path in sorted((EXAMPLES / "scripts").glob("*.py"))]
     for path, summary in summaries.items():
         assert summary["status"] == "success"
         assert f"{path}\n{summary['content'].strip()}" in answer["outputs"]["files"]

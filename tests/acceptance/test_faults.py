@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 import support
 from support import Stack
 
@@ -40,28 +42,103 @@ async def test_coordinator_killed_in_mid_workflow(stack: Stack, connection: Conn
     assert after["result"]["response"] == "done after all"
 
 
-async def test_coordinator_killed_again_and_again(stack: Stack, connection: Connection) -> None:
-    acknowledged = []
+class Load:
+    """Somebody who submits without end; each `pay` leaves its mark, so that one can count how often it was carried out.
 
-    async def submit_for_ever() -> None:
+    `acknowledged` has what the coordinator has answered for, and the file of its marks.
+    """
+
+    def __init__(self, stack: Stack, folder: Path, *, pays_for: float = 0.05) -> None:
+        self.acknowledged: dict[str, Path] = {}
+        self._stack = stack
+        self._folder = folder
+        self._pays_for = pays_for
+        self._number = 0
+        self._task = asyncio.create_task(self._submit())
+
+    async def _submit(self) -> None:
         while True:
             with contextlib.suppress(GleitzeitError, TimeoutError):
-                mine = await connect(stack.url)
-                while True:
-                    tasks = [echo(f"t{n}", "x", dependencies=[f"t{n - 1}"] if n else []) for n in range(5)]
-                    acknowledged.append(await support.submit(mine, *tasks))
+                mine = await connect(self._stack.url)
+                try:
+                    while True:
+                        await self._submit_one(mine)
+                finally:
+                    await mine.close()
             await asyncio.sleep(0.02)
 
-    submitting = asyncio.create_task(submit_for_ever())
-    for _ in range(4):
-        before = len(acknowledged)
-        await support.eventually(lambda before=before: len(acknowledged) > before + 20)
-        stack.kill("gz_coordinator")
-    submitting.cancel()
-    assert len(acknowledged) > 80
-    for workflow_id in acknowledged:
-        view = await support.finished(stack.url, workflow_id)
-        assert view["status"] == "completed", view
+    async def _submit_one(self, mine: Connection) -> None:
+        self._number += 1
+        marks = self._folder / f"marks{self._number}"
+        chain = [echo(f"t{n}", "x", dependencies=[f"t{n - 1}"] if n else []) for n in range(4)]
+        pay = [] if self._number % 8 else [python("pay", marking(marks, self._pays_for), dependencies=["t1"])]
+        async with asyncio.timeout(10):
+            workflow_id = await support.submit(mine, *chain, *pay)
+        self.acknowledged[workflow_id] = marks
+
+    async def more(self, count: int) -> None:
+        before = len(self.acknowledged)
+        await support.eventually(lambda: len(self.acknowledged) >= before + count)
+
+    async def end(self, *, may_be_lost: bool = False) -> int:
+        """Submit no more. All that was acknowledged completes, and nothing was paid twice but what was lost with its
+        provider. Returns how many were lost."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        lost = 0
+        for workflow_id, marks in self.acknowledged.items():
+            view = await support.finished(self._stack.url, workflow_id, seconds=90)
+            assert view["status"] == "completed", view
+            times = len(marks.read_text()) if marks.exists() else 0
+            if times > 1:
+                assert may_be_lost, f"{workflow_id} was paid {times} times"
+                lost += await self._losses(workflow_id, times)
+        return lost
+
+    async def _losses(self, workflow_id: str, times: int) -> int:
+        mine = await connect(self._stack.url)
+        events = (await mine.call("workflow.history", {"workflow_id": workflow_id}))["events"]
+        await mine.close()
+        lost = sum(row["event"]["type"] == "CallLost" and row["event"]["task"] == "pay" for row in events)
+        assert times <= 1 + lost, f"{workflow_id} was paid {times} times, and lost {lost} times"
+        return lost
+
+
+async def _killed(stack: Stack, folder: Path, module: str, times: int, **load: float) -> None:
+    paying = Load(stack, folder, **load)
+    for _ in range(times):
+        await paying.more(10)
+        stack.kill(module)
+    await paying.more(10)
+    await paying.end(may_be_lost=module == "gz_provider_python")
+
+
+async def test_coordinator_killed_again_and_again(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    await _killed(stack, tmp_path, "gz_coordinator", 4)
+
+
+async def test_providers_killed_again_and_again(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    await _killed(stack, tmp_path, "gz_provider_python", 3)
+
+
+@pytest.mark.long
+async def test_coordinator_killed_200_times(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    await _killed(stack, tmp_path, "gz_coordinator", 200, pays_for=0.5)
+
+
+@pytest.mark.long
+async def test_providers_killed_100_times(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    await _killed(stack, tmp_path, "gz_provider_python", 100, pays_for=0.5)
+
+
+@pytest.mark.long
+async def test_anything_killed_at_random(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    paying = Load(stack, tmp_path)
+    for _ in range(60):
+        await paying.more(5)
+        stack.kill(chance.choice(["nats-server", "nats-server", "gz_coordinator", "gz_provider_python"]))
+    await paying.end(may_be_lost=True)
 
 
 async def test_provider_killed_under_its_call(stack: Stack, connection: Connection, tmp_path: Path) -> None:

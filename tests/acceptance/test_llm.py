@@ -6,8 +6,10 @@ before it stands a small front that speaks Ollama's.
 
 import asyncio
 import json
+import os
 import sys
 import time
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from llama import LlamaServer
 from ollama_front import OllamaFront
 
 STOP_SECONDS = 0.2
+INTERRUPTED = 130
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 CHAIN = """
 name: chain
@@ -186,6 +189,21 @@ async def test_cancelling_a_task_stops_its_server(
         assert state["status"] == "cancelled"
         seconds.append(await asyncio.to_thread(idle_at, served, llama, ollama) - cancelled_at)
     assert min(seconds) < STOP_SECONDS
+
+
+async def test_a_chat_that_is_told_to_end_cancels_its_turn(
+    served: Served, watcher: Watcher, llama: LlamaServer, ollama: OllamaFront
+) -> None:
+    command = [sys.executable, "-m", "gz_cli", "chat", "Go on.", "-m", "tiny", "-p", "max_tokens=8000"]
+    environ = {**os.environ, "GLEITZEIT_STATE": str(served.stack.state)}
+    chat = await asyncio.create_subprocess_exec(*command, env=environ, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+    await watcher.until(lambda: any(task == "answer" for _, task in watcher.deltas))
+    chat.terminate()
+    assert await asyncio.wait_for(chat.wait(), support.PATIENCE_SECONDS) == INTERRUPTED
+    (workflow_id,) = (workflow_id for workflow_id, task in watcher.deltas if task == "answer")
+    view = await watcher.connection.call("workflow.get", {"workflow_id": workflow_id})
+    assert view["status"] == "cancelled"
+    await asyncio.to_thread(idle_at, served, llama, ollama)
 
 
 def idle_at(served: Served, llama: LlamaServer, ollama: OllamaFront) -> float:

@@ -22,6 +22,7 @@ from gleitzeit.spec.problems import Problem, located, render
 
 FILE_PARAMS = ("file", "file_path")
 MODEL_FILE_PARAMS = ("file_path", "image_path")
+MODEL_PATHS = (*MODEL_FILE_PARAMS, "files", "image_paths", "images", "directory")
 
 
 class Defaults(Struct, frozen=True):
@@ -212,7 +213,8 @@ def _completed(
 def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The definition with the `file` of every python task made absolute, and a problem for each that is not there.
 
-    A path that has a reference in it, or is absolute, is left alone: only the provider can know.
+    A path that has a reference in it, or is absolute, is left alone: only the provider can know. So it is with lists of
+    files and folders for a model: its params say where relative paths begin (`relative_to`).
     """
     wrapped = definition.get("workflow")
     if len(definition) == 1 and isinstance(wrapped, dict):
@@ -232,6 +234,9 @@ def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[st
                 problems.append(Problem(("tasks", place, name, key), f"there is no file {file!r}; looked in {looked}"))
             else:
                 copy[place] = {**copy[place], name: {**copy[place][name], key: str(whole)}}
+        for name in _params_with_paths(copy[place]):
+            params = {"relative_to": str(folder.resolve()), **copy[place][name]}
+            copy[place] = {**copy[place], name: params}
     return {**definition, "tasks": copy}, problems
 
 
@@ -248,6 +253,19 @@ def _relative_files(task: object) -> Iterator[tuple[str, str, str]]:
             value = params.get(key)
             if isinstance(value, str) and value and "${" not in value and not os.path.isabs(value):
                 yield name, key, value
+
+
+def _params_with_paths(task: object) -> Iterator[str]:
+    """The name of the params object of a llm task, if paths in it may be relative that only the provider reads."""
+    if isinstance(task, dict) and _is_of_model(task):
+        for name in ("params", "parameters"):
+            params = task.get(name)
+            if isinstance(params, dict) and any(not _is_whole(params[key]) for key in MODEL_PATHS if key in params):
+                yield name
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, str) and os.path.isabs(value)
 
 
 def _is_of_model(task: Mapping[str, Any]) -> bool:

@@ -80,6 +80,31 @@ def test_a_file_that_is_not_there_is_a_problem_with_a_place(folder: Path) -> Non
     assert line.index("scripts") == caret.index("^")
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        '{prompt: x, files: [a.txt], batch_mode: true}',
+        '{prompt: x, directory: "${parameters.d}", batch_mode: true}',
+        '{prompt: x, image_paths: [/whole.png]}',
+        '{prompt: x, image_path: "${parameters.d}"}',
+    ],
+)  # fmt: skip
+def test_paths_that_a_model_s_provider_reads_begin_at_the_document(folder: Path, params: str) -> None:
+    text = "name: n\nparameters: {d: x}\ntasks:\n  - {id: a, method: llm/chat, params: %s}\n"
+    given = prepared(text % params, folder).definition["tasks"][0]["params"]
+    assert given["relative_to"] == str(folder)
+    chosen = params.replace("{", "{relative_to: /elsewhere, ", 1)
+    assert prepared(text % chosen, folder).definition["tasks"][0]["params"]["relative_to"] == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["{id: a, method: llm/chat, params: {prompt: x}}", "{id: a, method: llm/chat, params: {file_path: /whole.txt}}"],
+)
+def test_where_there_are_none_nothing_is_said_of_them(folder: Path, task: str) -> None:
+    assert "relative_to" not in str(prepared(f"name: n\ntasks:\n  - {task}\n", folder).definition)
+
+
 def test_the_wrapped_shape(folder: Path) -> None:
     wrapped = "workflow:\n" + "".join(f"  {line}\n" for line in PYTHON.replace("a.py}", "none.py}", 1).splitlines())
     assert prepared(wrapped, folder).errors[0].line == 6

@@ -21,7 +21,7 @@ KEYS = [
     "function",
     "output",
     "fields",
-    "tasks",
+    "parameter",
 ]
 VALUES = st.recursive(
     st.none()
@@ -32,7 +32,7 @@ VALUES = st.recursive(
 )
 
 
-@given(workflow=st.dictionaries(st.sampled_from([*KEYS, "error_strategy", "name"]), VALUES))
+@given(workflow=st.dictionaries(st.sampled_from([*KEYS, "tasks", "error_strategy"]), VALUES))
 def test_it_never_fails_and_twice_is_once(workflow: dict[str, Any]) -> None:
     once = modern(workflow)
     assert modern(once) == once
@@ -46,7 +46,7 @@ def test_it_never_fails_and_twice_is_once(workflow: dict[str, Any]) -> None:
         ("say ${task_a-b_result.x.y} and ${ task_c_result[0] }", "say ${a-b.result.x.y} and ${c.result[0]}"),
         ("${task_result}", "${task_result}"),
         ("${my_task_result}", "${my_task_result}"),
-        ("$${task_a_result}", "$${a.result}"),
+        ("$${task_a_result}", "$${task_a_result}"),
     ],
 )
 def test_references(text: str, now: str) -> None:

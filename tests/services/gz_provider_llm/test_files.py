@@ -1,4 +1,5 @@
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,16 @@ def test_matching(files: Files) -> None:
     for folder, pattern in (("nowhere", "*"), ("docs", "/etc/*"), ("docs", "")):
         with pytest.raises(BadRequest):
             files.matching(folder, pattern)
+
+
+def test_paths_begin_where_a_task_says_and_then_where_the_provider_does(tmp_path: Path) -> None:
+    for folder, names in (("document", ("a", "b")), ("provider", ("b", "c"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_text(f"{name} of {folder}")
+    files = Files(tmp_path / "provider").beginning_at(str(tmp_path / "document"))
+    assert [files.text(name) for name in "abc"] == ["a of document", "b of document", "c of provider"]
+    with pytest.raises(BadRequest, match=re.escape(f"relative paths begin at {tmp_path / 'document'}")):
+        files.text("d")
+    assert files.matching(".", "*") == ["a", "b"]
+    assert Files(tmp_path).beginning_at(None) == Files(tmp_path)
