@@ -46,7 +46,7 @@ _MODELS_SHOWN = 20
 
 # With another model, the same call may go well.
 _NEXT_MODEL = (ModelNotFound, RateLimited, ServerError, StreamCut, IdleTimeout, Unreachable, ContextOverflow)
-_FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data", "messages"})
+_FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data"})
 
 _T = TypeVar("_T")
 
@@ -210,7 +210,7 @@ class LlmMethods:
         self, call: Call, params: Mapping[str, Any], kind: str, watch: _Watch, *, patient: bool
     ) -> dict[str, Any]:
         """One question and its answer, as they stand on the wire; `patient` waits where a limit is reached."""
-        if params.keys() & _FILE_PARAMS:
+        if _reads_files(params):
             request = await asyncio.to_thread(chat_request, params, "", self._files_of(params))
         else:
             request = chat_request(params, "", self._files)
@@ -355,6 +355,14 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TaskTimeout(f"took longer than {seconds:g} s") from None
+
+
+def _reads_files(params: Mapping[str, Any]) -> bool:
+    """Whether making a request of them may take a while."""
+    messages = params.get("messages", ())
+    return bool(params.keys() & _FILE_PARAMS) or any(
+        "images" in message or isinstance(message.get("content"), list) for message in messages
+    )
 
 
 def _continued(history: tuple[Message, ...], asked: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -70,20 +70,31 @@ class Through:
         await asyncio.wait_for(self.ended.wait(), 30)
         return self.first - started, time.perf_counter() - started
 
+    async def echo(self, connection: Connection) -> float:
+        """Seconds to the end of a workflow of one task that does nothing: the floor, of which one commit is a part."""
+        self.ended.clear()
+        started = time.perf_counter()
+        task = {"id": "a", "method": "echo/echo", "params": {"message": "x"}}
+        submitted = await connection.call("workflow.submit", {"definition": {"name": "echo", "tasks": [task]}})
+        await connection.call("workflow.watch", {"workflow_id": submitted["workflow_id"]})
+        await asyncio.wait_for(self.ended.wait(), 30)
+        return time.perf_counter() - started
+
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "2", "--context", "16384")
         environ = {**os.environ, "OPENAI_BASE_URL": f"{server.url}/v1"}
-        config = StackConfig(state=folder / "state", providers=("openai",), log_files=True, log_level="warning")
+        config = StackConfig(state=folder / "state", providers=("openai", "echo"), log_files=True, log_level="warning")
         stack = Stack(config, environ=environ)
         try:
             address = await stack.start()
             through = Through()
             connection = await connect(address.url, on_notification=through.notified)
-            while not any(p["status"] == "ready" for p in (await connection.call("provider.list"))["providers"]):
+            while [p["status"] for p in (await connection.call("provider.list"))["providers"]] != ["ready"] * 2:
                 await asyncio.sleep(0.02)
+            floor = [await through.echo(connection) for _ in range(ROUNDS)]
             async with httpx.AsyncClient() as client:
                 for name, prompt in (("short prompt", SHORT), ("long prompt", LONG)):
                     pairs = []
@@ -91,6 +102,9 @@ async def main() -> None:
                         direct = await directly(client, server.url, asking(prompt, 2 * number))
                         pairs.append((direct, await through.ask(connection, asking(prompt, 2 * number + 1))))
                     show(name, pairs[2:])
+            row(
+                "a workflow of one echo task, to the end: the floor", f"{statistics.median(floor[2:]) * 1e3:.2f} ms", ""
+            )
             await connection.close()
         finally:
             await stack.stop()
