@@ -34,7 +34,9 @@ class Anthropic:
 
     name = "anthropic"
     options: frozenset[str] = frozenset()
-    ignored = frozenset({"seed", "repeat_penalty", "num_ctx", "presence_penalty", "frequency_penalty"})
+    ignored = frozenset(
+        {"seed", "repeat_penalty", "num_ctx", "presence_penalty", "frequency_penalty", "load_balancing_strategy"}
+    )
 
     def __init__(self, http: Http, *, capacity: int = CAPACITY) -> None:
         self._http = http

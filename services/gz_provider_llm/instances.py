@@ -4,6 +4,7 @@ What is known of a server is read anew when it is older than REFRESH_SECONDS, an
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from socket import AF_INET, SOCK_STREAM, socket
@@ -45,6 +46,8 @@ class Instance:
         self.models: dict[str, Held] = {}
         self.loaded: set[str] = set()
         self.running = 0
+        self.turn = 0
+        """When it was asked last, as a number that grows with every call."""
         self.has_chat = True
         """Whether it knows /api/chat; false once it has said that it does not."""
         self.error: LlmError | None = None
@@ -96,6 +99,12 @@ class Instances:
         self._clock = clock
         self._looked_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
+        self._turns = itertools.count(1)
+
+    def begin(self, instance: Instance) -> None:
+        """A call goes there. Its end is for the caller to note, in `running`."""
+        instance.running += 1
+        instance.turn = next(self._turns)
 
     @property
     def alive(self) -> list[Instance]:
@@ -113,11 +122,11 @@ class Instances:
         await asyncio.gather(*(instance.refresh() for instance in self.all))
         self._looked_at = self._clock()
 
-    def candidates(self, model: str) -> list[Instance]:
+    def candidates(self, model: str, strategy: str = "") -> list[Instance]:
         """Those that have the model, the best first. Raises ModelNotFound, or Unreachable if none of all answers."""
         found = [instance for instance in self.alive if instance.holds(model)]
         if found:
-            return sorted(found, key=lambda instance: preference(instance, model))
+            return sorted(found, key=lambda instance: preference(instance, model, strategy))
         if not self.alive:
             raise self.nobody()
         raise self.not_found(model)
@@ -148,10 +157,18 @@ class Instances:
             await instance.http.close()
 
 
-def preference(instance: Instance, model: str) -> tuple[bool, bool, int]:
+def preference(instance: Instance, model: str, strategy: str = "") -> tuple[int, ...]:
     """The lower the better. A model that must be loaded first costs seconds, and may push another one out: so a free
-    place where it is loaded comes first, then a free place, then the shortest queue."""
-    return instance.running >= instance.slots, not instance.has_loaded(model), instance.running
+    place where it is loaded comes first, then a free place, then the shortest queue; if no `strategy` is named."""
+    full, unloaded = instance.running >= instance.slots, not instance.has_loaded(model)
+    match strategy:
+        case "least_loaded":
+            return instance.running, unloaded
+        case "round_robin":
+            return instance.turn, instance.running
+        case "model_affinity":
+            return unloaded, instance.running
+    return full, unloaded, instance.running
 
 
 def full_name(model: str) -> str:

@@ -62,7 +62,7 @@ class LlamaCpp:
     """Duties of the caller: `check` the settings before; `close` once."""
 
     name = "llamacpp"
-    ignored: frozenset[str] = frozenset({"num_ctx"})
+    ignored: frozenset[str] = frozenset({"num_ctx", "load_balancing_strategy"})
     options = COMPATIBLE
 
     def __init__(self, settings: Settings) -> None:

@@ -22,7 +22,7 @@ PROBE_SECONDS = 2.0
 _SAMPLING: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
 # What OpenAI itself refuses, and the servers of local models all know.
 _LOCAL_ONLY: Final = ("top_k", "repeat_penalty")
-_NOWHERE: Final = frozenset({"num_ctx"})
+_NOWHERE: Final = frozenset({"num_ctx", "load_balancing_strategy"})
 
 
 class OpenAI:

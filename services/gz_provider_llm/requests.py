@@ -56,7 +56,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     `tool_choice` is `auto`, `none`, `required`, or empty; `tool_name` is the one tool that must be called, or empty.
     `json` asks for JSON, `json_schema` for JSON of that shape (`json` is true then), `json_strict` for a server that
     holds itself to it, where it can. `raw` sends the one message as it stands, without a chat template. `options` goes
-    to the server verbatim, over whatever we set.
+    to the server verbatim, over whatever we set. `strategy` is how one of several servers is chosen; empty: as we like.
     """
 
     model: str
@@ -81,6 +81,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     raw: bool = False
     options: dict[str, Any] = {}
     stream: bool = True
+    strategy: str = ""
 
     def with_messages(self, *more: Message) -> "ChatRequest":
         return replace(self, messages=(*self.messages, *more))
@@ -93,6 +94,7 @@ class EmbedRequest(Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     dimensions: int | None = None
     options: dict[str, Any] = {}
+    strategy: str = ""
 
 
 def chat_request(params: Mapping[str, Any], model: str, files: Files) -> ChatRequest:
@@ -114,6 +116,7 @@ def chat_request(params: Mapping[str, Any], model: str, files: Files) -> ChatReq
         json_schema=json_schema,
         json_strict=_is_strict(params.get("response_format")),
         options=params.get("options", {}),
+        strategy=params.get("load_balancing_strategy", ""),
         **{name: params[name] for name in _COPIED if params.get(name) is not None},
     )
 
@@ -127,7 +130,11 @@ def embed_request(params: Mapping[str, Any], model: str, files: Files) -> EmbedR
     if not inputs:
         raise BadRequest("there is nothing to embed: the list is empty")
     return EmbedRequest(
-        model=model, inputs=inputs, dimensions=params.get("dimensions"), options=params.get("options", {})
+        model=model,
+        inputs=inputs,
+        dimensions=params.get("dimensions"),
+        options=params.get("options", {}),
+        strategy=params.get("load_balancing_strategy", ""),
     )
 
 

@@ -98,6 +98,25 @@ async def test_a_full_one_comes_after_one_that_is_free_and_the_shorter_queue_fir
     assert await order(warm, cold, idle) == ["1", "2", "3"]
 
 
+async def test_a_strategy_of_the_task_s_own() -> None:
+    warm = await instance(1, "a:latest", loaded="a:latest", running=2)
+    cold = await instance(2, "a:latest", running=1)
+    idle = await instance(3, "a:latest")
+    instances = Instances([warm, cold, idle])
+
+    def best(strategy: str) -> Instance:
+        return instances.candidates("a", strategy)[0]
+
+    assert best("least_loaded") is idle
+    assert best("model_affinity") is warm, "though it is full"
+    turns = []
+    for _ in range(6):
+        instances.begin(chosen := best("round_robin"))
+        turns.append(chosen)
+    assert turns[:3] == turns[3:]
+    assert {id(one) for one in turns[:3]} == {id(warm), id(cold), id(idle)}
+
+
 async def test_none_has_it_or_none_is_there() -> None:
     one, other = await instance(1, "b:latest"), await instance(2, "c:7b")
     both = Instances([one, other])

@@ -191,8 +191,10 @@ async def test_params_of_openai_itself() -> None:
     _, body = await body_of(is_openai=True, **SAID)
     assert body["max_completion_tokens"] == 5
     assert not {"max_tokens", "top_k", "repeat_penalty", "num_ctx"} & body.keys()
-    assert OpenAI(Http("http://x"), is_openai=True).ignored == {"top_k", "repeat_penalty", "num_ctx"}
-    assert OpenAI(Http("http://x"), is_openai=False).ignored == {"num_ctx"}
+    assert OpenAI(Http("http://x"), is_openai=True).ignored == {
+        *("top_k", "repeat_penalty", "num_ctx", "load_balancing_strategy")
+    }
+    assert OpenAI(Http("http://x"), is_openai=False).ignored == {"num_ctx", "load_balancing_strategy"}
 
 
 async def test_messages_on_the_wire() -> None:
