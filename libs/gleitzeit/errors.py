@@ -18,7 +18,8 @@ protocol's own failures, stand where they are raised.
     │   ├── TaskCancelled             -29004
     │   ├── ParameterError            -29006  a reference that cannot be resolved
     │   ├── ResultInvalid             -29007
-    │   └── BudgetExceeded            -29010  what the task or its workflow may spend is spent
+    │   ├── BudgetExceeded            -29010  what the task or its workflow may spend is spent
+    │   └── LoopExhausted             -29011  the last round of an `until`, and its condition does not hold
     ├── TaskNotFound                  -29009
     ├── ProtocolNotFound              -30001
     ├── ProviderNotFound              -30002
@@ -156,6 +157,11 @@ class BudgetExceeded(TaskError):
 
     def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
         super().__init__(message, data, retryable=False)
+
+
+class LoopExhausted(TaskError):
+    code = -29011
+    name = "LOOP_EXHAUSTED"
 
 
 class TaskNotFound(GleitzeitError):
@@ -338,7 +344,23 @@ is what we send."""
 
 # For which a second attempt can only fail again, if the peer does not say otherwise.
 FINAL_CODES = frozenset(
-    {-32602, -32601, -32600, -30008, -29001, -28001, -28006, -31003, -31006, -25005, -25006, -29006, -29004, -29010}
+    {
+        -32602,
+        -32601,
+        -32600,
+        -30008,
+        -29001,
+        -28001,
+        -28006,
+        -31003,
+        -31006,
+        -25005,
+        -25006,
+        -29006,
+        -29004,
+        -29010,
+        -29011,
+    }
 )
 
 

@@ -37,7 +37,13 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
             return _line(event.at, "retrying", text)
         case events.TaskWaiting() | events.TaskStarted():
             return _started(progress, event)
-        case events.TaskSkipped() if len(progress.tasks) <= MANY:
+        case events.TasksAdded():
+            return _line(event.at, "waiting", f"{_name(progress, event.task)} has {event.count:,} items")
+        case events.TaskRepeated():
+            return _line(event.at, "retrying", f"{_name(progress, event.task)} goes into another round")
+        case events.UndoAdded():
+            return _line(event.at, "running", f"{_name(progress, event.task)} is being undone")
+        case events.TaskSkipped() if len(progress.tasks) <= MANY and event.task in progress.tasks:
             reason = f": {event.reason}" if event.reason else ""
             return _line(event.at, "skipped", f"{_name(progress, event.task)} skipped{reason}")
         case events.CallLost():
@@ -69,6 +75,11 @@ def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
             return _line(event.at, "running", f"{progress.name} tries {len(event.tasks):,} tasks again")
         case events.SignalReceived():
             return _line(event.at, "waiting", f"signal {event.name} received")
+        case events.WorkflowCancelling():
+            why = f": {event.reason}" if event.reason else ""
+            return _line(
+                event.at, "cancelled", f"{progress.name} is to end{why}; what runs always, and what undoes, runs"
+            )
         case events.WorkflowCompleted():
             return _line(event.at, "completed", f"{progress.name} completed in {took}")
         case events.WorkflowFailed():
@@ -81,6 +92,8 @@ def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
 
 
 def _completed(progress: WorkflowProgress, event: events.TaskCompleted | events.TaskCached) -> Line | None:
+    if event.task not in progress.tasks:
+        return _item_completed(progress, event)
     total = len(progress.tasks)
     if total > MANY and progress.ended % (total // 20) and progress.ended != total:
         return None
@@ -92,8 +105,16 @@ def _completed(progress: WorkflowProgress, event: events.TaskCompleted | events.
     return _line(event.at, "completed", f"{_name(progress, event.task)} completed{took} ({progress.ended:,}/{total:,})")
 
 
+def _item_completed(progress: WorkflowProgress, event: events.TaskCompleted | events.TaskCached) -> Line | None:
+    """Every twentieth part of a `for_each` is a line."""
+    parent = progress.tasks.get(event.task.rpartition("[")[0])
+    if parent is None or parent.items is None or parent.items.ended % max(1, parent.items.total // 20):
+        return None
+    return _line(event.at, "completed", f"{parent.name} {parent.items.words()}")
+
+
 def _started(progress: WorkflowProgress, event: events.TaskStarted | events.TaskWaiting) -> Line | None:
-    if len(progress.tasks) > MANY:
+    if len(progress.tasks) > MANY or event.task not in progress.tasks:
         return None
     name = _name(progress, event.task)
     if isinstance(event, events.TaskStarted):

@@ -10,6 +10,36 @@ from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL, AnyEvent, Failure
 from gz_cli.layout import Node
 
 
+class ItemsProgress:
+    """The items of a `for_each`, counted: ten thousand of them are one line."""
+
+    def __init__(self, count: int) -> None:
+        self.total = count
+        self.ended = 0
+        self.failed = 0
+        self.running: set[str] = set()
+
+    def apply(self, event: AnyEvent, item: str) -> None:
+        match event:
+            case events.TaskStarted() | events.TaskWaiting():
+                self.running.add(item)
+            case events.TaskCompleted() | events.TaskCached() | events.TaskSkipped() | events.TaskCancelled():
+                self._end(item)
+            case events.TaskFailed():
+                self._end(item)
+                self.failed += 1
+            case _:
+                self.running.discard(item)
+
+    def _end(self, item: str) -> None:
+        self.running.discard(item)
+        self.ended += 1
+
+    def words(self) -> str:
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"{self.ended:,}/{self.total:,}{failed}"
+
+
 class TaskProgress:
     """One task. Times are UTC milliseconds; `note` is the last thing it said of itself."""
 
@@ -28,6 +58,8 @@ class TaskProgress:
         self.ended_at: int | None = None
         self.note = ""
         self.error: Failure | None = None
+        self.items: ItemsProgress | None = None
+        self.rounds = 0
 
     def seconds(self, now_ms: int) -> float | None:
         """How long the current or last attempt took so far; None before the first."""
@@ -49,6 +81,9 @@ class WorkflowProgress:
         self.ended_at: int | None = None
         self.error: Failure | None = None
         self.reason = ""
+        self.closing = False
+        """It is to end, and what runs always runs before."""
+        self._definitions: dict[str, TaskDefinition] = {}
         self._active: dict[str, None] = {}
 
     @property
@@ -87,20 +122,38 @@ class WorkflowProgress:
                 | events.WorkflowCompleted()
                 | events.WorkflowFailed()
                 | events.WorkflowCancelled()
+                | events.WorkflowCancelling()
                 | events.WorkflowRetried()
             ):
                 self._workflow_event(event)
             case events.SignalReceived():
                 pass
+            case events.UndoAdded():
+                self._undo(event)
             case _:
                 task = self.tasks.get(event.task)
                 if task is not None:
                     self._task_event(task, event)
+                elif (parent := self.tasks.get(event.task.rpartition("[")[0])) is not None and parent.items is not None:
+                    parent.items.apply(event, event.task)
+                    parent.note = parent.items.words()
+
+    def _undo(self, event: events.UndoAdded) -> None:
+        """The undo of a task is a task of its own; those of items are not shown one by one."""
+        name, definition = f"{event.task}[undo]", self._definitions.get(event.task)
+        if definition is None or definition.undo is None:
+            return
+        if name not in self.tasks:
+            self.tasks[name] = TaskProgress(definition.undo)
+            self.tasks[name].id = name
+            self.counts["pending"] += 1
+        self._move(self.tasks[name], "ready")
 
     def _submitted(self, event: events.WorkflowSubmitted) -> None:
         self.name = event.definition.name
         self.submitted_at = event.at
         self.tasks = {task.id: TaskProgress(task) for task in event.definition.tasks}
+        self._definitions = {task.id: task for task in event.definition.tasks if task.undo is not None}
         self.counts = Counter({"pending": len(self.tasks)})
 
     def _workflow_event(
@@ -110,6 +163,7 @@ class WorkflowProgress:
         | events.WorkflowCompleted
         | events.WorkflowFailed
         | events.WorkflowCancelled
+        | events.WorkflowCancelling
         | events.WorkflowRetried,
     ) -> None:
         match event:
@@ -117,7 +171,10 @@ class WorkflowProgress:
                 self.status = "paused"
             case events.WorkflowResumed():
                 self.status = "running"
+            case events.WorkflowCancelling():
+                self.status, self.closing, self.reason = "running", True, event.reason
             case events.WorkflowRetried():
+                self.closing = False
                 self.status, self.ended_at, self.error = "running", None, None
                 self._again(event.tasks)
             case events.WorkflowCompleted():
@@ -141,6 +198,8 @@ class WorkflowProgress:
         | events.TaskWaiting
         | events.TaskCompleted
         | events.TaskCached
+        | events.TasksAdded
+        | events.TaskRepeated
         | events.TaskFellBack
         | events.TaskRetrying
         | events.TaskReleased
@@ -153,6 +212,14 @@ class WorkflowProgress:
         match event:
             case events.TaskStarted() | events.TaskWaiting():
                 self._start(task, event)
+            case events.TasksAdded():
+                self._start(task, event)
+                task.items = ItemsProgress(event.count)
+                task.note = task.items.words()
+            case events.TaskRepeated():
+                self._move(task, "retrying")
+                task.rounds += 1
+                task.note = f"round {task.rounds} is over"
             case events.TaskRetrying():
                 self._move(task, "retrying")
                 task.error = event.error
@@ -180,7 +247,7 @@ class WorkflowProgress:
             case _:
                 assert_never(event)
 
-    def _start(self, task: TaskProgress, event: events.TaskStarted | events.TaskWaiting) -> None:
+    def _start(self, task: TaskProgress, event: events.TaskStarted | events.TaskWaiting | events.TasksAdded) -> None:
         self._move(task, "running" if isinstance(event, events.TaskStarted) else "waiting")
         if self.status == "pending":
             self.status = "running"
@@ -192,7 +259,8 @@ class WorkflowProgress:
         self, task: TaskProgress, status: TaskStatus, at: int, *, note: str = "", error: Failure | None = None
     ) -> None:
         self._move(task, status)
-        task.ended_at, task.note, task.error = at, note, error
+        words = task.items.words() if task.items is not None else ""
+        task.ended_at, task.note, task.error = at, note or words, error
 
     def _move(self, task: TaskProgress, status: TaskStatus) -> None:
         self.counts[task.status] -= 1

@@ -92,7 +92,9 @@ def _task(before: str, task: TaskProgress, now_ms: int, frame: int) -> Line:
     seconds = task.seconds(now_ms)
     if seconds is not None:
         line.append(("  " + duration(seconds), "dim"))
-    if task.attempt > 1:
+    if task.items is not None and task.items.ended != task.items.total:
+        line += [("  ", ""), *bar(task.items.ended, task.items.total)]
+    if task.attempt > 1 and task.items is None:
         line.append((f"  attempt {task.attempt}", "yellow"))
     if task.error is not None and task.status in ("failed", "retrying"):
         line.append(("  " + first_line(task.error.message), "red" if task.status == "failed" else "yellow"))

@@ -100,11 +100,12 @@ class WorkflowMethods:
         return {"valid": verdict.definition is not None, "problems": [to_wire(problem) for problem in verdict.problems]}
 
     async def get(
-        self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_TASKS
+        self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_TASKS, items_of: str = ""
     ) -> dict[str, Any]:
+        most = min(limit, PAGE_TASKS)
         return await self._service.read(
             workflow_id,
-            lambda w: view.workflow_view(w, held=self._held(w), after=after, limit=min(limit, PAGE_TASKS)),
+            lambda w: view.workflow_view(w, held=self._held(w), after=after, limit=most, items_of=items_of),
         )
 
     async def result(self, request: Request, /, workflow_id: str) -> dict[str, Any]:

@@ -44,7 +44,9 @@ class Calls(Waits):
                 self._wake_at = self.scheduler.wake_at()
                 return
             workflow, task, provider = found
-            if provider.instance == COORDINATOR:
+            if task.expands or task.definition.switch is not None:
+                self._begin_flow(workflow, task)
+            elif provider.instance == COORDINATOR:
                 self._begin_inner(workflow, task)
             elif provider.instance == CACHE:
                 self._look_up(workflow, task)
@@ -139,7 +141,7 @@ class Calls(Waits):
         call = item.call
         if self._take_call(call):
             self.scheduler.succeeded(call)
-            self._record(call.workflow, ev.TaskCompleted(self._now, call.task.id, call.attempt, item.result))
+            self._finish(call.workflow, call.task, item.result)
             self._effect(fx.AckCall(call))
             self._keep(call, item.result)
 

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine.core import Core, failure, to_ms
+from gleitzeit.engine.core import failure, to_ms
+from gleitzeit.engine.flow import Flow
 from gleitzeit.engine.inner import Run
 from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.retry import delay_seconds
@@ -26,7 +27,7 @@ def child_id(parent: str, task: str, attempt: int) -> str:
     return f"{parent}~{task}~{attempt}"
 
 
-class Children(Core):
+class Children(Flow):
     def _begin_child(self, workflow: Workflow, task: Task, run: Run) -> None:
         definition = task.definition.workflow
         if definition is None:
@@ -46,7 +47,7 @@ class Children(Core):
         child = self._create(submitted, held=workflow.id in self.scheduler.held)
         if not run.wait:
             result = {"workflow_id": child.id, "status": child.state, "result": None, "outputs": None}
-            self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, Raw(msgspec.json.encode(result))))
+            self._finish(workflow, task, Raw(msgspec.json.encode(result)))
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         if type(event) in _ENDS:
@@ -70,7 +71,7 @@ class Children(Core):
         except errors.GleitzeitError as error:
             self._wait_failed(parent, task, failure(error))
         else:
-            self._record(parent, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+            self._finish(parent, task, result)
 
     def _wait_failed(self, workflow: Workflow, task: Task, error: ev.Failure) -> None:
         """A wait that may be tried again by the task's policy: of a child, each attempt is a new one."""

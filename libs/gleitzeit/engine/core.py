@@ -9,10 +9,11 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gleitzeit import errors
+from gleitzeit.engine import cleanup, fanout, inner
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import inner
+from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
-from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import Catalogue
@@ -22,7 +23,7 @@ COORDINATOR = "coordinator"
 MAX_QUEUED = 1_000_000
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
-_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, "CALL_LOST"})
+_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST"})
 """What is spent is spent for the alternatives too; and what may have had its effect is not repeated elsewhere."""
 
 
@@ -64,7 +65,7 @@ class Core:
         self.calls: dict[str, fx.Call] = {}
         self.scheduler = Scheduler()
         self.scheduler.provider_ready(
-            fx.ProviderReady(COORDINATOR, COORDINATOR, frozenset(inner.METHODS), capacity=MAX_QUEUED)
+            fx.ProviderReady(COORDINATOR, COORDINATOR, frozenset({*inner.METHODS, FLOW}), capacity=MAX_QUEUED)
         )
         self.more = False
         """Decide again at once: this turn ended at its limit, not for want of work."""
@@ -138,6 +139,7 @@ class Core:
         if (
             following <= len(task.definition.fallback)
             and task.state in ("ready", "running")
+            and not task.expands
             and error.name not in _NO_FALLBACK
         ):
             label = task.definition.fallback[following - 1].label
@@ -147,41 +149,56 @@ class Core:
             before = "; ".join(task.causes)
             error = replace(error, message=f"{error.message} (what was tried before failed, too: {before})")
         self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
-        if not workflow.tolerates(task):
+        if task.parent is None and task.origin is None and not workflow.tolerates(task):
             self._after_failure(workflow, task)
 
     def _after_failure(self, workflow: Workflow, task: Task) -> None:
         """What a failure means for the other tasks, by the workflow's policy."""
         if workflow.final:
             return
-        if workflow.definition.error_policy == "fail_fast":
-            self._end_all_tasks(workflow, f"task {task.id} failed")
+        if workflow.definition.error_policy == "fail_fast" and not cleanup.is_spared(task):
+            self._end_all_tasks(workflow, f"task {task.id} failed", spare=True)
             return
         stack = [(task, task.definition.name or task.id)]
         while stack:
             failed, name = stack.pop()
             for dependent in failed.dependents:
-                if dependent.state == "pending":
+                if dependent.state == "pending" and dependent.definition.trigger == "success":
                     reason = f"task {name} did not complete"
                     self._record(workflow, ev.TaskSkipped(self._now, dependent.id, reason))
                     stack.append((dependent, name))
 
-    def _end_all_tasks(self, workflow: Workflow, reason: str) -> None:
-        """Cancel whatever has not ended, and tell the providers."""
-        self.scheduler.forget(workflow)
-        for task in workflow.tasks.values():
+    def _end_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool = False) -> None:
+        """Cancel whatever has not ended, and tell the providers. With `spare`, let be what runs always."""
+        spared = [t for t in workflow.tasks.values() if cleanup.is_spared(t) and not t.ended] if spare else []
+        if not spared:
+            self.scheduler.forget(workflow)
+        kept = set(spared)
+        for task in list(workflow.tasks.values()):
+            if task in kept or task.ended:
+                continue
             if task.state == "running":
                 call = self.calls.pop(call_id(workflow.id, task.id, task.attempt), None)
                 if call is not None:
                     self.scheduler.leave(call)
                     self._effect(fx.CancelCall(call, reason))
-            if task.state not in ev.TASK_FINAL:
-                self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
+            self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
 
-    def _cancel_workflow(self, workflow: Workflow, reason: str) -> None:
-        """One that has not ended."""
-        self._end_all_tasks(workflow, reason or "the workflow was cancelled")
-        self._record(workflow, ev.WorkflowCancelled(self._now, reason))
+    def _cancel_workflow(self, workflow: Workflow, reason: str, error: ev.Failure | None = None) -> None:
+        """Cancel it, or with `error` let it fail. What runs always, and what undoes, runs before."""
+        why = reason or "the workflow was cancelled"
+        if workflow.closing is None and cleanup.closes_first(workflow):
+            self._record(workflow, ev.WorkflowCancelling(self._now, reason, error))
+            self.scheduler.held.discard(workflow.id)
+            self.scheduler.unpark(workflow)
+            self._end_all_tasks(workflow, why, spare=True)
+            self._arm_workflow_timeout(workflow)
+            return
+        self._end_all_tasks(workflow, why)
+        event = cleanup.ending(workflow, self._now) if workflow.closing is not None else None
+        if event is None:
+            event = ev.WorkflowCancelled(self._now, reason) if error is None else ev.WorkflowFailed(self._now, error)
+        self._ended(workflow, event)
 
     def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
         if task.state == "retrying" and task.attempt == attempt and not workflow.final:
@@ -194,23 +211,35 @@ class Core:
     def _workflow_timeout(self, workflow: Workflow) -> None:
         if workflow.final or _timeout_at(workflow) > self._now:
             return
-        self._end_all_tasks(workflow, "the workflow's timeout is over")
         seconds = workflow.definition.timeout_seconds or 0
         message = f"the workflow took longer than its timeout of {seconds:g} s"
-        self._record(workflow, ev.WorkflowFailed(self._now, ev.Failure(-28004, message, "WORKFLOW_TIMEOUT")))
+        error = ev.Failure(-28004, message, "WORKFLOW_TIMEOUT")
+        self._cancel_workflow(workflow, "the workflow's timeout is over", error)
 
     def _settle(self) -> None:
         """Queue what became ready and end what has nothing left, until nothing more follows."""
         while self._touched:
             _, workflow = self._touched.popitem()
+            while workflow.stirred and not workflow.final:
+                self._settle_items(workflow, workflow.stirred.popitem()[0])
             if workflow.released:
                 self._queue(workflow)
+            if not workflow.final and (origin := workflow.to_undo) is not None:
+                self._record(workflow, ev.UndoAdded(self._now, origin.id))
             if not workflow.final and not workflow.unfinished:
                 self._end(workflow)
+
+    def _settle_items(self, workflow: Workflow, parent: Task) -> None:
+        for event in fanout.follows(workflow, parent, self._now):
+            if isinstance(event, ev.TaskFailed):
+                self._fail_task(workflow, parent, event.attempt, event.error)
+            else:
+                self._record(workflow, event)
 
     def _queue(self, workflow: Workflow) -> None:
         released = [task for task in workflow.released if task.state == "ready"]
         workflow.released.clear()
+        released = [task for task in released if self._is_wanted(workflow, task)]
         for task in released:
             task.model = self._params.model_of(workflow, task)
         released = [task for task in released if not self._moves_on(workflow, task)]
@@ -220,33 +249,48 @@ class Core:
             if seconds is not None:
                 self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
 
+    def _is_wanted(self, workflow: Workflow, task: Task) -> bool:
+        """Whether a task that could start is to; if not, that is recorded."""
+        try:
+            unwanted = why_unwanted(workflow, task, lambda: self._params.scope(workflow, task))
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return False
+        if unwanted is not None:
+            self._record(workflow, ev.TaskSkipped(self._now, task.id, unwanted.reason, unwanted.cause))
+        return unwanted is None
+
     def _moves_on(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task has turned to its next alternative, as nobody may be called for this one now."""
-        moves = task.alternative < len(task.definition.fallback) and self.scheduler.shut_out(workflow, task)
+        moves = (
+            not task.expands
+            and task.alternative < len(task.definition.fallback)
+            and self.scheduler.shut_out(workflow, task)
+        )
         if moves:
             _, why = self.scheduler.why_waiting(workflow, task)
             self._fail_task(workflow, task, task.attempt, failure(errors.CircuitOpen(why)))
         return moves
 
     def _end(self, workflow: Workflow) -> None:
-        failed = [t for t in workflow.tasks.values() if t.state == "failed" and t.definition.on_error != "skip"]
-        if failed:
-            first = min(failed, key=lambda t: (t.completed_at, t.index))
-            cause = first.error or ev.Failure(-28003, "a task failed")
-            event: ev.AnyEvent = ev.WorkflowFailed(
-                self._now, ev.Failure(cause.code, cause.message, cause.name, retryable=cause.retryable, task=first.id)
-            )
-        else:
+        event: ev.AnyEvent | None = cleanup.ending(workflow, self._now)
+        if event is None:
             try:
                 event = ev.WorkflowCompleted(self._now, outputs_of(workflow))
             except errors.GleitzeitError as error:
                 event = ev.WorkflowFailed(self._now, failure(error))
+        self._ended(workflow, event)
+
+    def _ended(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         self._record(workflow, event)
         self.scheduler.forget(workflow)
         self._params.forget(workflow.id)
+        for task in workflow.document_tasks():
+            if task.fan is not None:
+                task.fan.values = None
 
     def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
-        if task.state == "ready" and task.ready_at == ready_at and not workflow.final:
+        if task.state == "ready" and task.ready_at == ready_at and not workflow.final and not task.expands:
             seconds = task.definition.queue_timeout_seconds
             _, why = self.scheduler.why_waiting(workflow, task)
             error = errors.TaskTimeout(f"not started within {seconds:g} s (queue_timeout): {why}")
@@ -258,5 +302,6 @@ def _awaited(subject: fx.Call | Workflow) -> bool:
 
 
 def _timeout_at(workflow: Workflow) -> int:
-    """When a workflow's time is up: it begins anew with a retry by hand."""
-    return max(workflow.created_at, workflow.retried_at) + to_ms(workflow.definition.timeout_seconds or 0)
+    """When a workflow's time is up: it begins anew with a retry by hand, and once more for what runs at its end."""
+    began = workflow.closing.at if workflow.closing is not None else max(workflow.created_at, workflow.retried_at)
+    return began + to_ms(workflow.definition.timeout_seconds or 0)

@@ -55,8 +55,9 @@ class Engine(Requests):
         if held:
             self.scheduler.held.add(workflow.id)
         workflow.released[:] = [task for task in workflow.tasks.values() if task.state == "ready"]
-        for task in workflow.tasks.values():
+        for task in list(workflow.tasks.values()):
             self._adopt_task(workflow, task)
+        workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None}
         self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow
         self.more = True
@@ -74,7 +75,7 @@ class Engine(Requests):
                 self._at(task.until or 0, self._release, workflow, task, task.attempt)
             case "waiting":
                 self._arm_wait(workflow, task)
-            case "failed" if not workflow.tolerates(task):
+            case "failed" if task.parent is None and task.origin is None and not workflow.tolerates(task):
                 self._at(self._now, self._after_failure, workflow, task)
 
     def forget(self, workflow_id: str) -> None:

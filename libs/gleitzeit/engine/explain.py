@@ -2,11 +2,13 @@
 
 from msgspec import Struct
 
+from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.core import call_id
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
-from gleitzeit.errors import BudgetExceeded
+from gleitzeit.errors import BudgetExceeded, GleitzeitError
 
 
 class Reason(Struct, frozen=True):
@@ -27,7 +29,15 @@ def using(task: Task) -> str:
 
 
 def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
-    open_ones = [d for d in task.definition.dependencies if workflow.tasks[d].state != "completed"]
+    if task.parent is not None:
+        most = task.parent.definition.for_each.max_parallel if task.parent.definition.for_each is not None else 0
+        return "max_parallel", f"{most or 'all'} items of {task.parent.id} are under way; it follows"
+    needs = (workflow.tasks[name] for name in task.definition.dependencies)
+    open_ones = [other.id for other in needs if not workflow.meets(task, other)]
+    if not open_ones and task.definition.late:
+        if workflow.to_undo is not None or workflow.undoing is not None:
+            return "undo", "waits until what was done is undone"
+        return "last", f"runs last: {workflow.ordinary} other tasks have not ended"
     shown = ", ".join(f"{d} ({workflow.tasks[d].state})" for d in open_ones[:5])
     more = f" and {len(open_ones) - 5} more" if len(open_ones) > 5 else ""
     return "dependency", f"waits for {shown}{more}"
@@ -50,12 +60,18 @@ def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
 
 def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
     left = max(0, (task.until or now) - now) / 1000
+    if task.round and task.result is not None and task.error is None and not task.failures:
+        return "loop", f"round {task.round} is over and its condition does not hold; the next follows in {left:.1f} s"
     if task.error is None:
         return "provider_busy", f"{task.provider} had no place for it; asked again in {left:.1f} s"
     return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows in {left:.1f} s"
 
 
 def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    if task.fan is not None:
+        items = task.fan.items
+        running = sum(item.state == "running" for item in items)
+        return "items", f"{len(items) - task.fan.left:,} of its {len(items):,} items have ended, {running:,} run"
     limit = "" if task.until is None else f" for another {max(0, task.until - now) / 1000:.1f} s"
     if task.approval is not None:
         asks = f": {task.approval.message}" if task.approval.message else ""
@@ -85,8 +101,18 @@ def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[s
 
 
 def _skipped(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    if task.bypassed:
+        return "not_wanted", "skipped because it was not wanted: " + _why_bypassed(workflow, task)
     failed = [d for d in task.definition.dependencies if workflow.tasks[d].state in ("failed", "skipped")]
     return "dependency_failed", f"skipped because {', '.join(failed) or 'a dependency'} did not complete"
+
+
+def _why_bypassed(workflow: Workflow, task: Task) -> str:
+    try:
+        unwanted = why_unwanted(workflow, task, lambda: scope_of(workflow))
+    except GleitzeitError:
+        unwanted = None  # its condition reads what only the task itself sees
+    return unwanted.reason if unwanted is not None else task.definition.when or "nothing before it ran"
 
 
 def _cancelled(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:

@@ -37,7 +37,7 @@ class Meter(Struct):
                 self.running[event.task] = event.at
                 for spent in self._accounts(event.task):
                     spent.calls += 1
-            case ev.TaskCompleted():
+            case ev.TaskCompleted() | ev.TaskRepeated():
                 self._end(event.task, event.at)
                 tokens = tokens_of(event.result)
                 for spent in self._accounts(event.task):

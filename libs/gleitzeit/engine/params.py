@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from gleitzeit.engine import fanout
 from gleitzeit.engine.effects import Call
+from gleitzeit.engine.fanout import joined_result
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
@@ -53,7 +55,7 @@ class Results(Mapping[str, object]):
 
     def __contains__(self, name: object) -> bool:
         task = self._task(name) if isinstance(name, str) else None
-        return task is not None and (task.state == "completed" or task.state in ("failed", "skipped"))
+        return task is not None and (task.state == "completed" or task.state in ("failed", "skipped", "cancelled"))
 
     def __getitem__(self, name: str) -> object:
         task = self._task(name)
@@ -62,7 +64,11 @@ class Results(Mapping[str, object]):
         kept = self._decoded.get(task.id)
         if kept is not None and kept[0] == task.attempt:
             return kept[1]
-        value = _decode(task.result) if task.state == "completed" and task.result is not None else None
+        value: object = None
+        if task.state == "completed":
+            value = _decode(task.result) if task.result is not None else None
+            if task.fan is not None:
+                value = joined_result(task)
         self._decoded[task.id] = task.attempt, value
         return value
 
@@ -107,6 +113,15 @@ def scope_of(workflow: Workflow) -> Scope:
     )
 
 
+def _named(task: Task, result: Raw | None) -> dict[str, object]:
+    """The task itself (or the one that it undoes), by id and name."""
+    if result is None:
+        return {}
+    definition = (task.origin or task).definition
+    value = _decode(result)
+    return {definition.id: value} | ({definition.name: value} if definition.name else {})
+
+
 def outputs_of(workflow: Workflow) -> Raw:
     """The workflow's `outputs`, or null if its definition names none. Raises ParameterError."""
     if not workflow.definition.outputs:
@@ -141,7 +156,7 @@ class CallParams:
         own = definition.cache.key if definition.cache is not None else ""
         known_by: list[object] = [definition.method, definition.provider]
         if own:
-            known_by += ["key", substitute(own, self._scope(workflow).resolve)]
+            known_by += ["key", substitute(own, self.scope(workflow, task).resolve)]
         else:
             known_by += ["params", _decode(self._body(workflow, task))]
             if definition.dependencies and self._wants_dependencies(definition.method):
@@ -155,7 +170,7 @@ class CallParams:
             return ""
         model = _decode(task.definition.params).get("model")
         try:
-            model = substitute(model, self._scope(workflow).resolve)
+            model = substitute(model, self.scope(workflow, task).resolve)
         except GleitzeitError:
             return ""  # the start of the task will say what is wrong
         return model if isinstance(model, str) else ""
@@ -164,7 +179,7 @@ class CallParams:
         definition = task.definition
         if not definition.references and not definition.bindings:
             return bytes(definition.params)
-        scope = self._scope(workflow)
+        scope = self.scope(workflow, task)
         params = _decode(definition.params)
         if definition.references:
             params = substitute(params, scope.resolve)
@@ -172,6 +187,35 @@ class CallParams:
             bound = {name: substitute(text, scope.resolve) for name, text in definition.bindings.items()}
             params["bindings"] = {**params.get("bindings", {}), **bound}
         return _json(params)
+
+    def items(self, workflow: Workflow, parent: Task) -> list[Any]:
+        """What `${item}` stands for in each item of a `for_each`. Raises GleitzeitError."""
+        if parent.fan is not None and parent.fan.values is not None:
+            return parent.fan.values
+        assert parent.definition.for_each is not None
+        values = fanout.values_of(parent.definition.for_each, self._scope(workflow))
+        if parent.fan is not None:
+            parent.fan.values = values
+        return values
+
+    def scope(self, workflow: Workflow, task: Task, result: Raw | None = None) -> Scope:
+        """What the references of a task can read. `result` is that of the round that has just ended."""
+        scope = self._scope(workflow)
+        item, definition = task.item, task.definition
+        if item is None and task.origin is None and definition.until is None and not definition.late:
+            return scope
+        local: dict[str, object] = {}
+        if item is not None and item.parent is not None and item.definition.for_each is not None:
+            value = self.items(workflow, item.parent)[item.number]
+            local = {"item": value, "index": item.number}
+            if item.definition.for_each.matrix:
+                local["matrix"] = value
+        if definition.until is not None:
+            local["loop"] = {"round": task.round + 1, "last": _decode(task.result) if task.result else None}
+        own = result
+        if task.origin is not None:
+            own = task.origin.result if task.origin.fan is None else None
+        return scope.within(local, _named(task, own))
 
     def _scope(self, workflow: Workflow) -> Scope:
         kept = self._scopes.pop(workflow.id, None)
@@ -191,7 +235,7 @@ class CallParams:
         call_id = _json(call.id)
         where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (
             _json(call.workflow.id),
-            _json(definition.id),
+            _json(call.task.id),
             call.attempt,
         )
         who = b'"callId":%b,"instance":%b,"progressToken":%b' % (call_id, _json(call.instance), call_id)
@@ -214,6 +258,8 @@ class CallParams:
         for dependency in task.definition.dependencies:
             other = workflow.tasks[dependency]
             result = other.result if other.state == "completed" and other.result is not None else ev.NULL
+            if other.fan is not None and other.state == "completed":
+                result = fanout.joined_raw(other)
             found[other.id] = result
             if other.definition.name:
                 found.setdefault(other.definition.name, result)

@@ -1,13 +1,13 @@
 """What clients ask for: submit, cancel, pause, resume, hold, retry, signal."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from gleitzeit import errors
+from gleitzeit.engine import again
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import Calls
 from gleitzeit.engine.core import MAX_QUEUED
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 
 
@@ -90,10 +90,9 @@ class Requests(Calls):
             message = f"workflow {workflow.id} is {workflow.state}: only what failed or was cancelled can be retried"
             self._refuse(item.token, errors.InvalidState(message, {"status": workflow.state}))
             return
-        chosen = _with_dependents(workflow, item.tasks) if item.tasks else set(workflow.tasks)
-        names = _can_run_again(workflow, chosen)
+        names = again.can_run_again(workflow, again.chosen_by(workflow, item.tasks))
         if not names:
-            self._refuse(item.token, errors.InvalidState(_why_not_retried(workflow, item.tasks)))
+            self._refuse(item.token, errors.InvalidState(again.why_not(workflow, item.tasks)))
             return
         self._record(workflow, ev.WorkflowRetried(self._now, names))
         self._arm_workflow_timeout(workflow)
@@ -109,40 +108,3 @@ class Requests(Calls):
             self._refuse(item.token, error)
         else:
             self._answer(item.token, workflow)
-
-
-def _with_dependents(workflow: Workflow, names: Iterable[str]) -> set[str]:
-    """The named tasks and everything that waits for them, however far."""
-    chosen: set[str] = set()
-    stack = [workflow.tasks[name] for name in names if name in workflow.tasks]
-    while stack:
-        task = stack.pop()
-        if task.id not in chosen:
-            chosen.add(task.id)
-            stack.extend(task.dependents)
-    return chosen
-
-
-def _can_run_again(workflow: Workflow, chosen: set[str]) -> tuple[str, ...]:
-    """Those of the chosen tasks that did not complete, but for those that would wait for ever: for a task that did not
-    complete either and is not tried again."""
-    names = {name for name in chosen if workflow.tasks[name].state in ("failed", "skipped", "cancelled")}
-    stuck = [name for name in names if _obstacles(workflow, workflow.tasks[name], names)]
-    while stuck:
-        name = stuck.pop()
-        names.discard(name)
-        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in names]
-    return tuple(task.id for task in workflow.tasks.values() if task.id in names)
-
-
-def _obstacles(workflow: Workflow, task: Task, retried: set[str]) -> list[Task]:
-    """The dependencies for want of which a task cannot run although `retried` are tried again."""
-    dependencies = (workflow.tasks[name] for name in task.definition.dependencies)
-    return [d for d in dependencies if d.id not in retried and not workflow.satisfied(d)]
-
-
-def _why_not_retried(workflow: Workflow, wanted: Iterable[str]) -> str:
-    for name in wanted:
-        for obstacle in _obstacles(workflow, workflow.tasks[name], set()):
-            return f"task {name} needs {obstacle.id}, which is {obstacle.state}: retry {obstacle.id}"
-    return f"nothing to retry in workflow {workflow.id}"

@@ -16,6 +16,8 @@ from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
 
 CACHE = "$cache"
 """Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
+FLOW = "flow/begin"
+"""Stands for a method where a task calls nobody, but has items or chooses between others."""
 MAX_LOOKUPS = 1_000_000
 CircuitKey = tuple[str, BreakerPolicy]
 
@@ -180,6 +182,8 @@ class Scheduler:
 
     def _pool(self, workflow: Workflow, task: Task) -> Pool:
         definition = task.definition
+        if definition.switch is not None or task.expands:
+            return self._pool_of.get(FLOW, self._unserved)
         if definition.cache is not None and task not in self.looked_up:
             return self._lookups
         pool = self._pool_of.get(definition.method, self._unserved)

@@ -1,11 +1,17 @@
 """What others see of a workflow: plain dicts, ready to be encoded. Times are ISO 8601 in UTC, durations seconds."""
 
 import datetime
+import itertools
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from gleitzeit.engine.fanout import joined_raw
+from gleitzeit.engine.task import Fan
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import TaskNotFound
 from gleitzeit.model import events as ev
 
 INLINE_BYTES = 4096
@@ -60,15 +66,37 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
         view["started_at"] = iso(task.started_at)
         view["completed_at"] = iso(task.completed_at)
         view["duration_seconds"] = _seconds(task.started_at, task.completed_at)
-    if task.result is not None and task.state == "completed":
-        size = len(bytes(task.result))
+    if task.fan is not None:
+        view["items"] = items_view(task.fan)
+    if task.parent is not None:
+        view["parent"], view["index"] = task.parent.id, task.number
+    if task.definition.until is not None:
+        view["rounds"] = task.round + (task.state == "completed")
+    result = result_of(task, None if inline_bytes is None else 2 * inline_bytes)
+    if result is not None and task.state == "completed":
+        size = len(bytes(result))
         if inline_bytes is None or size <= inline_bytes:
-            view["result"] = task.result
+            view["result"] = result
         else:
             view["result_size_bytes"] = size
     if task.error is not None:
         view["error"] = error_view(task.error)
     return view
+
+
+def result_of(task: Task, most_bytes: int | None = None) -> msgspec.Raw | None:
+    """That of a task with items is made from theirs; not beyond `most_bytes` of them, for who would not show it."""
+    if task.fan is None or task.state != "completed":
+        return task.result
+    if most_bytes is not None and sum(len(item.result or b"") for item in task.fan.items) > most_bytes:
+        return None
+    return joined_raw(task)
+
+
+def items_view(fan: Fan) -> dict[str, int]:
+    """How many there are, and how many in each state."""
+    found: Counter[str] = Counter(item.state for item in fan.items)
+    return {"total": len(fan.items), **found}
 
 
 def counts(workflow: Workflow) -> dict[str, int]:
@@ -100,6 +128,8 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     }
     if workflow.submitted.origin is not None:
         view["origin"] = workflow.submitted.origin
+    if workflow.closing is not None and not workflow.final:
+        view["cancelling"] = workflow.closing.reason or True
     if workflow.meter is not None:
         spent = workflow.meter.total
         seconds = workflow.meter.seconds(workflow.updated_at)
@@ -111,14 +141,31 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     return view
 
 
-def workflow_view(workflow: Workflow, *, held: bool, after: int, limit: int) -> dict[str, Any]:
-    """One page of the tasks, in document order: those after the first `after`. `next` is where the next one starts."""
+def workflow_view(workflow: Workflow, *, held: bool, after: int, limit: int, items_of: str = "") -> dict[str, Any]:
+    """One page of the tasks: those after the first `after`. `next` is where the next one starts.
+
+    They are those of the document, in its order, then what undoes them; `items_of` names one whose items are wanted
+    instead. Raises TaskNotFound if it has none.
+    """
     view = workflow_head(workflow, held=held)
-    tasks = list(workflow.tasks.values())
-    view["tasks"] = [task_view(task) for task in tasks[after : after + limit]]
-    if after + limit < len(tasks):
+    tasks = _shown(workflow) if not items_of else _items(workflow, items_of)
+    view["tasks"] = [task_view(task) for task in itertools.islice(tasks, after, after + limit)]
+    if next(tasks, None) is not None:
         view["next"] = after + limit
     return view
+
+
+def _shown(workflow: Workflow) -> Iterator[Task]:
+    yield from workflow.document_tasks()
+    others = itertools.islice(workflow.tasks.values(), len(workflow.definition.tasks), None)
+    yield from (task for task in others if task.parent is None)
+
+
+def _items(workflow: Workflow, name: str) -> Iterator[Task]:
+    task = workflow.tasks.get(name)
+    if task is None or task.fan is None:
+        raise TaskNotFound(f"task {name!r} of workflow {workflow.id} has no items")
+    return iter(task.fan.items)
 
 
 def result_view(workflow: Workflow) -> dict[str, Any]:
@@ -126,7 +173,7 @@ def result_view(workflow: Workflow) -> dict[str, Any]:
         "workflow_id": workflow.id,
         "name": workflow.definition.name,
         "status": workflow.state,
-        "results": {t.id: t.result for t in workflow.tasks.values() if t.state == "completed"},
+        "results": {t.id: result_of(t) for t in workflow.document_tasks() if t.state == "completed"},
     }
     if workflow.error is not None:
         view["error"] = error_view(workflow.error)

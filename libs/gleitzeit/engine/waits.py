@@ -67,7 +67,7 @@ class Waits(Children):
             self._wait_failed(workflow, task, failure(error))
         else:
             slept = inner.timer_result(task.definition.method, task.started_at, task.until, self._now)
-            self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, slept))
+            self._finish(workflow, task, slept)
 
     # Signals
 
@@ -75,7 +75,7 @@ class Waits(Children):
         found = workflow.signals_for(task)
         if found is not None:
             result = inner.signal_result(found, several=task.wants_all)
-            self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+            self._finish(workflow, task, result)
 
     def _deliver(self, workflow: Workflow, signal: ev.SignalReceived) -> None:
         """To whoever has waited for it longest, else into the buffer. Raises ResourceExhausted."""
@@ -99,7 +99,7 @@ class Waits(Children):
         self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt))
         ids = [target.id for target in targets]
         result = {"signal_name": send.name, "sent": len(ids), "workflows": ids[:SHOWN_TARGETS]}
-        self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, Raw(msgspec.json.encode(result))))
+        self._finish(workflow, task, Raw(msgspec.json.encode(result)))
         for target in targets:
             self._deliver(target, ev.SignalReceived(self._now, send.name, send.payload, workflow.id))
 
@@ -150,7 +150,7 @@ class Waits(Children):
         assert task.approval is not None
         result = inner.answer_result(approved, values, comment, by, self._now)
         if approved or task.approval.on_reject == "continue":
-            self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+            self._finish(workflow, task, result)
         else:
             message = f"rejected{f' by {by}' if by else ''}{f': {comment}' if comment else ''}"
             error = ev.Failure(errors.TaskError.code, message, REJECTED, result)

@@ -1,16 +1,20 @@
 """One workflow: a state machine over its own stream of events. It moves by `apply` alone, and decides nothing."""
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import Raw
 
 from gleitzeit.engine import states
 from gleitzeit.engine.meter import meter_for
+from gleitzeit.engine.task import Fan, Task
 from gleitzeit.errors import InvalidState
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Definition, TaskDefinition, with_alternative
+from gleitzeit.model.definition import Definition, with_alternative
+
+__all__ = ["Refused", "Task", "Workflow", "replay"]
 
 _CAUSE_CHARACTERS = 160
 
@@ -19,70 +23,13 @@ class Refused(InvalidState):
     """The event is not in the table for the state things are in. Nothing has changed."""
 
 
-class Task:
-    """A node of the graph and where it stands. Written by `Workflow.apply` only, but for `model`."""
-
-    __slots__ = (
-        "alternative", "approval", "attempt", "cached", "causes", "child", "completed_at", "definition",
-        "dependents", "error", "failures", "index", "instance", "losses", "model", "provider", "ready_at", "result",
-        "signals", "started_at", "state", "unmet", "until", "wants_all",
-    )  # fmt: skip
-
-    def __init__(self, definition: TaskDefinition, index: int) -> None:
-        self.definition = definition
-        """With the call that is its turn: once it fell back, the alternative's."""
-        self.alternative = 0
-        """Which of the definition's `fallback` that is, from 1; 0 is its own."""
-        self.causes: tuple[str, ...] = ()
-        """Why the calls before that one have failed, in short."""
-        self.cached = False
-        """Completed without a call."""
-        self.index = index
-        self.dependents: list[Task] = []
-        self.state: ev.TaskStatus = "pending"
-        self.attempt = 0
-        """The number of the latest attempt; it only grows."""
-        self.failures = 0
-        """Attempts charged to the retry policy since the last retry by hand."""
-        self.losses = 0
-        """Calls whose provider died under them."""
-        self.unmet = len(definition.dependencies)
-        self.result: Raw | None = None
-        self.error: ev.Failure | None = None
-        self.model = ""
-        """What its call asks for; the engine notes it when it queues the task, as providers differ in their models."""
-        self.provider = ""
-        self.instance = ""
-        self.ready_at = 0
-        self.started_at = 0
-        self.completed_at = 0
-        self.until: int | None = None
-        self.signals: tuple[str, ...] = ()
-        self.wants_all = False
-        """It waits for each of the signals."""
-        self.child = ""
-        """The id of the workflow that its latest attempt has started."""
-        self.approval: ev.Approval | None = None
-        """What it asks while it waits for a person."""
-
-    def stop_waiting(self) -> None:
-        self.until = None
-        self.signals = ()
-        self.wants_all = False
-        self.approval = None
-
-    @property
-    def id(self) -> str:
-        return self.definition.id
-
-
 class Workflow:
     """Build it with `replay`, or from its `WorkflowSubmitted`. `seq` is the number of the last event applied."""
 
     __slots__ = (
-        "completed_at", "counts", "created_at", "definition", "error", "id",
-        "inputs", "meter", "outputs", "released", "retried_at", "seq", "signals", "started_at", "state", "submitted",
-        "tasks", "updated_at",
+        "closing", "completed_at", "counts", "created_at", "definition", "error", "failing", "id", "inputs",
+        "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq", "signals",
+        "started_at", "state", "stirred", "submitted", "tasks", "undoable", "undoing", "updated_at",
     )  # fmt: skip
 
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
@@ -99,18 +46,40 @@ class Workflow:
         self.outputs: Raw = ev.NULL
         self.signals: deque[ev.SignalReceived] = deque()
         self.tasks = {d.id: Task(d, i) for i, d in enumerate(submitted.definition.tasks)}
+        """Those of the definition, in its order; then items of `for_each` and undos, as they came."""
         for task in self.tasks.values():
+            task.unmet = len(task.definition.dependencies) + task.definition.late
             for dependency in task.definition.dependencies:
-                self.tasks[dependency].dependents.append(task)
+                other = self.tasks[dependency]
+                if isinstance(other.dependents, list):
+                    other.dependents.append(task)
+                else:
+                    other.dependents = [task]
         self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
         self.meter = meter_for(self.definition)
         """What was spent, if somebody has set a budget."""
         self.released: list[Task] = []
         """Tasks that became ready since the owner last emptied this list."""
+        self.stirred: dict[Task, None] = {}
+        """Tasks with items, of which some have ended since the owner last emptied this."""
+        self.closing: ev.WorkflowCancelling | None = None
+        """It is to end, and what has to run before does."""
+        self.ordinary = sum(not task.definition.late for task in self.tasks.values())
+        """How many tasks that are not late have not ended."""
+        self.failing = 0
+        """How many tasks have failed, not counting those whose failure is of no consequence."""
+        self.late_open = False
+        self.outcome = ""
+        """What it had come to when its late tasks began: completed, failed or cancelled."""
+        self.undoable: list[Task] = []
+        """Completed tasks that can be undone, in the order of their completion."""
+        self.undoing: Task | None = None
+        """The undo that has not ended."""
         self.seq = 1
-        for task in self.tasks.values():
+        for task in list(self.tasks.values()):
             if task.unmet == 0:
                 self._release(task, submitted.at)
+        self._open_late(submitted.at)
 
     # What the rules ask
 
@@ -129,7 +98,32 @@ class Workflow:
 
     def satisfied(self, dependency: Task) -> bool:
         """Whether what depends on the task may run, as far as this one is concerned."""
-        return dependency.state == "completed" or (dependency.state == "failed" and self.tolerates(dependency))
+        return (
+            dependency.state == "completed"
+            or dependency.bypassed
+            or (dependency.state == "failed" and self.tolerates(dependency))
+        )
+
+    def meets(self, dependent: Task, dependency: Task) -> bool:
+        """As `satisfied`, but for those that only wait for an end."""
+        return self.satisfied(dependency) or (dependent.definition.trigger != "success" and dependency.ended)
+
+    @property
+    def outcome_now(self) -> str:
+        if self.closing is not None and self.closing.error is None:
+            return "cancelled"
+        return "failed" if self.failing or self.closing is not None else "completed"
+
+    @property
+    def to_undo(self) -> Task | None:
+        """The completed task whose undo is next. None while others have to end before, or if nothing is to be."""
+        if not self.undoable or self.ordinary or self.undoing is not None or self.outcome_now == "completed":
+            return None
+        return None if self.late_open and self.unfinished else self.undoable[-1]
+
+    def document_tasks(self) -> Iterator[Task]:
+        """Those of the definition, without items and undos."""
+        return itertools.islice(self.tasks.values(), len(self.definition.tasks))
 
     # Moving
 
@@ -175,11 +169,37 @@ class Workflow:
         task.ready_at = at
         self.released.append(task)
 
-    def _satisfy_dependents(self, task: Task, at: int) -> None:
+    def _after_end(self, task: Task, at: int, *, met: bool, was_active: bool = True) -> None:
+        """The task has ended. `met`: what depends on it may run, as far as this one is concerned."""
+        if task.parent is not None and task.parent.fan is not None:
+            task.parent.fan.end(task, was_active=was_active)
+            self.stirred[task.parent] = None
+            for item in task.parent.fan.due(task.parent.definition.for_each):  # type: ignore[arg-type]  # it has items
+                self._release(item, at)
+        elif task.origin is None and not task.definition.late:
+            self.ordinary -= 1
+        if task.state == "completed" and task.definition.undo is not None and not task.expands:
+            self.undoable.append(task)
+        if task is self.undoing:
+            self.undoing = None
         for dependent in task.dependents:
-            dependent.unmet -= 1
-            if dependent.unmet == 0 and dependent.state == "pending":
-                self._release(dependent, at)
+            if met or dependent.definition.trigger != "success":
+                dependent.unmet -= 1
+                if dependent.unmet == 0 and dependent.state == "pending":
+                    self._release(dependent, at)
+        if not self.ordinary and not self.late_open:
+            self._open_late(at)
+
+    def _open_late(self, at: int) -> None:
+        """Let the late tasks begin, once everything else has ended, and is undone if it has to be."""
+        if self.ordinary or self.late_open or self.to_undo is not None or self.undoing is not None:
+            return
+        self.late_open, self.outcome = True, self.outcome_now
+        for task in list(self.document_tasks()):
+            if task.definition.late:
+                task.unmet -= 1
+                if task.unmet == 0 and task.state == "pending":
+                    self._release(task, at)
 
     def _ready_again(self, task: Task, state: ev.TaskStatus, at: int) -> None:
         self._set(task, state)
@@ -207,9 +227,68 @@ class Workflow:
         task.cached = True
         task.result = event.result
         task.completed_at = event.at
-        self._satisfy_dependents(task, event.at)
+        self._after_end(task, event.at, met=True)
 
-    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached) -> Task:
+    def _added(self, event: ev.TasksAdded) -> None:
+        known = self.tasks.get(event.task)
+        if known is None or known.definition.for_each is None or known.parent is not None:
+            raise Refused(f"TasksAdded for {event.task!r}, which has no items")
+        task = self._begin(event)
+        if task.fan is None or len(task.fan.items) != event.count:
+            self._new_items(task, event.count)
+        assert task.fan is not None
+        task.fan.begin()
+        self.stirred[task] = None
+        for item in task.fan.due(known.definition.for_each):
+            self._release(item, event.at)
+
+    def _new_items(self, task: Task, count: int) -> None:
+        """Attempts of an item that had the same name before are not used again: calls are known by them."""
+        old = task.fan.items if task.fan is not None else []
+        for item in old:
+            self.counts[item.state] -= 1
+            del self.tasks[item.id]
+        used = max((item.attempt for item in old), default=0)
+        items = [Task(task.definition, task.index, parent=task, number=number) for number in range(count)]
+        for item in items:
+            item.attempt = used
+            self.tasks[item.id] = item
+        self.counts["pending"] = self.counts.get("pending", 0) + count
+        task.fan = Fan(items)
+
+    def _repeated(self, event: ev.TaskRepeated) -> None:
+        task = self._task(event, event.task, event.attempt)
+        self._set(task, self._next(task, "TaskRepeated"))
+        task.round += 1
+        task.failures = task.losses = 0
+        task.result = event.result
+        task.until = event.until
+        task.completed_at = event.at
+        for signal in self.signals_for(task) or ():
+            self.signals.remove(signal)
+        task.stop_waiting()
+        task.until = event.until
+
+    def _undo_added(self, event: ev.UndoAdded) -> None:
+        origin = self.to_undo
+        if self.final or origin is None or origin.id != event.task or origin.definition.undo is None:
+            raise Refused(f"UndoAdded for {event.task!r} of {self.id}, whose turn it is not")
+        undo = self.tasks.get(f"{origin.id}[undo]")
+        if undo is None:
+            undo = Task(origin.definition.undo, origin.index, origin=origin)
+            state = states.TASK[undo.state, states.DEPENDENCIES_MET]
+            self.tasks[undo.id] = undo
+            self.counts["pending"] = self.counts.get("pending", 0) + 1
+        else:
+            state = self._next(undo, "UndoAdded")
+            undo.failures = undo.losses = 0
+            undo.error = None
+        self.undoable.pop()
+        origin.undone = True
+        self.undoing = undo
+        self._ready_again(undo, state, event.at)
+
+    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached | ev.TasksAdded) -> Task:
         task = self._task(event, event.task)
         if event.attempt <= task.attempt:
             raise Refused(f"attempt {event.attempt} of {task.id} after attempt {task.attempt}")
@@ -234,7 +313,9 @@ class Workflow:
         for signal in self.signals_for(task) or ():
             self.signals.remove(signal)
         task.stop_waiting()
-        self._satisfy_dependents(task, event.at)
+        if task.fan is not None:
+            task.result = None
+        self._after_end(task, event.at, met=True)
 
     def signals_for(self, task: Task) -> list[ev.SignalReceived] | None:
         """Those that came and that end the wait of the task, the earliest of a name; None while it has to wait."""
@@ -271,7 +352,9 @@ class Workflow:
 
     def _use(self, task: Task, alternative: int) -> None:
         task.alternative = alternative
-        task.definition = with_alternative(self.definition.tasks[task.index], alternative)
+        own = self.definition.tasks[task.index]
+        if task.origin is None:
+            task.definition = with_alternative(own, alternative)
 
     def _refused(self, event: ev.CallRefused) -> None:
         task = self._task(event, event.task, event.attempt)
@@ -294,26 +377,48 @@ class Workflow:
         task.error = event.error
         task.completed_at = event.at
         task.stop_waiting()
-        if self.tolerates(task):
-            self._satisfy_dependents(task, event.at)
+        self.failing += self._counts_as_failure(task)
+        self._after_end(task, event.at, met=self.tolerates(task))
+
+    def _counts_as_failure(self, task: Task) -> bool:
+        """An item's failure is the matter of its parent, an undo's comes too late to matter."""
+        return (
+            task.state == "failed"
+            and task.definition.on_error != "skip"
+            and task.parent is None
+            and task.origin is None
+        )
 
     def _skipped(self, event: ev.TaskSkipped) -> None:
-        self._end_unrun(event, "TaskSkipped")
+        self._end_unrun(event, "TaskSkipped", bypassed=bool(event.cause))
 
     def _cancelled(self, event: ev.TaskCancelled) -> None:
         self._end_unrun(event, "TaskCancelled")
 
-    def _end_unrun(self, event: ev.TaskSkipped | ev.TaskCancelled, cause: str) -> None:
+    def _end_unrun(self, event: ev.TaskSkipped | ev.TaskCancelled, cause: str, *, bypassed: bool = False) -> None:
         task = self._task(event, event.task)
+        was_active = task.state != "pending"
         self._set(task, self._next(task, cause))
+        task.bypassed = bypassed
         task.completed_at = event.at
         task.stop_waiting()
+        self._after_end(task, event.at, met=bypassed, was_active=was_active)
 
     def _paused(self, event: ev.WorkflowPaused) -> None:
         self._move_workflow(event)
 
     def _resumed(self, event: ev.WorkflowResumed) -> None:
         self._move_workflow(event)
+
+    def _cancelling(self, event: ev.WorkflowCancelling) -> None:
+        if self.closing is not None:
+            raise Refused(f"WorkflowCancelling while workflow {self.id} is closing already")
+        was_pending = self.state == "pending"
+        self._move_workflow(event)
+        if was_pending:
+            self.started_at = event.at
+        self.closing = event
+        self._open_late(event.at)
 
     def _ended(self, event: ev.WorkflowCompleted | ev.WorkflowFailed | ev.WorkflowCancelled) -> None:
         if self.unfinished:
@@ -333,21 +438,51 @@ class Workflow:
     def _retried(self, event: ev.WorkflowRetried) -> None:
         chosen = [self.tasks[name] for name in event.tasks if name in self.tasks]
         reset = [(task, self._next(task, states.RESET)) for task in chosen]
+        names = set(event.tasks)
+        for task in chosen:
+            if task.state == "completed" and not _may_run_again(task, names):
+                raise Refused(f"WorkflowRetried names {task.id} of {self.id}, which is completed")
         self._move_workflow(event)
         self.retried_at = event.at
         self.completed_at = 0
         self.error = None
+        self.closing, self.late_open, self.outcome = None, False, ""
         for task, state in reset:
-            self._set(task, state)
-            task.failures = task.losses = 0
-            task.error = None
-            task.completed_at = 0
-            task.causes = ()
-            self._use(task, 0)
+            self._reset(task, state)
+            if task.fan is not None:
+                self._reset_items(task, whole=not names.isdisjoint(task.definition.dependencies))
+        self.undoable = [task for task in self.undoable if task.state == "completed"]
+        self.ordinary = sum(not task.ended and not task.definition.late for task in self.document_tasks())
+        self.failing = sum(self._counts_as_failure(task) for task in self.document_tasks())
         for task, _ in reset:
-            task.unmet = sum(not self.satisfied(self.tasks[name]) for name in task.definition.dependencies)
-            if task.unmet == 0:
+            needs = (self.tasks[name] for name in task.definition.dependencies)
+            task.unmet = task.definition.late + sum(not self.meets(task, other) for other in needs)
+            if task.unmet == 0 and task.parent is None:
                 self._release(task, event.at)
+        self._open_late(event.at)
+
+    def _reset(self, task: Task, state: ev.TaskStatus) -> None:
+        self._set(task, state)
+        task.failures = task.losses = task.round = 0
+        task.error = task.result = None
+        task.completed_at = 0
+        task.causes = ()
+        task.bypassed = task.undone = task.cached = False
+        self._use(task, 0)
+
+    def _reset_items(self, task: Task, *, whole: bool) -> None:
+        """Those that did not complete, or were undone; the `whole` of them if the list may be another one."""
+        assert task.fan is not None
+        task.fan.values = None
+        for item in task.fan.items:
+            if item.ended and (whole or item.state != "completed" or item.undone):
+                self._reset(item, states.TASK[item.state, states.RESET])
+
+
+def _may_run_again(task: Task, names: set[str]) -> bool:
+    """Whether the result of a completed task is not to be kept in a retry of the tasks `names`."""
+    undone = task.undone or (task.fan is not None and any(item.undone for item in task.fan.items))
+    return undone or task.definition.trigger != "success" or not names.isdisjoint(task.definition.dependencies)
 
 
 def _cause(task: Task, message: str) -> str:
@@ -360,6 +495,9 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.TaskWaiting: Workflow._waiting,
     ev.TaskCompleted: Workflow._completed,
     ev.TaskCached: Workflow._cached,
+    ev.TasksAdded: Workflow._added,
+    ev.TaskRepeated: Workflow._repeated,
+    ev.UndoAdded: Workflow._undo_added,
     ev.TaskFellBack: Workflow._fell_back,
     ev.TaskRetrying: Workflow._retrying,
     ev.TaskReleased: Workflow._task_released,
@@ -374,6 +512,7 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.WorkflowCompleted: Workflow._ended,
     ev.WorkflowFailed: Workflow._ended,
     ev.WorkflowCancelled: Workflow._ended,
+    ev.WorkflowCancelling: Workflow._cancelling,
     ev.WorkflowRetried: Workflow._retried,
 }
 

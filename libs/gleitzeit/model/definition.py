@@ -74,6 +74,46 @@ class Alternative(Struct, frozen=True, omit_defaults=True):
     provider: str = ""
 
 
+class ForEach(Struct, frozen=True, omit_defaults=True):
+    """One task for each item of a list. `over` is a JSON value that may hold references (`references` says so): the
+    list, a text that is a reference to one, or of a `matrix` the map `{axes, include, exclude}`."""
+
+    over: Raw
+    references: bool = False
+    matrix: bool = False
+    max_parallel: int | None = None
+    max_items: int = 10_000
+    on_item_error: Literal["fail", "skip", "collect"] = "fail"
+    when_each: bool = False
+    """The task's `when` is one of each item, not of the whole."""
+
+
+class Case(Struct, frozen=True, omit_defaults=True):
+    """The tasks that run if the switch has this `value`, or if this condition holds."""
+
+    run: tuple[str, ...] = ()
+    value: str = ""
+    when: str = ""
+
+
+class Switch(Struct, frozen=True, omit_defaults=True):
+    """Of the tasks that its cases name, those of the first case that fits run, the others are skipped. They depend on
+    the task that has the switch. `value` is a text, usually one reference."""
+
+    value: str = ""
+    cases: tuple[Case, ...] = ()
+    default: tuple[str, ...] = ()
+
+
+class Until(Struct, frozen=True, omit_defaults=True):
+    """The task is repeated, at most `max` rounds in all, until the condition holds for its result."""
+
+    condition: str
+    max: int = 100
+    every_seconds: float = 0.0
+    on_exhausted: Literal["fail", "continue"] = "fail"
+
+
 class TaskDefinition(Struct, frozen=True, omit_defaults=True):
     """`params` is the JSON object as the author wrote it, references included; `references` says whether it has any.
 
@@ -111,6 +151,19 @@ class TaskDefinition(Struct, frozen=True, omit_defaults=True):
     cache: CachePolicy | None = None
     workflow: "Definition | None" = None
     """What a task of `workflow/run` runs: part of the document that it stands in, whatever becomes of its source."""
+    when: str = ""
+    """A condition in the normal form of `spec.expressions`: if it does not hold the task is skipped."""
+    for_each: ForEach | None = None
+    switch: Switch | None = None
+    until: Until | None = None
+    trigger: Literal["success", "always", "failure"] = "success"
+    """`success`: once its dependencies have completed. `always`: once they have ended, in whatever way, also in a
+    workflow that is being cancelled. `failure`: then too, but only if one of them failed."""
+    late: bool = False
+    """Waits besides until all tasks that are not late have ended. Only with another trigger than `success`, and for
+    what depends on such a task."""
+    undo: "TaskDefinition | None" = None
+    """What is called when the workflow fails or is cancelled after this task has completed."""
 
     @property
     def protocol(self) -> str:

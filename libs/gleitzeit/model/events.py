@@ -78,6 +78,13 @@ class WorkflowCancelled(Event, frozen=True, omit_defaults=True, tag=True):
     reason: str = ""
 
 
+class WorkflowCancelling(Event, frozen=True, omit_defaults=True, tag=True):
+    """It is to end: what runs always, and what undoes completed tasks, still runs. With `error` it fails in the end."""
+
+    reason: str = ""
+    error: Failure | None = None
+
+
 class WorkflowRetried(Event, frozen=True, omit_defaults=True, tag=True):
     """By hand: the tasks that failed, were skipped or cancelled are pending again."""
 
@@ -167,6 +174,31 @@ class TaskRetrying(Event, frozen=True, omit_defaults=True, tag=True):
     until: int
 
 
+class TasksAdded(Event, frozen=True, omit_defaults=True, tag=True):
+    """A `for_each` has its items, which are the tasks `task[0]` to `task[count - 1]`; the task itself waits for them.
+    What the items are follows from the definition and the results before it. Its result is that of its items: it is
+    in no event."""
+
+    task: str
+    attempt: int
+    count: int
+
+
+class TaskRepeated(Event, frozen=True, omit_defaults=True, tag=True):
+    """A round of an `until` has this result, which is not yet the last: the next one follows, not before `until`."""
+
+    task: str
+    attempt: int
+    result: Raw = NULL
+    until: int = 0
+
+
+class UndoAdded(Event, frozen=True, omit_defaults=True, tag=True):
+    """The task `task[undo]` is ready: it undoes what the completed `task` did."""
+
+    task: str
+
+
 class TaskReleased(Event, frozen=True, omit_defaults=True, tag=True):
     """The back-off is over: the task is ready again."""
 
@@ -180,8 +212,12 @@ class TaskFailed(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskSkipped(Event, frozen=True, omit_defaults=True, tag=True):
+    """`cause` is "" if something before it failed; else it was not wanted, and what depends on it may go on: `when`,
+    `switch`, `on_failure` (nothing failed), `dependencies` (none of them ran)."""
+
     task: str
     reason: str = ""
+    cause: str = ""
 
 
 class TaskCancelled(Event, frozen=True, omit_defaults=True, tag=True):
@@ -221,12 +257,16 @@ AnyEvent = (
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCancelled
+    | WorkflowCancelling
     | WorkflowRetried
     | SignalReceived
     | TaskStarted
     | TaskWaiting
     | TaskCompleted
     | TaskCached
+    | TasksAdded
+    | TaskRepeated
+    | UndoAdded
     | TaskFellBack
     | TaskRetrying
     | TaskReleased

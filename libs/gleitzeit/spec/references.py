@@ -40,7 +40,8 @@ _TOKEN = re.compile(
 )
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(\d+)\s*\]|\[\s*"([^"\]]*)"\s*\]|\[\s*'([^'\]]*)'\s*\]""")
 _VARIABLE = re.compile(r"(?:env\.)?([A-Za-z_]\w*):-?(.*)", re.DOTALL)
-_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s|^(?:not\s|-)""")
+_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s""")
+_SIGN_BEFORE = re.compile(r"not\s|-")
 
 AS_WRITTEN: Final = object()
 """What a `resolve` function answers to leave the reference as the text it is (for `{{ … }}` that names nothing)."""
@@ -144,7 +145,7 @@ def read_reference(inner: str, source: str = "") -> Reference:
 
 
 def looks_like_expression(text: str) -> bool:
-    return _OPERATOR.search(text) is not None
+    return _OPERATOR.search(text) is not None or _SIGN_BEFORE.match(text) is not None
 
 
 def _read_path(text: str) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ its aliases), then without a leading `result`, then inside the object's own `res
 `result`, or else the whole object.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -134,6 +135,49 @@ def _which(value: object) -> str:
 _KIND = {str: "text", int: "number", float: "number", bool: "truth value"}
 
 
+class Joined:
+    """The results of a task's items, in their order; with each whether it is one, or stands for one that is missing."""
+
+    __slots__ = ("results",)
+
+    def __init__(self, results: list[tuple[object, bool]]) -> None:
+        self.results = results
+
+
+def joined(result: Joined, path: tuple[str, ...]) -> object:
+    """What a path means in them: a number first, one item; else the list of what it means in each, null where there is
+    no result. Raises LookupError with words for the author."""
+    steps = path
+    while steps and steps[0] == "result" and steps[1:] and _is_index(steps[1]):
+        steps = steps[1:]
+    if steps and _is_index(steps[0]):
+        number = int(steps[0])
+        if number >= len(result.results):
+            raise LookupError(f"there is no {number} (it is a list of {len(result.results)})")
+        one, _ = result.results[number]
+        return _in_one(one, steps[1:], number) if steps[1:] else payload(one)
+    if all(step == "result" for step in steps):
+        return [payload(one) if is_result else one for one, is_result in result.results]
+    return [_in_one(one, steps, n) if is_result else None for n, (one, is_result) in enumerate(result.results)]
+
+
+def payload(result: object) -> object:
+    """What an item adds to the list: the text of an LLM, the value of a program."""
+    found = look_up(result, ("result",))
+    return result if found is _MISSING else found
+
+
+def _in_one(result: object, path: tuple[str, ...], number: int) -> object:
+    value = look_up(result, path)
+    if value is _MISSING:
+        raise LookupError(f"item {number}: {_what_is_missing(result, path)}")
+    return value
+
+
+def _is_index(step: str) -> bool:
+    return step.isascii() and step.isdigit() and len(step) < 10
+
+
 class Scope:
     """All that the references of one workflow can read.
 
@@ -142,9 +186,13 @@ class Scope:
     `facts`: id or name -> `{status, duration, timestamp, metadata}` for what the result itself does not have.
     `workflow`: `{id, name, timestamp}`, the timestamp as ISO 8601.
     `parameters`: the document's, with the submit's inputs over them.
+
+    `within` adds what one task sees besides.
     """
 
-    __slots__ = ("config", "env", "facts", "keep", "odd_names", "parameters", "results", "tasks", "workflow")
+    __slots__ = (
+        "config", "env", "facts", "keep", "local", "odd_names", "own", "parameters", "results", "tasks", "workflow",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -167,6 +215,15 @@ class Scope:
         self.facts = facts
         self.keep = keep
         self.odd_names = expressions.odd_names(tasks.keys())
+        self.local: Mapping[str, object] = {}
+        self.own: Mapping[str, object] = {}
+
+    def within(self, local: Mapping[str, object], own: Mapping[str, object] | None = None) -> "Scope":
+        """With what only one task sees: `local` are its `item`, `index`, `matrix`, `loop`; in `own` it is itself, by id
+        and name, with a result that stands instead of the recorded one."""
+        inner = copy.copy(self)
+        inner.local, inner.own = local, own or {}
+        return inner
 
     def resolve(self, reference: Reference) -> object:
         """For `substitute`. Raises ParameterError, AS_WRITTEN for a `{{ … }}` that names nothing.
@@ -181,6 +238,13 @@ class Scope:
             return AS_WRITTEN
 
     def _meaning(self, reference: Reference) -> object:
+        if self.local and reference.base in self.local:
+            return self._of_local(reference)
+        if self.own and (own := split_base(reference, self.own)) is not None:
+            value = look_up(self.own[own[0]], own[1])
+            if value is _MISSING:
+                raise ParameterError(f"{reference.source}: {_what_is_missing(self.own[own[0]], own[1])}")
+            return value
         if (found := split_base(reference, self.tasks)) is not None:
             return self._of_task(reference, *found)
         if reference.base in NAMESPACES:
@@ -199,16 +263,35 @@ class Scope:
         """Whether a condition in its normal form holds. Raises ParameterError."""
         return expressions.holds(condition, self._meaning, self.odd_names)
 
+    def _of_local(self, reference: Reference) -> object:
+        value, path = self.local[reference.base], reference.path
+        if reference.base == "loop" and path[:1] == ("last",) and isinstance(value, dict):
+            last = look_up(value["last"], path[1:])
+            if last is _MISSING:
+                raise ParameterError(f"{reference.source}: {_what_is_missing(value['last'], path[1:])}")
+            return last
+        return _inside(reference, value, path)
+
     def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:
         if base not in self.results:
             raise ParameterError(f"{reference.source}: task '{base}' has no result")
         result = self.results[base]
+        if isinstance(result, Joined):
+            return self._of_items(reference, base, path, result)
         value = look_up(result, path)
         if value is _MISSING and self.facts is not None and path[0] in FACTS:
             value = _fact(self.facts(base), result, path)
         if value is _MISSING:
             raise ParameterError(f"{reference.source}: {_what_is_missing(result, path)}")
         return value
+
+    def _of_items(self, reference: Reference, base: str, path: tuple[str, ...], result: Joined) -> object:
+        if self.facts is not None and path and path[0] in FACTS:
+            return _inside(reference, dict(self.facts(base)), path)
+        try:
+            return joined(result, path)
+        except LookupError as error:
+            raise ParameterError(f"{reference.source}: {error.args[0]}") from None
 
     def _of_namespace(self, reference: Reference) -> object:
         base, path = reference.base, reference.path

@@ -12,6 +12,7 @@ from gleitzeit.engine import inner
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
+from gleitzeit.engine.task import Fan, Task
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
@@ -163,8 +164,12 @@ def snapshot(workflow: Workflow) -> object:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return [t.id for t in value]
+    if isinstance(value, Task):
+        return value.id
+    if isinstance(value, Fan):
+        return len(value.items), value.left, value.active, _plain(value.failed)
     if isinstance(value, deque):
         return [msgspec.json.encode(item) for item in value]
     return msgspec.json.encode(value) if isinstance(value, Raw | msgspec.Struct) else repr(value)

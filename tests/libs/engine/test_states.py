@@ -9,7 +9,7 @@ from tests.libs.engine.builders import NOW, raw, snapshot, submitted, task
 from gleitzeit.engine import states
 from gleitzeit.engine.workflow import Refused, Workflow
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Alternative
+from gleitzeit.model.definition import Alternative, ForEach
 
 AT = NOW + 1000
 ERROR = ev.Failure(-29002, "no")
@@ -23,6 +23,8 @@ TASK_EVENTS: dict[str, Callable[[int], ev.AnyEvent]] = {
     "TaskFailed": lambda attempt: ev.TaskFailed(AT, "t", attempt, ERROR),
     "TaskSkipped": lambda attempt: ev.TaskSkipped(AT, "t"),
     "TaskCancelled": lambda attempt: ev.TaskCancelled(AT, "t"),
+    "TasksAdded": lambda attempt: ev.TasksAdded(AT, "t", attempt + 1, 3),
+    "TaskRepeated": lambda attempt: ev.TaskRepeated(AT, "t", attempt, raw(1), AT + 5),
     "TaskCached": lambda attempt: ev.TaskCached(AT, "t", attempt + 1, "key", raw(1)),
     "TaskFellBack": lambda attempt: ev.TaskFellBack(AT, "t", attempt, ERROR, 1),
     "CallRefused": lambda attempt: ev.CallRefused(AT, "t", attempt, "busy"),
@@ -35,6 +37,7 @@ WORKFLOW_EVENTS: dict[str, ev.AnyEvent] = {
     "WorkflowCompleted": ev.WorkflowCompleted(AT),
     "WorkflowFailed": ev.WorkflowFailed(AT, ERROR),
     "WorkflowCancelled": ev.WorkflowCancelled(AT),
+    "WorkflowCancelling": ev.WorkflowCancelling(AT, "enough"),
     "WorkflowRetried": ev.WorkflowRetried(AT, ("t",)),
 }
 HOW_TO_GET_TO: dict[str, list[ev.AnyEvent]] = {
@@ -56,7 +59,10 @@ def workflow_with_task(state: str) -> Workflow:
     """A workflow that goes on whatever becomes of its task `t`, which is in the given state."""
     waits = state in ("pending", "skipped")
     spare = (Alternative("shop", "shop/pay"),)
-    workflow = Workflow(submitted(task("other"), task("t", *(["other"] if waits else []), fallback=spare)))
+    many = ForEach(raw([1, 2, 3]))
+    workflow = Workflow(
+        submitted(task("other"), task("t", *(["other"] if waits else []), fallback=spare, for_each=many))
+    )
     for event in HOW_TO_GET_TO[state]:
         workflow.apply(event)
     assert workflow.tasks["t"].state == state
@@ -202,14 +208,14 @@ def test_a_signal_is_for_those_that_live() -> None:
 
 def test_every_kind_of_event_is_tried() -> None:
     """An event class that is added must be added to the dicts above as well."""
-    elsewhere = {"WorkflowSubmitted", "SignalReceived"}
+    elsewhere = {"WorkflowSubmitted", "SignalReceived", "UndoAdded"}
     assert {cls.__name__ for cls in get_args(ev.AnyEvent)} == {*TASK_EVENTS, *WORKFLOW_EVENTS} | elsewhere
 
 
 def test_every_state_is_reached_and_every_final_one_is_left_only_by_a_retry() -> None:
     assert {state for state, _ in states.TASK} | set(states.TASK.values()) == set(get_args(ev.TaskStatus))
     assert {state for state, _ in states.WORKFLOW} | set(states.WORKFLOW.values()) == set(get_args(ev.WorkflowStatus))
-    assert {cause for state, cause in states.TASK if state in ev.TASK_FINAL} == {states.RESET}
+    assert {cause for state, cause in states.TASK if state in ev.TASK_FINAL} == {states.RESET, "UndoAdded"}
     assert {cause for state, cause in states.WORKFLOW if state in ev.WORKFLOW_FINAL} == {"WorkflowRetried"}
     known = {cls.__name__ for cls in get_args(ev.AnyEvent)} | {states.DEPENDENCIES_MET, states.RESET}
     assert {cause for _, cause in (*states.TASK, *states.WORKFLOW)} <= known

@@ -1,0 +1,86 @@
+"""Which tasks run again when somebody retries a workflow that failed or was cancelled.
+
+What did not complete; what was undone, and all that was made of it; what runs at the end of every run. A task whose
+items did not all complete keeps those that did.
+"""
+
+from collections.abc import Iterable
+
+from gleitzeit.engine.cleanup import is_spared
+from gleitzeit.engine.workflow import Task, Workflow
+
+
+def chosen_by(workflow: Workflow, names: Iterable[str]) -> set[str]:
+    """The named tasks (of an item the task that it belongs to) and everything that waits for them, however far; all of
+    them if none is named."""
+    named = [_of_document(workflow.tasks[name]) for name in names if name in workflow.tasks]
+    return {task.id for task in (_onward(named) if named else workflow.document_tasks())}
+
+
+def _of_document(task: Task) -> Task:
+    while (above := task.origin or task.parent) is not None:
+        task = above
+    return task
+
+
+def _onward(tasks: Iterable[Task]) -> list[Task]:
+    """These and all that depends on them."""
+    found: dict[Task, None] = {}
+    stack = list(tasks)
+    while stack:
+        task = stack.pop()
+        if task not in found:
+            found[task] = None
+            stack.extend(task.dependents)
+    return list(found)
+
+
+def can_run_again(workflow: Workflow, chosen: set[str]) -> tuple[str, ...]:
+    """Without those that would wait for ever: for a task that did not complete either and is not tried again."""
+    tasks = list(workflow.document_tasks())
+    names = {task.id for task in tasks if task.id in chosen and _missed(task)}
+    undone = [task for task in tasks if _was_undone(task)]
+    names |= {task.id for task in _onward(undone) if task.ended}
+    stuck = [name for name in names if obstacles(workflow, workflow.tasks[name], names)]
+    while stuck:
+        name = stuck.pop()
+        names.discard(name)
+        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in names]
+    if names:
+        names |= _drawn_along(tasks, names)
+    return tuple(task.id for task in tasks if task.id in names)
+
+
+def _missed(task: Task) -> bool:
+    """Whether it should have run to its end, and did not."""
+    return task.state in ("failed", "cancelled") or (task.state == "skipped" and not task.bypassed)
+
+
+def _was_undone(task: Task) -> bool:
+    return task.undone or (task.fan is not None and any(item.undone for item in task.fan.items))
+
+
+def _drawn_along(tasks: list[Task], names: set[str]) -> set[str]:
+    """What was not wanted may be now; what runs at the end runs at the end of this run, too."""
+    found = {task.id for task in tasks if task.ended and task.definition.late}
+    stack = [task for task in tasks if task.id in names]
+    while stack:
+        for dependent in stack.pop().dependents:
+            again = dependent.bypassed or is_spared(dependent)
+            if again and dependent.ended and dependent.id not in names | found:
+                found.add(dependent.id)
+                stack.append(dependent)
+    return found
+
+
+def obstacles(workflow: Workflow, task: Task, retried: set[str]) -> list[Task]:
+    """The dependencies for want of which a task cannot run although `retried` are tried again."""
+    dependencies = (workflow.tasks[name] for name in task.definition.dependencies)
+    return [d for d in dependencies if d.id not in retried and not workflow.meets(task, d)]
+
+
+def why_not(workflow: Workflow, wanted: Iterable[str]) -> str:
+    for name in wanted:
+        for obstacle in obstacles(workflow, workflow.tasks[name], set()):
+            return f"task {name} needs {obstacle.id}, which is {obstacle.state}: retry {obstacle.id}"
+    return f"nothing to retry in workflow {workflow.id}"

@@ -1,0 +1,51 @@
+"""What still happens in a workflow that fails or is cancelled: `always`, `on_failure`, `undo`."""
+
+from msgspec.structs import replace
+
+from gleitzeit.engine.task import Task
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.model import events as ev
+
+
+def is_spared(task: Task) -> bool:
+    """Whether it runs although its workflow is to end."""
+    return task.definition.trigger != "success" or task.definition.late or task.origin is not None
+
+
+def closes_first(workflow: Workflow) -> bool:
+    """Whether something has to run before the workflow can be cancelled."""
+    return bool(workflow.undoable) or any(not task.ended and is_spared(task) for task in workflow.tasks.values())
+
+
+def ending(workflow: Workflow, now: int) -> ev.WorkflowCancelled | ev.WorkflowFailed | None:
+    """How a workflow ends that did not reach its goal; None if it did, as far as its tasks are concerned."""
+    undone = _left_undone(workflow)
+    if workflow.closing is not None and workflow.closing.error is None:
+        return ev.WorkflowCancelled(now, f"{workflow.closing.reason}{undone}".removeprefix("; "))
+    if workflow.closing is not None and workflow.closing.error is not None:
+        error = workflow.closing.error
+        return ev.WorkflowFailed(now, replace(error, message=error.message + undone))
+    first = first_failure(workflow)
+    if first is None:
+        return None
+    cause = first.error or ev.Failure(-28003, "a task failed")
+    error = ev.Failure(cause.code, cause.message + undone, cause.name, retryable=cause.retryable, task=first.id)
+    return ev.WorkflowFailed(now, error)
+
+
+def first_failure(workflow: Workflow) -> Task | None:
+    """The task for which the workflow fails."""
+    if not workflow.failing:
+        return None
+    failed = [t for t in workflow.document_tasks() if t.state == "failed" and t.definition.on_error != "skip"]
+    return min(failed, key=lambda t: (t.completed_at, t.index))
+
+
+def _left_undone(workflow: Workflow) -> str:
+    """The tasks whose undo did not succeed, for an error's message."""
+    if len(workflow.tasks) == len(workflow.definition.tasks):
+        return ""
+    tasks = workflow.tasks.values()
+    names = [t.origin.id for t in tasks if t.origin is not None and t.origin.undone and t.state != "completed"]
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"; could not be undone: {', '.join(names[:10])}{more}" if names else ""

@@ -1,0 +1,119 @@
+"""`for_each` and `matrix`: the items of a task, what becomes of it when they end, and what its result is.
+
+An item is a task of its own, `task[7]`, with the body of its parent. The parent's result is that of its items, in
+their order, made from theirs when somebody asks for it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit.engine.task import Task
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.errors import ParameterError, ResourceExhausted
+from gleitzeit.model import events as ev
+from gleitzeit.model.definition import ForEach
+from gleitzeit.spec.references import substitute
+from gleitzeit.spec.resolution import Joined, Scope, joined
+
+MOST_TASKS = 100_000
+"""In one workflow, its items included."""
+_UNSTARTED = frozenset({"pending", "ready", "retrying"})
+_decode = msgspec.json.Decoder().decode
+
+
+def values_of(for_each: ForEach, scope: Scope) -> list[Any]:
+    """What `${item}` stands for, one for each item. Raises ParameterError, and ResourceExhausted for too many."""
+    over = _decode(for_each.over)
+    if for_each.references:
+        over = substitute(over, scope.resolve)
+    if for_each.matrix:
+        values = _combinations(over, for_each.max_items)
+    elif isinstance(over, list):
+        values = over
+    else:
+        raise ParameterError(f"for_each wants a list, not {_kind(over)}")
+    if len(values) > for_each.max_items:
+        what = "matrix" if for_each.matrix else "for_each"
+        raise ResourceExhausted(f"{what} has {len(values):,} items; max_items is {for_each.max_items:,}")
+    return values
+
+
+def _combinations(over: dict[str, Any], most: int) -> list[Any]:
+    """In order, the first axis slowest; without those that an `exclude` fits, and then the `include`s."""
+    made: list[dict[str, Any]] = [{}]
+    for name, axis in over["axes"].items():
+        if not isinstance(axis, list):
+            raise ParameterError(f"matrix: '{name}' wants a list, not {_kind(axis)}")
+        if len(made) * len(axis) > 10 * most:
+            raise ResourceExhausted(f"matrix has more than {10 * most:,} combinations; max_items is {most:,}")
+        made = [{**one, name: value} for one in made for value in axis]
+    rules = over.get("exclude", ())
+    kept = [one for one in made if not any(all(one.get(n) == v for n, v in rule.items()) for rule in rules)]
+    return [*kept, *over.get("include", ())]
+
+
+def _kind(value: object) -> str:
+    return {str: "a text", dict: "a map", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+
+
+def check_room(workflow: Workflow, parent: Task, count: int) -> None:
+    """Raises ResourceExhausted if the workflow would have too many tasks."""
+    others = len(workflow.tasks) - (len(parent.fan.items) if parent.fan is not None else 0)
+    if others + count > MOST_TASKS:
+        raise ResourceExhausted(f"with {count:,} items the workflow would have more than {MOST_TASKS:,} tasks")
+
+
+def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]:
+    """What is to be recorded after items have ended: each event before the next is asked for."""
+    fan, for_each = parent.fan, parent.definition.for_each
+    if fan is None or for_each is None or parent.state != "waiting":
+        return
+    error = _failure(fan.failed) if fan.failed is not None and for_each.on_item_error == "fail" else None
+    if error is not None and fan.left and workflow.definition.error_policy != "fail_fast":
+        for item in fan.items:
+            if item.state in _UNSTARTED:
+                yield ev.TaskCancelled(now, item.id, f"item {fan.failed.number if fan.failed else 0} failed")
+    if error is not None and (not fan.left or workflow.definition.error_policy == "fail_fast"):
+        yield ev.TaskFailed(now, parent.id, parent.attempt, error)
+    elif not fan.left:
+        yield ev.TaskCompleted(now, parent.id, parent.attempt)
+
+
+def _failure(item: Task | None) -> ev.Failure:
+    assert item is not None
+    assert item.error is not None
+    error = item.error
+    return ev.Failure(error.code, f"item {item.number}: {error.message}", error.name, error.data, error.retryable)
+
+
+def joined_result(parent: Task, decode: Callable[[Raw], object] = _decode) -> Joined:
+    """The result of a task with items, for references."""
+    assert parent.fan is not None
+    assert parent.definition.for_each is not None
+    return Joined(list(_results(parent, decode)))
+
+
+def _results(parent: Task, decode: Callable[[Raw], object]) -> Iterator[tuple[object, bool]]:
+    assert parent.fan is not None
+    assert parent.definition.for_each is not None
+    mode = parent.definition.for_each.on_item_error
+    for item in parent.fan.items:
+        if item.state == "completed":
+            yield decode(item.result or ev.NULL), True
+        elif item.state == "failed" and item.error is not None:
+            if mode != "skip":
+                yield {"error": _error(item.error)}, False
+        else:
+            yield None, False
+
+
+def _error(error: ev.Failure) -> dict[str, object]:
+    return {"code": error.code, "name": error.name, "message": error.message}
+
+
+def joined_raw(parent: Task) -> Raw:
+    """The same as it travels: the list of what the items came to."""
+    return Raw(msgspec.json.encode(joined(joined_result(parent), ())))

@@ -1,0 +1,227 @@
+"""`for_each` and `matrix`: items are tasks of their own, and the task that has them is what they came to."""
+
+import pytest
+from tests.libs.engine.builders import Desk, raw, snapshot, task
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.params import scope_of
+from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.model import events as ev
+from gleitzeit.model.definition import ForEach, TaskDefinition, Until
+from gleitzeit.spec.references import substitute
+
+
+def many(over: object, *needs: str, **more: object) -> TaskDefinition:
+    fields = {
+        name: more.pop(name)
+        for name in ("max_parallel", "max_items", "on_item_error", "matrix", "when_each")
+        if name in more
+    }
+    encoded = raw(over)
+    for_each = ForEach(encoded, references=b"${" in bytes(encoded), **fields)  # type: ignore[arg-type]
+    params = more.pop("params", {"message": "${item} ${index}"})
+    return task("m", *needs, params=params, for_each=for_each, **more)
+
+
+def seen(workflow: Workflow, text: str) -> object:
+    return substitute(text, scope_of(workflow).resolve)
+
+
+def test_items_run_at_once_and_their_results_are_joined_in_order() -> None:
+    desk = Desk()
+    desk.submit(many(["a", "b", "c"]), task("join", "m", params={"all": "${m}", "second": "${m[1].n}"}))
+    assert desk.states() == {"m": "waiting", "join": "pending", "m[0]": "running", "m[1]": "running", "m[2]": "running"}
+    assert b'"message":"b 1"' in desk.call("m[1]").params
+    for number in (2, 0, 1):
+        desk.complete(f"m[{number}]", {"response": f"r{number}", "n": number})
+    assert desk.sent() == ["join"]
+    assert b'"all":["r0","r1","r2"],"second":1' in desk.call("join").params
+    workflow = desk.workflow()
+    assert workflow.tasks["m"].result is None, "it is that of its items"
+    assert seen(workflow, "${m.n}") == [0, 1, 2]
+    assert seen(workflow, "${m.result}") == ["r0", "r1", "r2"]
+    assert seen(workflow, "${m[2]} of ${m.status}") == "r2 of completed"
+    desk.complete("join")
+    assert workflow.state == "completed"
+    assert b"r1" not in b"".join(bytes(raw(e)) for e in desk.events["w"] if getattr(e, "task", "") == "m")
+
+
+def test_an_empty_list_completes_with_an_empty_list() -> None:
+    desk = Desk()
+    workflow = desk.submit(many([]), task("join", "m", params={"all": "${m}"}))
+    assert b'"all":[]' in desk.call("join").params
+    assert workflow.tasks["m"].state == "completed"
+
+
+def test_the_list_comes_from_a_result_and_is_not_written_again() -> None:
+    desk = Desk()
+    desk.submit(task("before"), many("${before.list}", "before", params={"p": "${item.path}"}))
+    desk.complete("before", {"list": [{"path": "x"}, {"path": "y"}]})
+    assert b'"p":"y"' in desk.call("m[1]").params
+    added = next(e for e in desk.events["w"] if isinstance(e, ev.TasksAdded))
+    assert added == ev.TasksAdded(desk.now, "m", 1, 2)
+    again = desk.restart()
+    again.provider("p#1")
+    assert b'"p":"y"' in again.engine.params_of(again.call("m[1]")), "made again from what is known"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("text", "for_each wants a list, not a text"), (7, "not a number"), (None, "not null"), ({"a": 1}, "not a map")],
+)
+def test_what_is_no_list_fails_the_task(value: object, message: str) -> None:
+    desk = Desk()
+    workflow = desk.submit(task("before"), many("${before.v}", "before"))
+    desk.complete("before", {"v": value})
+    assert workflow.state == "failed"
+    assert workflow.tasks["m"].error is not None
+    assert message in workflow.tasks["m"].error.message
+
+
+def test_too_many_items_fail_the_task() -> None:
+    desk = Desk()
+    workflow = desk.submit(many([1, 2, 3], max_items=2))
+    assert workflow.error is not None
+    assert (workflow.error.name, workflow.error.message) == (
+        "RESOURCE_EXHAUSTED",
+        "for_each has 3 items; max_items is 2",
+    )
+
+
+def test_so_many_at_a_time_as_max_parallel_says() -> None:
+    desk = Desk()
+    desk.submit(many(list(range(5)), max_parallel=2, attempts=2))
+    assert desk.sent() == ["m[0]", "m[1]"]
+    desk.fail("m[0]", -29003)
+    assert desk.sent() == [], "one that backs off keeps its place"
+    desk.complete("m[1]", 1)
+    assert desk.sent() == ["m[2]"]
+    desk.wait(1)
+    assert desk.sent() == ["m[0]"]
+    for number in (0, 2, 3, 4):
+        desk.complete(f"m[{number}]", number)
+    assert desk.workflow().state == "completed"
+
+
+def failed(mode: str, **more: object) -> Desk:
+    """Four items, two at a time: 0 has completed, 1 has failed."""
+    desk = Desk()
+    desk.submit(many([0, 1, 2, 3], on_item_error=mode, max_parallel=2), task("join", "m", params={"a": "${m}"}), **more)
+    desk.complete("m[0]", {"result": "r0"})
+    desk.fail("m[1]", message="broken")
+    return desk
+
+
+def test_collect_puts_errors_into_the_list_and_skip_leaves_them_out() -> None:
+    for mode, expected in (
+        ("collect", b'["r0",{"error":{"code":-29002,"name":"","message":"broken"}},"r2","r3"]'),
+        ("skip", b'["r0","r2","r3"]'),
+    ):
+        desk = failed(mode)
+        desk.complete("m[2]", {"result": "r2"})
+        desk.complete("m[3]", {"result": "r3"})
+        assert b'"a":' + expected in desk.call("join").params
+        assert desk.workflow().tasks["m"].state == "completed"
+        desk.complete("join")
+        assert desk.workflow().state == "completed"
+
+
+def test_the_first_failure_cancels_what_has_not_started_and_fails_the_task() -> None:
+    desk = failed("fail")
+    assert desk.states() == {
+        "m": "waiting",
+        "join": "pending",
+        "m[0]": "completed",
+        "m[1]": "failed",
+        "m[2]": "running",
+        "m[3]": "cancelled",
+    }
+    desk.complete("m[2]", {"result": "r2"})
+    assert desk.states()["m"] == "failed"
+    assert desk.states()["join"] == "skipped"
+    error = desk.workflow().error
+    assert error is not None
+    assert (error.task, error.message) == ("m", "item 1: broken")
+
+
+def test_fail_fast_cancels_running_items_too() -> None:
+    desk = failed("fail", error_policy="fail_fast")
+    assert desk.states() == {
+        "m": "failed",
+        "join": "cancelled",
+        "m[0]": "completed",
+        "m[1]": "failed",
+        "m[2]": "cancelled",
+        "m[3]": "cancelled",
+    }
+    assert desk.workflow().state == "failed"
+    assert not desk.engine.calls
+
+
+def test_a_retry_runs_only_the_items_that_did_not_complete() -> None:
+    desk = failed("fail")
+    desk.complete("m[2]", {"result": "r2"})
+    desk.tell(fx.Retry("again", "w"))
+    assert sorted(desk.sent()) == ["m[1]", "m[3]"]
+    assert desk.call("m[1]").attempt == 2
+    desk.complete("m[1]", {"result": "r1"})
+    desk.complete("m[3]", {"result": "r3"})
+    assert b'"a":["r0","r1","r2","r3"]' in desk.call("join").params
+
+
+def test_a_cancel_ends_all_items() -> None:
+    desk = failed("collect")
+    desk.tell(fx.Cancel("c", "w"))
+    assert set(desk.states().values()) == {"cancelled", "completed", "failed"}
+    assert desk.workflow().state == "cancelled"
+    assert desk.engine.scheduler.queued == 0
+
+
+def test_a_restart_in_every_state_is_the_replay_and_goes_on() -> None:
+    desk = failed("collect")
+    for _ in range(3):
+        again = desk.restart()
+        assert snapshot(replay(desk.events["w"])) == snapshot(replay(again.events["w"]))
+        assert again.states() == desk.states()
+    again.provider("p#1")
+    again.complete("m[2]", {"result": "r2"})
+    again.complete("m[3]", {"result": "r3"})
+    again.complete("join")
+    assert again.workflow().state == "completed"
+
+
+def test_items_wait_while_the_workflow_is_paused() -> None:
+    desk = Desk(providers=())
+    desk.submit(many([1, 2]))
+    desk.tell(fx.Pause("p", "w"))
+    desk.provider("p#1")
+    assert desk.sent() == []
+    desk.tell(fx.Resume("r", "w"))
+    assert desk.sent() == ["m[0]", "m[1]"]
+
+
+def test_a_condition_of_each_item_leaves_null_for_those_that_are_not_wanted() -> None:
+    desk = Desk()
+    desk.submit(many([1, 5, 2], when="${item} < 3", when_each=True), task("join", "m", params={"a": "${m}"}))
+    assert desk.sent() == ["m[0]", "m[2]"]
+    desk.complete("m[0]", {"result": "x"})
+    desk.complete("m[2]", {"result": "y"})
+    assert b'"a":["x",null,"y"]' in desk.call("join").params
+
+
+def test_a_matrix_is_the_product_in_order() -> None:
+    desk = Desk()
+    over = {"axes": {"a": [1, 2], "b": ["x", "y"]}, "exclude": [{"a": 2, "b": "x"}], "include": [{"a": 9, "b": "z"}]}
+    desk.submit(many(over, matrix=True, params={"p": "${matrix.a}${item.b}"}))
+    sent = [bytes(desk.call(f"m[{n}]").params).split(b'"p":"')[1][:2] for n in range(4)]
+    assert sent == [b"1x", b"1y", b"2y", b"9z"]
+
+
+def test_each_item_goes_round_by_itself() -> None:
+    desk = Desk()
+    desk.submit(many([3, 1], until=Until("${m.n} >= ${item}"), params={"n": "${loop.round}"}))
+    desk.complete("m[0]", {"n": 1})
+    desk.complete("m[1]", {"n": 1})
+    assert desk.states()["m[1]"] == "completed"
+    assert desk.states()["m[0]"] == "running"
+    assert b'"n":2' in desk.call("m[0]").params
