@@ -1,4 +1,4 @@
-"""How an answer can be printed."""
+"""What can be chosen on the command line: how an answer is printed, how a graph is drawn, what `gz init` writes."""
 
 import enum
 
@@ -14,3 +14,14 @@ class GraphFormat(enum.StrEnum):
     ASCII = "ascii"
     MERMAID = "mermaid"
     DOT = "dot"
+    SVG = "svg"
+
+
+class Starter(enum.StrEnum):
+    """As in `starters.STARTERS`."""
+
+    PYTHON = "python"
+    LLM = "llm"
+    MIXED = "mixed"
+    HTTP = "http"
+    SHELL = "shell"

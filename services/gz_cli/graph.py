@@ -1,8 +1,9 @@
-"""A definition as a drawing: a tree in text, Mermaid, or Graphviz."""
+"""A definition as a drawing: a tree in text, Mermaid, Graphviz, or SVG."""
 
 from collections.abc import Sequence
 
 from gleitzeit.model.definition import Definition, TaskDefinition
+from gz_cli import picture
 from gz_cli.formats import GraphFormat
 from gz_cli.ink import clean
 from gz_cli.layout import Item, Node, label, layout, walk
@@ -17,6 +18,8 @@ def draw(definition: Definition, form: GraphFormat) -> str:
         return _mermaid(definition)
     if form is GraphFormat.DOT:
         return _dot(definition)
+    if form is GraphFormat.SVG:
+        return picture.draw(definition.name, [_box(task) for task in definition.tasks])
     return _tree(definition)
 
 
@@ -34,6 +37,21 @@ def _tree(definition: Definition) -> str:
 def _words(item: Item, method: str) -> str:
     many = f" ({len(item.members):,})" if len(item.members) > 1 else ""
     return clean(f"{label(item.members)}{many}  {method}{after_words(item.after) if item.after else ''}")
+
+
+def _box(task: TaskDefinition) -> picture.Box:
+    nested = task.workflow is not None
+    return picture.Box(
+        task.id, (task.id, task.method, *marks(task)), task.dependencies, shape="nested" if nested else "box"
+    )
+
+
+def marks(task: TaskDefinition) -> list[str]:
+    """What is special about it, in few words."""
+    found = []
+    if task.workflow is not None:
+        found.append(f"runs {task.workflow.name} ({len(task.workflow.tasks)})")
+    return found
 
 
 def _mermaid(definition: Definition) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gz_cli.formats import GraphFormat
+from gz_cli.formats import GraphFormat, Starter
 from gz_cli.options import File, State, Url
 from gz_cli.root import app, ask, leave
 
@@ -35,3 +35,37 @@ def graph(
     from gz_cli import checks, typed
 
     leave(checks.graph(typed.Source(file), format))
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow; NAME.yaml is written.")],
+    type: Annotated[Starter, typer.Option("--type", "--template", "-t", help="What it is to do.")] = Starter.PYTHON,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    state: State = None,
+) -> None:
+    """Write a document to begin with; editors complete and check it as you type."""
+    from gz_cli import beginnings, settings
+
+    leave(beginnings.init(name, type.value, settings.target(None, state).state, force=force))
+
+
+@app.command()
+def schema(
+    save: Annotated[bool, typer.Option("--save", help="Keep it where `gz init` points to.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Only the methods that ship with us.")] = False,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """The JSON Schema of documents, with the methods of the providers that are alive; for editors."""
+    from gleitzeit.process.absent import NotRunning
+    from gz_cli import beginnings, launch, settings
+
+    target = settings.target(url, state)
+    try:
+        reach = None if offline else launch.running(target)
+    except NotRunning:
+        reach = None
+    if reach is None:
+        leave(beginnings.schema(target.state, save=save))
+    ask(reach, lambda client: beginnings.schema_online(client, target.state, save=save))
