@@ -52,6 +52,10 @@ _TASK_STATE: Final = frozenset(
 )
 """What was saved with a workflow when it ran. In a document that says more than its name: it is no part of it."""
 
+WORKFLOW_KEYS: Final = frozenset({"output"})
+TASK_KEYS: Final = frozenset({"task_type"})
+"""Of old documents, beside the state: they are no more when the check begins."""
+
 _REFERENCE = re.compile(r"(?<!\$)\$\{\s*task_(?P<id>[^{}\s]+?)_result(?P<path>[.\[][^{}]*?)?\s*\}")
 _PROTOCOL = re.compile(r"([a-z][a-z0-9_-]*)/v\d+")
 
