@@ -22,6 +22,7 @@ from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
+from gz_coordinator.service import CHILD
 from gz_coordinator.submission import Submission, submit
 from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
@@ -123,10 +124,12 @@ class WorkflowMethods:
         id: str | None = None,
         limit: int = PAGE_WORKFLOWS,
         before: list[Any] | None = None,
+        parent: str | None = None,
     ) -> dict[str, Any]:
         statuses = [status] if isinstance(status, str) else status or []
         find = Find(
-            kind="workflow",
+            kind=CHILD if parent is not None or "~" in (id or "") else "workflow",
+            stream_prefix=f"{parent}~" if parent is not None else "",
             keys=(name,) if name is not None else (),
             statuses=tuple(statuses),
             before=(int(before[0]), str(before[1])) if before else None,

@@ -65,10 +65,18 @@ class Audience(Protocol):
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None: ...
 
 
+CHILD = "child"
+"""The kind of workflows that are tasks of others: there may be many, and lists are not about them."""
+
+
+def is_child(workflow: Workflow) -> bool:
+    return workflow.submitted.origin is not None and bool(workflow.submitted.origin.parent)
+
+
 def summary_of(workflow: Workflow) -> Summary:
     return Summary(
         stream=workflow.id,
-        kind="workflow",
+        kind=CHILD if is_child(workflow) else "workflow",
         key=workflow.definition.name,
         status=workflow.state,
         active=not workflow.final,
@@ -195,10 +203,11 @@ class Service:
 
     async def _unfinished(self) -> list[Summary]:
         rows: list[Summary] = []
-        before = None
-        while page := await self.journal.find(Find(kind="workflow", active=True, before=before, limit=500)):
-            rows += page
-            before = (page[-1].created_at, page[-1].stream)
+        for kind in ("workflow", CHILD):
+            before = None
+            while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=500)):
+                rows += page
+                before = (page[-1].created_at, page[-1].stream)
         return rows
 
     async def run(self) -> None:

@@ -78,6 +78,30 @@ def typed_inputs(stack: support.Stack) -> None:
     assert run(stack, "typed_inputs.yaml", *arguments)["outputs"] == {"printed": "1.10 / 1.10"}
 
 
+def approval(stack: support.Stack) -> None:
+    submitted = support.gz("submit", str(EXAMPLES / "approval.yaml"), "-o", "id", state=stack.state)
+    workflow_id = submitted.stdout.strip()
+    wrong = support.gz("approve", workflow_id, "-p", "percent=50", state=stack.state)
+    assert wrong.returncode == 2
+    assert "'percent'" in wrong.stderr
+    answered = support.gz("approve", workflow_id, "-p", "percent=20", "--by", "Ada", state=stack.state)
+    assert answered.returncode == 0, answered.stderr
+    assert support.gz("watch", workflow_id, state=stack.state).returncode == 0
+    again = support.gz("approve", workflow_id, "discount", state=stack.state)
+    assert again.returncode == 2
+    assert "was approved before by Ada" in again.stderr
+    result = support.gz("result", workflow_id, "-o", "json", state=stack.state)
+    assert json.loads(result.stdout)["outputs"] == {"offer": "ACME gets 20 % off, says Ada"}
+
+
+def child_workflows(stack: support.Stack) -> None:
+    assert run(stack, "child_workflows.yaml")["outputs"] == {"said": "Hello, Ada!", "letters": 11}
+
+
+def signals(stack: support.Stack) -> None:
+    assert run(stack, "signals.yaml")["outputs"] == {"dinner": "4 plates, 2 bottles"}
+
+
 def llm_chain(stack: support.Stack) -> None:
     answer = run(stack, "llm_chain.yaml", "-p", "model=tiny")
     results, outputs = answer["results"], answer["outputs"]
@@ -129,6 +153,7 @@ CHECKS: dict[str, Callable[[support.Stack], None]] = {
     f"{check.__name__}.yaml": check
     for check in (
         *(hello, diamond, references, retry, signal_and_timer, standard_library_report, typed_inputs),
+        *(approval, child_workflows, signals),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
     )
 }

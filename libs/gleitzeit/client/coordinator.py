@@ -160,6 +160,21 @@ class Coordinator(Session):
     async def history(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> EventPage:
         return await self._view(EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit)
 
+    async def approve(
+        self,
+        workflow_id: str,
+        task_id: str,
+        *,
+        approved: bool = True,
+        values: Mapping[str, object] | None = None,
+        comment: str = "",
+        by: str = "",
+    ) -> State:
+        """Answer a task that asks a person. Raises InvalidState if it does not, or was answered before, InvalidParams
+        with all that does not fit its form."""
+        params = {"workflow_id": workflow_id, "task_id": task_id, "approved": approved, "values": values or {}}
+        return await self._view(State, "task.complete", **params, comment=comment, by=by)
+
     async def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
         """Why its tasks stand where they stand."""
         return await self._view(Explained, "workflow.explain", workflow_id=workflow_id, task_id=task_id)

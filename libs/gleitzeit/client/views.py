@@ -48,6 +48,12 @@ class TaskView(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     cached: bool = False
     """Completed without a call."""
+    until: str | None = None
+    """While it waits: for how long at most."""
+    child: str = ""
+    """The workflow that it runs."""
+    asks: Json = None
+    """While it waits for a person: message and form."""
     alternative: int = 0
     """Which of its `fallback` it uses, from 1; `fallback` is what sets that one apart."""
     fallback: str = ""

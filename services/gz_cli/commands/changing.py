@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import Id, Output, State, Url
+from gz_cli.options import Id, Inputs, Output, State, Url
 from gz_cli.root import app, ask
 
 if TYPE_CHECKING:
@@ -80,6 +80,30 @@ def signal(
 
     reach = launch.running_or_journal(settings.target(url, state))
     ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), output))
+
+
+@app.command()
+def approve(
+    id: Id,
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="The task that asks; not needed where only one does.")
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no.")] = False,
+    param: Inputs = None,
+    comment: Annotated[str, typer.Option("--comment", metavar="TEXT", help="What to say besides.")] = "",
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who answers (default: the name of your account).")
+    ] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Answer a task that asks a person: yes, or with --reject no. -p fills in its form."""
+    from gz_cli import approvals, launch, settings, typed
+
+    answer = approvals.Answer(typed.inputs(param or []), not reject, comment, by)
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: approvals.approve(client, id, task, answer, output))
 
 
 def change(

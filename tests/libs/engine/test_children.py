@@ -1,0 +1,151 @@
+"""Workflows that are tasks of others: one commit for both, whatever becomes of either."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.libs.engine.builders import Desk, definition, raw, task
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.explain import explain
+from gleitzeit.model.definition import Definition, TaskDefinition
+
+CHILD = "w~run~1"
+
+
+def run(
+    name: str = "run", *needs: str, child: Definition | None = None, inputs: object = None, **more: Any
+) -> TaskDefinition:
+    params = {"inputs": inputs or {}, **more.pop("params", {})}
+    whole = child or definition(task("inner"), outputs={"said": "${inner}"})
+    return task(name, *needs, method="workflow/run", params=params, workflow=whole, **more)
+
+
+def result(desk: Desk, name: str = "run", workflow_id: str = "w") -> Any:
+    found = desk.workflow(workflow_id).tasks[name].result
+    assert found is not None
+    return json.loads(bytes(found))
+
+
+def test_it_begins_and_ends_with_its_task_in_one_commit_each() -> None:
+    desk = Desk()
+    desk.submit(run(), task("after", "run"))
+    assert set(desk.last.appends) == {"w", CHILD}
+    assert (desk.workflow().tasks["run"].child, desk.states()["run"]) == (CHILD, "waiting")
+    origin = desk.workflow(CHILD).submitted.origin
+    assert origin is not None
+    assert (origin.parent, origin.task, origin.attempt) == ("w", "run", 1)
+    desk.complete("inner", {"result": "hi"}, CHILD)
+    assert set(desk.last.appends) == {"w", CHILD}
+    assert result(desk) == {
+        "result": {"said": "hi"}, "outputs": {"said": "hi"}, "workflow_id": CHILD, "status": "completed"
+    }  # fmt: skip
+    assert desk.states() == {"run": "completed", "after": "running"}
+
+
+def test_without_outputs_the_result_is_what_its_last_task_came_to() -> None:
+    desk = Desk()
+    desk.submit(run(child=definition(task("one"), task("two", "one"))))
+    desk.complete("one", 1, CHILD)
+    desk.complete("two", {"result": "last"}, CHILD)
+    assert (result(desk)["result"], result(desk)["outputs"]) == ("last", None)
+
+
+def test_inputs_are_resolved_in_the_parent_and_checked_for_the_child() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    child = definition(task("inner", params={"n": "${inputs.n}"}), inputs=raw(schema))
+    desk = Desk()
+    desk.submit(task("first"), run("run", "first", child=child, inputs={"n": "${first}"}))
+    desk.complete("first", {"result": 5})
+    assert json.loads(bytes(desk.workflow(CHILD).inputs)) == {"n": 5}
+    desk.submit(run(child=child, inputs={"n": "x"}), workflow_id="bad")
+    error = desk.workflow("bad").tasks["run"].error
+    assert error is not None
+    assert error.message == "input 'n' must be a whole number, not 'x'"
+    assert "bad~run~1" not in desk.engine.workflows
+
+
+def test_its_failure_is_the_tasks_and_an_attempt_more_is_a_new_one() -> None:
+    desk = Desk()
+    desk.submit(run(attempts=2))
+    desk.fail("inner", workflow_id=CHILD)
+    assert desk.states() == {"run": "retrying"}
+    desk.wait(1)
+    assert desk.workflow().tasks["run"].child == "w~run~2"
+    desk.fail("inner", workflow_id="w~run~2")
+    error = desk.workflow().tasks["run"].error
+    assert error is not None
+    assert (error.name, error.message) == ("CHILD_FAILED", "workflow w~run~2 failed in inner: no")
+    assert desk.workflow().state == "failed"
+    desk.tell(fx.Retry("r", "w"))
+    desk.complete("inner", {"response": 3}, "w~run~3")
+    assert desk.workflow().state == "completed"
+
+
+def test_what_is_done_to_the_parent_is_done_to_it() -> None:
+    desk = Desk()
+    grandchild = definition(task("leaf"), task("more", "leaf"))
+    child = definition(run("deep", child=grandchild))
+    desk.submit(run(child=child))
+    family = ["w", CHILD, f"{CHILD}~deep~1"]
+    desk.tell(fx.Pause("p", "w"))
+    assert [desk.workflow(one).state for one in family] == ["paused"] * 3
+    desk.tell(fx.Resume("r", "w"))
+    assert [desk.workflow(one).state for one in family] == ["running"] * 3
+    desk.tell(fx.Hold("h", "w"))
+    assert desk.engine.scheduler.held == set(family)
+    desk.tell(fx.Resume("r", "w"))
+    desk.tell(fx.Cancel("c", "w"))
+    assert [desk.workflow(one).state for one in family] == ["cancelled"] * 3
+    assert [type(effect) for effect in desk.last.effects] == [fx.CancelCall]
+
+
+def test_one_that_is_cancelled_by_itself_fails_its_task() -> None:
+    desk = Desk()
+    desk.submit(run(attempts=3))
+    desk.tell(fx.Cancel("c", CHILD))
+    error = desk.workflow().tasks["run"].error
+    assert error is not None
+    assert error.message == f"workflow {CHILD} was cancelled"
+    assert desk.workflow().state == "failed"
+
+
+def test_a_task_whose_time_is_up_takes_it_along() -> None:
+    desk = Desk()
+    desk.submit(run(timeout_seconds=5.0))
+    desk = desk.restart()
+    desk.wait(5)
+    assert desk.workflow().state == "failed"
+    assert desk.workflow(CHILD).state == "cancelled"
+
+
+def test_one_that_nobody_waits_for_goes_on_by_itself() -> None:
+    desk = Desk()
+    desk.submit(run(params={"wait": False}))
+    assert (desk.workflow().state, desk.workflow(CHILD).state) == ("completed", "running")
+    assert result(desk)["workflow_id"] == CHILD
+    desk.complete("inner", 1, CHILD)
+    assert desk.workflow(CHILD).state == "completed"
+
+
+@pytest.mark.parametrize("crash", ["begun", "ended"])
+def test_over_a_restart_nothing_is_begun_or_ended_twice(crash: str) -> None:
+    desk = Desk()
+    desk.submit(run())
+    if crash == "ended":
+        desk.complete("inner", {"response": 1}, CHILD)
+    before = {name: list(events) for name, events in desk.events.items()}
+    desk = desk.restart()
+    assert {name: list(events) for name, events in desk.events.items()} == before
+    if crash == "begun":
+        desk.provider("p#1")
+        desk.complete("inner", {"response": 1}, CHILD)
+    assert desk.workflow().state == "completed"
+
+
+def test_why_it_waits() -> None:
+    desk = Desk()
+    workflow = desk.submit(run())
+    told = explain(desk.engine, workflow, workflow.tasks["run"], desk.now)
+    assert told.reason == "child"
+    assert told.message == f"waits for workflow {CHILD}, which is running: 0 of 1 tasks are completed"
