@@ -139,7 +139,7 @@ def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system:
     if checked is None:
         raise exits.UsageError("; ".join(sentence(problem) for problem in ready.errors))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a turn that nobody reads is not paid for
-    found = with_model(reach, checked, os.environ)
+    found = with_model(reach, checked, os.environ, params)
     say(found.note)
     with Background() as background:
         opened = connected(found)

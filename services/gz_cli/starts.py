@@ -63,7 +63,7 @@ def start(reach: Reach, source: Source, how: Start) -> int:
 def run(reach: Reach, prepared: Prepared, how: Start) -> int:
     """Start a stack with what the document needs, if none is begun. Raises NoModel."""
     assert prepared.checked is not None
-    found = with_model(reach, prepared.checked, os.environ)
+    found = with_model(reach, prepared.checked, os.environ, how.inputs)
     say(found.note)
     return asyncio.run(_start(found, prepared, how))
 

@@ -298,10 +298,10 @@ class LlmMethods:
                 return ModelNotFound(error.message, data)
         names = data["models"]
         suggestion = near(model, names)
-        parts = [f"{self._backend.name} has no model '{model}'; it {_has(names)}"]
-        parts += [f"did you mean '{suggestion}'?"] if suggestion else []
-        parts += [str(data["hint"])] if "hint" in data else []
-        return ModelNotFound(". ".join(parts), data)
+        message = f"{self._backend.name} has no model '{model}'; it {_has(names)}"
+        message += f" (did you mean '{suggestion}'?)" if suggestion else ""
+        message += f". What helps: {data['hint']}" if "hint" in data else ""
+        return ModelNotFound(message, data)
 
 
 class _Exchange(Struct, frozen=True):

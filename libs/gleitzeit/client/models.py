@@ -2,7 +2,7 @@
 
     a provider that the configuration, --provider or the document names
     Ollama, if one answers            OLLAMA_HOST, else 127.0.0.1:11434
-    OPENAI_API_KEY or OPENAI_BASE_URL, then those of Anthropic
+    OPENAI_API_KEY, OPENAI_BASE_URL   then those of Anthropic; beside Ollama, too, for models that it has not
     GLEITZEIT_GGUF, a model file      with the extra `llamacpp`
 
 Found out before anything is started or submitted. Light: sockets are asked, keys only looked at.
@@ -11,10 +11,12 @@ Found out before anything is started or submitted. Light: sockets are asked, key
 import asyncio
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec.structs import replace
 
 from gleitzeit.client import needs
@@ -28,6 +30,7 @@ PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
 _WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
 OLLAMA_PORT = 11434
+_PARAMETER = re.compile(r"\$\{(?:parameters|inputs)\.(\w+)\}")
 ASK_SECONDS = 0.4
 LOOK_SECONDS = 0.8
 """How long a stack that runs may take to find its providers before it counts as one without a model."""
@@ -65,25 +68,28 @@ def _calls(definition: Definition) -> Iterator[tuple[str, str]]:
             yield other.method, other.provider
 
 
-def with_model(reach: Reach, definition: Definition, environ: Mapping[str, str]) -> Reach:
+def with_model(
+    reach: Reach, definition: Definition, environ: Mapping[str, str], inputs: Mapping[str, object] | None = None
+) -> Reach:
     """A stack that is not started yet is, with what the document needs. Raises NoModel if this machine has none.
 
     An embedded one that runs is joined, if it has that, and was started with the same keys, addresses and files. Else
-    its successor is to have it, unless others keep it from ending.
+    its successor is to have it, unless others keep it from ending. `inputs` are those of the submit to come.
     """
     reach = replace(reach, target=_with_needs(reach, definition))
     methods = methods_of(definition)
+    wanted = models_of(definition, inputs or {})
     address = reach.address
     if address is not None and address.embedded:
         try:
-            target = _with_providers(reach.target, definition, methods, environ)
+            target = _with_providers(reach.target, definition, methods, environ, wanted)
         except NoModel:
             return reach  # but it may have one
         reach = replace(reach, target=target)
         if not _suits(address, reach, methods, environ):
             return _outlived(reach, methods, environ)
     if not reach.begun:
-        return started(_with_providers(reach.target, definition, methods, environ))
+        return started(_with_providers(reach.target, definition, methods, environ, wanted))
     return reach
 
 
@@ -122,7 +128,9 @@ def with_what_is_at_hand(target: Target, environ: Mapping[str, str]) -> Target:
     return target if found is None else target.with_providers((*target.providers, found))
 
 
-def _with_providers(target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str]) -> Target:
+def _with_providers(
+    target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str], wanted: set[str]
+) -> Target:
     if not methods or any(name not in _WITHOUT_MODEL for name in target.providers):
         return target
     named = {provider for method, provider in _calls(definition) if method.startswith("llm/")}
@@ -131,7 +139,10 @@ def _with_providers(target: Target, definition: Definition, methods: list[str], 
         found, looked = choose(environ)
         if found is None:
             raise NoModel(f"{_these(methods)} and there is none: {looked}", WAYS)
-        chosen += [found] if found not in chosen else []
+        beside = keyed(environ) if found == "ollama" else None
+        if beside is not None and not wanted <= models_at(ollama_url(environ)):
+            chosen += [found, beside]  # a task goes where its model is
+        chosen = list(dict.fromkeys([*chosen, found]))
     return target.with_providers((*target.providers, *chosen))
 
 
@@ -140,15 +151,59 @@ def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     url = ollama_url(environ)
     if answers(url):
         return "ollama", ""
-    for maker in ("openai", "anthropic"):  # whoever names another server may do so without a key
-        if any(environ.get(f"{maker.upper()}_{what}") for what in ("API_KEY", "BASE_URL")):
-            return maker, ""
+    maker = keyed(environ)
+    if maker is not None:
+        return maker, ""
     missing = f"no Ollama answers at {url}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
     if not environ.get("GLEITZEIT_GGUF"):
         return None, f"{missing} and GLEITZEIT_GGUF are not set"
     if importlib.util.find_spec("xllamacpp") is None:
         return None, f"{missing} are not set; GLEITZEIT_GGUF is, but the extra `llamacpp` is not installed"
     return "llamacpp", ""
+
+
+def keyed(environ: Mapping[str, str]) -> str | None:
+    """The provider for which there is a key, or the address of a server, which may do without one."""
+    makers = ("openai", "anthropic")
+    return next(
+        (m for m in makers if any(environ.get(f"{m.upper()}_{what}") for what in ("API_KEY", "BASE_URL"))), None
+    )
+
+
+def models_of(definition: Definition, inputs: Mapping[str, object]) -> set[str]:
+    """The models that its tasks name, as far as that can be read from it, by their full names."""
+    given = {**msgspec.json.decode(definition.parameters), **inputs}
+    found = set()
+    for task in definition.tasks:
+        named = msgspec.json.decode(task.params).get("model") if task.method.startswith("llm/") else None
+        for model in named if isinstance(named, list) else [named]:
+            reference = _PARAMETER.fullmatch(model) if isinstance(model, str) else None
+            value = given.get(reference[1]) if reference is not None else model
+            if isinstance(value, str) and "${" not in value:
+                found.add(full_name(value))
+    return found
+
+
+def full_name(model: str) -> str:
+    """Ollama's rule: a name without a tag means `:latest`."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+def models_at(url: str) -> set[str]:
+    """What an Ollama has; nothing if it does not say."""
+    try:
+        listed = msgspec.json.decode(_got(url, "/api/tags") or b"{}", type=_Tags)
+    except msgspec.MsgspecError:
+        return set()
+    return {full_name(model.name) for model in listed.models or ()}
+
+
+class _Tag(msgspec.Struct):
+    name: str
+
+
+class _Tags(msgspec.Struct):
+    models: list[_Tag] | None = None
 
 
 def ollama_url(environ: Mapping[str, str]) -> str:
@@ -167,16 +222,22 @@ def ollama_url(environ: Mapping[str, str]) -> str:
 
 def answers(url: str) -> bool:
     """Whether an Ollama is there."""
+    return _got(url, "/api/version") is not None
+
+
+def _got(url: str, path: str) -> bytes | None:
+    """The body of an answer with status 200."""
     import http.client  # 15 ms that only documents with a model need
 
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
     try:
-        connection.request("GET", f"{parts.path}/api/version")
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", f"{parts.path}{path}")
+        response = connection.getresponse()
+        return response.read() if response.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from gleitzeit.client import models
@@ -26,9 +28,10 @@ def ollama() -> Iterator[str]:
 
     class Version(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/api/version" else 404)
+            answers = {"/api/version": b'{"version":"0.12.0"}', "/api/tags": b'{"models":[{"name":"llama3.2:latest"}]}'}
+            self.send_response(200 if self.path in answers else 404)
             self.end_headers()
-            self.wfile.write(b'{"version":"0.12.0"}')
+            self.wfile.write(answers.get(self.path, b""))
 
         def log_message(self, *_: object) -> None: ...
 
@@ -46,6 +49,33 @@ def test_what_is_taken_first(ollama: str) -> None:
     assert models.choose({**keys, **NOBODY})[0] == "openai"
     assert models.choose({**NOBODY, "ANTHROPIC_API_KEY": "y"})[0] == "anthropic"
     assert models.choose({**NOBODY, "OPENAI_BASE_URL": "http://127.0.0.1:8000"})[0] == "openai"
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "providers"),
+    [
+        ("llama3.2", {}, ("ollama",)),
+        ("llama3.2:latest", {}, ("ollama",)),
+        ("gpt-4o-mini", {}, ("ollama", "openai")),
+        (["llama3.2", "gpt-4o-mini"], {}, ("ollama", "openai")),
+        ("${parameters.model}", {}, ("ollama",)),
+        ("${inputs.model}", {"model": "gpt-4o-mini"}, ("ollama", "openai")),
+        ("${other.model}", {}, ("ollama",)),
+        (None, {}, ("ollama",)),
+    ],
+)
+def test_what_ollama_has_not_another_may_have(
+    ollama: str, monkeypatch: pytest.MonkeyPatch, model: object, inputs: dict[str, object], providers: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    task = TaskDefinition("a", "llm/chat", params=Raw(msgspec.json.encode({"model": model})))
+    definition = Definition("c", (task,), parameters=Raw(b'{"model":"llama3.2"}'))
+    keys = {"OPENAI_API_KEY": "x", "OLLAMA_HOST": ollama}
+    found = models.with_model(Reach(TARGET), definition, keys, inputs)
+    assert found.target.providers == ("echo", "python", *providers)
+    del keys["OPENAI_API_KEY"]
+    alone = models.with_model(Reach(TARGET), definition, keys, inputs)
+    assert alone.target.providers == ("echo", "python", "ollama"), "which says that it has not"
 
 
 def test_a_model_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

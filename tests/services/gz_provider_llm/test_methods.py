@@ -176,7 +176,7 @@ async def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
     async with peer(NO_MODEL, models("llama3.2", "qwen3")) as made:
         name, error = await made.failure("chat", model="lama3.2", prompt="hi")
         assert name == "LLM_MODEL_NOT_FOUND"
-        assert error.message == "openai has no model 'lama3.2'; it has llama3.2, qwen3. did you mean 'llama3.2'?"
+        assert error.message == "openai has no model 'lama3.2'; it has llama3.2, qwen3 (did you mean 'llama3.2'?)"
         assert error.data is not None
         assert (error.data["model"], error.data["models"]) == ("lama3.2", ["llama3.2", "qwen3"])
         assert error.data["retryable"] is False
