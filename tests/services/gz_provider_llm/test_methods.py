@@ -248,7 +248,7 @@ class Pulling:
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         if request.model not in self.has:
-            raise ModelNotFound("no such model", {"hint": f"Get it: ollama pull {request.model}"})
+            raise ModelNotFound("no such model", {"hint": f"ollama pull {request.model}"})
         return ChatResult(content="pulled", model=request.model)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
@@ -267,7 +267,7 @@ class Pulling:
 async def test_a_missing_model_is_fetched_if_asked_for() -> None:
     async with fake_server() as server, serving(Pulling(), server, Settings(directory=Path("/"))) as made:
         _, error = await made.failure("chat", model="m", prompt="hi")
-        assert error.message == "pulling has no model 'm'; it has none. Get it: ollama pull m"
+        assert error.message == "pulling has no model 'm'; it has none. What helps: ollama pull m"
         assert (await made.call("chat", model="m", prompt="hi", pull=True))["content"] == "pulled"
         assert made.progress() == [(1, 2)]
     async with peer(NO_MODEL, models("a")) as made:
