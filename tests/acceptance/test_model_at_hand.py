@@ -1,5 +1,6 @@
 """A document wants a model: a stack of ours has what is at hand; where that cannot start, everybody is told why."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "gz_provider_llm
 
 import tiny_model
 from llama import LlamaServer
+from ollama_front import OllamaFront
 
 SOON_SECONDS = 15.0  # about one, on a machine that has nothing else to do; waiting for a model would take longer
 DOCUMENT = "name: ask\ntasks: [{id: ask, method: llm/chat, params: {prompt: Hello, model: tiny, max_tokens: 2}}]\n"
@@ -84,4 +86,25 @@ def test_what_was_corrected_counts_at_once(bad_gguf: Path, tmp_path: Path, monke
         ran = support.gz("run", "ask.yaml", "-q", state=state, cwd=tmp_path)
         assert ran.returncode == code, ran.stderr
         assert ("The key comes from the environment variable OPENAI_API_KEY" in ran.stderr) == bool(code)
+    llama.stop()
+
+
+def test_the_models_of_all_providers(bad_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = LlamaServer(tiny_model.write_model(tmp_path / "tiny.gguf"), "--context", "1024")
+    ollama = OllamaFront(llama.url, models={"llama3.2:latest": ("completion",)})
+    for variable, value in (("OLLAMA_HOST", ollama.url), ("OPENAI_BASE_URL", llama.url)):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
+    stack = support.Stack(tmp_path / "state", "--provider", "ollama,openai,anthropic")
+    assert stack.url
+    support.wait_for(lambda: support.gz("providers", state=stack.state).stdout.count(" ready ") == 3)
+    ran = support.gz("models", "-o", "json", state=stack.state)
+    assert [(one["name"], one["provider"]) for one in json.loads(ran.stdout)] == [
+        ("llama3.2:latest", "ollama"), ("tiny", "openai")
+    ]  # fmt: skip
+    assert "anthropic: nobody answers at http://127.0.0.1:1" in ran.stderr
+    assert ran.returncode == 0
+    assert "llama3.2:latest  ollama" in support.gz("models", state=stack.state).stdout
+    assert stack.stop() == 0
+    ollama.stop()
     llama.stop()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import Output, State, Timeout, Url
+from gz_cli.options import Output, Provider, State, Timeout, Url
 from gz_cli.root import app, ask, config_app, leave
 
 
@@ -15,6 +15,17 @@ def providers(output: Output = Format.TEXT, url: Url = None, state: State = None
     from gz_cli import launch, queries, settings
 
     ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output))
+
+
+@app.command()
+def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = None, state: State = None) -> None:
+    """The models that can be asked, of every provider: of those that run, else of what this machine has."""
+    from gz_cli import launch, settings
+
+    reach = launch.running_or_undecided(settings.target(url, state, provider))
+    from gz_cli import model_list
+
+    leave(model_list.list_models(reach, output))
 
 
 @app.command()
