@@ -140,7 +140,6 @@ class Hosted:
                 self._settled.set()
                 probe = not probe  # perhaps the question itself is what it dies of
             failures, delay = self._backoff.after(failures, loop.time() - began)
-            self.restarts += 1
             logger.info("MCP server %s starts again in %.1f s", self.name, delay)
             await asyncio.sleep(delay)
 
@@ -161,6 +160,7 @@ class Hosted:
         await self._list_tools(link.session)
         self.link, self.status, self.problem = link, "ready", ""
         self._settled.set()
+        link.session.connection.add_close_callback(lambda _: self._closed())
         self._on_status()
         info = link.session.info
         logger.info("MCP server %s is ready: %s %s, %d tools", self.name, info.name, info.version, len(self.tools))
@@ -191,11 +191,16 @@ class Hosted:
         self.tools, self.listed = tools, True
         self._on_tools(self)
 
+    def _closed(self) -> None:
+        """Who calls from now on waits for the next life, which is near."""
+        self.link, self.status = None, "restarting"
+        self._settled.clear()
+
     def _down(self, why: str) -> None:
         logger.warning("MCP server %s is gone: %s", self.name, why)
         self.link, self.status, self.problem = None, "restarting", why
+        self.restarts += 1
         self._on_status()
-        self._settled.clear()  # who calls now waits for the next life, which is near
 
     # What it says
 

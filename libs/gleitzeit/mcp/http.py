@@ -21,7 +21,7 @@ from msgspec import Raw, Struct
 from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError, PayloadTooLarge, Unauthorized
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import failure_of
-from gleitzeit.jsonrpc.messages import NULL
+from gleitzeit.jsonrpc.messages import ABSENT, NULL
 from gleitzeit.jsonrpc.peer import CANCELLED, MAX_FRAME_BYTES
 from gleitzeit.mcp import eras
 from gleitzeit.mcp.sse import Event, EventStream
@@ -39,9 +39,10 @@ _PLAIN = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class _Envelope(Struct, frozen=True):
-    id: Raw = Raw(b"")
+    id: Raw = ABSENT
     method: str = ""
     params: Raw = Raw(b"{}")
+    error: Raw = ABSENT
 
 
 _envelope = msgspec.json.Decoder(_Envelope).decode
@@ -163,6 +164,8 @@ class HttpWire:
             body = await self._body(response)
             if _answers(body, envelope):
                 self._incoming.put_nowait(body)
+            elif (error := _error_of_nobody(body)) is not None:
+                self._incoming.put_nowait(b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (bytes(envelope.id), error))
             else:
                 self._refused(response)
 
@@ -260,9 +263,19 @@ def header_value(text: str) -> str:
 
 
 def _answers(body: bytes, envelope: _Envelope) -> bool:
-    """Whether it is the response to that request (one to no id counts: who cannot read us cannot name us)."""
+    """Whether it is the response to that request."""
     try:
         found = _envelope(body)
     except msgspec.MsgspecError:
         return False
-    return not found.method and len(found.id) > 0 and bytes(found.id) in (bytes(envelope.id), NULL)
+    return not found.method and len(found.id) > 0 and bytes(found.id) == bytes(envelope.id)
+
+
+def _error_of_nobody(body: bytes) -> bytes | None:
+    """The error in a response without an id: who refuses to read a request does not know it."""
+    try:
+        found = _envelope(body)
+    except msgspec.MsgspecError:
+        return None
+    unnamed = not len(found.id) or bytes(found.id) == NULL
+    return bytes(found.error) if unnamed and len(found.error) else None

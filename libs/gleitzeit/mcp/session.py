@@ -6,12 +6,13 @@ Requests and results pass through as they are; only what the era wants around th
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.errors import ConnectionLost, GleitzeitError, RemoteError
+from gleitzeit.errors import ConnectionLost, GleitzeitError, MethodNotFound, RemoteError
 from gleitzeit.jsonrpc import codec
 from gleitzeit.mcp import eras
 from gleitzeit.transport import Connection
@@ -122,9 +123,10 @@ class Session:
         raise RemoteError(-32603, f"{method} has more than {MAX_PAGES} pages")
 
     async def ping(self) -> None:
-        """The stateless era knows no ping: there it is asked who it is."""
+        """The stateless era knows no ping: there it is asked who it is. Who says that he knows none is there, too."""
         method = "ping" if self.info.era == "handshake" else "server/discover"
-        await self.request(method, timeout_seconds=LIST_SECONDS)
+        with suppress(MethodNotFound):
+            await self.request(method, timeout_seconds=LIST_SECONDS)
 
 
 async def open_session(
