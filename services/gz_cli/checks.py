@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gleitzeit.client import Client, Prepared
+from gleitzeit.schemas import Catalogue, builtin
 from gleitzeit.spec.problems import from_wire, render
 from gz_cli import exits
 from gz_cli.documents import prepared, summary
@@ -13,9 +14,10 @@ from gz_cli.talk import put, say
 from gz_cli.typed import Source
 
 
-def validate(files: Sequence[Path]) -> int:
-    """All problems of all documents on stderr, a line for each good one on stdout."""
-    good = [_is_good(_read(file)) for file in files]
+def validate(files: Sequence[Path], state: Path) -> int:
+    """All problems of all documents on stderr, a line for each good one on stdout. What is remembered in the state
+    folder of the tools of MCP servers is known."""
+    good = [_is_good(_read(file), state) for file in files]
     return exits.OK if all(good) else exits.USAGE
 
 
@@ -28,12 +30,22 @@ def _read(file: Path) -> Source | None:
         return None
 
 
-def _is_good(source: Source | None) -> bool:
-    ready = prepared(source) if source is not None else None
+def _is_good(source: Source | None, state: Path) -> bool:
+    ready = prepared(source, catalogue=_catalogue(source, state)) if source is not None else None
     if ready is None or ready.checked is None:
         return False
     _put_good(ready)
     return True
+
+
+def _catalogue(source: Source, state: Path) -> Catalogue | None:
+    """None: what ships with us."""
+    if b"mcp" not in source.content:
+        return None
+    from gleitzeit.mcp.memory import Memory, memory_file  # what other documents need not wait for
+    from gleitzeit.mcp.tools import methods_of_servers
+
+    return builtin().with_methods(methods_of_servers(Memory(memory_file(state)).servers))
 
 
 async def validate_online(client: Client, files: Sequence[Path]) -> int:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gleitzeit.client import Defaults, Prepared, prepare
 from gleitzeit.errors import DocumentError
+from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.inputs import inputs_of
 from gleitzeit.spec.load import Document, load_text
 from gleitzeit.spec.problems import Path, Problem, located, problems_of, render
@@ -20,11 +21,13 @@ def prepared(
     *,
     inputs: Mapping[str, object] | None = None,
     warn: bool = True,
+    catalogue: Catalogue | None = None,
 ) -> Prepared | None:
     """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it.
 
     `inputs` are those that it will be submitted with, None if nobody knows yet. Without `warn` nothing is said of a
-    document that can be run: a coordinator will be asked, which knows the methods of its providers.
+    document that can be run: a coordinator will be asked, which knows the methods of its providers. `catalogue` is what
+    is known of methods, by default those that ship with us.
     """
     try:
         document = load_text(source.content, name=source.name, lenient=True)
@@ -32,7 +35,14 @@ def prepared(
         text = source.content.decode(errors="replace")
         say_problems(error, Document(source.name, text, None))
         return None
-    ready = prepare(document, folder=source.folder, environ=os.environ, defaults=defaults or Defaults(), inputs=inputs)
+    ready = prepare(
+        document,
+        folder=source.folder,
+        environ=os.environ,
+        catalogue=catalogue,
+        defaults=defaults or Defaults(),
+        inputs=inputs,
+    )
     if ready.problems and (warn or ready.checked is None):
         say(ready.rendered())
     if ready.checked is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gleitzeit.config import Config, load_config
+from gleitzeit.config import Config, default_folder, load_config
 from gleitzeit.process.reach import Target, for_providers, given, target_of
 from gz_cli.formats import Format
 from gz_cli.talk import put, say
@@ -44,6 +44,11 @@ def target(
     )
     found = target_of(config)
     return replace(found, url=None) if state is not None and url is None else found
+
+
+def state_folder(state: Path | None) -> Path:
+    """For who only looks into it."""
+    return state.absolute() if state is not None else default_folder(os.environ)
 
 
 def stack(**arguments: object) -> "StackConfig":

@@ -15,7 +15,7 @@ from gleitzeit.mcp.stderr import Complaints
 from gleitzeit.mcp.stdio import StdioWire
 from gleitzeit.mcp.websocket import open_websocket
 from gleitzeit.process.children import Child, describe_exit, filtered_environment, start_child
-from gleitzeit.process.pipes import open_pipes
+from gleitzeit.process.pipes import Pipes, open_pipes
 from gleitzeit.transport import Connection
 from gleitzeit.transport.base import Wire
 from gleitzeit.transport.connection import OnNotification
@@ -70,21 +70,18 @@ async def opened(
     that they do not know. Raises LinkFailed.
     """
     methods = inquiries or Inquiries(server.roots)
-    try:
-        async with _wire(server, environ, log) as (wire, child, complaints):
-            connection = Connection(wire, methods=methods, on_notification=on_notification)
-            connection.start()
+    async with _wire(server, environ, log) as (wire, child, complaints):
+        connection = Connection(wire, methods=methods, on_notification=on_notification)
+        connection.start()
+        try:
+            session = await _shake_hands(server, connection, wire, probe, handshake_seconds, child, complaints)
+            listening = asyncio.create_task(listen(session), name=f"listen to {server.name}")
             try:
-                session = await _shake_hands(server, connection, wire, probe, handshake_seconds, child, complaints)
-                listening = asyncio.create_task(listen(session), name=f"listen to {server.name}")
-                try:
-                    yield Link(session, child)
-                finally:
-                    listening.cancel()
+                yield Link(session, child)
             finally:
-                await connection.close()
-    except OSError as error:
-        raise LinkFailed(f"it cannot be started: {error.strerror or error}: {server.shown}") from None
+                listening.cancel()
+        finally:
+            await connection.close()
 
 
 async def _shake_hands(
@@ -149,15 +146,7 @@ async def _program(
     pipes = await open_pipes()
     complaints = Complaints(pipes.stderr, log)
     try:
-        child = await start_child(
-            f"mcp-{server.name}",
-            server.command,
-            environ=filtered_environment(environ, add=server.env),
-            announces=False,
-            dies_with_us=True,
-            pipes=pipes,
-            cwd=server.cwd,
-        )
+        child = await _started(server, environ, pipes)
         pipes.started()
         try:
             yield StdioWire(pipes.stdout, pipes.stdin, server.name, on_noise=_noise(server.name)), child, complaints
@@ -166,6 +155,21 @@ async def _program(
     finally:
         pipes.close()
         await complaints.close()
+
+
+async def _started(server: McpServer, environ: Mapping[str, str], pipes: Pipes) -> Child:
+    try:
+        return await start_child(
+            f"mcp-{server.name}",
+            server.command,
+            environ=filtered_environment(environ, add=server.env),
+            announces=False,
+            dies_with_us=True,
+            pipes=pipes,
+            cwd=server.cwd,
+        )
+    except OSError as error:
+        raise LinkFailed(f"it cannot be started: {error.strerror or error}: {server.shown}") from None
 
 
 async def _stop(child: Child) -> None:

@@ -23,7 +23,7 @@ def validate(
     if online:
         reach = launch.running(settings.target(url, state))
         ask(reach, lambda client: checks.validate_online(client, files))
-    leave(checks.validate(files))
+    leave(checks.validate(files, settings.state_folder(state)))
 
 
 @app.command()

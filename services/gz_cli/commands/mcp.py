@@ -69,9 +69,9 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 def remove_server(name: Name, state: State = None) -> None:
     """Remove a server."""
     from gleitzeit.mcp.memory import memory_file
-    from gz_cli import mcp_files
+    from gz_cli import mcp_files, settings
 
-    leave(mcp_files.remove(name, memory_file(_state(state))))
+    leave(mcp_files.remove(name, memory_file(settings.state_folder(state))))
 
 
 @mcp_app.command("import")
@@ -211,15 +211,8 @@ def install(
     leave(mcp_files.install(host, command, name, output))
 
 
-def _state(state: Path | None) -> Path:
-    import os
-
-    from gleitzeit.config import default_folder
-
-    return state.absolute() if state is not None else default_folder(os.environ)
-
-
 def _memory(state: Path | None) -> "Memory":
     from gleitzeit.mcp.memory import Memory, memory_file
+    from gz_cli import settings
 
-    return Memory(memory_file(_state(state)))
+    return Memory(memory_file(settings.state_folder(state)))
