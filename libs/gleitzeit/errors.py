@@ -370,6 +370,11 @@ def _tree(root: type[GleitzeitError]) -> Iterator[type[GleitzeitError]]:
         yield from _tree(child)
 
 
+def classes() -> list[type[GleitzeitError]]:
+    """All that travel by a code of their own."""
+    return sorted(_BY_CODE.values(), key=lambda cls: cls.code)
+
+
 def error_for(code: int, message: str, data: Any = None) -> GleitzeitError:
     """The exception for an error object from the wire. `data` that is no object is kept as `{"data": data}`."""
     as_dict = data if isinstance(data, dict) or data is None else {"data": data}

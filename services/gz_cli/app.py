@@ -4,9 +4,7 @@ What a command does is imported when it is called, because `gz --help` and the c
 sockets and schemas to be imported. Each file of `commands` is one group; importing it adds its commands.
 """
 
-from gz_cli.formats import Format
-from gz_cli.options import Output, State, Url
-from gz_cli.root import app, dev_app, system_app, workflow_app
+from gz_cli.root import app
 
 # The order here is the order in `gz --help`.
 # isort: off
@@ -17,29 +15,7 @@ from gz_cli.commands import templates
 from gz_cli.commands import mcp
 from gz_cli.commands import checking
 from gz_cli.commands import system
+from gz_cli.commands import earlier
 # isort: on
 
-__all__ = ["app", "checking", "mcp", "system"]
-
-# As earlier versions spelled it.
-
-for name, command in (
-    ("run", running.run),
-    ("submit", running.submit),
-    ("status", looking.status),
-    ("list", looking.list_workflows),
-    ("get", looking.get),
-    ("cancel", changing.cancel),
-    ("from-template", templates.run),
-    ("list-templates", templates.list_templates),
-):
-    workflow_app.command(name)(command)
-
-
-@system_app.command("status")
-def system_status(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
-    """How the coordinator is doing."""
-    looking.status(None, output, url, state)
-
-
-dev_app.command("start")(running.up)
+__all__ = ["app", "changing", "checking", "earlier", "looking", "mcp", "running", "system", "templates"]

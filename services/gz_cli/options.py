@@ -1,11 +1,20 @@
 """The options and arguments that many commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gz_cli.formats import Format
+
+
+def _use_backend(kind: str | None) -> str | None:
+    """Of earlier versions: where state is kept, as GLEITZEIT_BACKEND says it."""
+    if kind is not None:
+        os.environ["GLEITZEIT_BACKEND"] = kind
+    return kind
+
 
 Id = Annotated[
     str,
@@ -15,10 +24,14 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow document,
 Url = Annotated[
     str | None,
     typer.Option(
-        "--url", metavar="URL", help="The coordinator, ws://HOST:PORT/ (default: the configured or running one)."
+        "--url",
+        "--hub-url",
+        metavar="URL",
+        help="The coordinator, ws://HOST:PORT/ (default: the configured or running one).",
     ),
 ]
 State = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state folder (default: ~/.gleitzeit).")]
+Backend = Annotated[str | None, typer.Option("--backend", metavar="KIND", hidden=True, callback=_use_backend)]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 Inputs = Annotated[
     list[str] | None,

@@ -33,9 +33,9 @@ template_app = typer.Typer(
 )
 app.add_typer(template_app, name="template", no_args_is_help=True)
 app.add_typer(mcp_app, name="mcp", no_args_is_help=True)
-app.add_typer(workflow_app, name="workflow", no_args_is_help=True)
-app.add_typer(system_app, name="system", no_args_is_help=True)
-app.add_typer(dev_app, name="dev", no_args_is_help=True)
+app.add_typer(workflow_app, name="workflow", hidden=True, no_args_is_help=True)
+app.add_typer(system_app, name="system", hidden=True, no_args_is_help=True)
+app.add_typer(dev_app, name="dev", hidden=True, no_args_is_help=True)
 app.add_typer(config_app, name="config", no_args_is_help=True)
 
 Work = Callable[["Client"], Awaitable[int]]

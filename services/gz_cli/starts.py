@@ -68,9 +68,11 @@ def run(reach: Reach, prepared: Prepared, how: Start) -> int:
     return asyncio.run(_start(found, prepared, how))
 
 
-def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> int:
-    """A workflow of one task."""
-    task = {"id": "call", "method": method, "params": params}
+def call_task_method(
+    reach: Reach, method: str, params: object, how: Wait, *, leave_it: bool = False, **more: object
+) -> int:
+    """A workflow of one task; `more` are further keys of it. `leave_it`: the id is printed, and nobody waits."""
+    task = {"id": "call", "method": method, "params": params, **more}
     document = load_object({"name": f"call {method}", "tasks": [task]}, name=f"gz call {method}")
     prepared = prepare(document, folder=Path(), environ={})
     below = ("tasks", 0)  # of the document around the task nobody knows
@@ -78,7 +80,7 @@ def call_task_method(reach: Reach, method: str, params: object, how: Wait) -> in
         say(render(beneath(below, prepared.errors), document))
         dismiss(reach)
         return exits.USAGE
-    return run(reach, prepared, Start(wait=how, below=below))
+    return run(reach, prepared, Start(wait=how, then="leave" if leave_it else "wait", below=below))
 
 
 async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:

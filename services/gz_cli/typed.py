@@ -80,6 +80,22 @@ def statuses(words: Sequence[str]) -> list[str]:
     return known
 
 
+def with_values(inputs: Inputs, text: str | None) -> Inputs:
+    """And those of a JSON object as typed. Raises UsageError."""
+    if text is None:
+        return inputs
+    values = params(text)
+    if not isinstance(values, dict):
+        raise UsageError("--params is a JSON object")
+    return Inputs(inputs.texts, {**inputs.values, **values})
+
+
+def earlier_word(word: str, known: Sequence[str]) -> None:
+    """A word that earlier versions had behind a command, and that says nothing any more. Raises UsageError."""
+    if word and word not in known:
+        raise UsageError(f"{word!r} is one word too many")
+
+
 def params(text: str) -> object:
     """A JSON object as typed. Raises UsageError."""
     try:

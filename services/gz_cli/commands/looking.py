@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import Id, Output, State, Timeout, Url
+from gz_cli.options import Backend, Id, Output, State, Timeout, Url
 from gz_cli.root import app, ask
 
 
@@ -15,6 +15,7 @@ def status(
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
+    backend: Backend = None,
 ) -> None:
     """How the coordinator, or one workflow, is doing."""
     from gz_cli import launch, queries, settings
@@ -24,6 +25,11 @@ def status(
         ask(launch.running(target), lambda client: queries.system_status(client, output))
     else:
         ask(launch.running_or_journal(target), lambda client: queries.workflow_status(client, id, output))
+
+
+def system_status(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """How the coordinator is doing."""
+    status(None, output, url, state)
 
 
 @app.command("list")

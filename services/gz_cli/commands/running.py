@@ -8,6 +8,7 @@ import typer
 from gz_cli.formats import Format
 from gz_cli.options import (
     AllowShell,
+    Backend,
     File,
     Inputs,
     InputsFile,
@@ -37,6 +38,8 @@ def run(
     output: Output = Format.TEXT,
     provider: Provider = None,
     allow_shell: AllowShell = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", hidden=True)] = False,  # it always shows how it goes on
+    backend: Backend = None,
     url: Url = None,
     state: State = None,
 ) -> None:
@@ -70,6 +73,8 @@ def submit(
     task_timeout: TaskTimeout = None,
     max_parallel: MaxParallel = None,
     allow_shell: AllowShell = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz validate`.")] = False,
+    params: Annotated[str | None, typer.Option("--params", metavar="JSON", hidden=True)] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -77,7 +82,12 @@ def submit(
     """Submit a workflow and print its id."""
     from gz_cli import launch, settings, typed
 
+    if dry_run:
+        from gz_cli import checks
+
+        leave(checks.validate([file]))
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
+    inputs = typed.with_values(inputs, params)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # as in run

@@ -1,6 +1,7 @@
 """The commands about the coordinator and its providers."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -10,10 +11,16 @@ from gz_cli.root import app, ask, config_app, leave
 
 
 @app.command()
-def providers(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def providers(
+    word: Annotated[str, typer.Argument(metavar="[list]", hidden=True)] = "",
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
     """The providers that the coordinator knows, and what they do."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, queries, settings, typed
 
+    typed.earlier_word(word, ("list", "health", "discover", "inspect"))
     ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output))
 
 
@@ -33,13 +40,17 @@ def protocols(
     protocol: Annotated[
         str | None, typer.Argument(metavar="[PROTOCOL]", help="Show its methods, for example python/v1.")
     ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[PROTOCOL]", hidden=True)] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
 ) -> None:
     """The protocols that tasks can use, or the methods of one."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, queries, settings, typed
 
+    if protocol in ("list", "show", "methods"):
+        protocol, name = name, None
+    typed.earlier_word(name or "", ())
     reach = launch.running_or_started(settings.target(url, state))
     ask(reach, lambda client: queries.protocols(client, protocol, output))
 
@@ -58,17 +69,35 @@ def call(
     """Call one method and print the answer. A task's method becomes a workflow of one task."""
     from gz_cli import launch, settings, typed
 
-    value, limit = typed.params(params), typed.seconds(timeout)
-    target = settings.target(url, state)
-    if "/" not in method:
-        from gz_cli import queries
+    value = typed.params(params)
+    if "/" in method:
+        call_method(method, value, timeout, output, url, state)
+    from gz_cli import queries
 
-        reach = launch.running_or_started(target)
-        ask(reach, lambda client: queries.call(client, method, value, limit, output))
+    limit, reach = typed.seconds(timeout), launch.running_or_started(settings.target(url, state))
+    ask(reach, lambda client: queries.call(client, method, value, limit, output))
+
+
+def call_method(
+    method: str,
+    params: object,
+    timeout: str | None,
+    output: Format,
+    url: str | None,
+    state: Path | None,
+    *,
+    leave_it: bool = False,
+    **more: object,
+) -> NoReturn:
+    """A method of a task, as a workflow of its own; `more` are further keys of the task."""
+    from gz_cli import launch, settings, typed
+
+    limit, target = typed.seconds(timeout), settings.target(url, state)
     from gz_cli import starts, waits  # as in run
 
     how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
-    leave(starts.call_task_method(launch.for_document(target, method.encode()), method, value, how))
+    reach = launch.for_document(target, method.encode())
+    leave(starts.call_task_method(reach, method, params, how, leave_it=leave_it, **more))
 
 
 @config_app.command("show")

@@ -1,0 +1,85 @@
+"""`gz config get|set|validate|profiles|init`: the configuration file."""
+
+import os
+import re
+from pathlib import Path
+
+from gleitzeit.config import SETTINGS, load_config
+from gleitzeit.spec.load import load_text
+from gz_cli import exits, settings
+from gz_cli.exits import UsageError
+from gz_cli.talk import put, say
+
+
+def get(key: str) -> int:
+    for name, value, _ in settings.configured().shown():
+        if name == key.replace("-", "_"):
+            put(value)
+            return exits.OK
+    raise UsageError(f"there is no setting {key!r}; `gz config show` has all of them")
+
+
+def put_value(key: str, value: str) -> int:
+    """Into the file as it is, comments and all. Nothing is written that would be refused when it is read."""
+    name = key.replace("-", "_")
+    if name not in SETTINGS:
+        raise UsageError(f"there is no setting {key!r}; `gz config show` has all of them")
+    file = _file()
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    line = f"{name}: {_quoted(value)}"
+    made, count = re.subn(rf"^{re.escape(name)}:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    if not count:
+        made = f"{text.rstrip()}\n{line}\n".lstrip()
+    _check(made)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.new")
+    beside.touch(mode=0o600)  # it may hold a token
+    beside.write_text(made, encoding="utf-8")
+    beside.replace(file)
+    say(f"{file}: {name} is set")
+    return exits.OK
+
+
+def check(file: Path | None) -> int:
+    """Raises ConfigurationError with every problem."""
+    environ = {**os.environ, "GLEITZEIT_CONFIG": str(file)} if file is not None else dict(os.environ)
+    config = load_config(environ, Path.home())
+    for warning in config.warnings:
+        say(f"warning: {warning}")
+    put(f"{file or _file()}: ok")
+    return exits.OK
+
+
+def profiles() -> int:
+    file = _file()
+    value = load_text(file.read_bytes(), name=str(file)).value if file.exists() else {}
+    found = value.get("profiles") if isinstance(value, dict) else None
+    put("\n".join(found) if isinstance(found, dict) else "")
+    return exits.OK
+
+
+def create() -> int:
+    file = _file()
+    if file.exists():
+        raise UsageError(f"{file} is there already")
+    lines = [f"# {key}: {value}" for key, value, _ in settings.configured().shown()]
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text("\n".join(["# What is not commented out overrides the default; README.md says more.", *lines, ""]))
+    put(str(file))
+    return exits.OK
+
+
+def _check(text: str) -> None:
+    from gleitzeit.config import make_config
+
+    make_config(text.encode(), _file(), {}, home=Path.home(), folder=Path.cwd(), arguments={})
+
+
+def _quoted(value: str) -> str:
+    """As YAML reads it as the same text, list or number again."""
+    return value if re.fullmatch(r"[\w./:@,+~-]+|\[.*\]", value) and not value.endswith(":") else repr(value)
+
+
+def _file() -> Path:
+    named = os.environ.get("GLEITZEIT_CONFIG")
+    return Path(named).expanduser() if named else Path.home() / ".gleitzeit" / "config.yaml"

@@ -1,0 +1,51 @@
+"""What is left of commands of earlier versions: the system over and over, its end, and the list of errors."""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGTERM
+
+from gleitzeit import errors as all_errors
+from gleitzeit.client import Client
+from gleitzeit.process.absent import NotRunning
+from gleitzeit.process.state import find_running
+from gz_cli import exits, queries
+from gz_cli.formats import Format
+from gz_cli.table import table
+from gz_cli.talk import put, say
+
+
+async def watch_system(client: Client, interval_seconds: float) -> int:
+    """Until it is interrupted, or the coordinator is gone."""
+    while True:
+        await queries.system_status(client, Format.TEXT)
+        put("")
+        await asyncio.sleep(interval_seconds)
+
+
+def stop(state: Path) -> int:
+    """Ask the stack of this folder to end. Raises NotRunning."""
+    found = find_running(state)
+    if found is None:
+        raise NotRunning(f"no coordinator runs with the state folder {state}")
+    with suppress(ProcessLookupError):
+        os.kill(found.pid, SIGTERM)
+    say(f"the stack (process {found.pid}) is asked to end")
+    return exits.OK
+
+
+def errors(word: str) -> int:
+    """Those whose code or name has the word in it, by code."""
+    known = dict(all_errors.NAMES)
+    for one in all_errors.classes():
+        before = known.get(one.code, one.name)
+        known[one.code] = one.name if before == one.name else f"{one.name} (earlier: {before})"
+    again = {True: "yes", False: "no"}
+    rows = [
+        (code, name, again[all_errors.is_retryable(code)])
+        for code, name in sorted(known.items())
+        if word.upper() in name or word in str(code)
+    ]
+    put(table(("code", "name", "worth a retry"), rows))
+    return exits.OK if rows else exits.NOT_FOUND
