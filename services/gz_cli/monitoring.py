@@ -43,7 +43,7 @@ def errors(word: str) -> int:
         known[one.code] = one.name if before == one.name else f"{one.name} (earlier: {before})"
     again = {True: "yes", False: "no"}
     rows = [
-        (code, name, again[all_errors.is_retryable(code)])
+        (str(code), name, again[all_errors.is_retryable(code)])
         for code, name in sorted(known.items())
         if word.upper() in name or word in str(code)
     ]
