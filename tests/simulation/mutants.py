@@ -160,13 +160,15 @@ def records_results_of_earlier_attempts() -> list[Patch]:
 
 @mutant
 def starts_one_dependency_early() -> list[Patch]:
-    def satisfy(self: Workflow, task: Task, at: int) -> None:
-        for dependent in task.dependents:
-            dependent.unmet -= 1
-            if dependent.unmet <= 1 and dependent.state == "pending":
+    after_end = Workflow._after_end
+
+    def early(self: Workflow, task: Task, at: int, *, met: bool, was_active: bool = True) -> None:
+        after_end(self, task, at, met=met, was_active=was_active)
+        for dependent in task.dependents if met else ():
+            if dependent.unmet == 1 and dependent.state == "pending":
                 self._release(dependent, at)
 
-    return [(Workflow, "_satisfy_dependents", satisfy)]
+    return [(Workflow, "_after_end", early)]
 
 
 @mutant

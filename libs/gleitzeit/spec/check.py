@@ -12,11 +12,14 @@ from msgspec import Raw, Struct
 from gleitzeit.errors import CircularDependency
 from gleitzeit.model.definition import CachePolicy, Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.defaults import read_defaults
 from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.flow import Trigger
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.inputs import check_given, read_inputs
 from gleitzeit.spec.legacy import modern
+from gleitzeit.spec.linked_flow import with_late_ones
 from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
@@ -52,6 +55,9 @@ WORKFLOW_KEYS: Final = frozenset(
         "outputs",
         "unresolved",
         "budget",
+        "defaults",
+        "always",
+        "on_failure",
     }
 )
 
@@ -68,6 +74,7 @@ LATER_WORKFLOW_KEYS: Final = {
 }
 
 _UNRESOLVED: Final[Mapping[str, Literal["fail", "keep"]]] = {"fail": "fail", "keep": "keep"}
+_LAST: Final[Mapping[Trigger, str]] = {"always": "always", "failure": "on_failure"}
 _LONGEST_SHOWN_CYCLE: Final = 100
 _ONCE: Final = RetryPolicy()
 
@@ -152,8 +159,26 @@ class _Check:
             return None
         fields = Fields(raw, path, self._findings)
         fields.check_keys(WORKFLOW_KEYS, LATER_WORKFLOW_KEYS, "a workflow")
+        self._reader.defaults = read_defaults(fields, self._within[0])
         drafts = self._read_tasks(fields)
+        for trigger, key in _LAST.items():
+            drafts += self._read_last(fields, key, trigger, len(drafts))
         return self._finish(fields, drafts)
+
+    def _read_last(self, fields: Fields, key: str, trigger: Trigger, number: int) -> list[TaskDraft]:
+        """The tasks that run at the end: a list like `tasks`."""
+        raw = fields.raw.get(key)
+        if raw is None:
+            return []
+        if not isinstance(raw, list):
+            fields.wrong(key, f"'{key}' is a list of tasks that run at the end")
+            return []
+        listed = ((task, (*fields.at(key), index)) for index, task in enumerate(raw))
+        read = (
+            self._reader.read(task, path, number=number + n, trigger=trigger)
+            for n, (task, path) in enumerate(listed, 1)
+        )
+        return [draft for draft in read if draft is not None]
 
     def _read_tasks(self, fields: Fields) -> list[TaskDraft]:
         raw = fields.raw.get("tasks")
@@ -202,7 +227,7 @@ class _Check:
             declared.check(self._inputs, self._findings)
         return Definition(
             name=self._name(fields),
-            tasks=tuple(tasks),
+            tasks=with_late_ones(tasks, [draft.id for draft in drafts if draft.flow.last]),
             description=fields.text("description"),
             version=fields.text("version"),
             error_policy=policy,
@@ -254,6 +279,35 @@ class _Check:
             budget=draft.budget,
             cache=CachePolicy(draft.cache.ttl_seconds, draft.cache.key) if draft.cache is not None else None,
             workflow=self._child(draft),
+            when=linked.flow.when,
+            for_each=linked.flow.for_each,
+            switch=linked.flow.switch,
+            until=linked.flow.until,
+            trigger=draft.flow.trigger,
+            undo=self._undo(draft, linker, priority),
+        )
+
+    def _undo(self, draft: TaskDraft, linker: Linker, priority: Priority | None) -> TaskDefinition | None:
+        undo = draft.undo
+        if undo is None:
+            return None
+        linked = linker.link_undo(draft, undo)
+        return TaskDefinition(
+            id=f"{draft.id}[undo]",
+            method=undo.method,
+            params=linked.params,
+            description=undo.description,
+            references=linked.references,
+            bindings=linked.bindings,
+            untrusted=linked.untrusted,
+            priority=undo.priority or draft.priority or priority or Priority.NORMAL,
+            retry=undo.retry or _ONCE,
+            timeout_seconds=undo.timeout_seconds,
+            queue_timeout_seconds=undo.queue_timeout_seconds,
+            on_lost=undo.on_lost,
+            tags=undo.tags,
+            provider=undo.provider,
+            budget=undo.budget,
         )
 
     def _child(self, draft: TaskDraft) -> Definition | None:

@@ -1,6 +1,7 @@
 """Tasks brought together: what their dependencies and references mean, and what follows for params and code."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec import expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by
 from gleitzeit.spec.names import index_names
 from gleitzeit.spec.problems import Path, show_path
 from gleitzeit.spec.references import (
@@ -30,6 +32,12 @@ from gleitzeit.spec.schema_paths import missing_key
 from gleitzeit.spec.tasks import TaskDraft
 
 _WORKFLOW_FACTS: Final = ("id", "name", "timestamp", "variables")
+_OUTCOME: Final = ("status", "error")
+_RESULT_OF_SWITCH: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"value": {}, "case": {}, "tasks": {}},
+    "additionalProperties": False,
+}
 
 
 class Names:
@@ -48,6 +56,12 @@ class Names:
         self.ambiguous = index.ambiguous
         self.dotted = any("." in name for name in index.ids)
         self.odd = expressions.odd_names(index.ids)
+        self.gates: dict[str, list[str]] = {}
+        """id -> the switches that name the task."""
+        for draft in drafts:
+            if draft.flow.switch is not None:
+                for _, name in draft.flow.switch.named():
+                    self.gates.setdefault(index.ids.get(name, ""), []).append(draft.id)
 
 
 class Linked(Struct, frozen=True):
@@ -59,6 +73,7 @@ class Linked(Struct, frozen=True):
     bindings: dict[str, str]
     untrusted: bool
     fallback: tuple[Alternative, ...] = ()
+    flow: LinkedFlow = LinkedFlow()
 
 
 class Linker:
@@ -86,20 +101,65 @@ class Linker:
         self._env = env
         self._complain = findings.warning if keep_unresolved else findings.error
         """About a reference that cannot stand for anything."""
+        self._seen: dict[str, Keys] = {}
+        """What only the task that is being linked sees: `item`, `loop`, and what can be read of it."""
+        self._at_the_end = False
+        """It runs when the outcome of the workflow is known."""
+        self.last_read: tuple[Reference, ...] = ()
+        """The references of the last condition."""
         self._inputs_read: set[str] = set()
         self._all_inputs_read = False
 
     def link(self, draft: TaskDraft) -> Linked:
         needs = dict.fromkeys(self._declared(draft))
         waits_for_itself = draft.id in needs  # a cycle, and found as such
-        program, params, references = self._link_call(draft, needs)
-        if draft.cache is not None and draft.cache.key:
-            self._check_text(draft.cache.key, draft.cache.key_path, needs)
-        fallback = tuple(self._alternative(other, needs) for other in draft.fallback)
+        self._at_the_end = draft.flow.trigger != "success"
+        flow = link_flow(self, draft, needs)
+        with self.seeing(seen_by(draft)):
+            program, params, references = self._link_call(draft, needs)
+            if draft.cache is not None and draft.cache.key:
+                self._check_text(draft.cache.key, draft.cache.key_path, needs)
+            fallback = tuple(self._alternative(other, needs) for other in draft.fallback)
         if draft.id in needs and not waits_for_itself:
             self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")
             del needs[draft.id]
-        return Linked(params, tuple(needs), references, program.bindings, program.untrusted, fallback)
+        needs |= dict.fromkeys(self._names.gates.get(draft.id, ()))
+        return Linked(params, tuple(needs), references, program.bindings, program.untrusted, fallback, flow)
+
+    def link_undo(self, draft: TaskDraft, undo: TaskDraft) -> Linked:
+        """The call that undoes a task: it may read the result of that one, and waits for nobody."""
+        with self.seeing({name: keys for name, keys in seen_by(draft).items() if name not in OF_ROUNDS}):
+            program, params, references = self._link_call(undo, {})
+        return Linked(params, (), references, program.bindings, program.untrusted)
+
+    @contextmanager
+    def seeing(self, names: dict[str, Keys]) -> Iterator[None]:
+        outer, self._seen = self._seen, names
+        yield
+        self._seen = outer
+
+    def text(self, text: str, path: Path, needs: dict[str, None]) -> None:
+        self._check_text(text, path, needs)
+
+    def complain(self, path: Path, message: str) -> None:
+        self._findings.error(path, message)
+
+    def warn(self, path: Path, message: str) -> None:
+        self._findings.warning(path, message)
+
+    def tasks_called(self, written: Sequence[tuple[Path, str]]) -> tuple[str, ...]:
+        """Their ids."""
+        return tuple(dict.fromkeys(found for one in written if (found := self._task_called(*one, "to run"))))
+
+    def _task_called(self, path: Path, name: str, purpose: str) -> str | None:
+        if (task_id := self._names.ids.get(name)) is not None:
+            return task_id
+        if name in self._names.ambiguous:
+            self._findings.error(path, f"several tasks have the name '{name}'; say the id")
+        else:
+            suggestion = self._findings.near(name, self._names.ids)
+            self._findings.error(path, f"there is no task '{name}' {purpose}", suggestion)
+        return None
 
     def _link_call(self, draft: TaskDraft, needs: dict[str, None]) -> "tuple[_Program, Raw, bool]":
         """The params, taken apart and encoded, and whether there are references in them."""
@@ -120,13 +180,8 @@ class Linker:
 
     def _declared(self, draft: TaskDraft) -> Iterator[str]:
         for path, name in draft.needs:
-            if (task_id := self._names.ids.get(name)) is not None:
+            if (task_id := self._task_called(path, name, "to depend on")) is not None:
                 yield task_id
-            elif name in self._names.ambiguous:
-                self._findings.error(path, f"several tasks have the name '{name}'; say the id")
-            else:
-                suggestion = self._findings.near(name, self._names.ids)
-                self._findings.error(path, f"there is no task '{name}' to depend on", suggestion)
 
     def _program(self, draft: TaskDraft, needs: dict[str, None]) -> "_Program":
         """The params with their source code taken apart."""
@@ -163,7 +218,7 @@ class Linker:
         return not reference.mustache or self._is_known(reference)
 
     def _is_known(self, reference: Reference) -> bool:
-        if split_base(reference, self._names.ids) is not None:
+        if reference.base in self._seen or split_base(reference, self._names.ids) is not None:
             return True
         return reference.base in NAMESPACES or reference.base in BUILT_INS or reference.base in self._parameters
 
@@ -190,6 +245,9 @@ class Linker:
 
     def _check(self, reference: Reference, path: Path, needs: dict[str, None]) -> None:
         """Report what is wrong with a reference, and add the task that it reads to `needs`."""
+        if reference.base in self._seen:
+            self._check_seen(reference, path)
+            return
         found = split_base(reference, self._names.ids)
         if found is None and reference.base in ("inputs", "input") and self._is_task_below_inputs(reference):
             found = reference.path[0], reference.path[1:]
@@ -223,7 +281,9 @@ class Linker:
     def condition(self, text: str, path: Path, needs: dict[str, None]) -> str:
         """The normal form of a condition; what it reads is added to `needs`. "" after a complaint."""
         try:
-            for reference in expressions.read(text, self._names.odd):
+            self.last_read = ()
+            self.last_read = expressions.read(text, self._names.odd)
+            for reference in self.last_read:
                 self._check(reference, path, needs)
             return expressions.normal(text, self._names.odd)
         except expressions.Unreadable as error:
@@ -233,6 +293,14 @@ class Linker:
             self._findings.error(path, error.message, needle=needle, offset=max(0, offset))
             return ""
 
+    def _check_seen(self, reference: Reference, path: Path) -> None:
+        keys, steps = self._seen[reference.base], reference.path
+        if keys is None or not steps or steps[0] in keys:
+            return
+        suggestion = self._findings.near(steps[0], keys)
+        what = f"'{reference.base}' has no '{steps[0]}'" + (f", only {', '.join(keys[:20])}" if keys else "")
+        self._findings.error(path, f"{reference.source}: {what}", suggestion, needle=reference.source)
+
     def _is_task_below_inputs(self, reference: Reference) -> bool:
         """`inputs.<task>` is a task's result, as in earlier versions, where no input has that name."""
         path = reference.path
@@ -240,6 +308,10 @@ class Linker:
 
     def _check_path(self, reference: Reference, path: Path, target: TaskDraft, steps: tuple[str, ...]) -> None:
         schema = target.schema.result if target.schema is not None else None
+        if target.flow.switch is not None:
+            schema = _RESULT_OF_SWITCH
+        if target.flow.for_each is not None:
+            steps = _within_items(steps)
         if any(other.method != target.method for other in target.fallback):
             return  # which of the methods will answer is not known
         missing = missing_key(schema, steps) if schema else None
@@ -260,7 +332,10 @@ class Linker:
                     path, f"{reference.source}: environment variable '{'.'.join(steps)}' is not set", **where
                 )
         elif base == "workflow":
-            if name and name not in _WORKFLOW_FACTS:
+            if name in _OUTCOME and not self._at_the_end:
+                message = f"{reference.source}: known only at the end, in a task that runs 'always' or 'on_failure'"
+                self._findings.error(path, message, **where)
+            elif name and name not in _WORKFLOW_FACTS and name not in _OUTCOME:
                 suggestion = self._findings.near(name, _WORKFLOW_FACTS)
                 self._complain(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)
         elif base == "config":
@@ -309,6 +384,8 @@ class Linker:
             return
         if base in self._names.ambiguous:
             message, suggestion = f"{reference.source}: several tasks have the name '{base}'; say the id", ""
+        elif base in OF_ITEMS or base in OF_ROUNDS:
+            message, suggestion = f"{reference.source}: {misread(base)}", ""
         elif base in RESERVED:
             message, suggestion = f"{reference.source}: '{base}' is not supported yet", ""
         else:
@@ -356,6 +433,13 @@ class Linker:
             except ParameterError as error:
                 self._findings.error((*path, key), error.message)
         return filled
+
+
+def _within_items(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """What a path into the results of a `for_each` means in one of them."""
+    while len(steps) > 1 and steps[0] == "result":
+        steps = steps[1:]
+    return steps[1:] if steps and steps[0].isdigit() else steps
 
 
 def _as_text_hint(reference: Reference) -> str:

@@ -50,8 +50,8 @@ AS_WRITTEN: Final = object()
 class Reference(Struct, frozen=True):
     """`source` is the whole text with its braces, `text` what stands inside. Steps of `path` are keys or digits.
 
-    With `is_expression` it is one, to be computed (`spec.expressions`), unless a task has that name: its `base` is the
-    whole text.
+    With `is_expression` it is one, to be computed (`spec.expressions`), unless a task has the name
+    that stands in `base`.
     """
 
     source: str
@@ -63,7 +63,7 @@ class Reference(Struct, frozen=True):
 
     @property
     def is_expression(self) -> bool:
-        return not self.path and self.base == self.text and looks_like_expression(self.text)
+        return looks_like_expression(self.base)
 
 
 Part = str | Reference

@@ -7,7 +7,9 @@ from typing import Any, Final, Literal
 from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
 from gleitzeit.spec import commands, inner_tasks, mcp
+from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
+from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
 from gleitzeit.spec.legacy import without_placement
 from gleitzeit.spec.names import is_reserved
 from gleitzeit.spec.problems import Path
@@ -15,6 +17,8 @@ from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
 from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
 
 LONGEST_NAME: Final = 200
+SWITCH: Final = "flow/switch"
+"""In place of a method, of a task that chooses between others."""
 
 TASK_KEYS: Final = frozenset(
     {
@@ -52,17 +56,11 @@ TASK_KEYS: Final = frozenset(
         "fallback",
         "budget",
         "cache",
+        *FLOW_KEYS,
     }
 )
 
 LATER_TASK_KEYS: Final = {
-    "for_each": "one task for each item of a list",
-    "foreach": "one task for each item of a list",
-    "matrix": "one task for each combination of values",
-    "when": "conditions",
-    "condition": "conditions",
-    "conditions": "conditions",
-    "validation_behavior": "validation tasks",
     "task_type": "the task types of very early versions; say 'method'",
     "concurrency": "concurrency limits",
 }
@@ -90,6 +88,13 @@ _FAMILIES: Final = frozenset({"mcp"})
 MOST_ALTERNATIVES: Final = 20
 _FALLBACK_KEYS: Final = frozenset({"model", "method", "params", "provider"})
 
+_UNDO_KEYS: Final = frozenset(
+    {
+        "description", "protocol", "method", "type", "provider", "params", "parameters", "code", "priority", "timeout",
+        "queue_timeout", "retry", "retry_config", "max_retries", "on_lost", "tags", "budget",
+    }
+)  # fmt: skip
+
 _ON_ERROR: Final[Mapping[str, Literal["fail", "skip", "retry"]]] = {"fail": "fail", "skip": "skip", "retry": "retry"}
 _ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask": "ask"}
 
@@ -105,6 +110,7 @@ class TaskDraft:
         "cache",
         "description",
         "fallback",
+        "flow",
         "id",
         "id_key",
         "label",
@@ -125,6 +131,7 @@ class TaskDraft:
         "schema",
         "tags",
         "timeout_seconds",
+        "undo",
         "workflow",
     )
 
@@ -155,6 +162,8 @@ class TaskDraft:
     fallback: list["TaskDraft"]
     """Each is the task with another call, which `label` is a word for; only what makes the call is set in them."""
     label: str
+    flow: FlowDraft
+    undo: "TaskDraft | None"
 
     def param_path(self, steps: Path) -> Path:
         """Where a param, or a part of one, stands in the document."""
@@ -172,9 +181,13 @@ class TaskReader:
         self._strict_methods = strict_methods
         self._protocols = frozenset(catalogue.protocols())
         self._warned: set[str] = set()
+        self.defaults = Defaults()
 
-    def read(self, raw: object, path: Path, *, number: int, key: str | None = None) -> TaskDraft | None:
-        """`number` counts from 1; `key` is the task's id where tasks are a map. None for what is no task at all."""
+    def read(
+        self, raw: object, path: Path, *, number: int, key: str | None = None, trigger: Trigger = "success"
+    ) -> TaskDraft | None:
+        """`number` counts from 1; `key` is the task's id where tasks are a map; `trigger` is that of a list of tasks
+        that run at the end. None for what is no task at all."""
         if not isinstance(raw, dict):
             self._findings.error(path, "a task must be a map")
             return None
@@ -184,8 +197,10 @@ class TaskReader:
         draft = TaskDraft()
         draft.path = path
         self._identify(draft, fields, key or f"task-{number}")
+        draft.flow = read_flow(fields, trigger)
         self._read_params(draft, fields)
         self._read_method(draft, fields)
+        self.defaults.add_params(draft)
         draft.params = without_placement(draft.method, draft.params, self._findings, draft.param_path)
         if draft.method.startswith(commands.PROTOCOL):
             draft.params = commands.read_commands(draft.params, self._findings, draft.params_path)
@@ -199,8 +214,23 @@ class TaskReader:
         inner_tasks.complete(draft, fields.raw.get("method"), self._findings)
         draft.budget, draft.cache = read_budget(fields), read_cache(fields)
         draft.fallback = self._read_fallback(draft, fields) if fields.raw.get("fallback") is not None else []
+        self.defaults.complete(draft, fields)
+        draft.undo = self._read_undo(draft, fields) if fields.raw.get("undo") is not None else None
         self._check_inner(draft, fields)
         return draft
+
+    def _read_undo(self, draft: TaskDraft, fields: Fields) -> TaskDraft | None:
+        """A call like that of a task, which is made when the workflow fails or is cancelled after this one."""
+        raw, path = fields.raw["undo"], fields.at("undo")
+        if not isinstance(raw, dict):
+            fields.wrong("undo", "'undo' is a call: a map with 'method' and 'params'")
+            return None
+        Fields(raw, path, self._findings).check_keys(_UNDO_KEYS, {}, "an undo")
+        kept = {key: value for key, value in raw.items() if key in _UNDO_KEYS}
+        undo = self.read(kept, path, number=0, key=draft.id)
+        if undo is not None and undo.retry is None:
+            undo.retry = RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
+        return undo
 
     def _check_inner(self, draft: TaskDraft, fields: Fields) -> None:
         """A method that runs in the coordinator makes no call."""
@@ -256,7 +286,7 @@ class TaskReader:
     def _other_call(self, draft: TaskDraft, path: Path) -> TaskDraft:
         """The call of the task itself, to be changed."""
         other = TaskDraft()
-        other.path, other.id, other.provider = path, draft.id, draft.provider
+        other.path, other.id, other.provider, other.flow = path, draft.id, draft.provider, draft.flow
         other.method, other.schema = draft.method, draft.schema
         other.params, other.params_path = dict(draft.params), (*path, "params")
         other.param_paths = {key: draft.param_path((key,)) for key in draft.params}
@@ -297,6 +327,12 @@ class TaskReader:
 
     def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
         draft.method, draft.schema = "", None
+        if draft.flow.switch is not None:
+            draft.method = SWITCH
+            if (key := fields.first("method", "type", "protocol")) is not None:
+                message = f"a task has a 'switch' or a '{key}', not both"
+                self._findings.error(fields.at(key), message, at_key=True)
+            return
         if (server := mcp.server_of(fields)) is not None:
             self._read_mcp_method(draft, fields, server)
             return

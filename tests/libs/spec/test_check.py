@@ -592,7 +592,8 @@ def test_what_references_may_read(text: str) -> None:
         ("${fetchh.x}", "${fetchh.x}: there is no task 'fetchh'", "fetch"),
         ("${zzz.x}", "there is no task 'zzz'; to write it as text: '$${zzz.x}'", ""),
         ("${twin.x}", "several tasks have the name 'twin'", ""),
-        ("${item.x}", "'item' is not supported yet", ""),
+        ("${item.x}", "'item' stands for something only in a task with 'for_each' or 'matrix'", ""),
+        ("${loop.round}", "'loop' stands for something only in a task with 'until'", ""),
         ("${secrets.KEY}", "'secrets' is not supported yet", ""),
         ("${fetch || x}", "there is no task 'x'; a text stands in quotes: 'x'", ""),
         ("${fetch.count * 2}", "the result of echo/echo has no 'count', only response, echoed", ""),
@@ -1001,10 +1002,7 @@ flow.yaml:20:24: error: ${b.respnse}: the result of echo/echo has no 'respnse', 
       |                        ^
 flow.yaml:21:14: error: 'timeout': '2x' is not a duration like '30s', '5m', '2h' or '1h30m'
    21 |     timeout: 2x
-      |              ^
-flow.yaml:25:5: error: 'for_each' is not supported yet (one task for each item of a list)
-   25 |     for_each: [1]
-      |     ^"""
+      |              ^"""
 
 
 def test_all_mistakes_at_once_each_with_its_place() -> None:

@@ -121,9 +121,6 @@ def test_several_in_one_text() -> None:
         ("${a.}", "is not a reference like"),
         ("${a[x]}", "is not a reference like"),
         ("${a[0}", "is not a reference like"),
-        ("${check.result.score > 0.8}", "expressions are not supported yet"),
-        ('${a.response || "default"}', "expressions are not supported yet"),
-        ("${a.count * 2}", "expressions are not supported yet"),
         ("${" + "a" * 1001 + "}", "1001 characters"),
         (r'${"\x"}', "not a JSON string"),
     ],
@@ -135,8 +132,16 @@ def test_broken_ones_say_why(text: str, message: str) -> None:
 
 def test_a_broken_one_says_how_to_write_it_as_text() -> None:
     with pytest.raises(ParameterError) as caught:
-        parse("${a.b > c}")
-    assert "'$${a.b > c}'" in caught.value.message
+        parse("${a..b}")
+    assert "'$${a..b}'" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["check.result.score > 0.8", 'a.response || "}"', "a.count * 2", "not a.b", "-a"])
+def test_an_expression_is_one_reference(text: str) -> None:
+    (found,) = parse(f"${{{text}}}")
+    assert isinstance(found, Reference)
+    assert found.is_expression
+    assert found.text == text
 
 
 @given(texts)
