@@ -102,6 +102,35 @@ def signals(stack: support.Stack) -> None:
     assert run(stack, "signals.yaml")["outputs"] == {"dinner": "4 plates, 2 bottles"}
 
 
+def for_each(stack: support.Stack) -> None:
+    assert run(stack, "for_each.yaml")["outputs"] == {
+        "lengths": [3, 5, 5, 3, 5],
+        "first": "the",
+        "sizes": ["small red", "small blue", "large blue"],
+        "long": ["quick has 5 letters", "brown has 5 letters", "jumps has 5 letters"],
+    }
+
+
+def conditions(stack: support.Stack) -> None:
+    good, bad = run(stack, "conditions.yaml"), run(stack, "conditions.yaml", "-p", "score=0.5", "-p", "kind=other")
+    assert good["outputs"] == {"report": "published; money back", "took": "billing"}
+    assert bad["outputs"] == {"report": "revised, 50.0 %; somebody will call you", "took": "default"}
+
+
+def until(stack: support.Stack) -> None:
+    assert run(stack, "until.yaml")["outputs"] == {"rounds": 6}
+
+
+def undo_and_always(stack: support.Stack) -> None:
+    """It fails, as it says."""
+    ran = support.gz("run", "examples/undo_and_always.yaml", "-q", "-o", "json", state=stack.state, cwd=EXAMPLES.parent)
+    assert ran.returncode == 1
+    assert "the card was declined" in ran.stderr
+    events = support.gz("history", "@latest", "-o", "json", state=stack.state).stdout
+    told = [text for text in ("cancelled hotel Adler", "cancelled flight LH 123", "it failed: the card was declined")]
+    assert sorted(told, key=events.index) == told
+
+
 def llm_chain(stack: support.Stack) -> None:
     answer = run(stack, "llm_chain.yaml", "-p", "model=tiny")
     results, outputs = answer["results"], answer["outputs"]
@@ -154,6 +183,7 @@ CHECKS: dict[str, Callable[[support.Stack], None]] = {
     for check in (
         *(hello, diamond, references, retry, signal_and_timer, standard_library_report, typed_inputs),
         *(approval, child_workflows, signals),
+        *(for_each, conditions, until, undo_and_always),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
     )
 }

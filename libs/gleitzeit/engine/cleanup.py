@@ -33,6 +33,18 @@ def ending(workflow: Workflow, now: int) -> ev.WorkflowCancelled | ev.WorkflowFa
     return ev.WorkflowFailed(now, error)
 
 
+def outcome_facts(workflow: Workflow) -> dict[str, object]:
+    """`${workflow.status}` and `${workflow.error}` of tasks that run at the end: what all others came to. It does not
+    change while they run, whatever becomes of them."""
+    if workflow.outcome in ("", "completed"):
+        return {"status": workflow.outcome or "running", "error": None}
+    first = first_failure(workflow)
+    error = first.error if first is not None else None
+    if workflow.closing is not None and workflow.closing.error is not None:
+        error = workflow.closing.error
+    return {"status": workflow.outcome, "error": error.message if error is not None else None}
+
+
 def first_failure(workflow: Workflow) -> Task | None:
     """The task for which the workflow fails."""
     if not workflow.failing:

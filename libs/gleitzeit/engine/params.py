@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.engine import fanout
+from gleitzeit.engine import cleanup, fanout
 from gleitzeit.engine.effects import Call
 from gleitzeit.engine.fanout import joined_result
 from gleitzeit.engine.view import iso
@@ -202,7 +202,8 @@ class CallParams:
         """What the references of a task can read. `result` is that of the round that has just ended."""
         scope = self._scope(workflow)
         item, definition = task.item, task.definition
-        if item is None and task.origin is None and definition.until is None and not definition.late:
+        ordinary = definition.trigger == "success" and not definition.late
+        if item is None and task.origin is None and definition.until is None and ordinary:
             return scope
         local: dict[str, object] = {}
         if item is not None and item.parent is not None and item.definition.for_each is not None:
@@ -215,7 +216,10 @@ class CallParams:
         own = result
         if task.origin is not None:
             own = task.origin.result if task.origin.fan is None else None
-        return scope.within(local, _named(task, own))
+        scope = scope.within(local, _named(task, own))
+        if definition.trigger != "success" or definition.late:
+            scope.workflow = {**scope.workflow, **cleanup.outcome_facts(workflow)}
+        return scope
 
     def _scope(self, workflow: Workflow) -> Scope:
         kept = self._scopes.pop(workflow.id, None)

@@ -76,7 +76,8 @@ def test_for_each_over_a_list_a_reference_and_a_map() -> None:
 def test_a_matrix_and_what_is_said_of_its_items() -> None:
     text = (
         HEAD
-        + """    matrix: {size: [1, 2], colour: "${check.response}", exclude: [{size: 1}], include: [{size: 9, colour: x}]}
+        + """    matrix: {size: [1, 2], colour: "${check.response}", exclude: [{size: 1}],
+             include: [{size: 9, colour: x}]}
     max_parallel: 2
     max_items: 50
     on_item_error: collect
@@ -188,15 +189,17 @@ tasks:
     [
         (
             "when: chek.response == 1",
-            "chek.response: there is no task 'chek' (did you mean 'check'?)\n    7 |     when: chek.response == 1\n      |           ^",
+            "chek.response: there is no task 'chek' (did you mean 'check'?)\n"
+            "    7 |     when: chek.response == 1\n      |           ^",
         ),
         (
             "when: check.response = 1",
-            "f.yaml:7:26: error: '=' compares nothing: write '=='\n    7 |     when: check.response = 1\n      |                          ^",
+            "f.yaml:7:26: error: '=' compares nothing: write '=='\n"
+            "    7 |     when: check.response = 1\n      |                          ^",
         ),
         (
             "when: check.respons == 1",
-            "the result of echo/echo has no 'respons', only response, echoed, message, timestamp (did you mean 'response'?)",
+            "has no 'respons', only response, echoed, message, timestamp (did you mean 'response'?)",
         ),
         ("when: sizee(check.response) > 1", "there is no function 'sizee'"),
         ("when: [1]", "a condition is a text like"),
