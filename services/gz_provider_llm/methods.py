@@ -46,6 +46,7 @@ _MODELS_SHOWN = 20
 
 # With another model, the same call may go well.
 _NEXT_MODEL = (ModelNotFound, RateLimited, ServerError, StreamCut, IdleTimeout, Unreachable, ContextOverflow)
+_UNKNOWN_STRATEGIES = ("latency_based", "weighted")  # of earlier versions, in whose documents they stand
 _FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data"})
 
 _T = TypeVar("_T")
@@ -190,6 +191,9 @@ class LlmMethods:
         """A param that this back end has no place for is left out, and an option may be, but never in silence."""
         ignored = sorted(self._backend.ignored & params.keys())
         warnings = [f"{self._backend.name} knows no {name}: it was left out" for name in ignored]
+        strategy = params.get("load_balancing_strategy")
+        if strategy in _UNKNOWN_STRATEGIES and "load_balancing_strategy" not in ignored:
+            warnings.append(f"load_balancing_strategy: nothing is known for {strategy}; the usual choice was made")
         warnings += warnings_about(params.get("options", ()), self._backend.options, self._backend.name)
         for warning in warnings:
             call.log(warning, "warning")

@@ -62,7 +62,7 @@ _PROTOCOL = re.compile(r"([a-z][a-z0-9_-]*)/v\d+")
 
 _PLACEMENT: Final = {
     "llm/": (
-        ("load_balancing_strategy", "instance_tags", "require_gpu"),
+        ("instance_tags", "require_gpu"),
         "a task goes to the provider that has its model and the least to do",
     ),
     "python/": (

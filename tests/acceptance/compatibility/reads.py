@@ -354,7 +354,7 @@ READS = [
         "temperature: 0.7, max_tokens: 500, file_path: /x.txt, timeout: 60, session_id: s, top_p: 0.9, top_k: 40, "
         "repeat_penalty: 1.1, seed: 1, num_ctx: 4096, options: {mirostat: 1}, load_balancing_strategy: least_loaded, "
         "instance_tags: [gpu], require_gpu: true}}",
-        {TASK + "params.num_ctx": 4096},
+        {TASK + "params.num_ctx": 4096, TASK + "params.load_balancing_strategy": "least_loaded"},
     ),
     # ------------------------------------------------------------------------------------------------ 8 rulings
     Reads("ruling.4", "{id: a, method: echo/echo, priority: 3}", {TASK + "priority": 3}),

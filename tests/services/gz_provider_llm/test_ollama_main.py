@@ -77,6 +77,14 @@ async def test_every_method(peer: Peer, tmp_path: Path) -> None:
     assert (await peer.call("llm/list_models"))["names"] == ["tiny:latest"]
 
 
+async def test_a_strategy_of_which_nothing_is_known_is_told(peer: Peer) -> None:
+    result = await peer.call("llm/chat", model="tiny", prompt="x", load_balancing_strategy="weighted")
+    assert result["warnings"] == ["load_balancing_strategy: nothing is known for weighted; the usual choice was made"]
+    assert "warnings" not in await peer.call(
+        "llm/chat", model="tiny", prompt="x", load_balancing_strategy="round_robin"
+    )
+
+
 async def test_a_value_by_a_schema(peer: Peer) -> None:
     schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
     result = await peer.call("llm/chat", prompt="Which?", response_format=schema, max_tokens=400)
