@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import ssl
+from functools import partial
 
 import msgspec
 from msgspec import Raw
@@ -13,6 +14,7 @@ from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
+from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
 from gz_coordinator.links import Links
 from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
@@ -36,7 +38,10 @@ class Coordinator:
         self._had_client = False
         fence = parts.identity.fence
         parts.watchers = Watchers(parts.journal, self._service.read)
-        parts.links = Links(fence, self._service.post, parts.learn_methods, self._out_of_band)
+        blob_methods = BlobMethods(parts.journal, self._service.clock).methods()
+        parts.links = Links(
+            fence, self._service.post, parts.learn_methods, self._out_of_band, blob_methods=blob_methods
+        )
         self._service.audience = parts.watchers
         self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
         self._service.performer = CallPerformer(
@@ -47,6 +52,8 @@ class Coordinator:
             self._service.engine.params_of,
             stream_seq=parts.watchers.texts.seq_of,
             ask_cache=self._shelf.ask,
+            load_blob=partial(load, parts.journal),
+            keep_blobs=partial(keep, parts.journal, self._service.clock),
         )
 
     def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
@@ -77,6 +84,7 @@ class Coordinator:
         log.info("listening at %s, journal %s, %d unfinished workflows%s", server.url, parts.journal_name, recovered,
                  " held" if held and recovered else "")  # fmt: skip
         await self._find_providers()
+        sweeping = asyncio.create_task(sweep_for_ever(parts.journal, service.clock), name="sweep of blobs")
         gc.freeze()
         gc.set_threshold(50_000)
         if parts.embedded:
@@ -86,6 +94,7 @@ class Coordinator:
         else:  # an embedded one is there for one command, which need not pay for what it may never use
             asyncio.get_running_loop().call_later(WARM_UP_SECONDS, parts.documents.warm_up)
             await self._lifetime.drain.wait()
+        sweeping.cancel()
         return await self._drain(server, turning, drain_seconds)
 
     async def _find_providers(self) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +20,8 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
+from gleitzeit.transport.base import Methods
+from gz_coordinator.performer import TAKES_BLOBS
 
 log = logging.getLogger("gz.coordinator.providers")
 
@@ -58,6 +61,7 @@ class Description(Struct, frozen=True):
     capacity: int
     durable_calls: bool
     splits_batches: bool
+    takes_blobs: bool = False
     models: frozenset[str] = frozenset()
     problem: str = ""
     """What is not well, by its own words."""
@@ -127,11 +131,14 @@ class Link:
             self._report_down(gone=True)
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection
+        connection.data[TAKES_BLOBS] = description.takes_blobs and self._links.blob_methods is not None
         self._closed.clear()
         connection.add_close_callback(lambda _: self._closed.set())
 
     async def _describe(self, connection: Connection) -> Description:
-        wish = {"_meta": {"fence": self._links.fence, "batch": "split"}}
+        wish: dict[str, dict[str, Any]] = {"_meta": {"fence": self._links.fence, "batch": "split"}}
+        if self._links.blob_methods is not None:
+            wish["_meta"]["blobs"] = "v1"
         document: Any = {}
         try:
             document = await connection.call("rpc.discover", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
@@ -146,6 +153,41 @@ class Link:
         self._links.linked(self)
         if not self.first.done():
             self.first.set_result(True)
+        blobs = None
+        if self.connection is not None and self.connection.data[TAKES_BLOBS]:
+            blobs = asyncio.create_task(self._serve_blobs(), name=f"blobs of {self.name}")
+        try:
+            await self._serve_until_closed()
+        finally:
+            if blobs is not None:
+                blobs.cancel()
+
+    async def _serve_blobs(self) -> None:
+        """Large values go by a connection of their own, so that nothing small waits behind them. For ever."""
+        delays = _delays()
+        while True:
+            try:
+                connection = await connect(
+                    self.url, methods=self._links.blob_methods, open_timeout_seconds=DISCOVER_TIMEOUT_SECONDS
+                )
+            except errors.GleitzeitError as error:
+                log.debug("no connection for the large values of %s: %s", self.name, error)
+                await asyncio.sleep(next(delays))
+                continue
+            closed = asyncio.Event()
+            connection.add_close_callback(partial(_set, closed))
+            try:
+                wish = {"_meta": {"fence": self._links.fence}}
+                await connection.call("blob.serve", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
+                await closed.wait()
+                delays = _delays()
+            except (errors.GleitzeitError, TimeoutError) as error:
+                log.debug("%s takes no large values from us: %s", self.name, error)
+            finally:
+                await connection.close()
+            await asyncio.sleep(next(delays))
+
+    async def _serve_until_closed(self) -> None:
         while not self._closed.is_set():
             before = self.connection
             answers, strays = (before.answers, before.unmatched) if before is not None else (0, 0)
@@ -197,7 +239,11 @@ class Links:
         post: Callable[[fx.Input], None],
         on_methods: Callable[[str, Sequence[MethodSchema]], None],
         on_notification: Callable[[str, Raw | None], None],
+        *,
+        blob_methods: Methods | None = None,
     ) -> None:
+        """`blob_methods` are for providers that fetch and bring large values, each by a second connection."""
+        self.blob_methods = blob_methods
         self.fence = fence
         self.post = post
         self.on_notification = on_notification
@@ -367,6 +413,7 @@ def describe(
         capacity=capacity,
         durable_calls=durable,
         splits_batches=about.get("batch") == "split",
+        takes_blobs=durable and about.get("blobs") == "v1",
         models=frozenset(model for model in models if isinstance(model, str))
         if isinstance(models, list)
         else frozenset(),
@@ -380,6 +427,10 @@ def _is_text(value: object) -> bool:
 
 def registration_of(event: bytes) -> Registration:
     return msgspec.json.decode(event, type=Registration)
+
+
+def _set(event: asyncio.Event, _: Connection) -> None:
+    event.set()
 
 
 def _delays() -> Iterator[float]:

@@ -1,6 +1,6 @@
 """The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,10 +15,12 @@ from gleitzeit.engine.waits import awaited_signals
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.model.blobs import INLINE_BYTES, split
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
 from gz_coordinator.approvals import ApprovalMethods
+from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
@@ -39,7 +41,9 @@ def build(parts: Parts) -> Methods:
     """All methods; each is checked against its schema before it is called."""
     methods = Methods(discover=lambda: _openrpc(parts))
     functions: dict[str, Callable[..., Any]] = {}
-    for group in (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts), ApprovalMethods(parts)):
+    blobs = BlobMethods(parts.journal, parts.service.clock)
+    groups = (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts), ApprovalMethods(parts), blobs)
+    for group in groups:
         functions |= group.table()
     for name, function in functions.items():
         methods.add(name, function, params_schema=builtin().methods[name].check_params)
@@ -110,10 +114,22 @@ class WorkflowMethods:
         )
 
     async def result(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
-        return await self._service.read(workflow_id, view.result_view)
+        answer = await self._service.read(workflow_id, view.result_view)
+        return await self._divided(answer, [answer, answer["results"]])
 
     async def task(self, request: Request, /, workflow_id: str, task_id: str) -> dict[str, Any]:
-        return await self._service.read(workflow_id, lambda w: view.task_view(task_of(w, task_id), inline_bytes=None))
+        answer = await self._service.read(workflow_id, lambda w: view.task_view(task_of(w, task_id), inline_bytes=None))
+        return await self._divided(answer, [answer])
+
+    async def _divided(self, answer: dict[str, Any], places: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """What is large in one of the places becomes a blob: the outputs, or the result of a provider without blobs."""
+        for place in places:
+            for key, value in place.items():
+                if isinstance(value, Raw) and len(value) > INLINE_BYTES:
+                    small, blobs = split(bytes(value))
+                    await keep(self._parts.journal, self._service.clock, blobs)
+                    place[key] = Raw(small)
+        return answer
 
     async def find(
         self,

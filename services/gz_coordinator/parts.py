@@ -11,7 +11,7 @@ import msgspec
 
 from gleitzeit.discovery.base import Directory, without_password
 from gleitzeit.engine.params import Identity
-from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
 from gz_coordinator.links import Links, Registration, registration_of
@@ -25,7 +25,7 @@ VERSION = version("gleitzeit")
 @dataclass
 class Parts:
     service: Service
-    journal: Journal
+    journal: OwnedJournal
     identity: Identity
     journal_name: str
     embedded: bool = False

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.model.blobs import INLINE_BYTES, KEY, may_have_blobs, references_in, replaced, split, value_of
 from gleitzeit.transport import Connection
 
 MAX_RESULT_NESTING = MAX_NESTING - 4
@@ -20,7 +23,13 @@ MAX_RESULT_BYTES = MAX_FRAME_BYTES - 4096
 """Of a call that is attached: what is larger than a frame would close the socket again and again."""
 MAX_BUFFERED_BYTES = 8 << 20
 """In the socket of a provider; calls beyond it wait here, without their params."""
+TAKES_BLOBS = "takes blobs"
+"""In a connection's `data`: its provider has said so."""
 _json = msgspec.json.Encoder().encode
+
+
+KeepBlobs = Callable[[Mapping[str, bytes]], Awaitable[None]]
+"""Stores contents by their names."""
 
 
 class CallPerformer:
@@ -34,10 +43,12 @@ class CallPerformer:
         *,
         stream_seq: Callable[[str], int] = lambda call_id: 0,
         ask_cache: Callable[[fx.LookUp | fx.KeepResult], None] | None = None,
+        load_blob: Callable[[str], Awaitable[bytes]] | None = None,
+        keep_blobs: KeepBlobs | None = None,
     ) -> None:
         """`connection` finds the socket of a provider's instance. `on_fenced` hears that we were deposed. `params_of`
         makes the params of a call that had to wait. `stream_seq` says how far a call's stream has come here (0: not at
-        all); without `ask_cache` nothing is known."""
+        all); without `ask_cache` nothing is known, without `load_blob` there are no blobs."""
         self._connection = connection
         self._post = post
         self._fence = fence
@@ -45,6 +56,8 @@ class CallPerformer:
         self._params_of = params_of
         self._stream_seq = stream_seq
         self._ask_cache = ask_cache or self._know_nothing
+        self._load_blob = load_blob or _no_blob
+        self._keep_blobs = keep_blobs
         self._requests: dict[str, tuple[Connection, int]] = {}
         """The request that stands for a call at the moment, by call id."""
         self._waiting: dict[Connection, deque[fx.Call]] = {}
@@ -70,6 +83,8 @@ class CallPerformer:
                     self._cancel(call, reason)
                 case fx.LookUp() | fx.KeepResult():
                     self._ask_cache(effect)
+                case fx.LoadBlob(name):
+                    self._spawn(self._load(name))
         for instance, call_ids in acks.items():
             connection = self._connection(instance)
             if connection is not None and not connection.closed:
@@ -78,6 +93,17 @@ class CallPerformer:
     def _know_nothing(self, effect: fx.LookUp | fx.KeepResult) -> None:
         if isinstance(effect, fx.LookUp):
             self._post(fx.LookedUp(effect.lookup))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, name: str) -> None:
+        try:
+            self._post(fx.BlobLoaded(name, await self._load_blob(name)))
+        except errors.GleitzeitError as error:
+            self._post(fx.BlobLoaded(name, None, error.message))
 
     def _open(self, call: fx.Call) -> Connection | None:
         connection = self._connection(call.instance)
@@ -89,12 +115,10 @@ class CallPerformer:
             return
         waiting = self._waiting.get(connection)
         if waiting is None and connection.buffered_bytes <= MAX_BUFFERED_BYTES:
-            self._send(connection, call, call.method, call.params or self._params_of(call))
+            self._send_call(connection, call)
         elif waiting is None:
             self._waiting[connection] = deque([call])
-            task = asyncio.get_running_loop().create_task(self._send_waiting(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._send_waiting(connection))
         else:
             waiting.append(call)
         call.params = b""
@@ -106,10 +130,53 @@ class CallPerformer:
             while waiting and not connection.closed:
                 call = waiting.popleft()
                 if call.current:
-                    self._send(connection, call, call.method, self._params_of(call))
+                    self._send_call(connection, call)
                 if connection.buffered_bytes > MAX_BUFFERED_BYTES:
                     break
         del self._waiting[connection]
+
+    def _send_call(self, connection: Connection, call: fx.Call) -> None:
+        try:
+            params = call.params or self._params_of(call)
+        except BlobNeeded:
+            self._post(fx.CallUnknown(call, call.instance))
+            return
+        takes_blobs = connection.data.get(TAKES_BLOBS)
+        if may_have_blobs(params) and not takes_blobs:
+            self._spawn(self._send_whole(connection, call, params))
+        elif len(params) > INLINE_BYTES and takes_blobs and self._keep_blobs is not None:
+            self._spawn(self._send_divided(connection, call, params, self._keep_blobs))
+        else:
+            self._send(connection, call, call.method, params)
+
+    async def _send_divided(self, connection: Connection, call: fx.Call, params: bytes, keep: KeepBlobs) -> None:
+        """What is large goes beside the call."""
+        params, blobs = split(params)
+        try:
+            await keep(blobs)
+        except errors.GleitzeitError as error:
+            data = Raw(_json({"name": error.name}))
+            self._post(fx.CallFailed(call, error.code, f"the params cannot be sent: {error.message}", data))
+            return
+        if call.current and not connection.closed:
+            self._send(connection, call, call.method, params)
+
+    async def _send_whole(self, connection: Connection, call: fx.Call, params: bytes) -> None:
+        """To a provider that knows nothing of blobs: as long as it fits into a frame."""
+        value = msgspec.json.decode(params)
+        try:
+            found = {blob[KEY]: blob for blob in references_in(value)}
+            if sum(blob.get("size_bytes", 0) for blob in found.values()) > MAX_FRAME_BYTES:
+                raise errors.PayloadTooLarge(f"they have large values, and {call.provider} takes none beside the call")
+            contents = {name: await self._load_blob(name) for name in found}
+            whole = _json(replaced(value, lambda blob: value_of(blob, contents[blob[KEY]])))
+        except (errors.GleitzeitError, msgspec.MsgspecError) as error:
+            kind = errors.PayloadTooLarge if isinstance(error, errors.PayloadTooLarge) else errors.ParameterError
+            data = Raw(_json({"name": kind.name}))
+            self._post(fx.CallFailed(call, kind.code, f"the params cannot be sent: {error}", data))
+            return
+        if call.current and not connection.closed:
+            self._send(connection, call, call.method, whole)
 
     def _send(self, connection: Connection, call: fx.Call, method: str, params: bytes) -> None:
         call.sent = True
@@ -154,6 +221,10 @@ class CallPerformer:
             case _:
                 kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
                 self._post(fx.CallFailed(call, reply.code, reply.message, kept))
+
+
+async def _no_blob(name: str) -> bytes:
+    raise errors.BlobNotFound(f"no blob {name}")
 
 
 def _problem(raw: Raw) -> str:

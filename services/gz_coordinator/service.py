@@ -20,6 +20,7 @@ from gleitzeit.engine.view import counts_raw
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
+from gleitzeit.model.blobs import names_in
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 
@@ -84,6 +85,11 @@ def summary_of(workflow: Workflow) -> Summary:
         updated_at=workflow.updated_at,
         counts=counts_raw(workflow),
     )
+
+
+def blobs_of(events: Sequence[bytes]) -> tuple[str, ...]:
+    """What they refer to lives as long as their stream."""
+    return tuple(dict.fromkeys(name for event in events for name in names_in(event)))
 
 
 async def load(journal: Journal, workflow_id: str) -> Workflow:
@@ -237,7 +243,7 @@ class Service:
         if decision.appends:
             encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
             commit = [
-                Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow))
+                Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow), blobs_of(events))
                 for append, events in zip(decision.appends.values(), encoded, strict=True)
             ]
             new = [append.workflow for append in decision.appends.values() if append.seq == 1]

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gleitzeit.model.blobs import names_in
 
 log = logging.getLogger("gz.coordinator.cache")
 
@@ -139,4 +140,4 @@ def _append(keep: fx.KeepResult) -> Append:
         updated_at=keep.at,
         expires_at=expires_at,
     )
-    return Append(summary.stream, 1, (event,), summary)
+    return Append(summary.stream, 1, (event,), summary, tuple(dict.fromkeys(names_in(event))))

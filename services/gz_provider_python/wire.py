@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
+from gleitzeit.model.blobs import MAX_BLOB_BYTES
+
 ORDER = struct.Struct("!cQi")
 """From the provider: kind, id of the run, signal number (0 for SPAWN)."""
 SPAWN = b"S"
@@ -32,8 +34,8 @@ REFUSED = b"r"
 LENGTH = struct.Struct("!Q")
 """Before a Job and before a Report: how many bytes follow."""
 
-MAX_REPORT_BYTES = 8 << 20
-"""A result must also fit, with the captured output beside it, into a frame of 16 MiB."""
+MAX_REPORT_BYTES = MAX_BLOB_BYTES
+"""What is large in a result leaves as blobs."""
 
 REPORTED = 99
 """Exit code of a run that has sent its report and leaves no process behind; the zygote then need not search for any."""

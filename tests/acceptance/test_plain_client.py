@@ -48,7 +48,7 @@ async def test_submit_and_watch_to_the_end(stack: Stack) -> None:
 
 
 async def test_the_script_of_the_readme(stack: Stack) -> None:
-    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(r"## From any language\n+```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert found
     script = found[1].replace("ws://127.0.0.1:8765/", stack.url)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=-1, stderr=-1)

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gleitzeit.client.session import Session
 from gleitzeit.client.subscription import Overflow, Subscription
@@ -97,12 +98,18 @@ class Coordinator(Session):
         """Status and one page of tasks: those after the first `after`."""
         return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit)
 
-    async def result(self, workflow_id: str) -> WorkflowResult:
-        return await self._view(WorkflowResult, "workflow.result", workflow_id=workflow_id)
+    async def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
+        """Large values are fetched, unless `whole` is false: then `{"$blob": …}` stands for each."""
+        result = await self._view(WorkflowResult, "workflow.result", workflow_id=workflow_id)
+        if not whole:
+            return result
+        results, outputs = await self.blobs.whole([result.results, result.outputs])
+        return replace(result, results=results, outputs=outputs)
 
-    async def task(self, workflow_id: str, task_id: str) -> TaskView:
+    async def task(self, workflow_id: str, task_id: str, *, whole: bool = True) -> TaskView:
         """With its whole result."""
-        return await self._view(TaskView, "task.get", workflow_id=workflow_id, task_id=task_id)
+        task = await self._view(TaskView, "task.get", workflow_id=workflow_id, task_id=task_id)
+        return replace(task, result=await self.blobs.whole(task.result)) if whole else task
 
     async def list(
         self,

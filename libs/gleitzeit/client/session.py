@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
+from gleitzeit.client.blobs import BlobChannel
 from gleitzeit.client.connecting import Place, open_place, open_reach
 from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
@@ -37,6 +38,7 @@ class Session:
         self._connecting = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
         self.templates = Templates(self.call)
+        self.blobs = BlobChannel(self._open_second)
 
     @property
     def url(self) -> str:
@@ -45,6 +47,7 @@ class Session:
 
     async def close(self) -> None:
         """Workflows go on without us. Watchers get ConnectionLost."""
+        await self.blobs.close()
         if self._connection is not None:
             await self._connection.close()
 
@@ -64,6 +67,12 @@ class Session:
                 self._connection = await self._open()
                 self._connection.add_close_callback(self._lost)
             return self._connection
+
+    async def _open_second(self) -> Connection:
+        """For what is large: nothing small has to wait behind it."""
+        await self._connected()
+        assert self._place is not None, "who is connected knows where"
+        return await open_place(self._place, None)
 
     async def _open(self) -> Connection:
         if self._place is None:

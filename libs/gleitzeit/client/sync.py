@@ -140,11 +140,11 @@ class SyncClient:
     def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000) -> WorkflowView:
         return self._run(self.client.get(workflow_id, after=after, limit=limit))
 
-    def result(self, workflow_id: str) -> WorkflowResult:
-        return self._run(self.client.result(workflow_id))
+    def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
+        return self._run(self.client.result(workflow_id, whole=whole))
 
-    def task(self, workflow_id: str, task_id: str) -> TaskView:
-        return self._run(self.client.task(workflow_id, task_id))
+    def task(self, workflow_id: str, task_id: str, *, whole: bool = True) -> TaskView:
+        return self._run(self.client.task(workflow_id, task_id, whole=whole))
 
     def list(
         self,

@@ -1,5 +1,6 @@
 """Calls: started, answered, refused, lost; and the providers that they are at."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.breaker import speaks_of_provider
 from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
 from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
@@ -64,6 +66,9 @@ class Calls(Waits):
         assert definition.cache is not None
         try:
             key = self._params.cache_key(workflow, task)
+        except BlobNeeded as needed:
+            self._need_blob(workflow, task, needed)
+            return
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
@@ -87,8 +92,9 @@ class Calls(Waits):
         """The result of a call whose task asks for that, for others."""
         cache = call.task.definition.cache
         if cache is not None:
-            key = self._params.cache_key(call.workflow, call.task)
-            self._effect(fx.KeepResult(key, call.method, result, self._now, cache.ttl_seconds))
+            with suppress(BlobNeeded):  # what was there at the start has had to go: then it is not kept
+                key = self._params.cache_key(call.workflow, call.task)
+                self._effect(fx.KeepResult(key, call.method, result, self._now, cache.ttl_seconds))
 
     def _start(self, workflow: Workflow, task: Task, provider: str, instance: str) -> None:
         attempt = task.attempt + 1
@@ -103,9 +109,13 @@ class Calls(Waits):
         call.provider, call.instance = provider, instance
         try:
             call.params, digest = self._params.build(call)
+        except BlobNeeded as needed:
+            self._need_blob(workflow, task, needed)
+            return
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
+        self._loads.pop(task, None)
         self.scheduler.enter(call)
         lease = self._lease_ms / 1000
         event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
@@ -118,7 +128,8 @@ class Calls(Waits):
         self._started_bytes += len(call.params)
 
     def params_of(self, call: fx.Call) -> bytes:
-        """The params of a running call once more, for who has not kept them."""
+        """The params of a running call once more, for who has not kept them. Raises BlobNeeded: then say that the call
+        never arrived (CallUnknown), and it is sent when there is what it needs."""
         return self._params.build(call)[0]
 
     def _arm_deadline(self, call: fx.Call, started_at: int) -> None:
@@ -139,6 +150,11 @@ class Calls(Waits):
 
     def _call_completed(self, item: fx.CallCompleted) -> None:
         call = item.call
+        if call.id in self.calls and call.current:
+            needed = self._blob_for_end(call.workflow, call.task, item.result)
+            if needed is not None:  # the provider keeps the result until then
+                self._await_blob(needed, self._call_completed, item)
+                return
         if self._take_call(call):
             self.scheduler.succeeded(call)
             self._finish(call.workflow, call.task, item.result)
@@ -195,7 +211,11 @@ class Calls(Waits):
             return
         if item.instance == call.instance:  # the request never arrived: sending the same callId again is safe
             if not call.params:
-                call.params = self.params_of(call)
+                try:
+                    call.params = self.params_of(call)
+                except BlobNeeded as needed:
+                    self._await_blob(needed, self._call_unknown, item)
+                    return
             self._effect(fx.CallProvider(call))
         elif self._take_call(call):
             self._lost(call, f"provider {call.provider} was started anew")

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.definition import Case, Switch
-from gleitzeit.spec.references import as_text, substitute
+from gleitzeit.spec.references import as_text
 from gleitzeit.spec.resolution import Scope
 
 
@@ -89,7 +89,7 @@ def switched(switch: Switch, scope: Scope) -> Raw:
 
 
 def _value_of(switch: Switch, scope: Scope) -> Any:
-    return substitute(switch.value, scope.resolve) if switch.value else None
+    return scope.whole(scope.filled(switch.value)) if switch.value else None
 
 
 def _fits(case: Case, value: object, scope: Scope) -> bool:

@@ -2,6 +2,7 @@
 
 import heapq
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +12,20 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import cleanup, fanout, inner
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.schemas import Catalogue
 
 COORDINATOR = "coordinator"
 """The roster's name for the engine itself, which serves the methods whose schema says `x-runs: coordinator`."""
 MAX_QUEUED = 1_000_000
+MAX_LOADS = 3
+"""Of one large value for the start of a task: beyond that one drives out the other."""
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
 _NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST"})
@@ -75,7 +80,12 @@ class Core:
         """Start nothing more."""
         self._seen: set[str] = set()
         """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
-        self._params = CallParams(identity, lambda: self.catalogue)
+        self._blobs = LoadedBlobs()
+        self._when_loaded: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        """What goes on when a blob is loaded, by its name."""
+        self._loads: dict[Task, Counter[str]] = {}
+        """Of tasks that wait for blobs: how often each was asked for."""
+        self._params = CallParams(identity, lambda: self.catalogue, self._blobs.value)
         self._lease_ms = to_ms(identity.lease_seconds)
         self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_count = 0
@@ -130,10 +140,44 @@ class Core:
         heapq.heapify(self._timers)
         self._prune_at = 2 * len(self._timers) + SPARE_TIMERS
 
+    # Blobs
+
+    def _await_blob(self, needed: BlobNeeded, callback: Callable[..., None], *arguments: Any) -> None:
+        """Have it loaded, and call back then."""
+        waiting = self._when_loaded.setdefault(needed.name, [])
+        if not waiting:
+            self._effect(fx.LoadBlob(needed.name))
+        waiting.append((callback, arguments))
+
+    def _need_blob(self, workflow: Workflow, task: Task, needed: BlobNeeded) -> None:
+        """What the task is to be started with looks into a large value; until that is loaded it is in no queue."""
+        loads = self._loads.setdefault(task, Counter())
+        loads[needed.name] += 1
+        if loads[needed.name] > MAX_LOADS:
+            error = errors.ResourceExhausted("its references look into more and larger values than there is room for")
+            self._fail_task(workflow, task, task.attempt, failure(error))
+        else:
+            self._await_blob(needed, self._queue_again, workflow, task, task.definition, task.ready_at)
+
+    def _queue_again(self, workflow: Workflow, task: Task, definition: TaskDefinition, ready_at: int) -> None:
+        if workflow.final or task.state != "ready" or (task.definition, task.ready_at) != (definition, ready_at):
+            self._loads.pop(task, None)
+        else:
+            self.scheduler.add(workflow, [task])
+
+    def _blob_loaded(self, item: fx.BlobLoaded) -> None:
+        if item.content is None:
+            self._blobs.add_problem(item.name, item.problem or "it is not there")
+        else:
+            self._blobs.add(item.name, item.content)
+        for callback, arguments in self._when_loaded.pop(item.name, ()):
+            callback(*arguments)
+
     # Ends
 
     def _fail_task(self, workflow: Workflow, task: Task, attempt: int, error: ev.Failure) -> None:
         """For good: what the task called, and if it has no alternative left the task itself."""
+        self._loads.pop(task, None)
         self.scheduler.looked_up.discard(task)
         following = task.alternative + 1
         if (
@@ -253,12 +297,21 @@ class Core:
         """Whether a task that could start is to; if not, that is recorded."""
         try:
             unwanted = why_unwanted(workflow, task, lambda: self._params.scope(workflow, task))
+        except BlobNeeded as needed:
+            self._await_blob(needed, self._ask_again, workflow, task, task.ready_at)
+            return False
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return False
         if unwanted is not None:
             self._record(workflow, ev.TaskSkipped(self._now, task.id, unwanted.reason, unwanted.cause))
         return unwanted is None
+
+    def _ask_again(self, workflow: Workflow, task: Task, ready_at: int) -> None:
+        """Whether it is wanted: what its condition reads is there now."""
+        if task.state == "ready" and task.ready_at == ready_at and not workflow.final:
+            workflow.released.append(task)
+            self._touch(workflow)
 
     def _moves_on(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task has turned to its next alternative, as nobody may be called for this one now."""
@@ -276,7 +329,10 @@ class Core:
         event: ev.AnyEvent | None = cleanup.ending(workflow, self._now)
         if event is None:
             try:
-                event = ev.WorkflowCompleted(self._now, outputs_of(workflow))
+                event = ev.WorkflowCompleted(self._now, outputs_of(workflow, self._blobs.value))
+            except BlobNeeded as needed:
+                self._await_blob(needed, self._touch, workflow)
+                return
             except errors.GleitzeitError as error:
                 event = ev.WorkflowFailed(self._now, failure(error))
         self._ended(workflow, event)
@@ -288,6 +344,9 @@ class Core:
         for task in workflow.document_tasks():
             if task.fan is not None:
                 task.fan.values = None
+
+    def _touch(self, workflow: Workflow) -> None:
+        self._touched[workflow.id] = workflow
 
     def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
         if task.state == "ready" and task.ready_at == ready_at and not workflow.final and not task.expands:

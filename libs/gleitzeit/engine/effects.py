@@ -164,6 +164,14 @@ class LookedUp(Struct, frozen=True):
     stored_at: int = 0
 
 
+class BlobLoaded(Struct, frozen=True):
+    """The answer to a LoadBlob; `content` None if it cannot be had, and `problem` says why."""
+
+    name: str
+    content: bytes | None
+    problem: str = ""
+
+
 class ProviderSeen(Struct, frozen=True):
     """Discovery says that this instance exists; whether it can be reached remains to be seen."""
 
@@ -197,7 +205,7 @@ class ProviderDraining(Struct, frozen=True):
 
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete
-    | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp
+    | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | BlobLoaded
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
 
@@ -240,6 +248,12 @@ class KeepResult(Struct, frozen=True):
     ttl_seconds: float
 
 
+class LoadBlob(Struct, frozen=True):
+    """Answer it with BlobLoaded, in any case: something waits for it."""
+
+    name: str
+
+
 class Answer(Struct, frozen=True):
     """`error` is to be raised at the one who asked, else `workflow` is what it was about."""
 
@@ -250,4 +264,4 @@ class Answer(Struct, frozen=True):
     error: GleitzeitError | None = None
 
 
-Effect = CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult
+Effect = CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LoadBlob

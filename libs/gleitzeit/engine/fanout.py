@@ -15,7 +15,6 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import ParameterError, ResourceExhausted
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach
-from gleitzeit.spec.references import substitute
 from gleitzeit.spec.resolution import Joined, Scope, joined
 
 MOST_TASKS = 100_000
@@ -28,8 +27,10 @@ def values_of(for_each: ForEach, scope: Scope) -> list[Any]:
     """What `${item}` stands for, one for each item. Raises ParameterError, and ResourceExhausted for too many."""
     over = _decode(for_each.over)
     if for_each.references:
-        over = substitute(over, scope.resolve)
+        over = scope.filled(over)
+    over = scope.opened(over)
     if for_each.matrix:
+        over = {**over, "axes": {name: scope.opened(axis) for name, axis in over["axes"].items()}}
         values = _combinations(over, for_each.max_items)
     elif isinstance(over, list):
         values = over

@@ -4,6 +4,7 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import conditions, fanout, loops
+from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.core import Core, failure
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
@@ -22,6 +23,8 @@ class Flow(Core):
                 result = conditions.switched(task.definition.switch, self._params.scope(workflow, task))
                 self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt, self._now))
                 self._record(workflow, ev.TaskCompleted(self._now, task.id, attempt, result))
+        except BlobNeeded as needed:
+            self._need_blob(workflow, task, needed)
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
 
@@ -34,9 +37,29 @@ class Flow(Core):
         try:
             scope = self._params.scope(workflow, task, result)
             event = loops.after_round(task, until, result, self._now, lambda: scope.holds(until.condition))
+        except BlobNeeded as needed:
+            self._await_blob(needed, self._finish_again, workflow, task, task.attempt, result)
+            return
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
         self._record(workflow, event)
         if isinstance(event, ev.TaskRepeated):
             self._at(event.until, self._release, workflow, task, task.attempt)
+
+    def _finish_again(self, workflow: Workflow, task: Task, attempt: int, result: Raw) -> None:
+        if task.state in ("running", "waiting") and task.attempt == attempt and not workflow.final:
+            self._finish(workflow, task, result)
+
+    def _blob_for_end(self, workflow: Workflow, task: Task, result: Raw) -> BlobNeeded | None:
+        """What must be loaded before it is known whether the task, with this result of a round, goes on."""
+        until = task.definition.until
+        if until is None:
+            return None
+        try:
+            self._params.scope(workflow, task, result).holds(until.condition)
+        except BlobNeeded as needed:
+            return needed
+        except errors.GleitzeitError:
+            return None  # told when the round is ended
+        return None

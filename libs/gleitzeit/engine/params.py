@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.engine import cleanup, fanout
+from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.effects import Call
 from gleitzeit.engine.fanout import joined_result
 from gleitzeit.engine.view import iso
@@ -20,8 +21,7 @@ from gleitzeit.errors import GleitzeitError
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
-from gleitzeit.spec.references import substitute
-from gleitzeit.spec.resolution import Scope
+from gleitzeit.spec.resolution import Load, Scope, load_nothing
 
 _json = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -97,8 +97,8 @@ def _facts(workflow: Workflow, names: Mapping[str, str], name: str) -> dict[str,
     }
 
 
-def scope_of(workflow: Workflow) -> Scope:
-    """Everything that the workflow's references can read."""
+def scope_of(workflow: Workflow, load: Load = load_nothing) -> Scope:
+    """Everything that the workflow's references can read; `load` gives the values of blobs."""
     names = _names(workflow)
     definition = workflow.definition
     return Scope(
@@ -110,6 +110,7 @@ def scope_of(workflow: Workflow) -> Scope:
         env=definition.env,
         facts=lambda name: _facts(workflow, names, name),
         keep=definition.unresolved == "keep",
+        load=load,
     )
 
 
@@ -122,19 +123,23 @@ def _named(task: Task, result: Raw | None) -> dict[str, object]:
     return {definition.id: value} | ({definition.name: value} if definition.name else {})
 
 
-def outputs_of(workflow: Workflow) -> Raw:
-    """The workflow's `outputs`, or null if its definition names none. Raises ParameterError."""
+def outputs_of(workflow: Workflow, load: Load) -> Raw:
+    """The workflow's `outputs`, or null if its definition names none. Raises ParameterError, and what `load` raises."""
     if not workflow.definition.outputs:
         return ev.NULL
-    scope = scope_of(workflow)
-    return Raw(_json({name: substitute(text, scope.resolve) for name, text in workflow.definition.outputs.items()}))
+    scope = scope_of(workflow, load)
+    return Raw(_json({name: scope.filled(text) for name, text in workflow.definition.outputs.items()}))
 
 
 class CallParams:
-    """Makes the params of calls. Keeps the decoded results of the workflows it was last asked for."""
+    """Makes the params of calls. Keeps the decoded results of the workflows it was last asked for.
 
-    def __init__(self, identity: Identity, catalogue: Callable[[], Catalogue]) -> None:
+    What looks into a blob that is not loaded raises BlobNeeded.
+    """
+
+    def __init__(self, identity: Identity, catalogue: Callable[[], Catalogue], load: Load) -> None:
         self._catalogue = catalogue
+        self._load = load
         self._tail = b',"fence":%b,"leaseSeconds":%b' % (_json(identity.fence), _json(identity.lease_seconds))
         self._scopes: dict[str, tuple[Workflow, Scope]] = {}
 
@@ -147,7 +152,7 @@ class CallParams:
 
     def resolved(self, workflow: Workflow, task: Task) -> Mapping[str, Any]:
         """The params as a value, for a method that runs inside the coordinator. Raises ParameterError."""
-        params: dict[str, Any] = _decode(self._body(workflow, task))
+        params: dict[str, Any] = self.scope(workflow, task).whole(_decode(self._body(workflow, task)))
         return params
 
     def cache_key(self, workflow: Workflow, task: Task) -> str:
@@ -156,7 +161,7 @@ class CallParams:
         own = definition.cache.key if definition.cache is not None else ""
         known_by: list[object] = [definition.method, definition.provider]
         if own:
-            known_by += ["key", substitute(own, self.scope(workflow, task).resolve)]
+            known_by += ["key", self.scope(workflow, task).filled(own)]
         else:
             known_by += ["params", _decode(self._body(workflow, task))]
             if definition.dependencies and self._wants_dependencies(definition.method):
@@ -170,8 +175,8 @@ class CallParams:
             return ""
         model = _decode(task.definition.params).get("model")
         try:
-            model = substitute(model, self.scope(workflow, task).resolve)
-        except GleitzeitError:
+            model = self.scope(workflow, task).filled(model)
+        except (GleitzeitError, BlobNeeded):
             return ""  # the start of the task will say what is wrong
         return model if isinstance(model, str) else ""
 
@@ -182,9 +187,9 @@ class CallParams:
         scope = self.scope(workflow, task)
         params = _decode(definition.params)
         if definition.references:
-            params = substitute(params, scope.resolve)
+            params = scope.filled(params)
         if definition.bindings:
-            bound = {name: substitute(text, scope.resolve) for name, text in definition.bindings.items()}
+            bound = {name: scope.filled(text) for name, text in definition.bindings.items()}
             params["bindings"] = {**params.get("bindings", {}), **bound}
         return _json(params)
 
@@ -224,7 +229,7 @@ class CallParams:
     def _scope(self, workflow: Workflow) -> Scope:
         kept = self._scopes.pop(workflow.id, None)
         if kept is None or kept[0] is not workflow:
-            kept = workflow, scope_of(workflow)
+            kept = workflow, scope_of(workflow, self._load)
         self._scopes[workflow.id] = kept
         if len(self._scopes) > KEPT_SCOPES:
             del self._scopes[next(iter(self._scopes))]

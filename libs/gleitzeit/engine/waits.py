@@ -10,6 +10,7 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.children import Children
 from gleitzeit.engine.core import failure, to_ms
 from gleitzeit.engine.workflow import Task, Workflow
@@ -25,7 +26,15 @@ SHOWN_TARGETS = 100
 class Waits(Children):
     def _begin_inner(self, workflow: Workflow, task: Task) -> None:
         try:
-            what = inner.METHODS[task.definition.method](self._params.resolved(workflow, task), self._now)
+            params = self._params.resolved(workflow, task)
+        except BlobNeeded as needed:
+            self._need_blob(workflow, task, needed)
+            return
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+            return
+        try:
+            what = inner.METHODS[task.definition.method](params, self._now)
             match what:
                 case inner.Wait():
                     self._begin_wait(workflow, task, what)

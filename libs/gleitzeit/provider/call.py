@@ -47,6 +47,8 @@ class Meta(
     traceparent: str = ""
     batch: str = ""
     """Of `rpc.discover`: "split" if the caller takes the answers to a batch one by one, as they come."""
+    blobs: str = ""
+    """Of `rpc.discover`: "v1" if the caller serves large values, by a second connection."""
 
 
 class StreamBuffer:

@@ -11,14 +11,17 @@ from msgspec import Raw
 from gleitzeit.errors import ConfigurationError, GleitzeitError, InvalidParams, PayloadTooLarge, ResultInvalid
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Failure
+from gleitzeit.model.blobs import MAX_BLOB_BYTES
 from gleitzeit.provider.call import Call
 from gleitzeit.provider.calls import Outcome
 from gleitzeit.schemas.catalogue import MethodSchema
 from gleitzeit.schemas.explain import SchemaProblem
 
+# The largest value, and what may stand around it.
+RESULT_LIMIT_BYTES = MAX_BLOB_BYTES + 4 * 1024 * 1024
 # A frame holds 16 MiB; this leaves room for what stands around a result. A larger one would close the socket whenever
 # it is asked for.
-RESULT_LIMIT_BYTES = 16 * 1024 * 1024 - 4096
+INLINE_LIMIT_BYTES = 16 * 1024 * 1024 - 4096
 
 _encode = msgspec.json.Encoder().encode
 logger = logging.getLogger(__name__)

@@ -174,6 +174,7 @@ class Provider:
             "protocols": list(self.protocols),
             "calls": "v1",
             "batch": "split",
+            "blobs": "v1",
             **({"models": list(self._models)} if self._models else {}),
             **({"problems": list(self._problems)} if self._problems else {}),
         }

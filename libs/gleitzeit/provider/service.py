@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, TaskCancelled, TaskTimeout
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.model.blobs import INLINE_BYTES, may_have_blobs, references_in
+from gleitzeit.provider.blobs import BlobConnections, Owner, owner_of
 from gleitzeit.provider.call import Call, Meta
 from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
-from gleitzeit.provider.method import Method, failure_for
+from gleitzeit.provider.method import INLINE_LIMIT_BYTES, Method, failure_for
 from gleitzeit.transport import Connection
 
 SWEEP_SECONDS = 60.0  # how often results that nobody fetches are looked for
@@ -29,6 +32,7 @@ UNREAD_LIMIT_BYTES = 4 * 1024 * 1024
 SUPERSEDED = 4001  # the close code for an older connection of the same owner
 
 _NUMBER = "calls.number"
+_OWNER = "blobs.owner"
 _NO_META = Meta()
 _T = TypeVar("_T")
 
@@ -80,8 +84,11 @@ class Service:
         self._turn = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._blobs = BlobConnections()
         self.methods.add("rpc.discover", self._discover, bind=False)
         self.methods.add("call.attach", self._attach, bind=False)
+        self.methods.add("blob.serve", self._serve_blobs, bind=False)
         self.methods.add("call.ack", self._ack, bind=False)
         self.methods.add("notifications/cancelled", self._cancel_by_call_id, bind=False)
 
@@ -110,6 +117,7 @@ class Service:
         self._connections[number] = connection
 
     def on_close(self, connection: Connection) -> None:
+        self._blobs.lose(connection)
         self._lose(connection.data[_NUMBER])
 
     def _lose(self, number: int) -> None:
@@ -138,8 +146,10 @@ class Service:
         params, meta = _split(request.params)
         if meta.fence is not None:
             self._bind(number, meta.fence)
-        method.check_params(params)
-        respond = partial(_respond, request)
+        owner = _owner_of_blobs(request, params, meta)
+        if owner is None:
+            method.check_params(params)
+        respond = partial(self._answer, request, None)
         if meta.call_id:
             entry, start = self.table.send(
                 meta.call_id, number, respond, lease_seconds=meta.lease_seconds, instance=meta.instance
@@ -148,8 +158,8 @@ class Service:
             entry, start = self.table.send_plain(number, respond), True
         if not start:
             self._wait(entry, number, request, respond)
-        elif method.is_async:
-            self._start(method, entry, params, meta)
+        elif method.is_async or owner is not None:
+            self._start(method, entry, params, meta, owner)
             self._wait(entry, number, request, respond)
         else:
             self._finish(entry, self._run_inline(method, entry, params, meta))
@@ -163,24 +173,53 @@ class Service:
         request.on_cancel(partial(self._cancel_by_request, entry, number, respond))
 
     def _run_inline(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> Outcome:
-        try:
-            if method.wants_call:
-                call = Call(method.schema.name, meta, partial(self._say, entry))
-                return method.outcome(method.function(call, **params))
-            return method.outcome(method.function(**params))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's function, which must not end the provider
-            return failure_for(error, _fields(meta))
+        call = Call(method.schema.name, meta, partial(self._say, entry)) if method.wants_call else None
+        return _run_plain(method, call, params, _fields(meta))
 
-    def _start(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> None:
+    def _start(
+        self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta, owner: Owner | None = None
+    ) -> None:
+        """With an `owner` of blobs, what these hold is fetched first."""
         loop = asyncio.get_running_loop()
         call = Call(method.schema.name, meta, partial(self._say, entry))
-        task = loop.create_task(_run(method, call, params))
+        work_to_do = _run(method, call, params) if owner is None else self._run_whole(method, call, params, owner)
+        task = loop.create_task(work_to_do)
         entry.work = work = _Work(call, task)
         if meta.deadline_seconds is not None:
             late = TaskTimeout(f"took longer than {meta.deadline_seconds:g} s")
             work.timer = loop.call_later(meta.deadline_seconds, self._stop, entry, late)
         # A callback and not the end of the coroutine: one that is cancelled before its first step never gets there.
         task.add_done_callback(partial(self._ended, entry, work))
+
+    async def _run_whole(self, method: Method, call: Call, params: dict[str, Any], owner: Owner) -> Outcome:
+        try:
+            dependencies = call.meta.dependencies
+            whole = await self._blobs.resolved(owner, {"params": params, "dependencies": dependencies})
+            method.check_params(whole["params"])
+        except GleitzeitError as error:
+            return failure_of(error)
+        call.meta = replace(call.meta, dependencies=whole["dependencies"])
+        if method.is_async:
+            return await _run(method, call, whole["params"])
+        return _run_plain(method, call if method.wants_call else None, whole["params"], call.log_fields)
+
+    def _answer(self, request: Request, max_result_bytes: int | None, outcome: Outcome) -> None:
+        """With the outcome as it is; or, to a coordinator that takes them, with blobs for what is large."""
+        owner: Owner | None = request.connection.data.get(_OWNER)
+        if owner is None or not isinstance(outcome, bytes) or len(outcome) <= INLINE_BYTES:
+            _respond(request, max_result_bytes, outcome)
+            return
+        request.defer()
+        answering = asyncio.get_running_loop().create_task(self._divide(request, max_result_bytes, outcome, owner))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+
+    async def _divide(self, request: Request, max_result_bytes: int | None, outcome: bytes, owner: Owner) -> None:
+        try:
+            divided: Outcome = await self._blobs.divided(owner, outcome)
+        except GleitzeitError as error:
+            divided = failure_of(error)
+        _respond(request, max_result_bytes, divided)
 
     def _ended(self, entry: Entry, work: _Work, task: "asyncio.Task[Outcome]") -> None:
         if work.timer is not None:
@@ -216,11 +255,21 @@ class Service:
 
     # What a coordinator asks about calls
 
+    def _serve_blobs(self, request: Request) -> dict[str, Any]:
+        """By the connection that this came by, large values of its owner are fetched and brought."""
+        _, meta = _split(request.params)
+        if meta.fence is None:
+            raise InvalidParams("blob.serve wants a fence")
+        self._blobs.serve(owner_of(meta.fence), request.connection)
+        return {}
+
     def _discover(self, request: Request) -> object:
         _, meta = _split(request.params)
         connection: Connection = request.connection
         if meta.fence is not None:
             self._bind(connection.data[_NUMBER], meta.fence)
+            if meta.blobs == "v1":
+                connection.data[_OWNER] = owner_of(meta.fence)
         if meta.batch == "split":
             connection.split_batches = True
             connection.coalesce = BATCH_SIZE
@@ -231,7 +280,7 @@ class Service:
         number: int = request.connection.data[_NUMBER]
         if asked.fence is not None:
             self._bind(number, asked.fence)
-        respond = partial(_respond_within, request, asked.max_result_bytes)
+        respond = partial(self._answer, request, asked.max_result_bytes)
         entry = self.table.attach(asked.call_id, number, respond, lease_seconds=asked.lease_seconds)
         work: _Work | None = entry.work
         if work is not None:
@@ -302,7 +351,9 @@ class Service:
         tasks = [entry.work.task for entry in self.table.entries_running() if entry.work is not None]
         for entry in self.table.entries_running():
             self._stop(entry, TaskCancelled("the provider stops"))
-        await _settled([*tasks, *self._closing])
+        for answering in self._answering:
+            answering.cancel()
+        await _settled([*tasks, *self._closing, *self._answering])
 
 
 async def _run(method: Method, call: Call, params: dict[str, Any]) -> Outcome:
@@ -320,18 +371,32 @@ async def _settled(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         await asyncio.wait(waiting, timeout=STOP_SECONDS)
 
 
-def _respond(request: Request, outcome: Outcome) -> None:
-    if isinstance(outcome, bytes):
-        request.answer(outcome)
-    else:
+def _run_plain(method: Method, call: Call | None, params: dict[str, Any], fields: dict[str, Any]) -> Outcome:
+    try:
+        if call is not None:
+            return method.outcome(method.function(call, **params))
+        return method.outcome(method.function(**params))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's function, which must not end the provider
+        return failure_for(error, fields)
+
+
+def _respond(request: Request, max_result_bytes: int | None, outcome: Outcome) -> None:
+    if not isinstance(outcome, bytes):
         request.fail(outcome)
-
-
-def _respond_within(request: Request, max_result_bytes: int | None, outcome: Outcome) -> None:
-    if isinstance(outcome, bytes) and max_result_bytes is not None and len(outcome) > max_result_bytes:
+    elif max_result_bytes is not None and len(outcome) > max_result_bytes:
         request.fail(PayloadTooLarge("the result is larger than asked for", {"size_bytes": len(outcome)}))
+    elif len(outcome) > INLINE_LIMIT_BYTES:
+        request.fail(PayloadTooLarge(f"the result has {len(outcome)} bytes, {INLINE_LIMIT_BYTES} can be sent"))
     else:
-        _respond(request, outcome)
+        request.answer(outcome)
+
+
+def _owner_of_blobs(request: Request, params: dict[str, Any], meta: Meta) -> Owner | None:
+    """Whom to ask for what stands for large values in a call; None if there is nothing to ask for, or nobody."""
+    if meta.fence is None or not may_have_blobs(bytes(request.raw_params or b"")):
+        return None
+    found = any(references_in([params, meta.dependencies]))
+    return owner_of(meta.fence) if found else None
 
 
 def _split(params: Any) -> tuple[dict[str, Any], Meta]:

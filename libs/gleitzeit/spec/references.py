@@ -187,21 +187,26 @@ def texts_in(value: object) -> Iterator[str]:
             stack.extend(reversed(top))
 
 
-def substitute(value: object, resolve: Resolve) -> Any:
-    """`value` with every reference replaced, once, by what `resolve` answers for it."""
-    if isinstance(value, str):
-        return _fill(parse(value), resolve) if "${" in value or "{{" in value else value
-    if isinstance(value, dict):
-        return {key: substitute(inner, resolve) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [substitute(inner, resolve) for inner in value]
+def _as_it_is(value: object) -> object:
     return value
 
 
-def _fill(parts: tuple[Part, ...], resolve: Resolve) -> object:
+def substitute(value: object, resolve: Resolve, whole: Callable[[object], object] = _as_it_is) -> Any:
+    """`value` with every reference replaced, once, by what `resolve` answers for it. What becomes part of a longer text
+    is made `whole` before: no blob is left in it."""
+    if isinstance(value, str):
+        return _fill(parse(value), resolve, whole) if "${" in value or "{{" in value else value
+    if isinstance(value, dict):
+        return {key: substitute(inner, resolve, whole) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [substitute(inner, resolve, whole) for inner in value]
+    return value
+
+
+def _fill(parts: tuple[Part, ...], resolve: Resolve, whole: Callable[[object], object]) -> object:
     if len(parts) == 1:
         return _value(parts[0], resolve)
-    return "".join(as_text(_value(part, resolve)) for part in parts)
+    return "".join(as_text(whole(_value(part, resolve))) for part in parts)
 
 
 def _value(part: Part, resolve: Resolve) -> object:

@@ -7,11 +7,13 @@ its aliases), then without a leading `result`, then inside the object's own `res
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.model.blobs import Reference as Blob
+from gleitzeit.model.blobs import is_blob, replaced
 from gleitzeit.spec import expressions
-from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference
+from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference, substitute
 
 ALIASES: Final = {
     "response": ("content", "text"),
@@ -21,6 +23,15 @@ ALIASES: Final = {
 }
 FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata"})
 _MISSING: Final = object()
+
+
+Load = Callable[[Blob], object]
+"""The value of a blob. May raise whatever tells its caller to come again when it is there."""
+
+
+def load_nothing(blob: Blob) -> object:
+    """For who can do without the values of blobs."""
+    return blob
 
 
 def split_base(reference: Reference, known: Mapping[str, object]) -> tuple[str, tuple[str, ...]] | None:
@@ -63,8 +74,13 @@ def resolve(reference: Reference, results: Mapping[str, object]) -> object:
     return value
 
 
-def look_up(result: object, path: tuple[str, ...]) -> object:
-    """The rule: the exact path with aliases; then without leading `result` (the envelope); then inside the payload."""
+def look_up(result: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
+    """The rule: the exact path with aliases; then without leading `result` (the envelope); then inside the payload.
+
+    A blob on the way is loaded; one at its end stays what it is.
+    """
+    if is_blob(result):
+        result = load(result)  # type: ignore[arg-type]  # a dict, as has just been seen
     if result is None:  # the task failed or was skipped, and its dependents run all the same
         return None
     if not path:
@@ -74,7 +90,7 @@ def look_up(result: object, path: tuple[str, ...]) -> object:
         paths.append(paths[-1][1:])
     for start in (result, *_payload(result)):
         for steps in paths:
-            value = _walk(start, steps)
+            value = _walk(start, steps, load)
             if value is not _MISSING:
                 return value
     return _MISSING
@@ -85,8 +101,10 @@ def _payload(result: object) -> tuple[object, ...]:
     return (payload,) if isinstance(payload, dict | list) else ()
 
 
-def _walk(value: object, path: tuple[str, ...]) -> object:
+def _walk(value: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
     for step in path:
+        if is_blob(value):
+            value = load(value)  # type: ignore[arg-type]  # as above
         value = _step(value, step)
         if value is _MISSING:
             break
@@ -144,7 +162,7 @@ class Joined:
         self.results = results
 
 
-def joined(result: Joined, path: tuple[str, ...]) -> object:
+def joined(result: Joined, path: tuple[str, ...], load: Load = load_nothing) -> object:
     """What a path means in them: a number first, one item; else the list of what it means in each, null where there is
     no result. Raises LookupError with words for the author."""
     steps = path
@@ -155,10 +173,10 @@ def joined(result: Joined, path: tuple[str, ...]) -> object:
         if number >= len(result.results):
             raise LookupError(f"there is no {number} (it is a list of {len(result.results)})")
         one, _ = result.results[number]
-        return _in_one(one, steps[1:], number) if steps[1:] else payload(one)
+        return _in_one(one, steps[1:], number, load) if steps[1:] else payload(one)
     if all(step == "result" for step in steps):
         return [payload(one) if is_result else one for one, is_result in result.results]
-    return [_in_one(one, steps, n) if is_result else None for n, (one, is_result) in enumerate(result.results)]
+    return [_in_one(one, steps, n, load) if is_result else None for n, (one, is_result) in enumerate(result.results)]
 
 
 def payload(result: object) -> object:
@@ -167,8 +185,8 @@ def payload(result: object) -> object:
     return result if found is _MISSING else found
 
 
-def _in_one(result: object, path: tuple[str, ...], number: int) -> object:
-    value = look_up(result, path)
+def _in_one(result: object, path: tuple[str, ...], number: int, load: Load) -> object:
+    value = look_up(result, path, load)
     if value is _MISSING:
         raise LookupError(f"item {number}: {_what_is_missing(result, path)}")
     return value
@@ -191,7 +209,8 @@ class Scope:
     """
 
     __slots__ = (
-        "config", "env", "facts", "keep", "local", "odd_names", "own", "parameters", "results", "tasks", "workflow",
+        "config", "env", "facts", "keep", "load", "local", "odd_names", "own", "parameters", "results", "tasks",
+        "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -205,6 +224,7 @@ class Scope:
         env: Mapping[str, object] | None = None,
         facts: Callable[[str], Mapping[str, object]] | None = None,
         keep: bool = False,
+        load: Load = load_nothing,
     ) -> None:
         self.results = results
         self.tasks = tasks
@@ -214,6 +234,7 @@ class Scope:
         self.env = env or {}
         self.facts = facts
         self.keep = keep
+        self.load = load
         self.odd_names = expressions.odd_names(tasks.keys())
         self.local: Mapping[str, object] = {}
         self.own: Mapping[str, object] = {}
@@ -241,7 +262,7 @@ class Scope:
         if self.local and reference.base in self.local:
             return self._of_local(reference)
         if self.own and (own := split_base(reference, self.own)) is not None:
-            value = look_up(self.own[own[0]], own[1])
+            value = look_up(self.own[own[0]], own[1], self.load)
             if value is _MISSING:
                 raise ParameterError(f"{reference.source}: {_what_is_missing(self.own[own[0]], own[1])}")
             return value
@@ -252,25 +273,40 @@ class Scope:
         if reference.base in BUILT_INS and not reference.path:
             return self._built_in(reference.base)
         if reference.base in self.parameters:
-            return _inside(reference, self.parameters, (reference.base, *reference.path))
+            return _inside(reference, self.parameters, (reference.base, *reference.path), self.load)
         if reference.mustache:
             return AS_WRITTEN
         if reference.is_expression:
-            return expressions.evaluate(reference.text, self._meaning, self.odd_names)
+            return expressions.evaluate(reference.text, self._whole_meaning, self.odd_names)
         raise ParameterError(f"{reference.source}: there is no task '{reference.base}'")
 
     def holds(self, condition: str) -> bool:
         """Whether a condition in its normal form holds. Raises ParameterError."""
-        return expressions.holds(condition, self._meaning, self.odd_names)
+        return expressions.holds(condition, self._whole_meaning, self.odd_names)
+
+    def filled(self, value: object) -> Any:
+        """`value` with its references replaced. Blobs that are whole values stay what they are."""
+        return substitute(value, self.resolve, self.whole)
+
+    def whole(self, value: object) -> Any:
+        """`value` with what its blobs hold."""
+        return replaced(value, self.load)
+
+    def opened(self, value: Any) -> Any:
+        """What a blob holds; anything else as it is, whatever is inside."""
+        return self.load(value) if is_blob(value) else value
+
+    def _whole_meaning(self, reference: Reference) -> object:
+        return self.whole(self._meaning(reference))
 
     def _of_local(self, reference: Reference) -> object:
         value, path = self.local[reference.base], reference.path
         if reference.base == "loop" and path[:1] == ("last",) and isinstance(value, dict):
-            last = look_up(value["last"], path[1:])
+            last = look_up(value["last"], path[1:], self.load)
             if last is _MISSING:
                 raise ParameterError(f"{reference.source}: {_what_is_missing(value['last'], path[1:])}")
             return last
-        return _inside(reference, value, path)
+        return _inside(reference, value, path, self.load)
 
     def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:
         if base not in self.results:
@@ -278,18 +314,18 @@ class Scope:
         result = self.results[base]
         if isinstance(result, Joined):
             return self._of_items(reference, base, path, result)
-        value = look_up(result, path)
+        value = look_up(result, path, self.load)
         if value is _MISSING and self.facts is not None and path[0] in FACTS:
-            value = _fact(self.facts(base), result, path)
+            value = _fact(self.facts(base), result, path, self.load)
         if value is _MISSING:
             raise ParameterError(f"{reference.source}: {_what_is_missing(result, path)}")
         return value
 
     def _of_items(self, reference: Reference, base: str, path: tuple[str, ...], result: Joined) -> object:
         if self.facts is not None and path and path[0] in FACTS:
-            return _inside(reference, dict(self.facts(base)), path)
+            return _inside(reference, dict(self.facts(base)), path, self.load)
         try:
-            return joined(result, path)
+            return joined(result, path, self.load)
         except LookupError as error:
             raise ParameterError(f"{reference.source}: {error.args[0]}") from None
 
@@ -299,15 +335,15 @@ class Scope:
             case "env":
                 return self._variable(reference)
             case "config":
-                return _inside(reference, self.config, path)
+                return _inside(reference, self.config, path, self.load)
             case "workflow":
                 if path[:1] == ("variables",):
-                    return _inside(reference, self.parameters, path[1:])
-                return _inside(reference, self.workflow, path)
+                    return _inside(reference, self.parameters, path[1:], self.load)
+                return _inside(reference, self.workflow, path, self.load)
         # `inputs.<task>` is a task's result, as in earlier versions, where no input has that name
         if base != "parameters" and path and path[0] not in self.parameters and path[0] in self.tasks:
             return self._of_task(reference, path[0], path[1:])
-        return _inside(reference, self.parameters, path)
+        return _inside(reference, self.parameters, path, self.load)
 
     def _variable(self, reference: Reference) -> object:
         name = ".".join(reference.path)
@@ -326,18 +362,18 @@ class Scope:
         return timestamp[:10] if name == "date" else timestamp
 
 
-def _inside(reference: Reference, value: object, path: tuple[str, ...]) -> object:
-    found = _walk(value, path)
+def _inside(reference: Reference, value: object, path: tuple[str, ...], load: Load) -> object:
+    found = _walk(value, path, load)
     if found is _MISSING:
         raise ParameterError(f"{reference.source}: {_what_is_missing(value, path)}")
     return found
 
 
-def _fact(facts: Mapping[str, object], result: object, path: tuple[str, ...]) -> object:
+def _fact(facts: Mapping[str, object], result: object, path: tuple[str, ...], load: Load) -> object:
     """`status`, `duration`, `timestamp`; below `metadata` these too, and what the result has (model, usage)."""
     value = _walk(dict(facts), path)
     if value is _MISSING and path[0] == "metadata":
         value = _walk(dict(facts), path[1:])
     if value is _MISSING and path[0] == "metadata" and len(path) > 1:
-        value = look_up(result, path[1:])
+        value = look_up(result, path[1:], load)
     return value

@@ -430,6 +430,7 @@ async def test_discover_describes_the_provider_and_agrees_on_split_batches(world
         "protocols": ["lab/v1"],
         "calls": "v1",
         "batch": "split",
+        "blobs": "v1",
     }
     typed = next(method for method in document["methods"] if method["name"] == "lab/typed")
     assert typed["x-params-schema"]["required"] == ["x"]

@@ -1,0 +1,43 @@
+"""Large values at a client: read where a reference stands for one, by a second connection, which is opened for that."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gleitzeit.model.blobs import KEY, reference, references_in, replaced, value_of
+from gleitzeit.transport import Connection
+from gleitzeit.transport.blobs import bring, fetch
+
+
+class BlobChannel:
+    def __init__(self, open_connection: Callable[[], Awaitable[Connection]]) -> None:
+        self._open = open_connection
+        self._connection: Connection | None = None
+        self._opening = asyncio.Lock()
+
+    async def connection(self) -> Connection:
+        async with self._opening:
+            if self._connection is None or self._connection.closed:
+                self._connection = await self._open()
+            return self._connection
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def put(self, content: bytes, form: str = "") -> dict[str, Any]:
+        """Bring it; what stands for it. `form` is text, base64 or "" for JSON. Raises PayloadTooLarge."""
+        blob = reference(content, form)
+        await bring(await self.connection(), content, blob[KEY])
+        return blob
+
+    async def get(self, blob: dict[str, Any]) -> bytes:
+        return await fetch(await self.connection(), blob)
+
+    async def whole(self, value: Any) -> Any:
+        """`value` with what its blobs hold; each is fetched once."""
+        contents: dict[str, bytes] = {}
+        for blob in references_in(value):
+            if blob[KEY] not in contents:
+                contents[blob[KEY]] = await fetch(await self.connection(), blob)
+        return replaced(value, lambda blob: value_of(blob, contents[blob[KEY]])) if contents else value

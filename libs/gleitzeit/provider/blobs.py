@@ -1,0 +1,78 @@
+"""Large values at a provider: fetched before a method runs, brought before its result is told.
+
+By a connection that the coordinator opens for that (`blob.serve`), so that nothing small waits behind them and a
+provider need not know how to reach anybody.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from gleitzeit.errors import ConnectionLost, ResultInvalid
+from gleitzeit.model.blobs import KEY, references_in, replaced, split, value_of
+from gleitzeit.provider.calls import Fence
+from gleitzeit.transport import Connection
+from gleitzeit.transport.blobs import bring, fetch
+
+PATIENCE_SECONDS = 60.0
+"""With a coordinator that has no such connection at the moment: it may be starting again."""
+
+_T = TypeVar("_T")
+Owner = tuple[str, str]
+
+
+def owner_of(fence: Fence) -> Owner:
+    """Whose values they are: a coordinator, over all its shards."""
+    return fence.cluster, fence.owner
+
+
+class BlobConnections:
+    def __init__(self) -> None:
+        self._connections: dict[Owner, Connection] = {}
+        self._changed = asyncio.Event()
+
+    def serve(self, owner: Owner, connection: Connection) -> None:
+        """From now on `owner` is asked by this connection."""
+        self._connections[owner] = connection
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def lose(self, connection: Connection | None) -> None:
+        for owner in [owner for owner, known in self._connections.items() if known is connection]:
+            del self._connections[owner]
+
+    async def resolved(self, owner: Owner, value: Any) -> Any:
+        """`value` with what its blobs hold. Raises BlobNotFound, and ConnectionLost when patience is at an end."""
+        contents: dict[str, bytes] = {}
+        for blob in references_in(value):
+            if blob[KEY] not in contents:
+                contents[blob[KEY]] = await self._by(owner, partial(fetch, blob=blob))
+        try:
+            return replaced(value, lambda blob: value_of(blob, contents[blob[KEY]]))
+        except msgspec.MsgspecError as error:
+            raise ResultInvalid(f"a large value in the params is no JSON: {error}") from None
+
+    async def divided(self, owner: Owner, encoded: bytes) -> bytes:
+        """A result in which blobs stand for what is large, once they are at the coordinator. Raises as `resolved`."""
+        small, blobs = split(encoded)
+        for name, content in blobs.items():
+            await self._by(owner, partial(bring, content=content, name=name))
+        return small
+
+    async def _by(self, owner: Owner, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Over a connection that is lost too: it begins again with the next one."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            connection = self._connections.get(owner)
+            try:
+                if connection is not None:
+                    return await work(connection)
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except ConnectionLost:
+                self.lose(connection)
+            except TimeoutError:
+                raise ConnectionLost("the coordinator fetches and brings no large values") from None
