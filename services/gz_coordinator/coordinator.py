@@ -72,6 +72,7 @@ class Coordinator:
     async def serve(self, server: Server, *, held: bool, drain_seconds: float) -> int:
         """Recover, listen, and go on until the end. Returns the exit code."""
         parts, service = self._parts, self._service
+        gc.disable()  # nothing of what is read is garbage; looking for it would double the time
         recovered, warnings = await service.recover(held=held)
         parts.warnings.extend(warnings)
         if parts.journal_name.startswith("memory"):
@@ -86,6 +87,7 @@ class Coordinator:
         await self._find_providers()
         sweeping = asyncio.create_task(sweep_for_ever(parts.journal, service.clock), name="sweep of blobs")
         gc.freeze()
+        gc.enable()
         gc.set_threshold(50_000)
         if parts.embedded:
             watching = asyncio.create_task(self._end_when_idle(server), name="end when idle")

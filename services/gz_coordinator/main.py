@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import resource
 import secrets
 import sys
 import time
@@ -53,8 +55,16 @@ def _sentence(error: Exception, chosen: argparse.Namespace) -> str:
     return str(error)
 
 
+def allow_many_sockets() -> None:
+    """As many as the system lets us: 1,024, the usual soft limit, is less than clients there may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def main(chosen: argparse.Namespace) -> int:
     """The exit code: 0 after an orderly end, 1 when the journal failed, TRY_AGAIN when another took over."""
+    allow_many_sockets()
     url = options.journal_url(chosen)
     journal = open_journal(url)
     with Lifetime() as lifetime:

@@ -197,7 +197,7 @@ class CallPerformer:
         if current is connection:  # it may be attached to by another one already
             del self._requests[call.id]
         if isinstance(reply, Result):
-            problem = _problem(reply.raw)
+            problem = "" if 0 < reply.nesting <= MAX_RESULT_NESTING else _problem(reply.raw)
             if problem:
                 self._post(fx.CallFailed(call, errors.ResultInvalid.code, f"the provider's result {problem}", None))
             else:

@@ -197,10 +197,11 @@ class Watchers:
         """Events that have just become durable."""
         for changed in self._waiting.get(workflow.id, ()):
             changed.set()
-        for key in (workflow.id, None):
-            for watcher in self._by_workflow.get(key, ()):
-                if watcher.live:
-                    self._send_live(watcher, workflow.id, first_seq, encoded)
+        watchers = [watcher for watcher in self._of(workflow.id) if watcher.live]
+        if watchers:
+            encoded = [shortened(event) for event in encoded]
+            for watcher in watchers:
+                self._send_live(watcher, workflow.id, first_seq, encoded)
         for text in self.texts.prune(workflow.id):
             for watcher in self._of(workflow.id):
                 if text.call.id not in watcher.behind:

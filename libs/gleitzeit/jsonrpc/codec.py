@@ -54,8 +54,8 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_error = msgspec.json.Decoder(_ErrorObject).decode
 
 
-def decode(data: bytes) -> tuple[list[Message | Malformed], bool]:
-    """The members of a frame, and whether it is an array.
+def decode(data: bytes, nesting: int = 0) -> tuple[list[Message | Malformed], bool]:
+    """The members of a frame, and whether it is an array. `nesting` of the whole frame, if somebody knows it.
 
     Raises ParseError if the frame as a whole is no JSON. An empty array is returned as such: the caller answers it.
     """
@@ -71,7 +71,7 @@ def decode(data: bytes) -> tuple[list[Message | Malformed], bool]:
         raise ParseError("Parse error", {"reason": str(error)}) from None
     except RecursionError:
         raise ParseError("Parse error", {"reason": f"nested far deeper than {MAX_NESTING} levels"}) from None
-    simple = data.count(b"[") + data.count(b"{") <= MAX_NESTING
+    simple = 0 < nesting <= MAX_NESTING or data.count(b"[") + data.count(b"{") <= MAX_NESTING
     return [_inspect(member, simple) for member in members], is_batch
 
 

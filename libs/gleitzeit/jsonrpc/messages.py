@@ -36,9 +36,11 @@ class Malformed(Struct, frozen=True, gc=False):
 
 
 class Result(Struct, frozen=True, gc=False):
-    """The call succeeded."""
+    """The call succeeded. `nesting` is a bound for how deep the value is nested if it was looked through: then all of
+    it can be read as well; 0 if nobody has."""
 
     raw: Raw
+    nesting: int = 0
 
 
 class Failure(Struct, frozen=True, gc=False):

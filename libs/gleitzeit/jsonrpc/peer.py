@@ -16,7 +16,8 @@ from msgspec import UNSET, Raw, Struct
 from gleitzeit.errors import Overloaded, ParseError, PayloadTooLarge, TaskCancelled
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import INVALID_REQUEST, INVALID_REQUEST_TEXT, PARSE_ERROR, PARSE_ERROR_TEXT, failure_of
-from gleitzeit.jsonrpc.messages import NULL, Encoded, Failure, Lost, Malformed, Message, Reply
+from gleitzeit.jsonrpc.inspection import Inspection
+from gleitzeit.jsonrpc.messages import NULL, Encoded, Failure, Lost, Malformed, Message, Reply, Result
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 # Requests of one connection that may wait for their answer here; beyond it a request is answered OVERLOADED at once.
@@ -191,6 +192,8 @@ class Peer:
         self.split_batches = False
         self.max_frame_bytes = max_frame_bytes
         self.waiting_bytes = 0
+        self._nesting = 0
+        """Of the frame that is being received, if it was looked through."""
         self.unmatched = 0
         self.answers = 0
         self._forgotten: set[int] = set()
@@ -320,12 +323,13 @@ class Peer:
 
     # What arrives
 
-    def receive(self, frame: bytes) -> list[Received]:
+    def receive(self, frame: bytes, inspection: Inspection | None = None) -> list[Received]:
         """What the shell has to do about a frame. Never raises: what is wrong with the frame is answered to the other
-        side.
+        side. A large frame may have been looked through before.
         """
+        self._nesting = inspection.deepest if inspection is not None and not inspection.odd_numbers else 0
         try:
-            members, is_batch = codec.decode(frame)
+            members, is_batch = codec.decode(frame, self._nesting)
         except ParseError as error:
             reason = str((error.data or {})["reason"])
             self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, reason)
@@ -397,7 +401,10 @@ class Peer:
             self._forgotten.discard(request_id)
         else:
             self.answers += 1
-            received.append(Answered(on_reply, codec.read_reply(message)))
+            reply = codec.read_reply(message)
+            if self._nesting and isinstance(reply, Result):
+                reply = Result(reply.raw, self._nesting)
+            received.append(Answered(on_reply, reply))
 
     def _answered_by_nonsense(self, frame: bytes, message: str) -> list[Received]:
         found = (self._outstanding.pop(int(request_id), None) for request_id in codec.ids_answered(frame))

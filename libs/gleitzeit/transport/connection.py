@@ -11,6 +11,7 @@ from msgspec import Raw
 from gleitzeit.errors import MethodNotFound, TaskCancelled
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import METHOD_NOT_FOUND_TEXT, exception_of
+from gleitzeit.jsonrpc.inspection import Inspection, pieces
 from gleitzeit.jsonrpc.messages import Encoded, Lost, Reply, Result
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES, Answered, OnReply, Peer, Received, Request
 from gleitzeit.transport.base import (
@@ -24,6 +25,7 @@ from gleitzeit.transport.base import (
     WireClosed,
 )
 
+LARGE_FRAME_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 OnNotification: TypeAlias = Callable[["Connection", str, Raw | None], object]
@@ -194,7 +196,8 @@ class Connection:
         try:
             while True:
                 frame = await self._wire.read()
-                for received in self._peer.receive(frame):
+                inspection = await _inspected(frame) if len(frame) > LARGE_FRAME_BYTES else None
+                for received in self._peer.receive(frame, inspection):
                     self._act(received)
         except WireClosed as closed:
             self._end(closed.code, closed.reason)
@@ -288,6 +291,15 @@ class Connection:
         for callback in callbacks:
             self._guard(callback, self)
         self._ended.set()
+
+
+async def _inspected(frame: bytes) -> Inspection:
+    """Look through a large frame without keeping others waiting."""
+    inspection = Inspection()
+    for piece in pieces(frame):
+        inspection.feed(piece)
+        await asyncio.sleep(0)
+    return inspection
 
 
 def _settle(answer: asyncio.Future[Reply], reply: Reply) -> None:

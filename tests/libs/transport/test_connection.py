@@ -298,7 +298,9 @@ async def test_drain_waits_for_the_other_side_and_a_full_buffer_closes(monkeypat
     # Nobody reads while we do not let go of the loop.
     for _ in range(5):
         client.notify("n", ["x" * 15_000_000])
-    closed = asyncio.Event()
-    client.add_close_callback(lambda _connection: closed.set())
-    await closed.wait()
+    closed = [asyncio.Event(), asyncio.Event()]
+    for connection, event in zip((client, server), closed, strict=True):
+        connection.add_close_callback(lambda _connection, event=event: event.set())
+    for event in closed:
+        await event.wait()
     assert (client.close_code, server.closed) == (1013, True)
