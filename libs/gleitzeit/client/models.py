@@ -48,6 +48,11 @@ WAYS = """Any one of these is enough:
   an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY
   a model file  pip install 'gleitzeit[llamacpp]'
                 export GLEITZEIT_GGUF=/path/to/model.gguf"""
+WAYS_BESIDE_OTHERS = """It was started by a `gz run` that still goes on, for something else. Any one of these helps:
+
+  wait for that to end, and run this again
+  gz run --state ANOTHER-FOLDER ...                 # beside it
+  gz up --provider echo,python,ollama               # takes over what runs there; or openai, anthropic, llamacpp"""
 WAYS_OF_A_STACK = f"""It runs already, so start it again with a provider that does:
 
   gz up --provider echo,python,ollama               # or openai, anthropic, llamacpp
@@ -107,8 +112,8 @@ def _outlived(reach: Reach, methods: list[str], environ: Mapping[str, str]) -> R
         if not address.embedded or _suits(address, reach, methods, environ):
             return replace(reach, address=address)
         if time.monotonic() > deadline:
-            other = methods and not address.failures and address.settings != model_settings(environ)
-            return replace(reach, address=address, note=OTHER_SETTINGS if other else "")
+            served = methods and not address.failures and set(reach.target.providers) <= set(address.providers)
+            return replace(reach, address=address, note=OTHER_SETTINGS if served else "")
         time.sleep(LOOK_AGAIN_SECONDS)
     return started(reach.target)
 
@@ -263,7 +268,8 @@ async def require(client: Coordinator, definition: Definition, reach: Reach) -> 
             return
         if late:
             why = "".join(f"; {failure}" for failure in failures)
-            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that{why}", WAYS_OF_A_STACK)
+            ways = WAYS_BESIDE_OTHERS if reach.address is not None and reach.address.embedded else WAYS_OF_A_STACK
+            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that{why}", ways)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
