@@ -85,7 +85,7 @@ def submit(
     if dry_run:
         from gz_cli import checks
 
-        leave(checks.validate([file]))
+        leave(checks.validate([file], settings.state_folder(state)))
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     inputs = typed.with_values(inputs, params)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
