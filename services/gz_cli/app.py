@@ -12,10 +12,11 @@ from gz_cli.commands import running
 from gz_cli.commands import looking
 from gz_cli.commands import changing
 from gz_cli.commands import templates
+from gz_cli.commands import schedules
 from gz_cli.commands import mcp
 from gz_cli.commands import checking
 from gz_cli.commands import system
 from gz_cli.commands import earlier
 # isort: on
 
-__all__ = ["app", "changing", "checking", "earlier", "looking", "mcp", "running", "system", "templates"]
+__all__ = ["app", "changing", "checking", "earlier", "looking", "mcp", "running", "schedules", "system", "templates"]

@@ -31,6 +31,8 @@ mcp_app = typer.Typer(help="MCP: servers whose tools tasks can call, and Gleitze
 template_app = typer.Typer(
     help="Documents that the coordinator keeps under a name, in versions.", context_settings=HELP
 )
+schedule_app = typer.Typer(help="Workflows that the clock starts.", context_settings=HELP)
+app.add_typer(schedule_app, name="schedule", no_args_is_help=True)
 app.add_typer(template_app, name="template", no_args_is_help=True)
 app.add_typer(mcp_app, name="mcp", no_args_is_help=True)
 app.add_typer(workflow_app, name="workflow", hidden=True, no_args_is_help=True)

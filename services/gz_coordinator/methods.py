@@ -24,6 +24,7 @@ from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
+from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
 from gz_coordinator.submission import Submission, submit
 from gz_coordinator.tasks import task_of
@@ -42,8 +43,15 @@ def build(parts: Parts) -> Methods:
     methods = Methods(discover=lambda: _openrpc(parts))
     functions: dict[str, Callable[..., Any]] = {}
     blobs = BlobMethods(parts.journal, parts.service.clock)
-    groups = (WorkflowMethods(parts), ProviderMethods(parts), TemplateMethods(parts), ApprovalMethods(parts), blobs)
-    for group in groups:
+    schedules = ScheduleMethods(parts)
+    for group in (
+        WorkflowMethods(parts),
+        ProviderMethods(parts),
+        TemplateMethods(parts, schedules.follow),
+        ApprovalMethods(parts),
+        schedules,
+        blobs,
+    ):
         functions |= group.table()
     for name, function in functions.items():
         methods.add(name, function, params_schema=builtin().methods[name].check_params)

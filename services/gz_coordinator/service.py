@@ -23,6 +23,7 @@ from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
+from gz_coordinator.schedule_streams import load_schedules, schedule_append
 
 log = logging.getLogger("gz.coordinator")
 
@@ -172,6 +173,23 @@ class Service:
         except errors.GleitzeitError as error:
             future.set_exception(error)
 
+    async def between_turns(self, look: Callable[[], T]) -> T:
+        """`look` at what is in memory while all of it is durable. Raises ResourceExhausted while nothing can be."""
+        self.refuse_if_stalled()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def answer() -> None:
+            if not future.done():
+                try:
+                    self.refuse_if_stalled()
+                    future.set_result(look())
+                except errors.GleitzeitError as error:
+                    future.set_exception(error)
+
+        self._reads.append(answer)
+        self._wake.set()
+        return await future
+
     async def bring_back(self, workflow_id: str) -> None:
         """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
         if workflow_id not in self.engine.workflows:
@@ -205,6 +223,9 @@ class Service:
             except (errors.GleitzeitError, msgspec.MsgspecError) as error:
                 warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
                 log.error(warnings[-1], extra={"workflow_id": row.stream})
+        async for schedule in load_schedules(self.journal, warnings):
+            self.clock.not_before(schedule.decided)
+            self.engine.adopt_schedule(self.clock(), schedule)
         return count, warnings
 
     async def _unfinished(self) -> list[Summary]:
@@ -240,14 +261,15 @@ class Service:
         while self._reads:
             self._reads.popleft()()
         decision = self.engine.decide(self.clock(), self._take_inputs())
-        if decision.appends:
+        if decision.appends or decision.schedules:
             encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
             commit = [
                 Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow), blobs_of(events))
                 for append, events in zip(decision.appends.values(), encoded, strict=True)
             ]
             new = [append.workflow for append in decision.appends.values() if append.seq == 1]
-            await self._append([*commit, *filter(None, map(own_id_append, new))])
+            scheduled = map(schedule_append, decision.schedules.values())
+            await self._append([*commit, *filter(None, map(own_id_append, new)), *scheduled])
             self._after_commit(decision, encoded)
         else:
             await asyncio.sleep(0)

@@ -64,7 +64,7 @@ class TemplateShelf:
 
     async def keep(self, name: str, definition: Any, checked: Definition) -> tuple[str, Row, bool]:
         """A version of the document, unless the newest says the same. Returns its name, and whether it is new."""
-        name = _checked_name(name or _name_from(checked.name))
+        name = checked_name(name or _name_from(checked.name))
         async with self._writing:
             return name, *(await self._store(name, definition, checked))
 
@@ -213,10 +213,10 @@ def _same(one: msgspec.Raw, other: msgspec.Raw) -> bool:
     return bool(msgspec.json.decode(one) == msgspec.json.decode(other))
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str, what: str = "template") -> str:
     if not _NAME.fullmatch(name):
         allowed = "letters and digits, and within them . _ - /, at most 100 characters"
-        raise errors.InvalidParams(f"{name!r} cannot be the name of a template: {allowed}")
+        raise errors.InvalidParams(f"{name!r} cannot be the name of a {what}: {allowed}")
     return name
 
 

@@ -1,6 +1,6 @@
 """`template.*`: documents that the coordinator keeps under a name."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -17,8 +17,10 @@ PAGE = 1_000
 
 
 class TemplateMethods:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, changed: Callable[[str], Awaitable[None]]) -> None:
+        """`changed` hears of each template that has a new version."""
         self._parts = parts
+        self._changed = changed
         self._shelf = parts.templates
 
     def table(self) -> dict[str, Callable[..., Any]]:
@@ -37,6 +39,8 @@ class TemplateMethods:
         catalogue = self._parts.service.engine.catalogue
         verdict = await self._parts.documents.check(whole, None, size_bytes, catalogue)
         name, row, created = await self._shelf.keep(name, definition, in_order(verdict))
+        if created:
+            await self._changed(name)
         return {"name": name, **_view(row), "created": created, "warnings": verdict.warnings}
 
     async def get(self, request: Request, /, name: str, version: int | None = None) -> dict[str, Any]:

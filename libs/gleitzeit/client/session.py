@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from gleitzeit.client.blobs import BlobChannel
 from gleitzeit.client.connecting import Place, open_place, open_reach
+from gleitzeit.client.schedules import Schedules
 from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
 from gleitzeit.client.watch import decode
@@ -39,6 +40,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self.templates = Templates(self.call)
         self.blobs = BlobChannel(self._open_second)
+        self.schedules = Schedules(self.call)
 
     @property
     def url(self) -> str:

@@ -15,10 +15,12 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
+from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import TaskDefinition
+from gleitzeit.model.schedules import AnyScheduleFact
 from gleitzeit.schemas import Catalogue
 
 COORDINATOR = "coordinator"
@@ -40,11 +42,22 @@ class Append(Struct):
     events: list[ev.AnyEvent]
 
 
+class ScheduleAppend(Struct):
+    """`facts` for the stream of `schedule`; the first of them has the number `seq`."""
+
+    schedule: Schedule
+    seq: int
+    facts: list[AnyScheduleFact]
+
+
 class Decision:
-    __slots__ = ("answers", "appends", "effects")
+    """`appends` by workflow, `schedules` by the name of the schedule: all of them are one commit."""
+
+    __slots__ = ("answers", "appends", "effects", "schedules")
 
     def __init__(self) -> None:
         self.appends: dict[str, Append] = {}
+        self.schedules: dict[str, ScheduleAppend] = {}
         self.effects: list[fx.Effect] = []
         self.answers: list[fx.Answer] = []
 
@@ -68,6 +81,10 @@ class Core:
         """Replace it when providers describe more methods."""
         self.workflows: dict[str, Workflow] = {}
         self.calls: dict[str, fx.Call] = {}
+        self.schedules: dict[str, Schedule] = {}
+        """Those that are not deleted, by name."""
+        self._scheduled: dict[str, dict[str, None]] = {}
+        """The workflows of each schedule that have not ended."""
         self.scheduler = Scheduler()
         self.scheduler.provider_ready(
             fx.ProviderReady(COORDINATOR, COORDINATOR, frozenset({*inner.METHODS, FLOW}), capacity=MAX_QUEUED)
@@ -356,7 +373,7 @@ class Core:
             self._fail_task(workflow, task, task.attempt, failure(error))
 
 
-def _awaited(subject: fx.Call | Workflow) -> bool:
+def _awaited(subject: fx.Call | Workflow | Schedule) -> bool:
     return subject.current if isinstance(subject, fx.Call) else not subject.final
 
 

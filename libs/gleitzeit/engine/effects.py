@@ -2,15 +2,17 @@
 events decided with it are durable."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
 from gleitzeit.engine.breaker import Circuit
+from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import Origin
+from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
 
 
 class Call:
@@ -126,6 +128,37 @@ class Complete(Struct, frozen=True):
     attempt: int | None = None
 
 
+class PutSchedule(Struct, frozen=True):
+    """Make or change one. `before` is where one of this name stood when it was deleted; `paused` None: as it is."""
+
+    token: Any
+    definition: ScheduleDefinition
+    before: Checkpoint | None = None
+    paused: bool | None = None
+
+
+class ChangeSchedule(Struct, frozen=True):
+    token: Any
+    name: str
+    what: Literal["pause", "resume", "delete"]
+
+
+class Trigger(Struct, frozen=True):
+    """Start a workflow of the schedule now. `workflow_id` is a new one."""
+
+    token: Any
+    name: str
+    workflow_id: str
+
+
+class Backfill(Struct, frozen=True):
+    """Start workflows for times of the past (UTC milliseconds) for which none was ever started."""
+
+    token: Any
+    name: str
+    dues: tuple[int, ...]
+
+
 # Inputs: what came of calls, and of providers
 
 
@@ -205,6 +238,7 @@ class ProviderDraining(Struct, frozen=True):
 
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete
+    | PutSchedule | ChangeSchedule | Trigger | Backfill
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | BlobLoaded
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
@@ -262,6 +296,7 @@ class Answer(Struct, frozen=True):
     created: bool = True
     tasks: Sequence[str] = ()
     error: GleitzeitError | None = None
+    schedule: Schedule | None = None
 
 
 Effect = CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LoadBlob

@@ -52,6 +52,9 @@ class Engine(Requests):
         if workflow.final:
             workflow.released.clear()
             return
+        origin = workflow.submitted.origin
+        if origin is not None and origin.schedule:
+            self._scheduled.setdefault(origin.schedule, {})[workflow.id] = None
         if held:
             self.scheduler.held.add(workflow.id)
         workflow.released[:] = [task for task in workflow.tasks.values() if task.state == "ready"]
@@ -92,6 +95,10 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.Retry: Engine._retry,
     fx.Signal: Engine._signal,
     fx.Complete: Engine._complete,
+    fx.PutSchedule: Engine._put_schedule,
+    fx.ChangeSchedule: Engine._change_schedule,
+    fx.Trigger: Engine._trigger,
+    fx.Backfill: Engine._backfill,
     fx.CallCompleted: Engine._call_completed,
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,

@@ -5,13 +5,13 @@ from typing import Any
 from gleitzeit import errors
 from gleitzeit.engine import again
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.calls import Calls
 from gleitzeit.engine.core import MAX_QUEUED
+from gleitzeit.engine.schedules import Schedules
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 
 
-class Requests(Calls):
+class Requests(Schedules):
     def _submit(self, item: fx.Submit) -> None:
         known = self.workflows.get(item.workflow_id)
         if known is not None:

@@ -16,6 +16,8 @@ OWN = frozenset(
     workflow.cancel workflow.pause workflow.resume workflow.hold workflow.retry workflow.history workflow.explain
     workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
     template.put template.get template.list template.delete template.run task.complete
+    schedule.put schedule.get schedule.list schedule.delete schedule.pause schedule.resume schedule.trigger
+    schedule.backfill
     """.split()  # noqa: SIM905  # one a line would fill a screen
 )
 

@@ -50,8 +50,8 @@ class Echo:
 
 
 class Room:
-    def __init__(self, store: MemoryStore) -> None:
-        self.now = NOW
+    def __init__(self, store: MemoryStore, now: int) -> None:
+        self.now = now
         self.journal = MemoryJournal(store)
         identity = Identity("c", 1, "me")
         self.service = Service(Engine(builtin(), identity), self.journal, lambda: self.now)
@@ -86,9 +86,9 @@ class Room:
 
 
 @asynccontextmanager
-async def room(store: MemoryStore | None = None) -> AsyncIterator[Room]:
+async def room(store: MemoryStore | None = None, now: int = NOW) -> AsyncIterator[Room]:
     """With the same `store` a second one is the first after a restart."""
-    there = Room(store or MemoryStore())
+    there = Room(store or MemoryStore(), now)
     await there.journal.claim("me")
     await there.service.recover(held=False)
     there.service.post(fx.ProviderReady("echo", "echo#1", frozenset({"echo/echo"}), 100))

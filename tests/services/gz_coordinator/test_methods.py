@@ -10,13 +10,13 @@ from gleitzeit.schemas import builtin
 from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
+from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.templates import TemplateMethods
 
 
 def functions() -> dict[str, Callable[..., Any]]:
-    groups = (
-        cls.__new__(cls) for cls in (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, BlobMethods)
-    )
+    classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, ScheduleMethods, BlobMethods)
+    groups = (cls.__new__(cls) for cls in classes)
     return {name: function for group in groups for name, function in group.table().items()}
 
 

@@ -1,0 +1,93 @@
+"""Workflows that the clock starts, as a Python program sees them: `client.schedules`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gleitzeit.client.templates import Call
+from gleitzeit.client.views import Json, State
+
+
+class ScheduleView(Struct, frozen=True, omit_defaults=True):
+    """`next` are the times that come next, ISO 8601 in UTC."""
+
+    name: str
+    status: str
+    cron: str = ""
+    every_seconds: float = 0.0
+    timezone: str = ""
+    overlap: str = "skip"
+    catch_up: str = "one"
+    catch_up_limit: int = 0
+    workflow: str = ""
+    template: str = ""
+    next: tuple[str, ...] = ()
+    fired: int = 0
+    last_workflow_id: str = ""
+    last_fired_at: str | None = None
+    running: tuple[str, ...] = ()
+    queued: int = 0
+    description: str = ""
+    inputs: Json = None
+    created: bool = False
+    warnings: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    """Of a backfill: those for which a workflow is started or waits."""
+    known: int = 0
+    """Of a backfill: times for which one had been started before."""
+
+
+class _List(Struct, frozen=True):
+    schedules: tuple[ScheduleView, ...]
+
+
+class Schedules:
+    """Raises ScheduleNotFound."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def put(
+        self,
+        name: str,
+        *,
+        definition: object = None,
+        template: str | None = None,
+        inputs: Mapping[str, object] | None = None,
+        cron: str | None = None,
+        every: str | float | None = None,
+        **settings: object,
+    ) -> ScheduleView:
+        """Either `definition` or `template`, either `cron` or `every`. `settings` are as of `schedule.put`: timezone,
+        start, end, overlap, catch_up, catch_up_limit, description, paused. Raises DocumentError, InvalidParams."""
+        params = {"name": name, "definition": definition, "template": template, "inputs": inputs, "cron": cron,
+                  "every": every, **settings}  # fmt: skip
+        given = {key: value for key, value in params.items() if value is not None}
+        return await self._view("schedule.put", given)
+
+    async def list(self) -> tuple[ScheduleView, ...]:
+        return msgspec.convert(await self._call("schedule.list", {}), _List).schedules
+
+    async def get(self, name: str) -> ScheduleView:
+        return await self._view("schedule.get", {"name": name})
+
+    async def delete(self, name: str) -> ScheduleView:
+        return await self._view("schedule.delete", {"name": name})
+
+    async def pause(self, name: str) -> ScheduleView:
+        return await self._view("schedule.pause", {"name": name})
+
+    async def resume(self, name: str) -> ScheduleView:
+        return await self._view("schedule.resume", {"name": name})
+
+    async def trigger(self, name: str) -> State:
+        return msgspec.convert(await self._call("schedule.trigger", {"name": name}), State)
+
+    async def backfill(self, name: str, since: str | float, until: str | float | None = None) -> ScheduleView:
+        """For the times of the past for which no workflow was ever started."""
+        return await self._view("schedule.backfill", {"name": name, "since": since, "until": until})
+
+    async def _view(self, method: str, params: Mapping[str, Any]) -> ScheduleView:
+        return msgspec.convert(await self._call(method, params), ScheduleView)

@@ -1,0 +1,156 @@
+"""`gz schedule`: workflows that the clock starts."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gleitzeit.client import Client, Prepared
+from gleitzeit.client.connecting import dismiss
+from gleitzeit.client.schedules import ScheduleView
+from gleitzeit.errors import DocumentError
+from gz_cli import exits
+from gz_cli.connect import connected
+from gz_cli.documents import prepared, say_problems, typed_by_document
+from gz_cli.durations import duration
+from gz_cli.formats import Format
+from gz_cli.launch import Reach
+from gz_cli.output import encode
+from gz_cli.starts import say_warnings
+from gz_cli.table import pairs, table
+from gz_cli.talk import put, say
+from gz_cli.typed import Inputs, Source
+
+
+class Plan(Struct, frozen=True):
+    """What is to be started, and (`settings`, as of schedule.put; None is not given) when."""
+
+    name: str
+    source: Source | None
+    template: str | None
+    typed: Inputs
+    settings: Mapping[str, Any]
+
+
+def put_schedule(reach: Reach, plan: Plan, output: Format) -> int:
+    """Raises UsageError."""
+    if (plan.source is None) == (plan.template is None):
+        dismiss(reach)
+        raise exits.UsageError("name either a FILE or a --template")
+    inputs: Mapping[str, object] = {}
+    ready = None
+    if plan.source is not None:
+        inputs = typed_by_document(plan.source, plan.typed)
+        ready = prepared(plan.source, inputs=inputs, warn=False)
+        if ready is None:
+            dismiss(reach)
+            return exits.USAGE
+    return asyncio.run(_put(reach, plan, ready, inputs, output))
+
+
+async def _put(reach: Reach, plan: Plan, ready: Prepared | None, inputs: Mapping[str, object], output: Format) -> int:
+    async with connected(reach) as client:
+        if plan.template is not None:
+            template = await client.templates.get(plan.template)
+            inputs = plan.typed.by(template.inputs or {})
+        definition = ready.definition if ready is not None else None
+        try:
+            what = {"definition": definition, "template": plan.template, "inputs": inputs}
+            view = await client.schedules.put(plan.name, **{**plan.settings, **what})
+        except DocumentError as error:
+            if ready is None:
+                raise
+            say_problems(error, ready.document)
+            return exits.USAGE
+    if ready is not None:
+        say_warnings(ready, view.warnings, ())
+    if output is Format.TEXT:
+        put(f"{view.name} is {view.status}, {_when(view)}; next: {view.next[0] if view.next else 'never'}")
+        if reach.detached is not None:
+            say("warning: schedules are kept only while a coordinator runs: `gz up` keeps one up")
+    else:
+        put(view.name if output is Format.ID else encode(view, output))
+    return exits.OK
+
+
+def _when(view: ScheduleView) -> str:
+    return f"{view.cron} ({view.timezone})" if view.cron else f"every {duration(view.every_seconds)}"
+
+
+async def listed(client: Client, output: Format) -> int:
+    found = await client.schedules.list()
+    if output is Format.ID:
+        put("\n".join(one.name for one in found))
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    elif found:
+        rows = [
+            (
+                one.name,
+                one.status,
+                _when(one),
+                one.next[0] if one.next else None,
+                one.fired,
+                one.template or one.workflow,
+            )
+            for one in found
+        ]
+        put(table(("name", "status", "when", "next", "fired", "workflow"), rows))
+    else:
+        say("no schedules; `gz schedule put NAME FILE --cron …` makes one")
+    return exits.OK
+
+
+async def one(client: Client, name: str, output: Format) -> int:
+    view = await client.schedules.get(name)
+    if output is not Format.TEXT:
+        put(view.name if output is Format.ID else encode(view, output))
+        return exits.OK
+    put(
+        pairs(
+            [
+                ("schedule", view.name),
+                ("status", view.status),
+                ("when", _when(view)),
+                ("workflow", view.template or view.workflow),
+                ("overlap", view.overlap),
+                ("catch up", view.catch_up),
+                ("fired", view.fired),
+                ("last", view.last_workflow_id),
+                ("running", ", ".join(view.running)),
+                ("queued", view.queued or None),
+                (
+                    "next",
+                    "\n".join([view.next[0], *(f"           {at}" for at in view.next[1:])]) if view.next else None,
+                ),
+                ("about", view.description),
+            ]
+        )
+    )
+    return exits.OK
+
+
+async def change(client: Client, name: str, what: str, output: Format) -> int:
+    view = await getattr(client.schedules, what)(name)
+    if output is Format.TEXT:
+        put(f"{view.name} is {view.status}" + (f"; next: {view.next[0]}" if view.next else ""))
+    else:
+        put(view.name if output is Format.ID else encode(view, output))
+    return exits.OK
+
+
+async def trigger(client: Client, name: str, output: Format) -> int:
+    state = await client.schedules.trigger(name)
+    put(state.workflow_id if output in (Format.TEXT, Format.ID) else encode(state, output))
+    return exits.OK
+
+
+async def backfill(client: Client, name: str, since: str, until: str | None, output: Format) -> int:
+    view = await client.schedules.backfill(name, since, until)
+    if output is not Format.TEXT:
+        put("\n".join(view.times) if output is Format.ID else encode(view, output))
+        return exits.OK
+    known = f"; for {view.known:,} more one was started before" if view.known else ""
+    put(f"{len(view.times):,} workflows of {name} are started or wait{known}")
+    return exits.OK

@@ -1,0 +1,68 @@
+"""Schedules in the journal: a stream each, and beside it, as the counts of its summary row, where it stands."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import msgspec
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.engine.core import ScheduleAppend
+from gleitzeit.engine.schedule import Schedule
+from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gleitzeit.model.schedules import AnyScheduleFact, Checkpoint, ScheduleSet
+
+log = logging.getLogger("gz.coordinator")
+
+KIND = "schedule"
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(AnyScheduleFact).decode
+
+
+def stream_of(name: str) -> str:
+    return f"$schedule/{name}"
+
+
+def schedule_append(append: ScheduleAppend) -> Append:
+    schedule = append.schedule
+    stream = stream_of(schedule.name)
+    summary = Summary(
+        stream=stream,
+        kind=KIND,
+        key=schedule.name,
+        status=schedule.status,
+        active=not schedule.deleted,
+        created_at=schedule.created_at,
+        updated_at=append.facts[-1].at,
+        due_at=schedule.next_due(),
+        counts=Raw(_encode(schedule.checkpoint())),
+    )
+    return Append(stream, append.seq, tuple(_encode(fact) for fact in append.facts), summary)
+
+
+async def load_schedules(journal: Journal, warnings: list[str]) -> AsyncIterator[Schedule]:
+    """All that are not deleted. One that cannot be read is a warning."""
+    before = None
+    while page := await journal.find(Find(kind=KIND, active=True, before=before, limit=500)):
+        for row in page:
+            try:
+                yield await _load(journal, row)
+            except (errors.GleitzeitError, msgspec.MsgspecError, ValueError) as error:
+                warnings.append(f"schedule {row.key} is quarantined, it cannot be read: {error}")
+                log.error(warnings[-1])
+        before = (page[-1].created_at, page[-1].stream)
+
+
+async def _load(journal: Journal, row: Summary) -> Schedule:
+    at = msgspec.json.decode(row.counts, type=Checkpoint)
+    records = await journal.read(row.stream, after=at.set_seq - 1, limit=1)
+    fact = _decode(records[0].event) if records else None
+    if not isinstance(fact, ScheduleSet):
+        raise errors.JournalCorrupt(f"event {at.set_seq} of {row.stream} is no ScheduleSet")
+    return Schedule(fact.definition, at)
+
+
+async def deleted_before(journal: Journal, name: str) -> Checkpoint | None:
+    """Where a schedule of this name stood when it was deleted."""
+    rows = await journal.find(Find(kind=KIND, keys=(name,), limit=1))
+    return msgspec.json.decode(rows[0].counts, type=Checkpoint) if rows and not rows[0].active else None
