@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gleitzeit.model import earlier
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.inputs import from_texts
 from gleitzeit.spec.load import load_text
@@ -17,16 +18,6 @@ STDIN = "-"
 
 
 STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
-EARLIER_STATUSES = {
-    "submitted": "pending",
-    "queued": "pending",
-    "validated": "pending",
-    "routed": "pending",
-    "executing": "running",
-    "retry_pending": "running",
-    "canceled": "cancelled",
-}
-"""As earlier versions said it."""
 
 
 class Source:
@@ -73,7 +64,7 @@ def inputs(pairs: Sequence[str], file: Path | None = None) -> Inputs:
 
 def statuses(words: Sequence[str]) -> list[str]:
     """Statuses of workflows as typed. Raises UsageError."""
-    known = [EARLIER_STATUSES.get(word.lower(), word.lower()) for word in words]
+    known = [earlier.STATUSES.get(word.lower(), word.lower()) for word in words]
     for word, status in zip(words, known, strict=True):
         if status not in STATUSES:
             raise UsageError(f"no workflow has the status {word!r}; there are {', '.join(STATUSES)}")

@@ -15,6 +15,7 @@ from gleitzeit.engine.waits import awaited_signals
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.model import earlier
 from gleitzeit.model.blobs import INLINE_BYTES, split
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
@@ -155,7 +156,7 @@ class WorkflowMethods:
             kind=CHILD if parent is not None or "~" in (id or "") else "workflow",
             stream_prefix=f"{parent}~" if parent is not None else "",
             keys=(name,) if name is not None else (),
-            statuses=tuple(statuses),
+            statuses=tuple(earlier.STATUSES.get(status, status) for status in statuses),
             before=(int(before[0]), str(before[1])) if before else None,
             limit=limit,
         )

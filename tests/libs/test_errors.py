@@ -102,3 +102,20 @@ def test_an_error_without_words_says_its_name() -> None:
 )
 def test_whether_another_attempt_can_succeed(code: int, data: object, again: bool) -> None:
     assert is_retryable(code, data) is again
+
+
+def test_every_code_of_earlier_versions_has_its_name() -> None:
+    counts = {-31: 5, -30: 9, -29: 9, -28: 7, -27: 5, -26: 5, -25: 6}
+    expected = {thousand * 1000 - number for thousand, count in counts.items() for number in range(1, count + 1)}
+    assert set(errors.NAMES) == expected
+    for code in expected:
+        known = error_for(code, "x")
+        assert known.code == code
+        assert known.name != "REMOTE_ERROR"
+
+
+def test_what_earlier_versions_tried_again() -> None:
+    for code in (-30006, -30007, -29003, -25001, -25003, -25004, -31004, -31005, -26001):
+        assert is_retryable(code), code
+    for code in (-32602, -32601, -30008, -29001, -28001, -31003, -25005, -25006):
+        assert not is_retryable(code), code

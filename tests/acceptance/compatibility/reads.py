@@ -284,6 +284,51 @@ READS = [
         {TASK + "method": "llm/vision"},
     ),
     Reads("task.code", "{id: a, type: python, code: 'result = 1'}", {TASK + "params.code": "result = 1"}),
+    Reads(
+        "task.signals",
+        "{id: a, type: signal, signal_action: wait, signal_name: s, timeout: 5}",
+        {TASK + "method": "signal/wait"},
+    ),
+    Reads(
+        "task.signals",
+        "{id: a, type: signal, signal_action: wait_any, signal_names: [s, t]}",
+        {TASK + "method": "signal/wait_any"},
+    ),
+    Reads(
+        "task.signals",
+        "{id: a, type: signal, signal_action: wait_all, signal_names: [s, t]}",
+        {TASK + "method": "signal/wait_all"},
+    ),
+    Reads(
+        "task.signals",
+        "{id: a, type: signal, signal_action: send, signal_name: s, payload: {x: 1}, target_workflows: [w]}",
+        {TASK + "method": "signal/send", TASK + "params.payload": {"x": 1}},
+    ),
+    Reads(
+        "task.signals",
+        "{id: a, type: signal, signal_action: broadcast, signal_name: s}",
+        {TASK + "method": "signal/broadcast"},
+    ),
+    Reads(
+        "task.signals",
+        "{id: a, method: signal/v1, params: {signal_action: wait, signal_name: s}}",
+        {TASK + "method": "signal/wait"},
+    ),
+    Reads(
+        "task.workflow",
+        f"{{id: a, type: workflow, workflow: {{name: c, tasks: [{ECHO}]}}}}",
+        {TASK + "method": "workflow/run", TASK + "workflow.name": "c"},
+    ),
+    Reads(
+        "method.workflow",
+        f"{{id: a, method: workflow/execute, params: {{workflow: {{name: c, tasks: [{ECHO}]}}, inputs: {{x: 1}}}}}}",
+        {TASK + "method": "workflow/run", TASK + "workflow.name": "c"},
+    ),
+    Reads(
+        "method.workflow",
+        f"{{id: a, method: workflow/execute_async, params: {{workflow: {{name: c, tasks: [{ECHO}]}}}}}}",
+        {TASK + "method": "workflow/run"},
+    ),
     # ------------------------------------------------------------------------------------------------ 3 methods
     *(
         Reads(f"method.{row}", f"{{id: a, method: {written}, params: {params}}}", {TASK + "method": read})

@@ -22,7 +22,7 @@ from gleitzeit.spec.problems import document_error
 def checked(text: str) -> Checked:
     value = load_text(dedent(text)).value
     assert isinstance(value, dict)
-    is_task = not value.keys() & {"tasks", "workflow", "batch"}
+    is_task = not value.keys() & {"tasks", "batch"} and value.keys() != {"workflow"}
     return check({"name": "n", "tasks": [value]} if is_task else value, builtin())
 
 
