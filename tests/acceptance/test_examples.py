@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[support.Stack]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPENAI_BASE_URL", llama.url)
         environment.delenv("OPENAI_API_KEY", raising=False)
-        running = support.Stack(folder / "state", "--provider", "echo,python,openai")
+        running = support.Stack(folder / "state", "--provider", "echo,python,mcp,openai")
         assert running.url
     yield running
     assert running.stop() == 0
@@ -131,6 +131,13 @@ def undo_and_always(stack: support.Stack) -> None:
     assert sorted(told, key=events.index) == told
 
 
+def mcp_tools(stack: support.Stack) -> None:
+    outputs = run(stack, "mcp_tools.yaml")["outputs"]
+    assert outputs["total"] == 47.5
+    assert outputs["line"] == "Shirts: 2 × 17.5 + 12.5 = 47.5"
+    assert outputs["tools"].split() == ["echo", "add", "multiply", "concat"]
+
+
 def llm_chain(stack: support.Stack) -> None:
     answer = run(stack, "llm_chain.yaml", "-p", "model=tiny")
     results, outputs = answer["results"], answer["outputs"]
@@ -182,7 +189,7 @@ CHECKS: dict[str, Callable[[support.Stack], None]] = {
     f"{check.__name__}.yaml": check
     for check in (
         *(hello, diamond, references, retry, signal_and_timer, standard_library_report, typed_inputs),
-        *(approval, child_workflows, signals),
+        *(approval, child_workflows, signals, mcp_tools),
         *(for_each, conditions, until, undo_and_always),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
     )
