@@ -23,9 +23,10 @@ async def require_tools(client: Coordinator, methods: Set[str]) -> None:
     loop = asyncio.get_running_loop()
     give_up = loop.time() + START_SECONDS
     while wanted:
+        # in this order: who is no longer starting has told of its tools before
+        providers = [one for one in await client.providers() if PROTOCOL in one.protocols and one.status == "ready"]
         known = await _known(client)
         wanted -= known
-        providers = [one for one in await client.providers() if PROTOCOL in one.protocols and one.status == "ready"]
         problems = [problem for one in providers for problem in _problems(one)]
         starting = not providers or any(STARTING in problem for problem in problems)
         for method in sorted(wanted):
