@@ -89,8 +89,10 @@ def _facts(workflow: Workflow, names: Mapping[str, str], name: str) -> dict[str,
     task = workflow.tasks[names[name]]
     duration = (task.completed_at - task.started_at) / 1000 if task.completed_at and task.started_at else None
     timestamp = iso(task.completed_at)
+    error = task.error if task.state == "failed" else None
     return {
         "status": task.state,
+        "error": error and {"code": error.code, "name": error.name, "message": error.message},
         "duration": duration,
         "timestamp": timestamp,
         "metadata": {"duration": duration, "attempts": task.attempt, "provider": task.provider},

@@ -21,7 +21,7 @@ ALIASES: Final = {
     "text": ("response", "content"),
     "result": ("response", "embedding", "output"),
 }
-FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata"})
+FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata", "error"})
 _MISSING: Final = object()
 
 
@@ -201,7 +201,7 @@ class Scope:
 
     `results`: id or name -> decoded result, of completed tasks at least; may be a mapping that decodes on demand.
     `tasks`: id or name -> id, of all tasks, so that a `{{ … }}` that names none stays text.
-    `facts`: id or name -> `{status, duration, timestamp, metadata}` for what the result itself does not have.
+    `facts`: id or name -> `{status, duration, timestamp, metadata, error}` for what the result itself does not have.
     `workflow`: `{id, name, timestamp}`, the timestamp as ISO 8601.
     `parameters`: the document's, with the submit's inputs over them.
 
@@ -315,8 +315,9 @@ class Scope:
         if isinstance(result, Joined):
             return self._of_items(reference, base, path, result)
         value = look_up(result, path, self.load)
-        if value is _MISSING and self.facts is not None and path[0] in FACTS:
-            value = _fact(self.facts(base), result, path, self.load)
+        if (value is _MISSING or result is None) and self.facts is not None and path and path[0] in FACTS:
+            fact = _fact(self.facts(base), result, path, self.load)
+            value = None if fact is _MISSING and result is None else fact
         if value is _MISSING:
             raise ParameterError(f"{reference.source}: {_what_is_missing(result, path)}")
         return value

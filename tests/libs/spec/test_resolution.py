@@ -223,6 +223,15 @@ def test_what_a_workflow_cannot_read(text: str, message: str) -> None:
     assert message in caught.value.message
 
 
+def test_what_failed_is_null_but_says_how() -> None:
+    failed = {"status": "failed", "error": {"code": -29002, "message": "no truck"}}
+    resolve = scope(results={"ship": None}, tasks={"ship": "ship"}, facts=lambda _: failed).resolve
+    assert substitute("${ship}", resolve) is None
+    assert substitute("${ship.response}", resolve) is None
+    assert substitute("${ship.status}: ${ship.error.message}", resolve) == "failed: no truck"
+    assert substitute("${ship.error.line}", resolve) is None
+
+
 def test_without_facts_only_results_are_read() -> None:
     with pytest.raises(ParameterError):
         substitute("${llm.status}", scope(facts=None).resolve)
