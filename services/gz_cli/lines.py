@@ -121,6 +121,10 @@ def _started(progress: WorkflowProgress, event: events.TaskStarted | events.Task
         return _line(event.at, "running", f"{name} started at {event.provider}")
     if event.signals:
         return _line(event.at, "waiting", f"{name} waits for the signal {', '.join(event.signals)}")
+    if event.child:
+        return _line(event.at, "waiting", f"{name} runs the workflow {event.child}")
+    if event.until == event.at:
+        return None
     until = "" if event.until is None else " " + duration((event.until - event.at) / 1000)
     return _line(event.at, "waiting", f"{name} waits{until}")
 
