@@ -255,7 +255,8 @@ class Http:
     def _silent(self) -> IdleTimeout:
         seconds = self._idle_timeout_seconds
         message = f"{self.shown_url} said nothing for {seconds:g} s"
-        hint = "where it is only busy, let it have fewer calls at once (--capacity), or wait longer (--idle-timeout)"
+        fewer, longer = "--capacity or GLEITZEIT_LLM_CAPACITY", "--idle-timeout or GLEITZEIT_LLM_IDLE_TIMEOUT"
+        hint = f"if it is only busy, let it have fewer calls at once ({fewer}) or wait longer ({longer})"
         return IdleTimeout(f"{message}; {hint}", {"seconds": seconds})
 
     def _public(self, text: str) -> str:

@@ -18,14 +18,15 @@ _T = TypeVar("_T")
 
 
 class Ollama:
-    """Duties of the caller: `close` it once."""
+    """Duties of the caller: `close` it once. `capacity` None: as many calls at once as the servers take that answer."""
 
     name = "ollama"
     ignored: frozenset[str] = frozenset()
     options = OLLAMA
 
-    def __init__(self, instances: Instances) -> None:
+    def __init__(self, instances: Instances, *, capacity: int | None = None) -> None:
         self._instances = instances
+        self._capacity = capacity
         self._thoughtless: set[str] = set()
         """Models that have said that they cannot think."""
         self._shown: dict[str, dict[str, Any]] = {}
@@ -33,7 +34,13 @@ class Ollama:
 
     @property
     def capacity(self) -> int:
-        return sum(instance.slots for instance in self._instances.all)
+        """Where none answers, that of one: it may come back at any time, and says itself that it is away."""
+        alive = self._instances.alive or self._instances.all[:1]
+        return self._capacity or sum(instance.slots for instance in alive)
+
+    async def follow(self) -> None:
+        if len(self._instances.all) > 1:
+            await self._instances.fresh()
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         async def ask(instance: Instance) -> ChatResult:

@@ -34,7 +34,7 @@ def provider(options: Namespace) -> Provider:
     """Raises ConfigurationError for a URL that is none, and a key file that holds no key."""
     key = api_key(options)
     instances = [Instance(_http(url, key, options.idle_timeout), options.slots) for url in _urls(options)]
-    return build(Ollama(Instances(instances)), settings_of(options))
+    return build(Ollama(Instances(instances), capacity=options.capacity), settings_of(options))
 
 
 def parser() -> ArgumentParser:

@@ -289,6 +289,14 @@ def both(make: Make, ollama: OllamaFront, other: OllamaFront) -> Ollama:
     return make(ollama, other)
 
 
+async def test_capacity_is_that_of_the_servers_that_answer(make: Make, ollama: OllamaFront) -> None:
+    both = make(ollama.url, "http://127.0.0.1:1")
+    assert both.capacity == 2 * make(ollama.url).capacity, "nobody has looked yet"
+    await both.follow()
+    assert both.capacity == make(ollama.url).capacity
+    await make("http://127.0.0.1:1", "http://127.0.0.1:2").follow()
+
+
 async def test_another_server_takes_over_from_a_full_one(both: Ollama, ollama: OllamaFront, other: OllamaFront) -> None:
     ollama.faults.append(Refuse(503, BUSY))
     assert other.url.endswith((await both.chat(ask(), ignore)).provider_id)
