@@ -46,7 +46,9 @@ class Calls(Waits):
                 self._wake_at = self.scheduler.wake_at()
                 return
             workflow, task, provider = found
-            if task.expands or task.definition.switch is not None:
+            if not self._may_begin(workflow, task):
+                self._settle()
+            elif task.expands or task.definition.switch is not None:
                 self._begin_flow(workflow, task)
             elif provider.instance == COORDINATOR:
                 self._begin_inner(workflow, task)

@@ -50,6 +50,7 @@ class Children(Flow):
             self._finish(workflow, task, Raw(msgspec.json.encode(result)))
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
+        super()._follow(workflow, event)
         if type(event) in _ENDS:
             self._end_parents_task(workflow)
         elif type(event) in _GIVEN_UP:

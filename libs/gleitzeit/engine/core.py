@@ -15,6 +15,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
+from gleitzeit.engine.permits import Permits
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
@@ -83,6 +84,14 @@ class Core:
         self.calls: dict[str, fx.Call] = {}
         self.schedules: dict[str, Schedule] = {}
         """Those that are not deleted, by name."""
+        self._workflow_permits: Permits[str] = Permits()
+        self._task_permits: Permits[Task] = Permits()
+        self._permit_of: dict[Task, Workflow] = {}
+        """Of the tasks that hold or wait for a permit: their workflows."""
+        self._waits_for_permit: dict[Task, str] = {}
+        """For one of this key."""
+        self._unadmitted: list[Workflow] = []
+        """Adopted ones that have a concurrency key."""
         self._scheduled: dict[str, dict[str, None]] = {}
         """The workflows of each schedule that have not ended."""
         self.scheduler = Scheduler()
@@ -134,7 +143,11 @@ class Core:
         if held:
             self.scheduler.held.add(workflow.id)
         self._arm_workflow_timeout(workflow)
+        self._admit(workflow)
         return workflow
+
+    def _admit(self, workflow: Workflow) -> None:
+        """A new workflow, which may have to wait before anything of it starts."""
 
     def _effect(self, effect: fx.Effect) -> None:
         self._decision.effects.append(effect)

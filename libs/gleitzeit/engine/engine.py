@@ -21,6 +21,8 @@ class Engine(Requests):
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = self.scheduler.now = max(now, self._now)
         self._decision = Decision()
+        if self._unadmitted:
+            self._readmit()
         for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
             _ON[type(item)](self, item)
         while self._timers and self._timers[0][0] <= self._now:
@@ -58,8 +60,11 @@ class Engine(Requests):
         if held:
             self.scheduler.held.add(workflow.id)
         workflow.released[:] = [task for task in workflow.tasks.values() if task.state == "ready"]
+        if workflow.definition.concurrency is not None:
+            self._unadmitted.append(workflow)
         for task in list(workflow.tasks.values()):
             self._adopt_task(workflow, task)
+            self._hold_again(workflow, task)
         workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None}
         self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow

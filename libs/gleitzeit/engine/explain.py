@@ -44,6 +44,8 @@ def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
 
 
 def _ready(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    if why := engine.why_no_permit(workflow, task):
+        return "concurrency", why
     return engine.scheduler.why_waiting(workflow, task, now)
 
 

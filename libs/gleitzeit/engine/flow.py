@@ -5,12 +5,13 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import conditions, fanout, loops
 from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.core import Core, failure
+from gleitzeit.engine.concurrency import Concurrency
+from gleitzeit.engine.core import failure
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 
 
-class Flow(Core):
+class Flow(Concurrency):
     def _begin_flow(self, workflow: Workflow, task: Task) -> None:
         """A task that calls nobody: it has its items now, or takes its case."""
         attempt = task.attempt + 1

@@ -120,6 +120,8 @@ class Scheduler:
         """By instance."""
         self.held: set[str] = set()
         """Ids of workflows that may start nothing, without a word of it in their streams."""
+        self.blocked: dict[str, str] = {}
+        """Workflows that may start nothing before they have a permit of this key."""
         self._unserved = Pool()
         self._pools: list[Pool] = []
         self._pool_of: dict[str | tuple[str, str, str, BreakerPolicy | None], Pool] = {}
@@ -216,7 +218,7 @@ class Scheduler:
             self._queue(workflow, task).push(workflow, task)
 
     def may_start(self, workflow: Workflow) -> bool:
-        if workflow.state == "paused" or workflow.id in self.held:
+        if workflow.state == "paused" or workflow.id in self.held or workflow.id in self.blocked:
             return False
         limit = workflow.definition.max_parallel
         return limit is None or self._running.get(workflow.id, 0) < limit

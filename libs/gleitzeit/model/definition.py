@@ -53,6 +53,15 @@ class BreakerPolicy(Struct, frozen=True, omit_defaults=True):
     half_open_max_calls: int = 1
 
 
+class Concurrency(Struct, frozen=True, omit_defaults=True):
+    """How many of one key may be under way at once. `key` is a text that may have references."""
+
+    key: str
+    limit: int = 1
+    on_conflict: Literal["queue", "cancel_running", "fail"] = "queue"
+    """Of one more: it waits, the oldest makes room for it, or it fails."""
+
+
 class CachePolicy(Struct, frozen=True, omit_defaults=True):
     """A result that is at most `ttl_seconds` old stands for a call. `key`, a text that may have references, is what
     results are known by in place of the resolved params."""
@@ -149,6 +158,7 @@ class TaskDefinition(Struct, frozen=True, omit_defaults=True):
     """Tried in order, each by the whole retry policy."""
     budget: Budget | None = None
     cache: CachePolicy | None = None
+    concurrency: Concurrency | None = None
     workflow: "Definition | None" = None
     """What a task of `workflow/run` runs: part of the document that it stands in, whatever becomes of its source."""
     when: str = ""
@@ -200,6 +210,7 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, object] = {}
     budget: Budget | None = None
     """Of all its tasks together."""
+    concurrency: Concurrency | None = None
     breakers: dict[str, BreakerPolicy] = {}
     """For calls of a method, of a provider's name, or of a protocol (`llm`), in place of the usual."""
 

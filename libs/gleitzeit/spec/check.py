@@ -10,8 +10,17 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.errors import CircularDependency
-from gleitzeit.model.definition import CachePolicy, Definition, ErrorPolicy, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.model.definition import (
+    CachePolicy,
+    Concurrency,
+    Definition,
+    ErrorPolicy,
+    Priority,
+    RetryPolicy,
+    TaskDefinition,
+)
 from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import read_defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import Trigger
@@ -55,6 +64,7 @@ WORKFLOW_KEYS: Final = frozenset(
         "outputs",
         "unresolved",
         "budget",
+        "concurrency",
         "defaults",
         "always",
         "on_failure",
@@ -70,7 +80,6 @@ LATER_WORKFLOW_KEYS: Final = {
     "schedule": "schedules",
     "on": "triggers",
     "triggers": "triggers",
-    "concurrency": "concurrency limits",
 }
 
 _UNRESOLVED: Final[Mapping[str, Literal["fail", "keep"]]] = {"fail": "fail", "keep": "keep"}
@@ -243,6 +252,7 @@ class _Check:
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),
             metadata=self._metadata(fields),
+            concurrency=self._concurrency(fields, linker),
             budget=read_budget(fields),
             breakers={name: one.breaker for name, one in handlers.items() if one.breaker is not None},
         )
@@ -278,6 +288,7 @@ class _Check:
             fallback=linked.fallback,
             budget=draft.budget,
             cache=CachePolicy(draft.cache.ttl_seconds, draft.cache.key) if draft.cache is not None else None,
+            concurrency=draft.concurrency,
             workflow=self._child(draft),
             when=linked.flow.when,
             for_each=linked.flow.for_each,
@@ -309,6 +320,16 @@ class _Check:
             provider=undo.provider,
             budget=undo.budget,
         )
+
+    def _concurrency(self, fields: Fields, linker: Linker) -> Concurrency | None:
+        limit = read_concurrency(fields, fields.text("name") or fields.text("id"))
+        if limit is not None:
+            needs: dict[str, None] = {}
+            linker.text(limit.key, fields.at("concurrency"), needs)
+            if needs:
+                message = "the key of a workflow cannot depend on its tasks; inputs and parameters are known before"
+                self._findings.error(fields.at("concurrency"), message)
+        return limit
 
     def _child(self, draft: TaskDraft) -> Definition | None:
         """The workflow that the task runs; None for a name, which who knows it puts the workflow in the place of."""

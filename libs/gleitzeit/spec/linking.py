@@ -119,6 +119,8 @@ class Linker:
             program, params, references = self._link_call(draft, needs)
             if draft.cache is not None and draft.cache.key:
                 self._check_text(draft.cache.key, draft.cache.key_path, needs)
+            if draft.concurrency is not None:
+                self._check_text(draft.concurrency.key, (*draft.path, "concurrency"), needs)
             fallback = tuple(self._alternative(other, needs) for other in draft.fallback)
         if draft.id in needs and not waits_for_itself:
             self._findings.error(draft.path, f"task '{draft.id}' refers to its own result")

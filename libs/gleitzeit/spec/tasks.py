@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from gleitzeit.model.definition import Budget, OnLost, Priority, RetryPolicy
+from gleitzeit.model.definition import Budget, Concurrency, OnLost, Priority, RetryPolicy
 from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
 from gleitzeit.spec import commands, inner_tasks, mcp
+from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
@@ -56,13 +57,13 @@ TASK_KEYS: Final = frozenset(
         "fallback",
         "budget",
         "cache",
+        "concurrency",
         *FLOW_KEYS,
     }
 )
 
 LATER_TASK_KEYS: Final = {
     "task_type": "the task types of very early versions; say 'method'",
-    "concurrency": "concurrency limits",
 }
 
 _LATER_METHODS: Final = ("task_type",)
@@ -108,6 +109,7 @@ class TaskDraft:
     __slots__ = (
         "budget",
         "cache",
+        "concurrency",
         "description",
         "fallback",
         "flow",
@@ -157,6 +159,7 @@ class TaskDraft:
     provider: str
     budget: Budget | None
     cache: CacheDraft | None
+    concurrency: Concurrency | None
     workflow: tuple[Path, Any] | None
     """What a task of workflow/run runs, as written, and where it stands."""
     fallback: list["TaskDraft"]
@@ -213,6 +216,7 @@ class TaskReader:
         draft.workflow = None
         inner_tasks.complete(draft, fields.raw.get("method"), self._findings)
         draft.budget, draft.cache = read_budget(fields), read_cache(fields)
+        draft.concurrency = read_concurrency(fields, draft.method)
         draft.fallback = self._read_fallback(draft, fields) if fields.raw.get("fallback") is not None else []
         self.defaults.complete(draft, fields)
         draft.undo = self._read_undo(draft, fields) if fields.raw.get("undo") is not None else None

@@ -1,0 +1,168 @@
+"""Limits by key: never exceeded, whatever ends, waits, fails or crashes, and nobody waits for ever."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.libs.engine.builders import Desk, raw, task
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.explain import explain
+from gleitzeit.model.definition import Concurrency
+
+
+def keyed(name: str, key: str = "k", limit: int = 1, on_conflict: Any = "queue", **more: Any) -> Any:
+    return task(name, *more.pop("dependencies", ()), concurrency=Concurrency(key, limit, on_conflict), **more)
+
+
+def submit(desk: Desk, workflow_id: str, key: str = "k", limit: int = 1, on_conflict: Any = "queue") -> None:
+    desk.submit(task("a"), workflow_id=workflow_id, concurrency=Concurrency(key, limit, on_conflict))
+
+
+def states(desk: Desk, *workflow_ids: str) -> list[str]:
+    return [desk.workflow(one).state for one in workflow_ids]
+
+
+def test_tasks_of_one_key_run_one_after_the_other_over_workflows() -> None:
+    desk = Desk()
+    desk.submit(keyed("a"), workflow_id="one")
+    desk.submit(keyed("a"), keyed("b", "other"), workflow_id="two")
+    assert desk.states("two") == {"a": "ready", "b": "running"}
+    told = explain(desk.engine, desk.workflow("two"), desk.workflow("two").tasks["a"], desk.now)
+    assert (told.reason, told.message) == ("concurrency", "1 task with the key 'k' may run at once (concurrency)")
+    desk.complete("a", workflow_id="one")
+    assert desk.states("two") == {"a": "running", "b": "running"}
+
+
+def test_a_key_may_depend_on_what_the_task_reads() -> None:
+    desk = Desk()
+    desk.submit(task("first"), keyed("a", "x${first}", dependencies=("first",)), keyed("b", "x1"))
+    desk.complete("first", 1)
+    assert desk.states() == {"first": "completed", "a": "ready", "b": "running"}
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "cancel_running"])
+def test_a_task_more_fails_or_takes_the_place_of_the_oldest(on_conflict: str) -> None:
+    desk = Desk()
+    desk.submit(keyed("a"), workflow_id="one")
+    desk.submit(keyed("a", on_conflict=on_conflict), workflow_id="two")
+    loser, winner = ("two", "one") if on_conflict == "fail" else ("one", "two")
+    error = desk.workflow(loser).tasks["a"].error
+    assert error is not None
+    assert error.name == ("CONCURRENCY_LIMIT" if on_conflict == "fail" else "CONCURRENCY_REPLACED")
+    assert desk.states(winner) == {"a": "running"}
+
+
+def test_a_waiting_task_holds_its_permit_and_a_retrying_one_does_not() -> None:
+    desk = Desk()
+    desk.submit(keyed("w8", method="signal/wait", params={"name": "go"}), keyed("b", attempts=2), keyed("c"))
+    assert desk.states() == {"w8": "waiting", "b": "ready", "c": "ready"}
+    desk.tell(fx.Signal("s", "w", "go", raw(1)))
+    assert desk.states() == {"w8": "completed", "b": "running", "c": "ready"}
+    desk.fail("b")
+    assert desk.states() == {"w8": "completed", "b": "retrying", "c": "running"}
+
+
+def test_workflows_of_one_key_wait_for_each_other() -> None:
+    desk = Desk()
+    for name in ("one", "two", "three"):
+        submit(desk, name, limit=2)
+    assert states(desk, "one", "two", "three") == ["running", "running", "pending"]
+    told = explain(desk.engine, desk.workflow("three"), desk.workflow("three").tasks["a"], desk.now)
+    assert (told.reason, told.message) == (
+        "concurrency", "2 workflows with the key 'k' may be under way at once (concurrency)"
+    )  # fmt: skip
+    desk.tell(fx.Cancel("c", "one"))
+    assert states(desk, "two", "three") == ["running", "running"]
+
+
+def test_one_that_waits_can_be_cancelled() -> None:
+    desk = Desk()
+    for name in ("one", "two", "three"):
+        submit(desk, name)
+    desk.tell(fx.Cancel("c", "two"))
+    desk.complete("a", workflow_id="one")
+    assert states(desk, "one", "two", "three") == ["completed", "cancelled", "running"]
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "expected"), [("fail", ["running", "failed"]), ("cancel_running", ["cancelled", "running"])]
+)
+def test_a_workflow_more_fails_or_cancels_the_oldest(on_conflict: str, expected: list[str]) -> None:
+    desk = Desk()
+    submit(desk, "one")
+    submit(desk, "two", on_conflict=on_conflict)
+    assert states(desk, "one", "two") == expected
+
+
+def test_after_a_restart_who_was_under_way_goes_first() -> None:
+    desk = Desk()
+    for name in ("one", "two", "three"):
+        submit(desk, name)
+        desk.now += 1
+    desk = desk.restart()
+    desk.provider("p#1")
+    assert states(desk, "one", "two", "three") == ["running", "pending", "pending"]
+    desk.complete("a", workflow_id="one")
+    assert states(desk, "one", "two", "three") == ["completed", "running", "pending"]
+
+
+POLICIES = ["queue", "queue", "cancel_running", "fail"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("kx"), st.integers(1, 3), st.sampled_from(POLICIES)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.sampled_from(["end", "fail", "cancel", "restart", "wait"]), st.integers(0, 7)), max_size=25),
+    st.booleans(),
+)  # fmt: skip
+def test_no_limit_is_exceeded_and_all_have_their_turn(
+    wanted: list[tuple[str, int, str]], course: list[tuple[str, int]], of_tasks: bool
+) -> None:
+    desk = Desk()
+    limits: dict[str, int] = {}
+    for key, limit, _ in wanted:
+        limits.setdefault(key, limit)  # one key, one limit: as authors have it
+    names = []
+    for number, (key, _, on_conflict) in enumerate(wanted):
+        name = f"w{number}"
+        names.append((name, key))
+        limit = Concurrency(key, limits[key], on_conflict)  # type: ignore[arg-type]
+        if of_tasks:
+            desk.submit(task("a", attempts=2, concurrency=limit), workflow_id=name)
+        else:
+            desk.submit(task("a", attempts=2), workflow_id=name, concurrency=limit)
+        check(desk, names, limits, of_tasks)
+    for what, index in course:
+        running = list(desk.engine.calls.values())
+        match what:
+            case "end" if running:
+                desk.tell(fx.CallCompleted(running[index % len(running)], raw(1)))
+            case "fail" if running:
+                desk.tell(fx.CallFailed(running[index % len(running)], -29002, "no"))
+            case "cancel":
+                desk.tell(fx.Cancel("c", f"w{index % len(wanted)}"))
+            case "restart":
+                desk = desk.restart()
+                desk.provider("p#1")
+            case "wait":
+                desk.wait(1.5)
+        check(desk, names, limits, of_tasks)
+    for _ in range(100):
+        for call in list(desk.engine.calls.values()):
+            desk.tell(fx.CallCompleted(call, raw(1)))
+            check(desk, names, limits, of_tasks)
+        desk.wait(2)
+    assert all(desk.workflow(name).final for name, _ in names), [desk.workflow(name).state for name, _ in names]
+    assert not desk.engine.scheduler.blocked
+
+
+def check(desk: Desk, names: list[tuple[str, str]], limits: dict[str, int], of_tasks: bool) -> None:
+    under_way: dict[str, int] = {}
+    for name, key in names:
+        workflow = desk.workflow(name)
+        busy = workflow.tasks["a"].state == "running" if of_tasks else workflow.state in ("running", "paused")
+        under_way[key] = under_way.get(key, 0) + busy
+    for key, number in under_way.items():
+        assert number <= limits[key]
