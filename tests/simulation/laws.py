@@ -6,12 +6,15 @@ has to wait for a second coordinator; 13 (bounded starvation) is a matter of the
 """
 
 import hashlib
+import urllib.parse
 from typing import Any
 
 import msgspec
+from tests.simulation import flow_laws
 
 from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
+from gleitzeit.engine.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
@@ -21,6 +24,7 @@ _decode_event = msgspec.json.Decoder(ev.AnyEvent).decode
 _json = msgspec.json.Encoder().encode
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _FINAL = ("completed", "failed", "cancelled")
+_NO_FALLBACK = ("BUDGET_EXCEEDED", "CALL_LOST", "LOOP_EXHAUSTED")
 
 
 class Violation(AssertionError):
@@ -46,8 +50,23 @@ class Spent(msgspec.Struct):
 
 
 class DurableTask:
-    def __init__(self, definition: Any) -> None:
+    def __init__(
+        self,
+        definition: Any,
+        name: str = "",
+        *,
+        parent: "DurableTask | None" = None,
+        number: int = 0,
+        origin: "DurableTask | None" = None,
+    ) -> None:
         self.definition = definition
+        self.name = name or definition.id
+        self.parent, self.number, self.origin = parent, number, origin
+        self.items: list[DurableTask] | None = None
+        self.bypassed = self.undone = self.began = self.anew = False
+        self.round = 0
+        self.last: Any = None
+        self.error: Any = None
         self.state = "pending"
         self.attempt = 0
         self.failures = 0
@@ -63,6 +82,10 @@ class DurableTask:
         """Of the call that runs."""
         self.timed_out: set[int] = set()
         """Attempts that the coordinator gave up: their executions may end a little later."""
+
+    def reset(self) -> None:
+        self.state, self.failures, self.losses, self.alternative = "pending", 0, 0, 0
+        self.round, self.last, self.bypassed, self.undone, self.began = 0, None, False, False, False
 
     @property
     def call(self) -> Any:
@@ -88,6 +111,25 @@ class Durable:
         self.at = first.at
         self.tasks = {t.id: DurableTask(t) for t in first.definition.tasks}
         self.spent = Spent()
+        self.closing: ev.WorkflowCancelling | None = None
+        self.undoable: list[str] = []
+        self.late_began = False
+        self.hurried = False
+        """A second cancel, or its time, has cut short what runs at the end."""
+
+    @property
+    def outcome(self) -> str:
+        """What it had come to when its late tasks began."""
+        if not self.late_began:
+            self._outcome = self._outcome_now()
+        return self._outcome
+
+    def _outcome_now(self) -> str:
+        if self.closing is not None and self.closing.error is None:
+            return "cancelled"
+        tasks = flow_laws.document_tasks(self)
+        failed = any(t.state == "failed" and not t.tolerated for t in tasks)
+        return "failed" if failed or self.closing is not None else "completed"
 
     @property
     def final(self) -> bool:
@@ -98,25 +140,29 @@ class Durable:
         name = type(event).__name__
         if self.final and not isinstance(event, ev.WorkflowRetried):
             raise broken(2, f"{name} in {self.id}, which is {self.status}")
-        getattr(self, f"_{name}")(event)
+        try:
+            getattr(self, f"_{name}")(event)
+        except flow_laws.Breach as breach:
+            raise broken(breach.law, f"{self.id}: {breach}") from None
         self.statuses.add(self.status)
 
     def _task(self, event: Any, *states: str) -> DurableTask:
         task = self.tasks[event.task]
         if task.state not in states:
             raise broken(2, f"{type(event).__name__} of {self.id}/{event.task}, which is {task.state}")
-        begins = isinstance(event, ev.TaskStarted | ev.TaskWaiting | ev.TaskCached)
+        begins = isinstance(event, ev.TaskStarted | ev.TaskWaiting | ev.TaskCached | ev.TasksAdded)
         if not begins and getattr(event, "attempt", task.attempt) != task.attempt:
             raise broken(7, f"{type(event).__name__} of attempt {event.attempt}, but {task.attempt} is current")
         return task
 
-    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached) -> DurableTask:
+    def _begin(self, event: ev.TaskStarted | ev.TaskWaiting | ev.TaskCached | ev.TasksAdded) -> DurableTask:
         task = self._task(event, "pending", "ready")
-        for name in task.definition.dependencies:
-            dependency = self.tasks[name]
-            tolerated = dependency.tolerated or self.definition.error_policy == "continue"
-            if dependency.state != "completed" and not (dependency.state == "failed" and tolerated):
-                raise broken(1, f"{self.id}/{event.task} starts while {name} is {dependency.state}")
+        for name in task.definition.dependencies if task.parent is None and task.origin is None else ():
+            self._check_dependency(task, self.tasks[name])
+        flow_laws.check_start(self, task)
+        if task.definition.late and task.origin is None:
+            self._outcome, self.late_began = self.outcome, True
+        task.began = True
         if self.status == "paused":
             raise broken(10, f"{self.id}/{event.task} starts while the workflow is paused")
         if event.attempt != task.attempt + 1:
@@ -128,6 +174,53 @@ class Durable:
         self.status = "running"
         task.attempt = event.attempt
         return task
+
+    def _check_dependency(self, task: DurableTask, dependency: DurableTask) -> None:
+        tolerated = dependency.tolerated or self.definition.error_policy == "continue"
+        met = dependency.state == "completed" or dependency.bypassed or (dependency.state == "failed" and tolerated)
+        if not met and not (task.definition.trigger != "success" and dependency.state in _ENDED):
+            raise broken(1, f"{self.id}/{task.name} starts while {dependency.name} is {dependency.state}")
+
+    def _TasksAdded(self, event: ev.TasksAdded) -> None:
+        task = self._begin(event)
+        task.state = "waiting"
+        if event.count != len(flow_laws.values_of(task.definition)):
+            raise broken(19, f"{self.id}/{event.task} has {event.count} items")
+        if task.items is None:
+            names = [f"{task.name}[{number}]" for number in range(event.count)]
+            task.items = [DurableTask(task.definition, name, parent=task, number=n) for n, name in enumerate(names)]
+            self.tasks |= dict(zip(names, task.items, strict=True))
+        for item in task.items:
+            if item.state in _ENDED and (task.anew or item.state != "completed" or item.undone):
+                item.reset()
+        task.anew = False
+        self.undoable = [name for name in self.undoable if self.tasks[name].state == "completed"]
+
+    def _TaskRepeated(self, event: ev.TaskRepeated) -> None:
+        task = self._task(event, "running")
+        self._call_ended(task, event.at, tokens=msgspec.json.decode(event.result)["usage"]["total_tokens"])
+        flow_laws.repeated(task, event)
+        task.state = "retrying"
+
+    def _UndoAdded(self, event: ev.UndoAdded) -> None:
+        flow_laws.check_undo(self, event.task)
+        self.undoable.pop()
+        origin = self.tasks[event.task]
+        origin.undone = True
+        name = f"{event.task}[undo]"
+        undo = self.tasks.setdefault(name, DurableTask(origin.definition.undo, name, origin=origin))
+        undo.state, undo.failures, undo.losses = "ready", 0, 0
+
+    def _WorkflowCancelling(self, event: ev.WorkflowCancelling) -> None:
+        if self.closing is not None:
+            raise broken(2, f"{self.id} is cancelled, and is closing already")
+        self.closing, self.status = event, "running"
+
+    def _completed(self, task: DurableTask) -> None:
+        if task.definition.undo is not None and task.items is None:
+            self.undoable.append(task.name)
+        if task.items is None and task.definition.until is not None:
+            flow_laws.check_rounds(task)
 
     def _TaskStarted(self, event: ev.TaskStarted) -> None:
         task = self._begin(event)
@@ -163,6 +256,7 @@ class Durable:
         if event.stored_at + task.definition.cache.ttl_seconds * 1000 <= event.at:
             raise broken(7, f"{self.id}/{event.task} has a result of {event.stored_at} at {event.at}, which is too old")
         task.state, task.result = "completed", msgspec.json.decode(event.result)
+        self._completed(task)
 
     def _TaskFellBack(self, event: ev.TaskFellBack) -> None:
         task = self._task(event, "ready", "pending", "running")
@@ -180,8 +274,13 @@ class Durable:
         task = self._task(event, "running", "waiting")
         if task.state == "waiting" and task.timer and (task.until is None or event.at < task.until):
             raise broken(10, f"the timer {self.id}/{event.task} fired at {event.at}, before {task.until}")
+        if task.items is not None:
+            flow_laws.check_parents_end(task)
+            task.state = "completed"
+            return
         task.state, task.result = "completed", msgspec.json.decode(event.result)
         self._call_ended(task, event.at, tokens=task.result["usage"]["total_tokens"] if "usage" in task.result else 0)
+        self._completed(task)
 
     def _TaskRetrying(self, event: ev.TaskRetrying) -> None:
         task = self._task(event, "running")
@@ -209,24 +308,36 @@ class Durable:
 
     def _TaskFailed(self, event: ev.TaskFailed) -> None:
         task = self._task(event, "pending", "ready", "running", "waiting")
+        if task.definition.for_each is not None and task.parent is None:
+            flow_laws.check_parents_failure(task, event.error)
+            task.state = "failed"
+            return
         left = len(task.definition.fallback) - task.alternative
-        if left and task.state != "waiting" and event.error.name not in ("BUDGET_EXCEEDED", "CALL_LOST"):
+        if left and task.state != "waiting" and event.error.name not in _NO_FALLBACK:
             raise broken(8, f"{self.id}/{event.task} fails, and {left} alternatives were not tried")
         if event.error.name == "BUDGET_EXCEEDED" and not self._has_overspent(task, event.at):
             raise broken(8, f"{self.id}/{event.task} fails for its budget, which is not spent")
         self._call_ended(task, event.at)
+        task.error = {"code": event.error.code, "name": event.error.name, "message": event.error.message}
         task.state = "failed"
         task.failures += 1
         self._gave_up(task, event)
 
     def _TaskSkipped(self, event: ev.TaskSkipped) -> None:
-        self._task(event, "pending").state = "skipped"
+        task = self._task(event, "pending", "ready")
+        if event.cause:
+            flow_laws.check_skip(self, task, event.cause)
+        task.state, task.bypassed = "skipped", bool(event.cause)
 
     def _TaskCancelled(self, event: ev.TaskCancelled) -> None:
         task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
         self._call_ended(task, event.at)
         task.timed_out.add(task.attempt)
         task.state = "cancelled"
+        spared = flow_laws.is_spared(task) and not flow_laws.is_given_up(task)
+        if spared and self.closing is None:
+            raise broken(21, f"{self.id}/{event.task} runs always, and is cancelled")
+        self.hurried |= spared
 
     def _CallRefused(self, event: ev.CallRefused) -> None:
         task = self._task(event, "running")
@@ -252,6 +363,7 @@ class Durable:
         open_ones = [name for name, task in self.tasks.items() if task.state not in _ENDED]
         if open_ones:
             raise broken(2, f"{self.id} is {status} while {open_ones} have not ended")
+        flow_laws.check_end(self, status)
         self.status = status
 
     def _WorkflowCompleted(self, event: ev.WorkflowCompleted) -> None:
@@ -270,11 +382,19 @@ class Durable:
         self.spent = Spent()
         for task in self.tasks.values():
             task.spent, task.started_at = Spent(), None
+        self.closing, self.late_began, self.hurried = None, False, False
+        names = set(event.tasks)
         for name in event.tasks:
-            task = self.tasks[name]
-            if task.state not in ("failed", "skipped", "cancelled"):
-                raise broken(2, f"{self.id}/{name} is reset while it is {task.state}")
-            task.state, task.failures, task.losses, task.alternative = "pending", 0, 0, 0
+            self._reset(self.tasks[name], names)
+        self.undoable = [name for name in self.undoable if self.tasks[name].state == "completed"]
+
+    def _reset(self, task: DurableTask, names: set[str]) -> None:
+        anew = not names.isdisjoint(task.definition.dependencies)
+        undone = task.undone or any(item.undone for item in task.items or ())
+        if task.state == "completed" and not (anew or undone or task.definition.trigger != "success"):
+            raise broken(2, f"{self.id}/{task.name} is reset while it is completed")
+        task.anew |= anew
+        task.reset()
 
 
 def snapshot(workflow: Workflow) -> tuple[Any, ...]:
@@ -283,7 +403,9 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
         (
             t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, None if t.result is None else bytes(t.result),
             _json(t.error), t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
-            t.alternative, t.cached, t.causes,
+            t.alternative, t.cached, t.causes, t.bypassed, t.undone, t.round,
+            t.parent and t.parent.id, t.origin and t.origin.id,
+            t.fan and (len(t.fan.items), t.fan.left, t.fan.active, t.fan.failed and t.fan.failed.id),
         )
         for t in workflow.tasks.values()
     )  # fmt: skip
@@ -291,7 +413,9 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     times = workflow.created_at, workflow.updated_at, workflow.started_at, workflow.retried_at, workflow.completed_at
     return (
         workflow.id, workflow.state, workflow.seq, times, counts, _json(workflow.error), bytes(workflow.outputs),
-        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter),
+        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter), _json(workflow.closing),
+        workflow.ordinary, workflow.failing, workflow.late_open, workflow.outcome, [t.id for t in workflow.undoable],
+        workflow.undoing and workflow.undoing.id,
     )  # fmt: skip
 
 
@@ -367,20 +491,22 @@ class Laws:
         if isinstance(event, ev.TaskCancelled):
             task = self.durable[stream].tasks[event.task]
             if task.state == "running":
-                self.cancelled.append(f"{stream}/{event.task}/{task.attempt}")
+                self.cancelled.append(name_of_call(stream, event.task, task.attempt))
         self.durable[stream].apply(event)
         self.replayed[stream].apply(event)
-        if isinstance(event, ev.TaskCompleted):
+        if isinstance(event, ev.TaskCompleted | ev.TaskRepeated):
             self._result_is_real(stream, event)
         elif isinstance(event, ev.TaskCached):
             self._cached_result_is_real(stream, event)
 
-    def _result_is_real(self, stream: str, event: ev.TaskCompleted) -> None:
+    def _result_is_real(self, stream: str, event: ev.TaskCompleted | ev.TaskRepeated) -> None:
         task = self.durable[stream].tasks[event.task]
+        if task.items is not None:
+            return
         if task.definition.cache is not None:
             self.completed.setdefault(_cache_entry(self.durable[stream], task, event.result), set()).add(event.at)
         if task.definition.method.startswith("sim/"):
-            call_id = f"{stream}/{event.task}/{event.attempt}"
+            call_id = name_of_call(stream, event.task, event.attempt)
             if self.outcomes.get(call_id) != bytes(event.result):
                 raise broken(7, f"the result recorded for {call_id} is not what its execution came to")
 
@@ -442,7 +568,7 @@ class Laws:
     def acknowledged_calls(self, call_ids: list[str]) -> None:
         """`call.ack` leaves: what came of these calls must be durable, or must not matter any more."""
         for call_id in call_ids:
-            workflow_id, task_id, attempt = call_id.split("/")
+            workflow_id, task_id, attempt = map(urllib.parse.unquote, call_id.split("/"))
             durable = self.durable.get(workflow_id)
             task = durable.tasks[task_id] if durable is not None else None
             if task is None or (task.state == "running" and task.attempt == int(attempt)):
@@ -500,9 +626,8 @@ class Laws:
         others.append(Execution(instance, meta.call_id, meta.attempt))
 
     def _params_are_right(self, durable: Durable, task: DurableTask, meta: Meta, params: dict[str, Any]) -> None:
-        expected = [durable.tasks[name].result for name in task.definition.dependencies]
-        number = msgspec.json.decode(task.call.params)["n"]
-        if params != {"n": number, "in": expected, "note": "${t0.value}"}:
+        written = msgspec.json.decode(task.call.params)
+        if params != flow_laws.expected_params(durable, task, written):
             raise broken(14, f"the params of {meta.call_id} are not what its dependencies came to")
         digest = hashlib.sha256(_json(params)).hexdigest()
         if task.params_sha256 != digest:
@@ -551,8 +676,7 @@ def _cache_entry(durable: Durable, task: DurableTask, result: Any) -> bytes:
     """By what calls are equal, and what they came to."""
     known_by: object = task.definition.cache.key
     if not known_by:
-        given = msgspec.json.decode(task.call.params)["n"]
-        known_by = [given, [durable.tasks[name].result for name in task.definition.dependencies]]
+        known_by = flow_laws.expected_params(durable, task, msgspec.json.decode(task.call.params))
     return _json([task.call.method, known_by, result])
 
 

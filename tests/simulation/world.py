@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from tests.simulation.client import Client
 from tests.simulation.coordinator import CACHE, Coordinator
+from tests.simulation.flow_documents import with_flow
 from tests.simulation.laws import Laws, Violation, broken
 from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
@@ -320,7 +321,7 @@ _CALLED = ("sim/work", "sim/pay")
 def definition(random: Random) -> Definition:
     """A document in its normal form, as `gleitzeit.spec` would make it."""
     count = random.randint(1, 8)
-    tasks = tuple(_task(random, i) for i in range(count))
+    tasks = with_flow(tuple(_task(random, i) for i in range(count)))
     return Definition(
         name=f"w{random.randrange(1000)}",
         tasks=tasks,

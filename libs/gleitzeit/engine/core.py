@@ -232,7 +232,10 @@ class Core:
             return
         if workflow.definition.error_policy == "fail_fast" and not cleanup.is_spared(task):
             self._end_all_tasks(workflow, f"task {task.id} failed", spare=True)
-            return
+        self._skip_dependents(workflow, task)
+
+    def _skip_dependents(self, workflow: Workflow, task: Task) -> None:
+        """Those that wait for its completion, which will not be, however far."""
         stack = [(task, task.definition.name or task.id)]
         while stack:
             failed, name = stack.pop()
@@ -257,6 +260,8 @@ class Core:
                     self.scheduler.leave(call)
                     self._effect(fx.CancelCall(call, reason))
             self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
+        for task in [t for t in workflow.document_tasks() if spared and t.state == "cancelled"]:
+            self._skip_dependents(workflow, task)
 
     def _cancel_workflow(self, workflow: Workflow, reason: str, error: ev.Failure | None = None) -> None:
         """Cancel it, or with `error` let it fail. What runs always, and what undoes, runs before."""

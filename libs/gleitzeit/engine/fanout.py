@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gleitzeit.engine.cleanup import is_spared
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import ParameterError, ResourceExhausted
@@ -73,11 +74,14 @@ def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]
     if fan is None or for_each is None or parent.state != "waiting":
         return
     error = _failure(fan.failed) if fan.failed is not None and for_each.on_item_error == "fail" else None
-    if error is not None and fan.left and workflow.definition.error_policy != "fail_fast":
+    at_once = (
+        workflow.definition.error_policy == "fail_fast" and not workflow.tolerates(parent) and not is_spared(parent)
+    )
+    if error is not None and fan.left and not at_once:
         for item in fan.items:
             if item.state in _UNSTARTED:
                 yield ev.TaskCancelled(now, item.id, f"item {fan.failed.number if fan.failed else 0} failed")
-    if error is not None and (not fan.left or workflow.definition.error_policy == "fail_fast"):
+    if error is not None and (not fan.left or at_once):
         yield ev.TaskFailed(now, parent.id, parent.attempt, error)
     elif not fan.left:
         yield ev.TaskCompleted(now, parent.id, parent.attempt)

@@ -105,7 +105,7 @@ class Task:
 class Fan:
     """The items of a task, and how far they are. So many of them as `max_parallel` says are under way at a time."""
 
-    __slots__ = ("_next", "active", "failed", "items", "left", "values")
+    __slots__ = ("_next", "active", "anew", "failed", "items", "left", "values")
 
     def __init__(self, items: list[Task]) -> None:
         self.items = items
@@ -118,6 +118,8 @@ class Fan:
         self.values: list[object] | None = None
         """What `${item}` stands for in each; kept by the engine as long as it is needed, and made again when it is not
         there."""
+        self.anew = False
+        """The list may be another one by now, so that what completed before does not count."""
         self._next = 0
 
     def begin(self) -> None:

@@ -234,7 +234,9 @@ class Workflow:
         if known is None or known.definition.for_each is None or known.parent is not None:
             raise Refused(f"TasksAdded for {event.task!r}, which has no items")
         task = self._begin(event)
-        if task.fan is None or len(task.fan.items) != event.count:
+        if task.fan is not None and len(task.fan.items) == event.count:
+            self._reset_items(task.fan)
+        else:
             self._new_items(task, event.count)
         assert task.fan is not None
         task.fan.begin()
@@ -249,6 +251,8 @@ class Workflow:
             self.counts[item.state] -= 1
             del self.tasks[item.id]
         used = max((item.attempt for item in old), default=0)
+        gone = set(old)
+        self.undoable = [one for one in self.undoable if one not in gone]
         items = [Task(task.definition, task.index, parent=task, number=number) for number in range(count)]
         for item in items:
             item.attempt = used
@@ -450,7 +454,8 @@ class Workflow:
         for task, state in reset:
             self._reset(task, state)
             if task.fan is not None:
-                self._reset_items(task, whole=not names.isdisjoint(task.definition.dependencies))
+                task.fan.values = None
+                task.fan.anew |= not names.isdisjoint(task.definition.dependencies)
         self.undoable = [task for task in self.undoable if task.state == "completed"]
         self.ordinary = sum(not task.ended and not task.definition.late for task in self.document_tasks())
         self.failing = sum(self._counts_as_failure(task) for task in self.document_tasks())
@@ -470,13 +475,13 @@ class Workflow:
         task.bypassed = task.undone = task.cached = False
         self._use(task, 0)
 
-    def _reset_items(self, task: Task, *, whole: bool) -> None:
-        """Those that did not complete, or were undone; the `whole` of them if the list may be another one."""
-        assert task.fan is not None
-        task.fan.values = None
-        for item in task.fan.items:
-            if item.ended and (whole or item.state != "completed" or item.undone):
+    def _reset_items(self, fan: Fan) -> None:
+        """They are to run again: those that did not complete, or were undone; all of them if the list may differ."""
+        for item in fan.items:
+            if item.ended and (fan.anew or item.state != "completed" or item.undone):
                 self._reset(item, states.TASK[item.state, states.RESET])
+        fan.anew = False
+        self.undoable = [task for task in self.undoable if task.state == "completed"]
 
 
 def _may_run_again(task: Task, names: set[str]) -> bool:
