@@ -157,7 +157,7 @@ class Hosted:
 
     async def _serve(self, link: Link) -> None:
         """Until the connection closes. Raises LinkFailed for a server that cannot say what it has."""
-        await self._list_tools(link.session)
+        await self._list_tools(link)
         self.link, self.status, self.problem = link, "ready", ""
         self._settled.set()
         link.session.connection.add_close_callback(lambda _: self._closed())
@@ -176,18 +176,19 @@ class Hosted:
                 await asyncio.sleep(REFRESH_SECONDS)
                 self._lists_changed.clear()
                 try:
-                    await self._list_tools(link.session)
+                    await self._list_tools(link)
                 except LinkFailed as error:
                     logger.warning("MCP server %s: %s", self.name, error.message)
 
-    async def _list_tools(self, session: Session) -> None:
-        tools: dict[str, Raw] = {}
+    async def _list_tools(self, link: Link) -> None:
+        session, tools = link.session, dict[str, Raw]()
         if session.offers("tools"):
             try:
                 async for raw in session.pages("tools/list", "tools"):
                     tools[tool_name(raw)] = raw.copy()
             except (GleitzeitError, TimeoutError, msgspec.MsgspecError) as error:
                 raise LinkFailed(f"its tools cannot be listed: {error}") from None
+        link.learn_tools(tools)
         self.tools, self.listed = tools, True
         self._on_tools(self)
 

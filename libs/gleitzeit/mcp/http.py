@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,8 @@ NOT_REACHED = "not_reached"
 """In the data of a ConnectionLost: the server never saw the request."""
 _SESSION = "mcp-session-id"
 _NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_MARK = b'"x-mcp-header"'
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -70,6 +72,7 @@ class HttpWire:
         self._incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self._closed: WireClosed | None = None
         self._ended = asyncio.Event()
+        self._mirrored: dict[str, dict[str, tuple[str, ...]]] = {}
         self._exchanges: dict[bytes, asyncio.Task[None]] = {}
         """The POST that waits for the answer to a request, by the request's id."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,6 +118,10 @@ class HttpWire:
         self._closed = self._closed or WireClosed(code, reason)
         self._ended.set()
 
+    def learn_tools(self, tools: Mapping[str, Raw]) -> None:
+        """Some tools want arguments in the headers of their calls as well."""
+        self._mirrored = {name: found for name, raw in tools.items() if (found := mirrored_arguments(raw))}
+
     # One message that leaves
 
     def _send(self, frame: bytes, envelope: _Envelope) -> None:
@@ -141,7 +148,10 @@ class HttpWire:
 
     async def _exchange(self, frame: bytes, envelope: _Envelope, *, stateless: bool) -> None:
         try:
-            headers = stateless_headers(envelope.method, envelope.params) if stateless else self._session_headers()
+            if stateless:
+                headers = stateless_headers(envelope.method, envelope.params, self._mirrored)
+            else:
+                headers = self._session_headers()
             await self._post(frame, envelope, headers)
         except GleitzeitError as error:
             self._fail(envelope, error)
@@ -245,14 +255,53 @@ class HttpWire:
         return headers | ({"mcp-protocol-version": self.version} if self.version else {})
 
 
-def stateless_headers(method: str, params: Raw) -> dict[str, str]:
-    """What a stateless request says of itself once more, for those on its way who do not read bodies."""
+def stateless_headers(
+    method: str, params: Raw, mirrored: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None
+) -> dict[str, str]:
+    """What a stateless request says of itself once more, for those on its way who do not read bodies. `mirrored`: by
+    tool, the headers that say an argument, and where that stands."""
     headers = {"mcp-protocol-version": eras.STATELESS, "mcp-method": method}
     key = _NAME_OF.get(method)
-    named = codec.decode_members(params).get(key) if key is not None else None
-    if named is not None:
-        headers["mcp-name"] = header_value(str(codec.decode_value(named)))
+    members = codec.decode_members(params) if key is not None else {}
+    if key is None or key not in members:
+        return headers
+    name = str(codec.decode_value(members[key]))
+    headers["mcp-name"] = header_value(name)
+    wanted = (mirrored or {}).get(name) if method == "tools/call" else None
+    if wanted:
+        arguments = codec.decode_value(members["arguments"]) if "arguments" in members else {}
+        values = ((header, _argument(arguments, path)) for header, path in wanted.items())
+        headers |= {header: header_value(text) for header, text in values if text is not None}
     return headers
+
+
+def mirrored_arguments(definition: Raw) -> dict[str, tuple[str, ...]]:
+    """The arguments that a tool's schema marks by `x-mcp-header`: header -> the path of the argument."""
+    if _MARK not in bytes(definition):
+        return {}
+    schema = codec.decode_value(definition).get("inputSchema")
+    return dict(_marked(schema, ()))
+
+
+def _marked(schema: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if not isinstance(schema, dict):
+        return
+    mark = schema.get("x-mcp-header")
+    if path and isinstance(mark, str) and _TOKEN.fullmatch(mark):
+        yield f"mcp-param-{mark}", path
+    properties = schema.get("properties")
+    for name, inner in properties.items() if isinstance(properties, dict) else ():
+        yield from _marked(inner, (*path, name))
+
+
+def _argument(arguments: Any, path: tuple[str, ...]) -> str | None:
+    """As a header has it; None where there is none, or none that a header could hold."""
+    value = arguments
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def header_value(text: str) -> str:

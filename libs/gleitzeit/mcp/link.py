@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from msgspec import Raw
+
 from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError
 from gleitzeit.mcp.http import HttpWire
 from gleitzeit.mcp.inquiries import Inquiries
@@ -36,12 +38,18 @@ class LinkFailed(GleitzeitError):
 class Link:
     """`session` until the connection closes. `pid` is 0 for a server that is not ours to start."""
 
-    def __init__(self, session: Session, child: Child | None) -> None:
+    def __init__(self, session: Session, child: Child | None, wire: Wire) -> None:
+        self._wire = wire
         self.session = session
         self.pid = child.pid if child is not None else 0
         self.closed = asyncio.Event()
         session.connection.add_close_callback(lambda _: self.closed.set())
         self._child = child
+
+    def learn_tools(self, tools: Mapping[str, Raw]) -> None:
+        """The definitions of its tools by name: over HTTP, some want more than the call itself."""
+        if isinstance(self._wire, HttpWire):
+            self._wire.learn_tools(tools)
 
     async def death(self) -> str:
         """After `closed`: how it ended, in words."""
@@ -77,7 +85,7 @@ async def opened(
             session = await _shake_hands(server, connection, wire, probe, handshake_seconds, child, complaints)
             listening = asyncio.create_task(listen(session), name=f"listen to {server.name}")
             try:
-                yield Link(session, child)
+                yield Link(session, child, wire)
             finally:
                 listening.cancel()
         finally:

@@ -123,7 +123,7 @@ async def start_child(
     if announces:
         environment[READY_FD] = str(write_end)
         inherited.append(write_end)
-    output = _Log(log)
+    output = _Log(log if pipes is None else Path(os.devnull))
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
