@@ -52,6 +52,8 @@ START_SECONDS = 20.0  # for NATS and the coordinator to be ready each; covers a 
 MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
 COORDINATOR = "coordinator"
 NATS_SERVER = "nats-server"
+RESTART_MAX_SECONDS = "GLEITZEIT_RESTART_MAX_SECONDS"
+"""The environment variable that says how long a process that dies again and again waits at most (30 s)."""
 _LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
 _PROVIDER_MODULES = {
     "echo": "gz_provider_echo",
@@ -119,7 +121,8 @@ class Stack:
         self._on_event = on_event
         self._commands = dict(commands or {})
         self._environ = {**(os.environ if environ is None else environ), "GLEITZEIT_STATE": str(config.state)}
-        self._backoff = backoff or Backoff()
+        most = self._environ.get(RESTART_MAX_SECONDS, "")
+        self._backoff = backoff or (Backoff(max_seconds=float(most)) if most else Backoff())
         self._listen = config.listen
         self._cluster = ""
         self._lock: StateLock | None = None

@@ -13,7 +13,9 @@ from gleitzeit.transport import Connection, connect
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[support.Stack]:
-    running = support.Stack(tmp_path / "state", "--provider", "echo,python")
+    running = support.Stack(
+        tmp_path / "state", "--provider", "echo,python", environ={"GLEITZEIT_RESTART_MAX_SECONDS": "0.2"}
+    )
     yield running
     running.stop()
 

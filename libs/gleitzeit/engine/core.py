@@ -321,7 +321,7 @@ class Core:
         released = [task for task in released if self._is_wanted(workflow, task)]
         for task in released:
             task.model = self._params.model_of(workflow, task)
-        released = [task for task in released if not self._moves_on(workflow, task)]
+        released = [task for task in released if not (task.definition.fallback and self._moves_on(workflow, task))]
         self.scheduler.add(workflow, released)
         for task in released:
             seconds = task.definition.queue_timeout_seconds

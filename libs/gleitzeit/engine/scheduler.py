@@ -84,12 +84,13 @@ class Pool:
         for provider in self.providers:
             if provider.free > 0:
                 share = provider.running / provider.capacity
-                if share < load and self._admits(provider, now) and (not retry or provider.budget.allows(now)):
+                admitted = not provider.circuits or self._admits(provider, now)
+                if share < load and admitted and (not retry or provider.budget.allows(now)):
                     best, load = provider, share
         return best
 
     def _admits(self, provider: Provider, now: int) -> bool:
-        circuit = provider.circuits.get(self.circuit) if self.circuit is not None and provider.circuits else None
+        circuit = provider.circuits.get(self.circuit) if self.circuit is not None else None
         return circuit is None or circuit.admits(now)
 
     def open_circuits(self, now: int) -> list[tuple[Provider, Circuit]]:
@@ -180,7 +181,7 @@ class Scheduler:
     def _queue(self, workflow: Workflow, task: Task) -> Queue:
         """Where a task waits that is ready."""
         pool = self._pool(workflow, task)
-        return pool.retries if repeats(task) else pool.queue
+        return pool.retries if task.failures and repeats(task) else pool.queue
 
     def _pool(self, workflow: Workflow, task: Task) -> Pool:
         definition = task.definition
@@ -295,7 +296,7 @@ class Scheduler:
         provider = self.roster.get(call.instance)
         if provider is None:
             return
-        if repeats(call.task):
+        if call.task.failures and repeats(call.task):
             provider.budget.repetition()
         else:
             provider.budget.first_attempt()
