@@ -29,6 +29,7 @@ protocol's own failures, stand where they are raised.
     ├── CallGone                      -30012  the call was acknowledged before and will not run again
     ├── WrongInstance                 -30013  the provider was started anew since the call was addressed
     ├── BlobNotFound                  -31007
+    ├── ShardElsewhere                -26007  another coordinator has this workflow, or will have it in a moment
     ├── CircuitOpen                   -30014  the provider failed again and again, and is left alone for a while
     ├── ConfigurationError            -31003
     ├── ResourceExhausted             -31004  no space, or a limit reached
@@ -238,6 +239,14 @@ class PayloadTooLarge(GleitzeitError):
 class BlobNotFound(GleitzeitError):
     code = -31007
     name = "BLOB_NOT_FOUND"
+
+
+class ShardElsewhere(GleitzeitError):
+    """Said by one coordinator to another, and to clients only while nobody has the shard. Nothing was changed."""
+
+    code = -26007
+    name = "SHARD_ELSEWHERE"
+    retryable = True
 
 
 class ConnectionLost(GleitzeitError):

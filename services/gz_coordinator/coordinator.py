@@ -10,15 +10,21 @@ from functools import partial
 import msgspec
 from msgspec import Raw
 
+from gleitzeit.errors import JournalError, JournalFenced
+from gleitzeit.journal.base import OwnedJournal
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
 from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
+from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
 from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
+from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.relays import Relays
+from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
 
@@ -27,6 +33,7 @@ log = logging.getLogger("gz.coordinator")
 IDLE_SECONDS = 0.5
 WARM_UP_SECONDS = 1.0
 FIRST_CLIENT_SECONDS = 30.0
+REGISTRATIONS_SECONDS = 3.0
 
 
 class Coordinator:
@@ -36,25 +43,42 @@ class Coordinator:
         self._lifetime = lifetime
         self._code = 0
         self._had_client = False
-        fence = parts.identity.fence
+        self._background: list[asyncio.Task[None]] = []
+        identity = parts.identity
         parts.watchers = Watchers(parts.journal, self._service.read)
         blob_methods = BlobMethods(parts.journal, self._service.clock).methods()
         parts.links = Links(
-            fence, self._service.post, parts.learn_methods, self._out_of_band, blob_methods=blob_methods
+            identity.owner,
+            lambda: identity.fence,
+            self._service.post,
+            parts.learn_methods,
+            self._out_of_band,
+            blob_methods=blob_methods,
         )
         self._service.audience = parts.watchers
         self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
         self._service.performer = CallPerformer(
             parts.links.connection,
             self._service.post,
-            fence,
-            self._fenced,
+            identity.fence_of,
+            self.deposed,
             self._service.engine.params_of,
             stream_seq=parts.watchers.texts.seq_of,
             ask_cache=self._shelf.ask,
             load_blob=partial(load, parts.journal),
             keep_blobs=partial(keep, parts.journal, self._service.clock),
         )
+
+    def share(self, journal: OwnedJournal, lease_seconds: float, token: str | None, tls: ssl.SSLContext | None) -> None:
+        """Work on the journal beside others. Before `server`; `tls` is what checks the others' certificates."""
+        parts = self._parts
+        epochs = parts.identity.epochs
+        assert epochs is not None
+        holdings = Holdings(
+            journal, self._service, parts.identity.owner, epochs, lease_seconds=lease_seconds, on_deposed=self.deposed
+        )
+        peers = Peers(holdings, token, tls)
+        parts.shared = Shared(holdings, peers, Relays(peers, parts.watchers))
 
     def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
         """Raises ConfigurationError for an address that others can reach without token and TLS."""
@@ -65,7 +89,7 @@ class Coordinator:
             token=token,
             tls=tls,
             on_connect=self._connected,
-            on_close=self._parts.watchers.remove,
+            on_close=self._left,
             http={"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics},
         )
 
@@ -73,14 +97,16 @@ class Coordinator:
         """Recover, listen, and go on until the end. Returns the exit code."""
         parts, service = self._parts, self._service
         gc.disable()  # nothing of what is read is garbage; looking for it would double the time
-        recovered, warnings = await service.recover(held=held)
-        parts.warnings.extend(warnings)
-        if parts.journal_name.startswith("memory"):
-            parts.warnings.append("the journal is in memory: what is not finished is lost when this process ends")
+        recovered = 0
+        if parts.shared is None:
+            recovered, warnings = await service.recover(held=held)
+            parts.warnings.extend(warnings)
         await server.start()
-        parts.url = server.url
+        parts.url = parts.url or server.url
         turning = asyncio.create_task(service.run(), name="the loop")
         turning.add_done_callback(self._loop_ended)
+        if parts.shared is not None:
+            recovered = await self._join(parts.shared.holdings)
         announce_ready(server.url)
         log.info("listening at %s, journal %s, %d unfinished workflows%s", server.url, parts.journal_name, recovered,
                  " held" if held and recovered else "")  # fmt: skip
@@ -99,6 +125,22 @@ class Coordinator:
         sweeping.cancel()
         return await self._drain(server, turning, drain_seconds)
 
+    async def _join(self, holdings: Holdings) -> int:
+        """Become one of several coordinators. Returns how many workflows came with the shards that were free."""
+        await holdings.start(self._parts.url)
+        self._background = [
+            asyncio.create_task(holdings.run(), name="the shards"),
+            asyncio.create_task(self._learn_registrations(holdings), name="registered providers"),
+        ]
+        return len(self._service.engine.workflows)
+
+    async def _learn_registrations(self, holdings: Holdings) -> None:
+        """Providers that were registered at another coordinator."""
+        while True:
+            await holdings.changed(REGISTRATIONS_SECONDS)
+            with contextlib.suppress(JournalError):
+                await self._parts.restore_registrations()
+
     async def _find_providers(self) -> None:
         parts = self._parts
         await parts.restore_registrations()
@@ -114,6 +156,10 @@ class Coordinator:
         parts, service = self._parts, self._service
         log.info("draining: %s; %d calls run", self._lifetime.reason, len(service.engine.calls))
         parts.draining = True
+        if self._code:  # it is not ours any more, or nobody knows what is durable: leave at once
+            drain_seconds = 0.0
+        elif parts.shared is not None:
+            await parts.shared.holdings.leave()
         quiet = asyncio.ensure_future(service.drain())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
@@ -121,6 +167,11 @@ class Coordinator:
         quiet.cancel()
         service.stop()
         await asyncio.gather(turning, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if parts.shared is not None:
+            await parts.shared.close()
         await self._shelf.close()
         if parts.directory is not None:
             await parts.directory.close()
@@ -145,6 +196,11 @@ class Coordinator:
     def _connected(self, connection: Connection) -> None:
         self._had_client = True
 
+    def _left(self, connection: Connection) -> None:
+        self._parts.watchers.remove(connection)
+        if self._parts.shared is not None:
+            self._parts.shared.relays.forget(connection, everything=True)
+
     def _out_of_band(self, method: str, params: Raw | None) -> None:
         """A stream, progress or log notification of a provider: its progress token is the call's id."""
         if params is None:
@@ -157,7 +213,8 @@ class Coordinator:
         if call is not None:
             self._parts.watchers.forward(call, method, params)
 
-    def _fenced(self, reason: str) -> None:
+    def deposed(self, reason: str) -> None:
+        """Another coordinator has what we had: a new process may have something again."""
         log.error("another coordinator has taken over: %s", reason)
         self._code = TRY_AGAIN
         self._lifetime.end("fenced")
@@ -166,6 +223,9 @@ class Coordinator:
         """The loop ends by itself only when nobody knows what the journal holds: a new process has to read it."""
         error = None if turning.cancelled() else turning.exception()
         if error is not None:
+            if isinstance(error, JournalFenced):
+                self.deposed(str(error))
+                return
             log.critical("cannot go on: %s", error, exc_info=error)
             self._code = 1
             self._lifetime.end("the loop failed")

@@ -136,9 +136,12 @@ class Link:
         connection.add_close_callback(lambda _: self._closed.set())
 
     async def _describe(self, connection: Connection) -> Description:
-        wish: dict[str, dict[str, Any]] = {"_meta": {"fence": self._links.fence, "batch": "split"}}
+        meta: dict[str, Any] = {"batch": "split"}
+        if (fence := self._links.fence()) is not None:
+            meta["fence"] = fence
         if self._links.blob_methods is not None:
-            wish["_meta"]["blobs"] = "v1"
+            meta["blobs"] = "v1"
+        wish = {"_meta": meta}
         document: Any = {}
         try:
             document = await connection.call("rpc.discover", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
@@ -235,7 +238,8 @@ class Links:
 
     def __init__(
         self,
-        fence: dict[str, Any],
+        owner: str,
+        fence: Callable[[], dict[str, Any] | None],
         post: Callable[[fx.Input], None],
         on_methods: Callable[[str, Sequence[MethodSchema]], None],
         on_notification: Callable[[str, Raw | None], None],
@@ -244,7 +248,9 @@ class Links:
     ) -> None:
         """`blob_methods` are for providers that fetch and bring large values, each by a second connection."""
         self.blob_methods = blob_methods
+        self._owner = owner
         self.fence = fence
+        """With which a provider is greeted, if we hold anything."""
         self.post = post
         self.on_notification = on_notification
         self._on_methods = on_methods
@@ -260,7 +266,10 @@ class Links:
 
     def next_instance(self, name: str) -> str:
         """For a provider that has no name for its own start: one a connection."""
-        return f"{name}-{self.fence['owner']}-{next(self._numbers)}"
+        return f"{name}-{self._owner}-{next(self._numbers)}"
+
+    def knows(self, url: str) -> bool:
+        return url in self._links
 
     def connection(self, instance: str) -> Connection | None:
         link = self._by_instance.get(instance)

@@ -10,12 +10,17 @@ import resource
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal import open_journal
+from gleitzeit.journal.base import Append, OwnedJournal, Summary
+from gleitzeit.journal.places import shown
 from gleitzeit.process import logs
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_failure
@@ -30,9 +35,15 @@ from gz_coordinator.service import Service
 
 log = logging.getLogger("gz.coordinator")
 
+CALL_LEASE_SECONDS = 10.0
+"""Where others may take over: how much longer than a shard's lease a provider goes on, for the successor to ask."""
+CLUSTER = "$cluster"
+"""The stream that names the cluster of a shared journal."""
+
 EXIT_CODES: dict[type[Exception], int] = {
     errors.ConfigurationError: 2,  # with these arguments it will never work
     errors.JournalLocked: TRY_AGAIN,
+    errors.JournalFenced: TRY_AGAIN,
 }
 
 
@@ -65,26 +76,70 @@ def allow_many_sockets() -> None:
 async def main(chosen: argparse.Namespace) -> int:
     """The exit code: 0 after an orderly end, 1 when the journal failed, TRY_AGAIN when another took over."""
     allow_many_sockets()
-    url = options.journal_url(chosen)
-    journal = open_journal(url)
     with Lifetime() as lifetime:
+        owner = secrets.token_hex(6)
+        journal, epochs, warnings = await take_first(options.journal_urls(chosen), owner)
+        shared = journal.shards > 1
         try:
-            owner = secrets.token_hex(6)
-            epoch = (await journal.claim(owner))[0]
             cluster = chosen.cluster or cluster_id(options.state_folder(chosen))
-            identity = Identity(cluster, epoch, owner, lease_seconds=chosen.lease_seconds)
+            lease_seconds = chosen.shard_lease_seconds + CALL_LEASE_SECONDS if shared else chosen.lease_seconds
+            identity = Identity(cluster, epochs.get(0, 0), owner, 0, lease_seconds, journal.shards)
+            if shared:
+                identity = replace(identity, epochs=epochs)
+                await agree_on_cluster(journal, cluster, utc_clock()())
             service = Service(Engine(builtin(), identity), journal, utc_clock())
             documents = Documents(options.allowed_environ(chosen, os.environ))
             parts = Parts(
-                service, journal, identity, url, embedded=chosen.embedded, documents=documents, nats_url=chosen.nats
-            )
+                service, journal, identity, shown(journal.url), embedded=chosen.embedded, documents=documents,
+                nats_url=chosen.nats, url=chosen.advertise, warnings=[*warnings, *journal.warnings],
+            )  # fmt: skip
             coordinator = Coordinator(parts, lifetime)
-            server = coordinator.server(*options.address(chosen.listen), options.token(chosen), options.tls(chosen))
+            token = options.token(chosen)
+            if shared:
+                coordinator.share(journal, chosen.shard_lease_seconds, token, options.peer_tls(chosen))
+            server = coordinator.server(*options.address(chosen.listen), token, options.tls(chosen))
             return await coordinator.serve(
                 server, held=options.held_at_start(chosen), drain_seconds=chosen.drain_seconds
             )
         finally:
             await journal.close()
+
+
+async def take_first(urls: Sequence[str], owner: str) -> tuple[OwnedJournal, dict[int, int], list[str]]:
+    """The first journal that can be reached, claimed, with the epochs of what is ours already; and what to warn of.
+
+    Raises what the last one raised, and at once JournalLocked and ConfigurationError: they are no matter of reach.
+    """
+    warnings: list[str] = []
+    for url in urls:
+        journal = open_journal(url)
+        try:
+            epochs = await journal.claim(owner, () if journal.shards > 1 else None)
+        except errors.JournalLocked:
+            raise
+        except errors.JournalError as error:
+            if url == urls[-1]:
+                raise
+            warnings.append(f"{error}: this run keeps its journal elsewhere, and does not see what is in that one")
+            log.error("%s", warnings[-1])
+        else:
+            return journal, epochs, warnings
+    raise errors.ConfigurationError("no journal is configured")
+
+
+async def agree_on_cluster(journal: OwnedJournal, cluster: str, now: int) -> None:
+    """All coordinators on one journal find the same providers, and are one to them. Raises ConfigurationError."""
+    summary = Summary(CLUSTER, "cluster", cluster, "made", False, now, now)
+    with contextlib.suppress(errors.JournalConflict):
+        await journal.append([Append(CLUSTER, 1, (msgspec.json.encode(cluster),), summary)])
+        return
+    records = await journal.read(CLUSTER)
+    known = msgspec.json.decode(records[0].event)
+    if known != cluster:
+        raise errors.ConfigurationError(
+            f"the journal {shown(journal.url)} belongs to the cluster {known}, not to {cluster}: set cluster to"
+            f" {known}, or use another journal"
+        )
 
 
 def utc_clock() -> Callable[[], int]:

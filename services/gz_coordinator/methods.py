@@ -25,6 +25,7 @@ from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
+from gz_coordinator.peers import FORWARD
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
 from gz_coordinator.submission import Submission, submit
@@ -54,6 +55,9 @@ def build(parts: Parts) -> Methods:
         blobs,
     ):
         functions |= group.table()
+    if parts.shared is not None:
+        functions = {name: parts.shared.routed(name, function) for name, function in functions.items()}
+        functions[FORWARD] = parts.shared.peers.forwarded
     for name, function in functions.items():
         methods.add(name, function, params_schema=builtin().methods[name].check_params)
     mcp.install(methods, parts, functions)
@@ -62,7 +66,8 @@ def build(parts: Parts) -> Methods:
 
 def _openrpc(parts: Parts) -> dict[str, Any]:
     about = {"name": "coordinator", "instance": parts.identity.owner, "cluster": parts.identity.cluster}
-    return openrpc("gz-coordinator", parts.version, builtin().coordinator_methods(), about)
+    served = [m for m in builtin().coordinator_methods() if m.name != FORWARD or parts.shared is not None]
+    return openrpc("gz-coordinator", parts.version, served, about)
 
 
 class WorkflowMethods:

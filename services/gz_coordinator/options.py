@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gleitzeit.config import default_folder, read_token
 from gleitzeit.errors import ConfigurationError
+from gleitzeit.journal import base as journal
 from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
 
@@ -27,7 +28,28 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--journal",
         metavar="URL",
         default=revealed("--journal"),
-        help="sqlite:///PATH or memory: (default: journal.db in the state folder)",
+        help="sqlite:///PATH, memory:, postgresql://… or redis://… (default: journal.db in the state folder)",
+    )
+    parser.add_argument(
+        "--journal-fallback",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="the journal to take, loudly, if none before it can be reached at the start; may be given several times",
+    )
+    parser.add_argument(
+        "--advertise",
+        metavar="URL",
+        default="",
+        help="where other coordinators on the same journal reach this one (default: where it listens)",
+    )
+    parser.add_argument(
+        "--shard-lease-seconds",
+        metavar="S",
+        type=float,
+        default=journal.LEASE_SECONDS,
+        help="where a journal is shared: how long until others take over from a coordinator that died (default "
+        f"{journal.LEASE_SECONDS:g})",
     )
     parser.add_argument(
         "--nats",
@@ -77,8 +99,9 @@ def state_folder(chosen: argparse.Namespace) -> Path:
     return folder.resolve()
 
 
-def journal_url(chosen: argparse.Namespace) -> str:
-    return chosen.journal or f"sqlite://{state_folder(chosen) / 'journal.db'}"
+def journal_urls(chosen: argparse.Namespace) -> list[str]:
+    """The one that is wanted, then what may take its place."""
+    return [chosen.journal or f"sqlite://{state_folder(chosen) / 'journal.db'}", *chosen.journal_fallback]
 
 
 def held_at_start(chosen: argparse.Namespace) -> bool:
@@ -111,6 +134,15 @@ def tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:
     except OSError as error:  # SSLError is one
         files = " and ".join(str(file) for file in (chosen.tls_cert, chosen.tls_key) if file is not None)
         raise ConfigurationError(f"no certificate with its key in {files}: {error}") from error
+    return context
+
+
+def peer_tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:
+    """Checks the certificates of other coordinators. Ours is trusted too: it may be signed by itself."""
+    if chosen.tls_cert is None:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(chosen.tls_cert)
     return context
 
 

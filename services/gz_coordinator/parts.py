@@ -14,8 +14,10 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
+from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links, Registration, registration_of
 from gz_coordinator.service import Service
+from gz_coordinator.shared import Shared
 from gz_coordinator.template_shelf import TemplateShelf
 from gz_coordinator.watchers import Watchers
 
@@ -34,6 +36,8 @@ class Parts:
     templates: TemplateShelf = field(init=False)
     documents: Documents = field(default_factory=Documents)
     directory: Directory | None = None
+    shared: Shared | None = None
+    """If other coordinators may work on the same journal."""
     nats_url: str | None = None
     url: str = ""
     version: str = VERSION
@@ -59,8 +63,9 @@ class Parts:
 
     async def restore_registrations(self) -> None:
         for row in await self.journal.find(Find(kind="provider", limit=1_000)):
-            records = await self.journal.read(row.stream)
-            self.links.restore(registration_of(records[-1].event))
+            if not self.links.knows(row.stream.removeprefix("$provider/")):
+                records = await self.journal.read(row.stream)
+                self.links.restore(registration_of(records[-1].event))
 
     def learn_methods(self, provider: str, methods: Sequence[MethodSchema]) -> None:
         """A provider described what it serves, in place of what it has said before: documents are checked against it.
@@ -112,8 +117,13 @@ class Parts:
             "running": len(engine.calls),
             "providers": len(engine.scheduler.roster) - 1,
             "watchers": len(self.watchers),
-            "warnings": [*self.warnings, *stalled],
+            **(self._coordinators(self.shared.holdings) if self.shared is not None else {}),
+            "warnings": [*self.warnings, *stalled, *(self.shared.holdings.warnings if self.shared is not None else ())],
         }
+
+    def _coordinators(self, holdings: Holdings) -> dict[str, Any]:
+        listed = [{"instance": one.owner, "url": one.url, "shards": len(one.shards)} for one in holdings.leases]
+        return {"shards": sorted(holdings.mine), "coordinators": listed}
 
     def metrics(self) -> bytes:
         """In the text format of Prometheus."""

@@ -37,7 +37,7 @@ class CallPerformer:
         self,
         connection: Callable[[str], Connection | None],
         post: Callable[[fx.Input], None],
-        fence: dict[str, object],
+        fence_of: Callable[[str], dict[str, object]],
         on_fenced: Callable[[str], None],
         params_of: Callable[[fx.Call], bytes],
         *,
@@ -46,12 +46,13 @@ class CallPerformer:
         load_blob: Callable[[str], Awaitable[bytes]] | None = None,
         keep_blobs: KeepBlobs | None = None,
     ) -> None:
-        """`connection` finds the socket of a provider's instance. `on_fenced` hears that we were deposed. `params_of`
-        makes the params of a call that had to wait. `stream_seq` says how far a call's stream has come here (0: not at
-        all); without `ask_cache` nothing is known, without `load_blob` there are no blobs."""
+        """`connection` finds the socket of a provider's instance, `fence_of` the fence of a workflow. `on_fenced` hears
+        that we were deposed. `params_of` makes the params of a call that had to wait. `stream_seq` says how far a
+        call's stream has come here (0: not at all); without `ask_cache` nothing is known, without `load_blob` there
+        are no blobs."""
         self._connection = connection
         self._post = post
-        self._fence = fence
+        self._fence_of = fence_of
         self._on_fenced = on_fenced
         self._params_of = params_of
         self._stream_seq = stream_seq
@@ -75,7 +76,8 @@ class CallPerformer:
                     acks.setdefault(call.instance, []).append(call.id)
                 case fx.AttachCall(call):
                     seq = self._stream_seq(call.id)
-                    attach = {"callId": call.id, "fence": self._fence, "progressToken": call.id, "seq": seq}
+                    fence = self._fence_of(call.workflow.id)
+                    attach = {"callId": call.id, "fence": fence, "progressToken": call.id, "seq": seq}
                     attach["maxResultBytes"] = MAX_RESULT_BYTES
                     if (connection := self._open(call)) is not None:
                         self._send(connection, call, "call.attach", _json(attach))
@@ -217,7 +219,8 @@ class CallPerformer:
             case errors.CallUnknown.code:
                 self._post(fx.CallUnknown(call, str(data.get("instance", ""))))
             case errors.Fenced.code:
-                self._on_fenced(reply.message)
+                if not call.workflow.disowned:
+                    self._on_fenced(reply.message)
             case _:
                 kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
                 self._post(fx.CallFailed(call, reply.code, reply.message, kept))

@@ -157,7 +157,8 @@ class ScheduleMethods:
 
     async def trigger(self, request: Request, /, name: str) -> dict[str, Any]:
         service = self._parts.service
-        workflow_id = new_workflow_id(service.clock())
+        now = service.clock()
+        workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
         answer = await service.ask(lambda token: fx.Trigger(token, name, workflow_id))
         assert answer.workflow is not None
         return view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)

@@ -7,7 +7,7 @@ Reads are served between turns, when everything in memory is durable.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
+from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
@@ -123,6 +124,8 @@ class Service:
         self._quiet.set()
         """Set between turns while no call runs."""
         self._stopping = False
+        self.check_lease: Callable[[], None] = lambda: None
+        """Asked before every turn; raises JournalFenced when we may no longer be who we were."""
 
     # What others call
 
@@ -194,6 +197,8 @@ class Service:
         """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
         if workflow_id not in self.engine.workflows:
             workflow = await load(self.journal, workflow_id)
+            if not self.engine.owns(workflow_id):
+                raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
             if workflow_id not in self.engine.workflows:
                 self.engine.adopt(self.clock(), workflow)
                 if workflow.final:
@@ -214,26 +219,51 @@ class Service:
     async def recover(self, *, held: bool) -> tuple[int, list[str]]:
         """Adopt every workflow that has not ended. Returns how many, and a warning for each that cannot be read."""
         count, warnings = 0, list[str]()
-        rows = await self._unfinished()
+        rows = await self._unfinished(lambda workflow_id: True)
         self.clock.not_before(max((row.updated_at for row in rows), default=0))
+        async for workflow in self._read(rows, warnings):
+            self.engine.adopt(self.clock(), workflow, held=held)
+            count += 1
+        await self._adopt_schedules(warnings)
+        return count, warnings
+
+    async def adopt(self, wanted: Callable[[str], bool]) -> tuple[int, list[str]]:
+        """While it runs: take over what another coordinator had, as `recover` does."""
+        warnings: list[str] = []
+        rows = await self._unfinished(wanted)
+        self.clock.not_before(max((row.updated_at for row in rows), default=0))
+        workflows = tuple([workflow async for workflow in self._read(rows, warnings)])
+        await self.ask(lambda token: fx.Adopt(token, workflows))
+        if wanted(SCHEDULES):
+            await self._adopt_schedules(warnings)
+            self.wake()
+        return len(workflows), warnings
+
+    async def disown(self, wanted: Callable[[str], bool]) -> None:
+        """Forget workflows that another coordinator will have. When it returns nothing of them is under way."""
+        await self.ask(lambda token: fx.Disown(token, wanted))
+        for workflow_id in [name for name in self._finals if name not in self.engine.workflows]:
+            self._finals_bytes -= self._finals.pop(workflow_id)
+
+    async def _read(self, rows: Sequence[Summary], warnings: list[str]) -> AsyncIterator[Workflow]:
         for row in rows:
             try:
-                self.engine.adopt(self.clock(), await load(self.journal, row.stream), held=held)
-                count += 1
+                yield await load(self.journal, row.stream)
             except (errors.GleitzeitError, msgspec.MsgspecError) as error:
                 warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
                 log.error(warnings[-1], extra={"workflow_id": row.stream})
+
+    async def _adopt_schedules(self, warnings: list[str]) -> None:
         async for schedule in load_schedules(self.journal, warnings):
             self.clock.not_before(schedule.decided)
             self.engine.adopt_schedule(self.clock(), schedule)
-        return count, warnings
 
-    async def _unfinished(self) -> list[Summary]:
+    async def _unfinished(self, wanted: Callable[[str], bool]) -> list[Summary]:
         rows: list[Summary] = []
         for kind in ("workflow", CHILD):
             before = None
             while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=500)):
-                rows += page
+                rows += [row for row in page if wanted(row.stream)]
                 before = (page[-1].created_at, page[-1].stream)
         return rows
 
@@ -258,6 +288,7 @@ class Service:
             timer.cancel()
 
     async def _turn(self) -> None:
+        self.check_lease()
         while self._reads:
             self._reads.popleft()()
         decision = self.engine.decide(self.clock(), self._take_inputs())

@@ -50,7 +50,10 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
 
 async def _id_for(parts: Parts, idempotency_key: str) -> str:
     if not idempotency_key:
-        return new_workflow_id(parts.service.clock())
+        workflow_id = new_workflow_id(parts.service.clock())
+        while parts.shared is not None and parts.shared.holdings.mine and not parts.service.engine.owns(workflow_id):
+            workflow_id = new_workflow_id(parts.service.clock())
+        return workflow_id
     workflow_id = workflow_id_for("default", idempotency_key)
     with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
         await parts.service.bring_back(workflow_id)

@@ -193,6 +193,18 @@ class Watchers:
             if not self._waiting[workflow_id]:
                 del self._waiting[workflow_id]
 
+    def leave(self, gone: Callable[[str], bool]) -> list[tuple[Watcher, dict[str, Position]]]:
+        """Workflows have moved to another coordinator: their watchers, who are forgotten here, each with how much of
+        the text of which task it has."""
+        left = []
+        for workflow_id in [key for key in self._by_workflow if key is not None and gone(key)]:
+            texts = self.texts.of_workflow(workflow_id)
+            for watcher in self._by_workflow.pop(workflow_id):
+                left.append((watcher, {t.call.task.id: Position(watcher.position(t), t.call.attempt) for t in texts}))
+        for workflow_id in {text.call.workflow.id for text in self.texts.of_workflow(None) if not text.call.current}:
+            self.texts.prune(workflow_id)
+        return left
+
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         """Events that have just become durable."""
         for changed in self._waiting.get(workflow.id, ()):

@@ -65,6 +65,8 @@ async def test_shards_are_divided_and_seen_by_all(two: tuple[OwnedJournal, Owned
             ("two", "ws://two", set(ODD)),
         ]
         assert all(epoch >= 1 for lease in leases for epoch in lease.shards.values())
+    assert await first.claim("one", ODD) == {}
+    assert [lease.url for lease in await first.owners()] == ["ws://one", "ws://two"]
     await first.append([append(E, 1, b"1")])
     await second.append([append(O, 1, b"1")])
     for journal in two:

@@ -148,12 +148,14 @@ class Coordinator:
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed
         parts.documents = Documents()  # type: ignore[assignment]  # nothing to check
         parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
-        parts.links = self.links = Links(identity.fence, service.post, parts.learn_methods, self._out_of_band)
+        parts.links = self.links = Links(
+            self.owner, lambda: identity.fence, service.post, parts.learn_methods, self._out_of_band
+        )
         self._watchers = service.audience = parts.watchers
         service.performer = CallPerformer(
             self.links.connection,
             service.post,
-            identity.fence,
+            identity.fence_of,
             self._fenced,
             self.engine.params_of,
             ask_cache=CacheShelf(self.disk, world.clock, service.post).ask,  # type: ignore[arg-type]  # as above

@@ -80,6 +80,8 @@ class Calls(Waits):
         workflow, task = item.lookup.workflow, item.lookup.task
         if workflow.final or task.state != "ready" or task.definition is not item.lookup.definition:
             return
+        if workflow.disowned:
+            return
         if item.result is None:
             self.scheduler.looked_up.add(task)
         elif workflow.state != "paused" and workflow.id not in self.scheduler.held and not self.draining:
@@ -143,7 +145,10 @@ class Calls(Waits):
     # What came of calls
 
     def _take_call(self, call: fx.Call) -> bool:
-        """End the call's place at its provider. False, and an ack, if its outcome no longer matters."""
+        """End the call's place at its provider. False, and an ack, if its outcome no longer matters. What another
+        coordinator has now is not ours to acknowledge."""
+        if call.workflow.disowned:
+            return False
         if self.calls.pop(call.id, None) is None or not call.current:
             self._effect(fx.AckCall(call))
             return False

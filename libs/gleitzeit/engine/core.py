@@ -104,6 +104,8 @@ class Core:
         """When something may start that a circuit or a budget holds back."""
         self.draining = False
         """Start nothing more."""
+        self.owns: Callable[[str], bool] = lambda workflow_id: True
+        """Whether a workflow of this id is ours to make: where several coordinators share a journal, some are not."""
         self._seen: set[str] = set()
         """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
         self._blobs = LoadedBlobs()
@@ -392,7 +394,9 @@ class Core:
 
 
 def _awaited(subject: fx.Call | Workflow | Schedule) -> bool:
-    return subject.current if isinstance(subject, fx.Call) else not subject.final
+    if isinstance(subject, fx.Call):
+        return subject.current
+    return not subject.final and not (isinstance(subject, Workflow) and subject.disowned)
 
 
 def _timeout_at(workflow: Workflow) -> int:

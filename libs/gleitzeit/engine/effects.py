@@ -1,7 +1,7 @@
 """What the engine is told (inputs), and what it asks of the shell (effects). No effect is performed before the
 events decided with it are durable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from msgspec import Raw, Struct
@@ -46,7 +46,8 @@ class Call:
     @property
     def current(self) -> bool:
         """Whether an answer to it may still be recorded."""
-        return self.task.state == "running" and self.task.attempt == self.attempt and not self.workflow.final
+        workflow, task = self.workflow, self.task
+        return task.state == "running" and task.attempt == self.attempt and not workflow.final and not workflow.disowned
 
 
 class Lookup(Struct, frozen=True, eq=False):
@@ -159,6 +160,24 @@ class Backfill(Struct, frozen=True):
     dues: tuple[int, ...]
 
 
+# Inputs: whose workflows are whose
+
+
+class Adopt(Struct, frozen=True, eq=False):
+    """These workflows, as replayed, are ours from now on."""
+
+    token: Any
+    workflows: tuple[Workflow, ...]
+
+
+class Disown(Struct, frozen=True, eq=False):
+    """The workflows whose id `wanted` says are another coordinator's: forget them without a word to anybody. They may
+    be let go once it is answered."""
+
+    token: Any
+    wanted: Callable[[str], bool]
+
+
 # Inputs: what came of calls, and of providers
 
 
@@ -237,7 +256,7 @@ class ProviderDraining(Struct, frozen=True):
 
 
 Input = (
-    Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete
+    Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete | Adopt | Disown
     | PutSchedule | ChangeSchedule | Trigger | Backfill
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | BlobLoaded
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining

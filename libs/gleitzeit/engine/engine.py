@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.calls import CONNECT_GRACE_MS
+from gleitzeit.engine.calls import CONNECT_GRACE_MS, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import Decision, call_id
 from gleitzeit.engine.requests import Requests
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.model.shards import SCHEDULES
 
 
 class Engine(Requests):
@@ -86,6 +87,37 @@ class Engine(Requests):
             case "failed" if task.parent is None and task.origin is None and not workflow.tolerates(task):
                 self._at(self._now, self._after_failure, workflow, task)
 
+    def _adopt(self, item: fx.Adopt) -> None:
+        """While it runs. Providers that are there already do not announce themselves again."""
+        for workflow in item.workflows:
+            self.adopt(self._now, workflow)
+        adopted = {workflow.id for workflow in item.workflows}
+        names = {provider.name for provider in self.scheduler.roster.values()}
+        for call in [call for call in self.calls.values() if call.workflow.id in adopted]:
+            if call.instance in self.scheduler.roster:
+                call.lost_at = None
+                self._effect(fx.AttachCall(call))
+            elif call.provider in names:
+                self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
+        self._decision.answers.append(fx.Answer(item.token))
+
+    def _disown(self, item: fx.Disown) -> None:
+        gone = [workflow for workflow in self.workflows.values() if item.wanted(workflow.id)]
+        for workflow in gone:
+            workflow.disowned = True
+            self.scheduler.forget(workflow)
+            self._params.forget(workflow.id)
+            self._touched.pop(workflow.id, None)
+            del self.workflows[workflow.id]
+        if item.wanted(SCHEDULES):
+            self.schedules.clear()
+            self._scheduled.clear()
+        for call in [call for call in self.calls.values() if call.workflow.disowned]:
+            del self.calls[call.id]
+            self.scheduler.leave(call)
+        self._prune_timers()
+        self._decision.answers.append(fx.Answer(item.token))
+
     def forget(self, workflow_id: str) -> None:
         """Drop a final workflow from memory."""
         del self.workflows[workflow_id]
@@ -104,6 +136,8 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.ChangeSchedule: Engine._change_schedule,
     fx.Trigger: Engine._trigger,
     fx.Backfill: Engine._backfill,
+    fx.Adopt: Engine._adopt,
+    fx.Disown: Engine._disown,
     fx.CallCompleted: Engine._call_completed,
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,

@@ -19,6 +19,7 @@ from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model import events as ev
+from gleitzeit.model.shards import shard_of
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
 from gleitzeit.spec.resolution import Load, Scope, load_nothing
@@ -36,10 +37,27 @@ class Identity(Struct, frozen=True):
     owner: str
     shard: int = 0
     lease_seconds: float = 900.0
+    shards: int = 1
+    epochs: dict[int, int] | None = None
+    """Of the shards that are held, where there are several. It changes while the coordinator runs."""
 
     @property
-    def fence(self) -> dict[str, Any]:
-        return {"cluster": self.cluster, "shard": self.shard, "epoch": self.epoch, "owner": self.owner}
+    def fence(self) -> dict[str, Any] | None:
+        """With which to greet a provider: of any shard that is held, None while there is none."""
+        if self.epochs is None:
+            return self._fence(self.shard, self.epoch)
+        shard = min(self.epochs, default=None)
+        return None if shard is None else self._fence(shard, self.epochs[shard])
+
+    def fence_of(self, workflow_id: str) -> dict[str, Any]:
+        """For the calls of a workflow that is ours."""
+        if self.epochs is None:
+            return self._fence(self.shard, self.epoch)
+        shard = shard_of(workflow_id, self.shards) or 0
+        return self._fence(shard, self.epochs.get(shard, 0))
+
+    def _fence(self, shard: int, epoch: int) -> dict[str, Any]:
+        return {"cluster": self.cluster, "shard": shard, "epoch": epoch, "owner": self.owner}
 
 
 class Results(Mapping[str, object]):
@@ -142,8 +160,19 @@ class CallParams:
     def __init__(self, identity: Identity, catalogue: Callable[[], Catalogue], load: Load) -> None:
         self._catalogue = catalogue
         self._load = load
-        self._tail = b',"fence":%b,"leaseSeconds":%b' % (_json(identity.fence), _json(identity.lease_seconds))
+        self._identity = identity
+        self._tails: dict[tuple[int, int], bytes] = {}
+        """The end of `_meta`, by shard and epoch."""
         self._scopes: dict[str, tuple[Workflow, Scope]] = {}
+
+    def _tail(self, workflow_id: str) -> bytes:
+        fence = self._identity.fence_of(workflow_id)
+        key = fence["shard"], fence["epoch"]
+        tail = self._tails.get(key)
+        if tail is None:
+            lease = _json(self._identity.lease_seconds)
+            tail = self._tails[key] = b',"fence":%b,"leaseSeconds":%b' % (_json(fence), lease)
+        return tail
 
     def build(self, call: Call) -> tuple[bytes, str]:
         """The encoded params with `_meta`, and the sha256 of the resolved params without it. Raises ParameterError."""
@@ -250,7 +279,7 @@ class CallParams:
             call.attempt,
         )
         who = b'"callId":%b,"instance":%b,"progressToken":%b' % (call_id, _json(call.instance), call_id)
-        meta = b'"_meta":{%b,%b%b' % (where, who, self._tail)
+        meta = b'"_meta":{%b,%b%b' % (where, who, self._tail(call.workflow.id))
         if definition.timeout_seconds is not None:
             meta += b',"deadlineSeconds":%b' % _json(definition.timeout_seconds)
         if definition.untrusted:

@@ -21,6 +21,9 @@ class Requests(Schedules):
             else:
                 self._answer(item.token, known, created=False)
             return
+        if not self.owns(item.workflow_id):
+            self._refuse(item.token, errors.ShardElsewhere(f"another coordinator has {item.workflow_id} now"))
+            return
         if self.scheduler.queued + len(item.definition.tasks) > MAX_QUEUED:
             message = f"{self.scheduler.queued} tasks are queued; the limit is {MAX_QUEUED}"
             self._refuse(item.token, errors.Overloaded(message, {"retryAfterSeconds": 5}))

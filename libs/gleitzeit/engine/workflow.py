@@ -27,7 +27,7 @@ class Workflow:
     """Build it with `replay`, or from its `WorkflowSubmitted`. `seq` is the number of the last event applied."""
 
     __slots__ = (
-        "closing", "completed_at", "counts", "created_at", "definition", "error", "failing", "id", "inputs",
+        "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id", "inputs",
         "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq", "signals",
         "started_at", "state", "stirred", "submitted", "tasks", "undoable", "undoing", "updated_at",
     )  # fmt: skip
@@ -35,6 +35,8 @@ class Workflow:
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
         self.submitted = submitted
         self.id = submitted.workflow_id
+        self.disowned = False
+        """Another coordinator has it now: what is still under way here must have no effect any more."""
         self.definition: Definition = submitted.definition
         self.inputs = submitted.inputs
         self.state: ev.WorkflowStatus = "pending"

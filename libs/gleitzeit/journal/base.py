@@ -119,7 +119,8 @@ class Shards(Protocol):
         every earlier one of its shard, durably. May be called again, for more.
 
         `shards` None claims all of them, or raises JournalLocked if another owner has any. Raises ConfigurationError
-        if the place cannot hold a journal or holds one of a newer format. An owner is known to others by its `url`.
+        if the place cannot hold a journal or holds one of a newer format. An owner is known to others by its `url`,
+        which a later claim without one leaves as it is.
         """
 
     async def renew(self, lease_seconds: float = LEASE_SECONDS) -> None:
@@ -161,6 +162,9 @@ class Blobs(Protocol):
 
 class OwnedJournal(Journal, Shards, Blobs, Protocol):
     """All ports in one object: what `open_journal` returns."""
+
+    url: str
+    """It may hold a password: see places.shown."""
 
     @property
     def warnings(self) -> Sequence[str]:

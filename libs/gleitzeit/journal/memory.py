@@ -78,6 +78,8 @@ class _Blob(Struct):
 class MemoryJournal:
     """All ports. No method ever waits, so nothing else runs between a call and its return."""
 
+    url = "memory:"
+
     def __init__(self, store: MemoryStore | None = None) -> None:
         self._store = store or MemoryStore()
         self._owner: _Owner | None = None

@@ -54,9 +54,9 @@ class PostgresJournal:
                 await _make_tables(connection, self.url)
                 if self._owner and not again and not await connection.fetchval(_IS_MEMBER, owner):
                     raise JournalFenced(f"another coordinator has taken over from {owner}")
-                late = [row[0] for row in await connection.fetch(sql.LATE, owner)]
-                await connection.execute(sql.DEPOSE, late)
+                await connection.execute(sql.LATE, owner)
                 await connection.execute(sql.JOIN, owner, url, float(lease_seconds))
+                await connection.execute(sql.DEPOSE)
                 await connection.execute(sql.TAKE, owner, wanted)
                 taken = {row["number"]: row["epoch"] for row in await connection.fetch(sql.HELD, owner, wanted)}
                 if shards is None and len(taken) < SHARDS:
@@ -101,8 +101,10 @@ class PostgresJournal:
 
         async def work(connection: Any, again: bool) -> None:
             async with connection.transaction():
-                await connection.execute(sql.LET_GO, self._owner, gone)
-                if shards is None:
+                if shards is not None:
+                    await connection.execute(sql.LET_GO, self._owner, gone)
+                else:  # also what a claim got whose answer never came
+                    await connection.execute(sql.LEAVE, self._owner)
                     await connection.execute("DELETE FROM gz_member WHERE owner = $1", self._owner)
 
         await self._writer.run(work)

@@ -96,11 +96,14 @@ SELECT last, count, crc, body FROM (
 ) AS page WHERE bytes_before < $4 ORDER BY first
 """
 
-LATE = "DELETE FROM gz_member WHERE until < clock_timestamp() AND owner <> $1 RETURNING owner"
-DEPOSE = "UPDATE gz_shard SET owner = '', epoch = epoch + 1 WHERE owner = ANY ($1::text[])"
+LATE = "DELETE FROM gz_member WHERE until < clock_timestamp() AND owner <> $1"
+DEPOSE = """
+UPDATE gz_shard SET owner = '', epoch = epoch + 1 WHERE owner <> '' AND owner NOT IN (SELECT owner FROM gz_member)
+"""
 JOIN = """
 INSERT INTO gz_member VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
-ON CONFLICT (owner) DO UPDATE SET until = excluded.until, url = excluded.url
+ON CONFLICT (owner) DO UPDATE SET until = excluded.until,
+    url = CASE WHEN excluded.url = '' THEN gz_member.url ELSE excluded.url END
 """
 TAKE = """
 UPDATE gz_shard SET owner = $1, epoch = epoch + 1 WHERE number = ANY ($2::int[]) AND owner = ''
@@ -108,6 +111,7 @@ UPDATE gz_shard SET owner = $1, epoch = epoch + 1 WHERE number = ANY ($2::int[])
 HELD = "SELECT number, epoch FROM gz_shard WHERE owner = $1 AND number = ANY ($2::int[])"
 RENEW = "UPDATE gz_member SET until = clock_timestamp() + make_interval(secs => $2) WHERE owner = $1"
 LET_GO = "UPDATE gz_shard SET owner = '' WHERE owner = $1 AND number = ANY ($2::int[])"
+LEAVE = "UPDATE gz_shard SET owner = '' WHERE owner = $1"
 OWNERS = """
 SELECT m.owner, m.url, array_agg(s.number) FILTER (WHERE s.number IS NOT NULL) AS numbers, array_agg(s.epoch) AS epochs
 FROM gz_member m LEFT JOIN gz_shard s ON s.owner = m.owner WHERE m.until > clock_timestamp()

@@ -83,7 +83,8 @@ class RedisJournal:
                 raise self._fenced()
             taken = dict(zip(answer[::2], answer[1::2], strict=True))
             if shards is None and len(taken) < SHARDS:
-                await self._script(lua.RELEASE, owner, "0" if self._owner else "1", *taken)
+                new = taken.keys() - self._held.keys()
+                await self._script(lua.RELEASE, owner, "0" if self._owner else "1", *new)
                 raise JournalLocked(f"the journal {shown(self.url)} is in use by another coordinator")
         except BaseException:
             if not self._owner:

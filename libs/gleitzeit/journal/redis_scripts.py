@@ -147,18 +147,23 @@ end
 CLAIM = (
     _MEMBERS
     + """
-local owner, url, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local _, owner, url, lease = nil, ARGV[1], ARGV[2], tonumber(ARGV[3])
 if ARGV[4] == '1' and redis.call('HEXISTS', P .. 'member', owner) == 0 then return 'fenced' end
-local late = {}
+if url == '' then
+  local member = redis.call('HGET', P .. 'member', owner)
+  if member then _, url = pair(member) end
+end
+local members = {[owner] = true}
 each('member', function(name, until_, _)
-  if name ~= owner and until_ < now then
-    late[name] = true
+  if name == owner or until_ >= now then
+    members[name] = true
+  else
     redis.call('HDEL', P .. 'member', name)
   end
 end)
 local epochs, holders = {}, {}
 each('shard', function(number, epoch, holder)
-  if late[holder] then
+  if holder ~= '' and not members[holder] then
     epoch, holder = epoch + 1, ''
     redis.call('HSET', P .. 'shard', number, string.format('%d ', epoch))
   end
@@ -193,17 +198,17 @@ return 1
 """
 )
 
-# ARGV: owner, '1' to leave altogether, then shards
+# ARGV: owner, '1' to leave altogether, with all that it has, else shards
 RELEASE = (
     _MEMBERS
     + """
-for i = 3, #ARGV do
-  local shard = redis.call('HGET', P .. 'shard', ARGV[i])
-  if shard then
-    local epoch, holder = pair(shard)
-    if holder == ARGV[1] then redis.call('HSET', P .. 'shard', ARGV[i], string.format('%d ', epoch)) end
+local named = {}
+for i = 3, #ARGV do named[ARGV[i]] = true end
+each('shard', function(number, epoch, holder)
+  if holder == ARGV[1] and (ARGV[2] == '1' or named[number]) then
+    redis.call('HSET', P .. 'shard', number, string.format('%d ', epoch))
   end
-end
+end)
 if ARGV[2] == '1' then redis.call('HDEL', P .. 'member', ARGV[1]) end
 return 1
 """

@@ -33,6 +33,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         self._path = path.absolute()
+        self.url = f"sqlite://{self._path}"
         self._max_bytes = max_bytes
         self._lock: FileLock | None = None
         self._thread: _Thread | None = None

@@ -4,17 +4,26 @@ A workflow and all that is decided in one commit with it live in one shard: its 
 `<parent>~<task>~<attempt>`, and the row of its document's own id, `$id/<workflow>`.
 """
 
+import re
 import zlib
 
 SHARDS = 64
 """Of a journal that several coordinators may share. A local one has a single shard, 0."""
 _OF_A_WORKFLOW = "$id/"
-_ANYBODYS = ("$cache/", "$provider/", "$template/")
+_ANYBODYS = ("$cache/", "$provider/", "$template/", "$cluster")
+
+
+SCHEDULES = "$schedule/"
+"""All schedules and the workflows that they start are in one shard: a start is one commit with the fact of it."""
+_SCHEDULED = re.compile("wf-s[0-9a-f]{24}(~|$)")
 
 
 def root_of(stream: str) -> str:
     """The stream whose name decides the shard."""
-    return stream.removeprefix(_OF_A_WORKFLOW).partition("~")[0]
+    stream = stream.removeprefix(_OF_A_WORKFLOW)
+    if stream.startswith(SCHEDULES) or _SCHEDULED.match(stream):
+        return SCHEDULES
+    return stream.partition("~")[0]
 
 
 def shard_of(stream: str, shards: int) -> int | None:

@@ -29,7 +29,9 @@ class World:
 
     def __init__(self) -> None:
         self.posted: list[fx.Input] = []
-        self.links = Links(FENCE, self.posted.append, lambda provider, methods: None, lambda method, params: None)
+        self.links = Links(
+            "me", lambda: FENCE, self.posted.append, lambda provider, methods: None, lambda method, params: None
+        )
         self.servers: list[Server] = []
 
     async def provider(self, describe: Callable[[], object]) -> Server:

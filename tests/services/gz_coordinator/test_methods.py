@@ -10,6 +10,7 @@ from gleitzeit.schemas import builtin
 from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
+from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.templates import TemplateMethods
 
@@ -17,7 +18,8 @@ from gz_coordinator.templates import TemplateMethods
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, ScheduleMethods, BlobMethods)
     groups = (cls.__new__(cls) for cls in classes)
-    return {name: function for group in groups for name, function in group.table().items()}
+    found = {name: function for group in groups for name, function in group.table().items()}
+    return {**found, FORWARD: Peers.__new__(Peers).forwarded}
 
 
 def test_what_is_described_is_served_and_nothing_else() -> None:

@@ -36,7 +36,7 @@ class Desk:
         self.ours = ours
         self.posted: list[fx.Input] = []
         self.told = asyncio.Event()
-        self.performer = CallPerformer(self.connection, self.post, {}, print, lambda call: params)
+        self.performer = CallPerformer(self.connection, self.post, lambda workflow_id: {}, print, lambda call: params)
 
     @classmethod
     async def made(cls, methods: Methods, params: bytes = b"{}") -> "Desk":

@@ -1,0 +1,177 @@
+"""Which shards of a shared journal are ours, and who has the others.
+
+A shard is held by a lease that is renewed; every coordinator takes its part of the shards, gives up what is beyond it
+when others join, and takes over what nobody holds any more. One that finds itself deposed ends its process.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from gleitzeit import errors
+from gleitzeit.journal.base import Lease, Shards
+from gleitzeit.model.shards import shard_of
+from gz_coordinator.service import Service
+
+log = logging.getLogger("gz.coordinator.shards")
+
+LOOKS_PER_LEASE = 20
+"""So often a coordinator looks who is there, …"""
+RENEWALS_PER_LEASE = 4
+"""… and so often it renews."""
+
+
+def share(owners: Iterable[str], owner: str, shards: int) -> int:
+    """How many shards one of the owners should have: all parts are equal, and the first take what is left over."""
+    names = sorted({*owners, owner})
+    part, rest = divmod(shards, len(names))
+    return part + (names.index(owner) < rest)
+
+
+class Holdings:
+    def __init__(
+        self,
+        journal: Shards,
+        service: Service,
+        owner: str,
+        epochs: dict[int, int],
+        *,
+        lease_seconds: float,
+        on_deposed: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`epochs` is filled with those of the shards that we hold."""
+        self.owner = owner
+        self.lease_seconds = lease_seconds
+        self.leases: list[Lease] = []
+        """All living coordinators, as we last saw them."""
+        self.warnings: list[str] = []
+        self.on_given: Callable[[frozenset[int]], None] = lambda shards: None
+        """Hears of shards that are no longer ours."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Hears when coordinators have come or gone, or shards have moved."""
+        self._journal = journal
+        self._service = service
+        self._epochs = epochs
+        self._mine: set[int] = set()
+        """The shards whose workflows are in memory: what is held and not in here is being adopted, or given away."""
+        self._on_deposed = on_deposed
+        self._clock = clock
+        self._valid_until = clock() + lease_seconds
+        self._renew_at = 0.0
+        self._changed = asyncio.Event()
+        self._leaving = False
+        service.check_lease = self._check_lease
+        service.engine.owns = self.is_mine
+
+    # What others ask
+
+    def shard(self, workflow_id: str) -> int:
+        return shard_of(workflow_id, self._journal.shards) or 0
+
+    def is_mine(self, workflow_id: str) -> bool:
+        return self.shard(workflow_id) in self._mine
+
+    @property
+    def mine(self) -> frozenset[int]:
+        return frozenset(self._mine)
+
+    @property
+    def others(self) -> list[Lease]:
+        """Those that can be asked."""
+        return [lease for lease in self.leases if lease.owner != self.owner and lease.url]
+
+    def holder(self, workflow_id: str) -> Lease | None:
+        """The other coordinator that has it, as far as we know."""
+        shard = self.shard(workflow_id)
+        return next((lease for lease in self.others if shard in lease.shards), None)
+
+    async def changed(self, timeout_seconds: float) -> None:
+        """Until something has moved, or for so long."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    # Its life
+
+    async def start(self, url: str) -> None:
+        """Become one of the coordinators, and take what is free."""
+        await self._journal.claim(self.owner, (), url=url, lease_seconds=self.lease_seconds)
+        self._renewed(self._clock())
+        await self._look()
+
+    async def run(self) -> None:
+        """For ever, or until another has deposed us."""
+        while True:
+            await asyncio.sleep(self.lease_seconds / LOOKS_PER_LEASE)
+            try:
+                await self._look()
+            except errors.JournalFenced as error:
+                self._on_deposed(str(error))
+                return
+            except (errors.JournalError, errors.ResourceExhausted) as error:  # the lease says how long that may last
+                log.warning("the shards cannot be looked after: %s", error)
+
+    async def leave(self) -> None:
+        """Before an orderly end: if others are there to go on, they need not wait until our lease has run out."""
+        self._leaving = True
+        with contextlib.suppress(errors.JournalError, errors.ResourceExhausted):
+            if self._mine and any(lease.owner != self.owner for lease in await self._journal.owners()):
+                await self._give(self.mine)
+
+    async def _look(self) -> None:
+        if self._clock() >= self._renew_at:
+            before = self._clock()
+            await self._journal.renew(self.lease_seconds)
+            self._renewed(before)
+        leases = await self._journal.owners()
+        moved, self.leases = leases != self.leases, leases
+        surplus = len(self._mine) - share((lease.owner for lease in leases), self.owner, self._journal.shards)
+        if surplus > 0:
+            await self._give(frozenset(sorted(self._mine)[-surplus:]))
+        elif surplus < 0 and not self._leaving:
+            taken = {shard for lease in leases for shard in lease.shards}
+            free = [shard for shard in range(self._journal.shards) if shard not in taken]
+            moved = bool(free and await self._take(free[:-surplus])) or moved
+        if moved:
+            self._changed.set()
+            self._changed.clear()
+            self.on_change()
+
+    def _renewed(self, began: float) -> None:
+        """Counted from before we asked: it cannot have been granted earlier."""
+        self._valid_until = began + self.lease_seconds
+        self._renew_at = began + self.lease_seconds / RENEWALS_PER_LEASE
+
+    async def _take(self, shards: list[int]) -> bool:
+        claimed = await self._journal.claim(self.owner, shards, lease_seconds=self.lease_seconds)
+        if not claimed:
+            return False
+        self._epochs.update(claimed)
+        count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in claimed)
+        self._mine |= claimed.keys()
+        self.warnings += warnings
+        log.info("took %d shards with %d unfinished workflows; %d are ours", len(claimed), count, len(self._mine))
+        return True
+
+    async def _give(self, shards: frozenset[int]) -> None:
+        """To whoever takes them. Nothing of them is decided from here on."""
+        self._mine -= shards
+        try:
+            await self._service.disown(lambda workflow_id: self.shard(workflow_id) in shards)
+        except errors.ResourceExhausted:  # the journal is full: what is decided cannot be written, nor given away
+            self._mine |= shards
+            raise
+        await self._journal.release(shards)
+        for shard in shards:
+            del self._epochs[shard]
+        log.info("gave %d shards away; %d are ours", len(shards), len(self._mine))
+        self.on_given(shards)
+
+    def _check_lease(self) -> None:
+        if self._clock() > self._valid_until:
+            raise errors.JournalFenced("the lease has run out: another coordinator may have taken over")

@@ -1,0 +1,165 @@
+"""Requests about workflows that another coordinator has: they are passed on to it, and its answers come back.
+
+Any client may talk to any coordinator. A request is passed on once: who gets it that way answers it, or says that the
+workflow has moved, upon which the first one asks anew.
+"""
+
+import asyncio
+import functools
+import inspect
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Raw
+
+from gleitzeit import errors
+from gleitzeit.jsonrpc.methods import Request
+from gleitzeit.model.shards import SCHEDULES
+from gleitzeit.transport import Connection, connect
+from gz_coordinator.holdings import Holdings
+from gz_coordinator.ids import workflow_id_for
+
+FORWARD = "coordinator.forward"
+RELAYED = "relayed"
+"""In the data of a connection that another coordinator watches with, for a client of its own."""
+LOOK_AGAIN_SECONDS = 0.2
+ANSWER_SECONDS = 600.0
+_MAKES = frozenset({"workflow.submit", "template.run"})
+"""They make a workflow, whose id follows from the idempotency key, or is chosen where it is made."""
+_AGAIN = frozenset(
+    {
+        *("workflow.get", "workflow.result", "workflow.history", "workflow.explain", "task.get", "workflow.watch"),
+        *("workflow.cancel", "workflow.pause", "workflow.resume", "workflow.hold"),
+    }
+)
+"""What may be asked twice, when it is unknown whether the first time counted."""
+
+
+_LOCAL = frozenset({"workflow.watch", "workflow.unwatch"})
+"""About a connection, not only about a workflow."""
+
+
+class Peers:
+    """Connections to the other coordinators, by url. `token` and `tls` are what they want, as we do."""
+
+    def __init__(self, holdings: Holdings, token: str | None, tls: ssl.SSLContext | None) -> None:
+        self.holdings = holdings
+        self._token = token
+        self._tls = tls
+        self._connections: dict[str, Connection] = {}
+        self._opening = asyncio.Lock()
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    async def open(self, url: str, on_notification: Any = None) -> Connection:
+        """A connection of one's own. Raises ConnectionLost."""
+        return await connect(url, token=self._token, tls=self._tls, on_notification=on_notification)
+
+    async def close(self) -> None:
+        for connection in self._connections.values():
+            await connection.close()
+
+    # Requests of clients
+
+    def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The method `name` for clients: answered by `function` here, or by the coordinator that has the workflow."""
+        self._functions[name] = function
+        parameters = list(inspect.signature(function).parameters)[1:]
+        if name in _LOCAL or ("workflow_id" not in parameters and name not in _MAKES and not _of_schedules(name)):
+            return function
+
+        @functools.wraps(function)
+        async def route(request: Request, /, *values: Any, **params: Any) -> Any:
+            params |= dict(zip(parameters, values, strict=False))
+            return await self._answered(request, name, params)
+
+        return route
+
+    async def _answered(self, request: Request, name: str, params: dict[str, Any]) -> Any:
+        give_up = asyncio.get_running_loop().time() + 2 * self.holdings.lease_seconds
+        while True:
+            workflow_id = _subject(name, params)
+            holder = self._holder(workflow_id)
+            try:
+                if self._is_here(workflow_id):
+                    return await self._here(request, name, params, workflow_id)
+                if holder is not None:
+                    return await self._there(holder, name, params, workflow_id)
+            except errors.ShardElsewhere:
+                pass
+            if asyncio.get_running_loop().time() > give_up:
+                raise errors.ShardElsewhere(f"no coordinator has {workflow_id or 'a shard'} at the moment")
+            await self.holdings.changed(LOOK_AGAIN_SECONDS)
+
+    def _is_here(self, workflow_id: str) -> bool:
+        return self.holdings.is_mine(workflow_id) if workflow_id else bool(self.holdings.mine)
+
+    def _holder(self, workflow_id: str) -> str | None:
+        """The url of another coordinator; without an id that of any that has something."""
+        if workflow_id:
+            lease = self.holdings.holder(workflow_id)
+        else:
+            lease = next((lease for lease in self.holdings.others if lease.shards), None)
+        return lease.url if lease is not None else None
+
+    async def _here(self, request: Request, name: str, params: Mapping[str, Any], workflow_id: str) -> Any:
+        try:
+            answer = self._functions[name](request, **params)
+            return await answer if inspect.isawaitable(answer) else answer
+        except errors.WorkflowNotFound:
+            if workflow_id and not self.holdings.is_mine(workflow_id):  # it has just been given away
+                raise errors.ShardElsewhere(f"{workflow_id} has moved") from None
+            raise
+
+    async def _there(self, url: str, name: str, params: Mapping[str, Any], workflow_id: str) -> Raw:
+        try:
+            connection = await self._connection(url)
+        except errors.ConnectionLost as error:  # nothing was sent
+            raise errors.ShardElsewhere(str(error)) from error
+        asked = {"method": name, "params": params, "workflow_id": workflow_id}
+        try:
+            return await connection.call_raw(FORWARD, asked, timeout_seconds=ANSWER_SECONDS)
+        except errors.ConnectionLost as error:
+            if name in _AGAIN or params.get("idempotency_key"):
+                raise errors.ShardElsewhere(str(error)) from error
+            message = f"the coordinator at {url} was lost while it answered: whether {name} was done is unknown"
+            raise errors.ConnectionLost(message) from error
+
+    async def _connection(self, url: str) -> Connection:
+        async with self._opening:
+            connection = self._connections.get(url)
+            if connection is None or connection.closed:
+                connection = self._connections[url] = await self.open(url)
+            return connection
+
+    # Requests of other coordinators
+
+    async def _watched(self, function: Callable[..., Any], request: Request, params: Mapping[str, Any]) -> None:
+        """It is for a client of the other coordinator, which wants to know when the workflow moves."""
+        request.connection.data[RELAYED] = True
+        await function(request, **params)
+
+    async def forwarded(self, request: Request, /, method: str, params: dict[str, Any], workflow_id: str = "") -> Any:
+        function = self._functions.get(method)
+        if function is None:
+            raise errors.MethodNotFound(f"{method} cannot be passed on")
+        if method == "workflow.watch" and (not workflow_id or self._is_here(workflow_id)):
+            return await self._watched(function, request, params)
+        if not self._is_here(workflow_id):
+            raise errors.ShardElsewhere(f"{workflow_id or 'no shard'} is not here")
+        return await self._here(request, method, params, workflow_id)
+
+
+def _of_schedules(name: str) -> bool:
+    """Whether it is for the coordinator that has the schedules: also what changes templates that they follow."""
+    return name.startswith("schedule.") or name in ("template.put", "template.delete")
+
+
+def _subject(name: str, params: Mapping[str, Any]) -> str:
+    """The stream that a request is about, mostly a workflow; empty if it makes one whose id can be chosen."""
+    if _of_schedules(name):
+        return SCHEDULES
+    if name in _MAKES:
+        key = params.get("idempotency_key")
+        return workflow_id_for("default", key) if key else ""
+    return str(params["workflow_id"])

@@ -1,0 +1,29 @@
+"""What a coordinator has beside the rest where several share a journal."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gz_coordinator.holdings import Holdings
+from gz_coordinator.peers import Peers
+from gz_coordinator.relays import Relays
+
+
+class Shared:
+    def __init__(self, holdings: Holdings, peers: Peers, relays: Relays) -> None:
+        self.holdings = holdings
+        self.peers = peers
+        self.relays = relays
+
+    def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The method `name` for clients, wherever its workflow is."""
+        routed = self.peers.routed(name, function)
+        match name:
+            case "workflow.watch":
+                return self.relays.watching(routed)
+            case "workflow.unwatch":
+                return self.relays.unwatching(routed)
+        return routed
+
+    async def close(self) -> None:
+        await self.relays.close()
+        await self.peers.close()

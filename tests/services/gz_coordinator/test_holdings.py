@@ -1,0 +1,123 @@
+"""Who has which shards: played on a shared memory journal, with a clock that moves when it is told to."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.params import Identity
+from gleitzeit.errors import JournalFenced
+from gleitzeit.journal.memory import MemoryJournal, MemoryStore
+from gleitzeit.model.shards import SHARDS
+from gleitzeit.schemas import builtin
+from gz_coordinator.holdings import Holdings, share
+from gz_coordinator.service import Service
+
+LEASE = 10.0
+
+
+@given(st.lists(st.text(max_size=3), min_size=1, max_size=70, unique=True))
+def test_parts_are_equal_and_together_everything(owners: list[str]) -> None:
+    parts = [share(owners, owner, SHARDS) for owner in owners]
+    assert sum(parts) == SHARDS
+    assert max(parts) - min(parts) <= 1
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Silent:
+    """Nothing is performed and nobody listens."""
+
+    def perform(self, effects: object) -> None:
+        pass
+
+    def publish(self, *event: object) -> None:
+        pass
+
+
+class Member:
+    """A coordinator as far as shards go: a service that turns, and its holdings."""
+
+    def __init__(self, store: MemoryStore, clock: Clock, name: str) -> None:
+        self.name = name
+        self.journal = MemoryJournal(store)
+        self.epochs: dict[int, int] = {}
+        identity = Identity("c", 0, name, shards=SHARDS, epochs=self.epochs)
+        self.service = Service(Engine(builtin(), identity), self.journal, lambda: 1)
+        self.service.performer = self.service.audience = Silent()
+        self.deposed: list[str] = []
+        self.holdings = Holdings(
+            self.journal, self.service, name, self.epochs, lease_seconds=LEASE, on_deposed=self.deposed.append,
+            clock=clock,
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        self.turning = asyncio.ensure_future(self.service.run())
+        await self.holdings.start(f"ws://{self.name}")
+
+    async def stop(self) -> None:
+        self.service.stop()
+        await asyncio.gather(self.turning, return_exceptions=True)
+
+
+async def looks(members: Iterable[Member], times: int = 4) -> None:
+    for _ in range(times):
+        for member in members:
+            await member.holdings._look()
+
+
+async def test_shards_go_round_as_coordinators_come_go_and_die() -> None:
+    clock = Clock()
+    store = MemoryStore(shards=SHARDS, clock=clock)
+    one, two, three = (Member(store, clock, name) for name in ("one", "two", "three"))
+    await one.start()
+    assert len(one.holdings.mine) == SHARDS
+    await two.start()
+    await looks([one, two])
+    assert (len(one.holdings.mine), len(two.holdings.mine)) == (32, 32)
+    assert one.holdings.mine.isdisjoint(two.holdings.mine)
+    await three.start()
+    await looks([one, two, three])
+    members = (one, two, three)
+    assert sorted(len(member.holdings.mine) for member in members) == [21, 21, 22]
+    assert frozenset().union(*(member.holdings.mine for member in members)) == frozenset(range(SHARDS))
+    for member in members:
+        assert set(member.epochs) == set(member.holdings.mine)
+        assert {lease.url for lease in member.holdings.others} == {f"ws://{m.name}" for m in members if m is not member}
+    # three dies without a word
+    for _ in range(4):
+        clock.now += LEASE / 3
+        await looks([one, two], 1)
+    await looks([one, two])
+    assert (len(one.holdings.mine), len(two.holdings.mine)) == (32, 32)
+    with pytest.raises(JournalFenced):
+        await three.holdings._look()
+    # two leaves in order
+    await two.holdings.leave()
+    await looks([two, one])
+    assert len(two.holdings.mine) == 0
+    await two.journal.close()
+    await looks([one])
+    assert len(one.holdings.mine) == SHARDS
+    for member in members:
+        await member.stop()
+
+
+async def test_a_loop_that_was_away_for_longer_than_the_lease_takes_no_turn() -> None:
+    clock = Clock()
+    one = Member(MemoryStore(shards=SHARDS, clock=clock), clock, "one")
+    await one.start()
+    clock.now += LEASE + 1
+    one.service.post(fx.ProviderSeen("p#1"))
+    with pytest.raises(JournalFenced, match="lease has run out"):
+        await one.turning
