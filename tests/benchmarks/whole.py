@@ -37,6 +37,16 @@ def fan_out(tasks: int) -> dict[str, Any]:
     return {"name": f"fan-out {tasks}", "tasks": [_echo(f"t{i}") for i in range(tasks)]}
 
 
+def for_each(items: int) -> dict[str, Any]:
+    task = {
+        "id": "t",
+        "for_each": list(range(items)),
+        "method": "echo/echo",
+        "params": {"message": "the quick brown fox ${item}"},
+    }
+    return {"name": f"for_each {items}", "tasks": [task]}
+
+
 def chain(steps: int) -> dict[str, Any]:
     return {"name": "chain", "tasks": [_echo(f"t{i}", *([f"t{i - 1}"] if i else [])) for i in range(steps)]}
 
@@ -155,6 +165,7 @@ async def main(quick: bool) -> None:
             step = await best(rounds, lambda: run(connection, chain(200))) / 200
             diamonds = await best(rounds, lambda: run(connection, *(diamond() for _ in range(500))))
             ten = await best(max(1, rounds // 2), lambda: run(connection, fan_out(10_000)))
+            items = await best(max(1, rounds // 2), lambda: run(connection, for_each(10_000)))
         raw = (raw + await wire.raw_rate(seconds=0.5)) / 2
         trip = (trip + await wire.round_trip_seconds()) / 2
         row("raw: round trips a second, 64 in flight", f"{raw:,.0f}/s", "1")
@@ -163,6 +174,8 @@ async def main(quick: bool) -> None:
         row("fan-out of 1,000", f"{1000 / thousand:,.0f} tasks/s", f"{1000 / thousand / raw:.2f}", ">= 0.2 of raw")
         row("fan-out of 10,000", f"{10_000 / ten:,.0f} tasks/s", f"{10_000 / ten / raw:.2f}")
         row("cost a task, 10,000 against 1,000", "", f"{ten / thousand / 10:.2f}", "<= 1.15")
+        row("for_each of 10,000 items", f"{10_000 / items:,.0f} tasks/s", f"{10_000 / items / raw:.2f}")
+        row("cost of an item against one of 10,000 tasks", "", f"{items / ten:.2f}", "<= 1.15")
         row("chain of 200, a step", f"{step * 1e3:.3f} ms", f"{step / trip:.1f}", "<= 6 round trips")
         row("500 diamonds of 4 tasks", f"{2000 / diamonds:,.0f} tasks/s", f"{2000 / diamonds / raw:.2f}")
         row("the idle stack (nats, coordinator, echo)", f"{idle:.0f} MiB")
