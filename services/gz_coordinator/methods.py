@@ -26,6 +26,7 @@ from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import FORWARD
+from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
 from gz_coordinator.submission import Submission, submit
@@ -51,6 +52,7 @@ def build(parts: Parts) -> Methods:
         ProviderMethods(parts),
         TemplateMethods(parts, schedules.follow),
         ApprovalMethods(parts),
+        RerunMethods(parts),
         schedules,
         blobs,
     ):

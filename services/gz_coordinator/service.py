@@ -248,7 +248,9 @@ class Service:
     async def _read(self, rows: Sequence[Summary], warnings: list[str]) -> AsyncIterator[Workflow]:
         for row in rows:
             try:
-                yield await load(self.journal, row.stream)
+                workflow = await load(self.journal, row.stream)
+                workflow.source = await self._source(workflow)
+                yield workflow
             except (errors.GleitzeitError, msgspec.MsgspecError) as error:
                 warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
                 log.error(warnings[-1], extra={"workflow_id": row.stream})
@@ -257,6 +259,16 @@ class Service:
         async for schedule in load_schedules(self.journal, warnings):
             self.clock.not_before(schedule.decided)
             self.engine.adopt_schedule(self.clock(), schedule)
+
+    async def _source(self, workflow: Workflow) -> Workflow | None:
+        """The workflow that it runs again. One that is gone, or cannot be read, is as if there were none."""
+        origin = workflow.submitted.origin
+        if origin is None or not origin.rerun_of:
+            return None
+        try:
+            return await load(self.journal, origin.rerun_of)
+        except (errors.GleitzeitError, msgspec.MsgspecError):
+            return None
 
     async def _unfinished(self, wanted: Callable[[str], bool]) -> list[Summary]:
         rows: list[Summary] = []

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gleitzeit.client.session import Session
 from gleitzeit.client.subscription import Overflow, Subscription
 from gleitzeit.client.views import (
+    Difference,
     EventPage,
     Explained,
     ProtocolDetail,
@@ -158,6 +159,23 @@ class Coordinator(Session):
     async def retry(self, workflow_id: str, task_id: str | None = None) -> State:
         """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
         return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
+
+    async def rerun(
+        self,
+        workflow_id: str,
+        *,
+        from_task: str | None = None,
+        inputs: Mapping[str, object] | None = None,
+        params: Mapping[str, Mapping[str, object]] | None = None,
+        hold: bool = False,
+    ) -> State:
+        """Run one that has ended once more, as a new one; what nothing has changed for takes its old result. `inputs`
+        and `params` (of tasks) are those that are to be different."""
+        what = {"from_task": from_task, "set": inputs, "params": params, "hold": hold or None}
+        return await self._view(State, "workflow.rerun", workflow_id=workflow_id, **what)
+
+    async def diff(self, a: str, b: str) -> Difference:
+        return await self._view(Difference, "workflow.diff", a=a, b=b)
 
     async def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
         """Kept until a task waits for it."""

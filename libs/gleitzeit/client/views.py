@@ -265,3 +265,23 @@ class SystemStatus(Struct, frozen=True, omit_defaults=True):
 class Validation(Struct, frozen=True):
     valid: bool
     problems: tuple[dict[str, Json], ...] = ()
+
+
+class TaskDifference(Struct, frozen=True):
+    """`differs` names what is not the same: method, params, status, result; or missing. `a` and `b` say how it is."""
+
+    task_id: str
+    differs: tuple[str, ...]
+    a: dict[str, Json] = {}
+    b: dict[str, Json] = {}
+
+
+class Difference(Struct, frozen=True):
+    """Of two workflows; `same` counts the tasks that do not differ."""
+
+    a: dict[str, Json]
+    b: dict[str, Json]
+    tasks: tuple[TaskDifference, ...]
+    inputs: dict[str, tuple[Json, Json]] = {}
+    same: int = 0
+    outputs: bool = False

@@ -46,7 +46,7 @@ class Calls(Waits):
                 self._wake_at = self.scheduler.wake_at()
                 return
             workflow, task, provider = found
-            if not self._may_begin(workflow, task):
+            if self._reuse(workflow, task) or not self._may_begin(workflow, task):
                 self._settle()
             elif task.expands or task.definition.switch is not None:
                 self._begin_flow(workflow, task)

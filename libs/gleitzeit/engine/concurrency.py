@@ -4,9 +4,10 @@ a permit follows from what runs, and is found again at start."""
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.core import Core, call_id, failure
+from gleitzeit.engine.core import call_id, failure
 from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.permits import Permits
+from gleitzeit.engine.rerun import Rerun
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
@@ -16,7 +17,7 @@ REPLACED = "CONCURRENCY_REPLACED"
 _HOLDING = frozenset({"running", "waiting"})
 
 
-class Concurrency(Core):
+class Concurrency(Rerun):
     # Workflows: a permit is held from the first moment to the end
 
     def _admit(self, workflow: Workflow) -> None:

@@ -73,6 +73,8 @@ class Submit(Struct, frozen=True):
     body_sha256: str = ""
     held: bool = False
     origin: Origin | None = None
+    source: Workflow | None = None
+    """The workflow that it runs again."""
 
 
 class Cancel(Struct, frozen=True):

@@ -118,6 +118,10 @@ class Engine(Requests):
         self._prune_timers()
         self._decision.answers.append(fx.Answer(item.token))
 
+    def params_digest(self, workflow: Workflow, task: Task) -> str:
+        """Of what the task was called with; the same only if nothing differs. Raises ParameterError."""
+        return self._params.digest(workflow, task)
+
     def forget(self, workflow_id: str) -> None:
         """Drop a final workflow from memory."""
         del self.workflows[workflow_id]

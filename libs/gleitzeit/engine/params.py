@@ -199,6 +199,15 @@ class CallParams:
                 known_by.append(Raw(self._dependencies(workflow, task)))
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
+    def digest(self, workflow: Workflow, task: Task) -> str:
+        """What the task is called with, resolved, as sha256 in hex. Raises ParameterError."""
+        definition = task.definition
+        known_by: list[object] = [definition.method, definition.provider, _decode(self._body(workflow, task))]
+        known_by.append(definition.workflow)
+        if definition.dependencies and self._wants_dependencies(definition.method):
+            known_by.append(Raw(self._dependencies(workflow, task)))
+        return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
+
     def model_of(self, workflow: Workflow, task: Task) -> str:
         """The model that the params name; "" for methods that know of none, and where it is not one name."""
         schema = self._catalogue().get(task.definition.method)

@@ -38,6 +38,7 @@ class Requests(Schedules):
             item.origin,
         )
         workflow = self._create(event, held=item.held)
+        workflow.source = item.source
         self._answer(item.token, workflow)
 
     def _unfinished(self, token: Any, workflow_id: str, wish: str) -> Workflow | None:

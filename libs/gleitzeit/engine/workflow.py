@@ -27,13 +27,16 @@ class Workflow:
     """Build it with `replay`, or from its `WorkflowSubmitted`. `seq` is the number of the last event applied."""
 
     __slots__ = (
-        "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id", "inputs",
-        "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq", "signals",
-        "started_at", "state", "stirred", "submitted", "tasks", "undoable", "undoing", "updated_at",
+        "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id",
+        "inputs", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
+        "signals", "source", "started_at", "state", "stirred", "submitted", "tasks", "undoable", "undoing",
+        "updated_at",
     )  # fmt: skip
 
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
         self.submitted = submitted
+        self.source: Workflow | None = None
+        """The workflow that it runs again, kept by the engine while that may give results; no part of the stream."""
         self.id = submitted.workflow_id
         self.disowned = False
         """Another coordinator has it now: what is still under way here must have no effect any more."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import Id, Inputs, Output, State, Url
+from gz_cli.options import Id, Inputs, Output, State, Timeout, Url
 from gz_cli.root import app, ask
 
 if TYPE_CHECKING:
@@ -62,6 +62,47 @@ def retry(
 ) -> None:
     """Run again what failed, was skipped or cancelled."""
     change(id, output, url, state, lambda client, whole: client.retry(whole, task), watch=watch)
+
+
+@app.command()
+def rerun(
+    id: Id,
+    from_task: Annotated[
+        str | None, typer.Option("--from", metavar="TASK", help="Run this task in any case, whatever it came to.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An input, or TASK.PARAM, to be different. May be repeated."),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the id and leave; the workflow goes on.")
+    ] = False,
+    timeout: Timeout = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Run a workflow once more, as a new one. A task whose params are what they were takes the result that it had."""
+    from gz_cli import launch, reruns, settings, typed, waits
+
+    changes, how = typed.inputs(set_ or []), waits.Wait(output, typed.seconds(timeout))
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: reruns.rerun(client, id, from_task, changes, how, detach=detach))
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A workflow, as for any command.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """In what two workflows differ, task by task. Exits with 1 if they do."""
+    from gz_cli import launch, reruns, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: reruns.diff(client, a, b, output))
 
 
 @app.command()

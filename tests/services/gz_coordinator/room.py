@@ -34,7 +34,7 @@ class Echo:
 
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, fx.CallProvider):
+            if isinstance(effect, fx.CallProvider | fx.AttachCall):
                 self.calls.append(effect.call)
                 if not self.busy:
                     self.answer(effect.call)

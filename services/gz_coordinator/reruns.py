@@ -1,0 +1,181 @@
+"""`workflow.rerun` and `workflow.diff`: the same once more, and what came out differently."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import view
+from gleitzeit.engine.rerun import with_params
+from gleitzeit.engine.task import Task
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.jsonrpc.methods import Request
+from gleitzeit.model.definition import Definition
+from gleitzeit.model.events import Origin
+from gleitzeit.schemas import near
+from gleitzeit.spec.inputs import misfits
+from gleitzeit.spec.references import escape
+from gz_coordinator.ids import new_workflow_id
+from gz_coordinator.parts import Parts
+from gz_coordinator.tasks import task_of
+
+SHOWN_BYTES = 1_024
+"""A result up to this size stands in the difference."""
+
+
+class RerunMethods:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._service = parts.service
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        return {"workflow.rerun": self.rerun, "workflow.diff": self.diff}
+
+    async def rerun(
+        self,
+        request: Request,
+        /,
+        workflow_id: str,
+        from_task: str | None = None,
+        set: dict[str, Any] | None = None,
+        params: dict[str, dict[str, Any]] | None = None,
+        hold: bool = False,
+    ) -> dict[str, Any]:
+        service = self._service
+        await service.bring_back(workflow_id)
+        old = await service.read(workflow_id, _ended)
+        anew = task_of(old, from_task).definition.id if from_task is not None else ""
+        definition = old.definition
+        for name, changed in (params or {}).items():
+            definition = self._changed(definition, task_of(old, name), changed)
+        inputs = {**msgspec.json.decode(old.inputs, type=dict[str, Any]), **(set or {})}
+        _check_inputs(old, inputs, set or {})
+        new_id = new_workflow_id(service.clock())
+        origin = Origin(rerun_of=old.id, from_task=anew)
+        encoded = Raw(msgspec.json.encode(inputs))
+        answer = await service.ask(
+            lambda token: fx.Submit(token, new_id, definition, encoded, held=hold, origin=origin, source=old)
+        )
+        assert answer.workflow is not None
+        held = new_id in service.engine.scheduler.held
+        return {**view.status_view(answer.workflow, held=held), "rerun_of": old.id}
+
+    def _changed(self, definition: Definition, task: Task, changed: dict[str, Any]) -> Definition:
+        """With other params of a task: values, in which `${` means nothing. Raises InvalidParams."""
+        params = {**msgspec.json.decode(task.definition.params, type=dict[str, Any]), **_as_text(changed)}
+        schema = self._service.engine.catalogue.get(task.definition.method)
+        wrong = schema.check_params({key: params[key] for key in params}) if schema is not None else []
+        told = [
+            f"'{'.'.join(map(str, one.path))}' {one.message}"
+            for one in wrong
+            if one.path[:1] and one.path[0] in changed
+        ]
+        if told:
+            raise errors.InvalidParams(f"task {task.id}: {'; '.join(told)}")
+        return with_params(definition, task.definition.id, msgspec.json.encode(params))
+
+    async def diff(self, request: Request, /, a: str, b: str) -> dict[str, Any]:
+        one, other = await self._side(a), await self._side(b)
+        names = {**dict.fromkeys(one.tasks), **dict.fromkeys(other.tasks)}
+        tasks = [_difference(name, one.tasks.get(name), other.tasks.get(name)) for name in names]
+        differing = [task for task in tasks if task["differs"]]
+        inputs = {
+            name: [one.inputs.get(name), other.inputs.get(name)]
+            for name in {**one.inputs, **other.inputs}
+            if one.inputs.get(name) != other.inputs.get(name)
+        }
+        return {
+            "a": one.head, "b": other.head, "inputs": inputs, "tasks": differing,
+            "same": len(tasks) - len(differing), "outputs": one.outputs != other.outputs,
+        }  # fmt: skip
+
+    async def _side(self, workflow_id: str) -> "Side":
+        return await self._service.read(workflow_id, self._look)
+
+    def _look(self, workflow: Workflow) -> "Side":
+        head = view.workflow_head(workflow, held=False)
+        shown = ("workflow_id", "name", "status", "created_at", "duration_seconds")
+        return Side(
+            {key: head[key] for key in shown},
+            msgspec.json.decode(workflow.inputs),
+            bytes(workflow.outputs),
+            {task.id: self._task(workflow, task) for task in workflow.tasks.values()},
+        )
+
+    def _task(self, workflow: Workflow, task: Task) -> "TaskSide":
+        try:
+            params = self._service.engine.params_digest(workflow, task) if task.attempt else ""
+        except errors.GleitzeitError:
+            params = ""
+        result = bytes(task.result) if task.state == "completed" and task.result is not None else b""
+        shown = view.task_view(task)
+        seen: dict[str, Any] = {
+            key: shown[key] for key in ("status", "attempts", "duration_seconds", "cached") if key in shown
+        }
+        if task.error is not None:
+            seen["error"] = task.error.message
+        if result and len(result) <= SHOWN_BYTES:
+            seen["result"] = Raw(result)
+        return TaskSide(task.definition.method, params, result, seen)
+
+
+class TaskSide(Struct, frozen=True):
+    method: str
+    params: str
+    """What it was called with, as a digest; "" if it was not."""
+    result: bytes
+    seen: dict[str, Any]
+
+
+class Side(Struct, frozen=True):
+    head: dict[str, Any]
+    inputs: dict[str, Any]
+    outputs: bytes
+    tasks: dict[str, TaskSide]
+
+
+def _difference(name: str, one: TaskSide | None, other: TaskSide | None) -> dict[str, Any]:
+    if one is None or other is None:
+        return {"task_id": name, "differs": ["missing"], "a": one.seen if one else {}, "b": other.seen if other else {}}
+    differs = [
+        word
+        for word, same in (
+            ("method", one.method == other.method),
+            ("params", one.params == other.params),
+            ("status", one.seen["status"] == other.seen["status"]),
+            ("result", one.result == other.result),
+        )
+        if not same
+    ]
+    return {"task_id": name, "differs": differs, "a": one.seen, "b": other.seen}
+
+
+def _ended(workflow: Workflow) -> Workflow:
+    if not workflow.final:
+        message = f"workflow {workflow.id} is {workflow.state}: what is under way cannot be run again"
+        raise errors.InvalidState(message, {"status": workflow.state})
+    return workflow
+
+
+def _check_inputs(old: Workflow, inputs: dict[str, Any], changed: dict[str, Any]) -> None:
+    schema = msgspec.json.decode(old.definition.inputs, type=dict[str, Any])
+    known = schema.get("properties", {})
+    wrong = [message for _, message, _ in misfits(schema, inputs)]
+    for name in changed if known else ():
+        if name not in known:
+            meant = near(name, known)
+            wrong.append(f"there is no input '{name}'" + (f" (did you mean '{meant}'?)" if meant else ""))
+    if wrong:
+        raise errors.InvalidParams("; ".join(wrong))
+
+
+def _as_text(value: Any) -> Any:
+    """With every text escaped: what is set by hand is a value."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {key: _as_text(inner) for key, inner in value.items()}
+    return [_as_text(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,93 @@
+"""`workflow.rerun` and `workflow.diff` over the wire, also over a crash in the middle."""
+
+from typing import Any
+
+import pytest
+from tests.services.gz_coordinator.room import Room, room
+
+from gleitzeit import errors
+from gleitzeit.journal.memory import MemoryStore
+
+WORKFLOW: dict[str, Any] = {
+    "name": "Chain",
+    "inputs": {"who": {"type": "string", "default": "Ada"}, "end": {"type": "string", "default": "."}},
+    "tasks": [
+        {"id": "one", "method": "echo/echo", "params": {"message": "hi ${inputs.who}"}},
+        {"id": "two", "method": "echo/echo", "params": {"message": "${one.response}${inputs.end}"}},
+        {"id": "alone", "method": "echo/echo", "params": {"message": "alone"}},
+    ],
+}
+
+
+async def first(there: Room) -> str:
+    submitted = await there.call("workflow.submit", {"definition": WORKFLOW})
+    await there.until(submitted["workflow_id"], "completed")
+    return str(submitted["workflow_id"])
+
+
+async def again(there: Room, workflow_id: str, **params: Any) -> dict[str, Any]:
+    run = await there.call("workflow.rerun", {"workflow_id": workflow_id, **params})
+    view = await there.until(run["workflow_id"], "completed")
+    assert view["origin"]["rerun_of"] == workflow_id
+    return view
+
+
+def called(view: dict[str, Any]) -> list[str]:
+    return [task["task_id"] for task in view["tasks"] if not task.get("cached")]
+
+
+async def test_only_what_has_changed_is_called_again() -> None:
+    async with room() as there:
+        old = await first(there)
+        assert called(await again(there, old)) == []
+        assert called(await again(there, old, from_task="one")) == ["one"], "two got what it had got before"
+        assert called(await again(there, old, set={"end": "!"})) == ["two"]
+        view = await again(there, old, set={"who": "Bob"})
+        assert called(view) == ["one", "two"]
+        result = await there.result(view["workflow_id"])
+        assert result["results"]["two"]["response"] == "hi Bob."
+        assert called(await again(there, old, params={"alone": {"message": "${not.a.reference}"}})) == ["alone"]
+        assert len(there.echo.calls) == 3 + 1 + 1 + 2 + 1
+
+
+async def test_after_a_crash_in_the_middle_it_still_knows_what_it_had() -> None:
+    store = MemoryStore()
+    async with room(store) as there:
+        old = await first(there)
+        there.echo.busy = True
+        run = await there.call("workflow.rerun", {"workflow_id": old, "from_task": "one"})
+        await there.until(run["workflow_id"], "running")
+    async with room(store) as there:
+        view = await there.until(run["workflow_id"], "completed")
+        assert called(view) == ["one"]
+
+
+async def test_what_cannot_be_run_again_says_why() -> None:
+    async with room() as there:
+        old = await first(there)
+        there.echo.busy = True
+        running = await there.call("workflow.submit", {"definition": WORKFLOW})
+        for params, words in (
+            ({"workflow_id": running["workflow_id"]}, "what is under way cannot be run again"),
+            ({"workflow_id": old, "from_task": "thre"}, "has no task 'thre'"),
+            ({"workflow_id": old, "set": {"woh": 1}}, "there is no input 'woh' (did you mean 'who'?)"),
+            ({"workflow_id": old, "set": {"who": 1}}, "input 'who' must be text, not 1"),
+            ({"workflow_id": old, "params": {"one": {"mesage": 1}}}, "unknown key 'mesage'"),
+        ):
+            with pytest.raises(errors.GleitzeitError) as caught:
+                await there.call("workflow.rerun", params)
+            assert words in caught.value.message
+
+
+async def test_the_difference_of_two() -> None:
+    async with room() as there:
+        old = await first(there)
+        same = await there.call("workflow.diff", {"a": old, "b": (await again(there, old))["workflow_id"]})
+        assert (same["tasks"], same["inputs"], same["same"], same["outputs"]) == ([], {}, 3, False)
+        new = (await again(there, old, set={"who": "Bob"}))["workflow_id"]
+        found = await there.call("workflow.diff", {"a": old, "b": new})
+        assert found["inputs"] == {"who": [None, "Bob"]}
+        assert [(task["task_id"], task["differs"]) for task in found["tasks"]] == [
+            ("one", ["params", "result"]), ("two", ["params", "result"])
+        ]  # fmt: skip
+        assert found["tasks"][1]["b"]["result"]["response"] == "hi Bob."
