@@ -34,6 +34,8 @@ logger = logging.getLogger("gz.provider.mcp")
 
 LOG_LINES_A_SECOND = 100
 """That a server may say to those who watch; of the rest they are told nothing."""
+TOOLS_BYTES = 1 << 20
+"""Of definitions: those of all servers travel in one message."""
 MAX_ROUNDS = 10
 """Of questions within one call."""
 REFRESH_SECONDS = 0.05
@@ -182,12 +184,16 @@ class Hosted:
 
     async def _list_tools(self, link: Link) -> None:
         session, tools = link.session, dict[str, Raw]()
+        size_bytes = 0
         if session.offers("tools"):
             try:
                 async for raw in session.pages("tools/list", "tools"):
                     tools[tool_name(raw)] = raw.copy()
+                    size_bytes += len(raw)
             except (GleitzeitError, TimeoutError, msgspec.MsgspecError) as error:
                 raise LinkFailed(f"its tools cannot be listed: {error}") from None
+        if size_bytes > TOOLS_BYTES:
+            raise LinkFailed(f"the definitions of its {len(tools)} tools are larger than {TOOLS_BYTES >> 20} MiB")
         link.learn_tools(tools)
         self.tools, self.listed = tools, True
         self._on_tools(self)

@@ -40,14 +40,14 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
-class _Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True):
     id: Raw = ABSENT
     method: str = ""
     params: Raw = Raw(b"{}")
     error: Raw = ABSENT
 
 
-_envelope = msgspec.json.Decoder(_Envelope).decode
+envelope_of = msgspec.json.Decoder(Envelope).decode
 
 
 class HttpWire:
@@ -84,7 +84,7 @@ class HttpWire:
     def write(self, frames: list[bytes]) -> None:
         if self._closed is None:
             for frame in frames:
-                self._send(frame, _envelope(frame))
+                self._send(frame, envelope_of(frame))
 
     async def read(self) -> bytes:
         while self._incoming.empty():
@@ -124,7 +124,7 @@ class HttpWire:
 
     # One message that leaves
 
-    def _send(self, frame: bytes, envelope: _Envelope) -> None:
+    def _send(self, frame: bytes, envelope: Envelope) -> None:
         stateless = eras.VERSION_KEY.encode() in bytes(envelope.params)
         if envelope.method == CANCELLED:
             cancelled = self._exchanges.pop(bytes(codec.decode_members(envelope.params).get("requestId", b"")), None)
@@ -146,7 +146,7 @@ class HttpWire:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _exchange(self, frame: bytes, envelope: _Envelope, *, stateless: bool) -> None:
+    async def _exchange(self, frame: bytes, envelope: Envelope, *, stateless: bool) -> None:
         try:
             if stateless:
                 headers = stateless_headers(envelope.method, envelope.params, self._mirrored)
@@ -162,7 +162,7 @@ class HttpWire:
             why = f"the connection to {self._url} broke ({str(error) or type(error).__name__})"
             self._fail(envelope, ConnectionLost(why))
 
-    async def _post(self, frame: bytes, envelope: _Envelope, headers: Mapping[str, str]) -> None:
+    async def _post(self, frame: bytes, envelope: Envelope, headers: Mapping[str, str]) -> None:
         about = {"accept": "application/json, text/event-stream", "content-type": "application/json", **headers}
         async with self._client.stream("POST", self._url, content=frame, headers=about) as response:
             self._session = response.headers.get(_SESSION, self._session)
@@ -198,7 +198,7 @@ class HttpWire:
                 raise PayloadTooLarge(f"the answer is larger than {self._max} bytes", {"limit_bytes": self._max})
         return bytes(body)
 
-    async def _take_stream(self, response: httpx.Response, envelope: _Envelope) -> None:
+    async def _take_stream(self, response: httpx.Response, envelope: Envelope) -> None:
         """Until the answer is there; what else is said on the way is passed on as well."""
         last = ""
         for _ in range(RESUMES + 1):
@@ -226,7 +226,7 @@ class HttpWire:
         finally:
             await response.aclose()
 
-    def _fail(self, envelope: _Envelope, error: GleitzeitError) -> None:
+    def _fail(self, envelope: Envelope, error: GleitzeitError) -> None:
         if len(envelope.id) and envelope.method:
             self._incoming.put_nowait(codec.encode_failure(bytes(envelope.id), failure_of(error)))
 
@@ -311,10 +311,10 @@ def header_value(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
-def _answers(body: bytes, envelope: _Envelope) -> bool:
+def _answers(body: bytes, envelope: Envelope) -> bool:
     """Whether it is the response to that request."""
     try:
-        found = _envelope(body)
+        found = envelope_of(body)
     except msgspec.MsgspecError:
         return False
     return not found.method and len(found.id) > 0 and bytes(found.id) == bytes(envelope.id)
@@ -323,7 +323,7 @@ def _answers(body: bytes, envelope: _Envelope) -> bool:
 def _error_of_nobody(body: bytes) -> bytes | None:
     """The error in a response without an id: who refuses to read a request does not know it."""
     try:
-        found = _envelope(body)
+        found = envelope_of(body)
     except msgspec.MsgspecError:
         return None
     unnamed = not len(found.id) or bytes(found.id) == NULL

@@ -11,6 +11,7 @@ from msgspec import Raw
 from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError
 from gleitzeit.mcp.http import HttpWire
 from gleitzeit.mcp.inquiries import Inquiries
+from gleitzeit.mcp.old_http import open_old_http
 from gleitzeit.mcp.servers import McpServer
 from gleitzeit.mcp.session import HANDSHAKE_SECONDS, Session, listen, open_session
 from gleitzeit.mcp.stderr import Complaints
@@ -135,9 +136,10 @@ async def _wire(
         except ConfigurationError as error:
             raise LinkFailed(error.message) from None
         return
-    if server.kind == "websocket":
+    if server.kind in ("websocket", "sse"):
+        open_wire = open_websocket if server.kind == "websocket" else open_old_http
         try:
-            wire = await open_websocket(server.url, server.headers)
+            wire: Wire = await open_wire(server.url, server.headers)
         except GleitzeitError as error:
             raise LinkFailed(error.message, error.data) from None
         yield wire, None, None

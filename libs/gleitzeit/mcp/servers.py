@@ -23,13 +23,14 @@ from gleitzeit.spec.durations import parse_duration
 BUILTIN = "builtin"
 IDLE_SECONDS = 300.0
 
-Kind = Literal["stdio", "http", "websocket"]
+Kind = Literal["stdio", "http", "sse", "websocket"]
+"""`sse` is the HTTP of 2024-11-05, `http` that of all later versions."""
 
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS: dict[str, Kind | None] = {
     "stdio": "stdio", "local": "stdio",
-    "http": "http", "streamable-http": "http", "streamableHttp": "http", "streamable_http": "http", "sse": "http",
+    "http": "http", "streamable-http": "http", "streamableHttp": "http", "streamable_http": "http", "sse": "sse",
     "remote": "http", "ws": "websocket", "websocket": "websocket",
 }  # fmt: skip
 _KNOWN = frozenset(
@@ -227,7 +228,7 @@ def _kind(entry: Mapping[str, Any], variables: Variables) -> tuple[Kind, str]:
     url = next((entry[key] for key in ("url", "serverUrl", "httpUrl") if isinstance(entry.get(key), str)), "")
     said = entry.get("type") or entry.get("transport")
     if said is not None and (not isinstance(said, str) or said not in _KINDS):
-        raise ConfigurationError(f"there is no transport {said!r}; there are stdio, http and websocket")
+        raise ConfigurationError(f"there is no transport {said!r}; there are stdio, http, sse and websocket")
     url = variables.expand(url) if url else ""
     kind = _KINDS[said] if said else ("stdio" if "command" in entry else None)
     scheme = urlsplit(url).scheme

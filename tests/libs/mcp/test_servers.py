@@ -58,7 +58,7 @@ def test_every_program_s_form(document: dict[str, Any]) -> None:
         ({"url": "https://host/mcp"}, "http"),
         ({"type": "http", "url": "https://host/mcp"}, "http"),
         ({"type": "streamable-http", "url": "https://host/mcp"}, "http"),
-        ({"type": "sse", "url": "https://host/sse"}, "http"),
+        ({"type": "sse", "url": "https://host/sse"}, "sse"),
         ({"serverUrl": "https://host/mcp"}, "http"),
         ({"url": "ws://host/mcp"}, "websocket"),
         ({"type": "ws", "url": "wss://host/mcp"}, "websocket"),

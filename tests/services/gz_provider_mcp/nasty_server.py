@@ -28,6 +28,11 @@ def tools() -> list[dict]:
     names = ["count", "hang", "garbage", "flood", "large", "slow", "change", "fail", "log", "deaf", "sample", "roots"]
     harmless = {"annotations": {"readOnlyHint": True}}
     extra = [tool("new")] if version > 1 else []
+    if "heavy" in sys.argv:
+        extra = [tool("heavy", title="x" * (2 << 20))]
+    if "odd" in sys.argv:
+        odd = ["with space", "a/b", "ü", "a.b.c", "", "x" * 300]
+        extra = [*map(tool, odd), {"name": "no schema"}, {"name": "bad schema", "inputSchema": {"type": "nonsense"}}]
     return [*map(tool, names), tool("die"), tool("die-once", **harmless), *extra]
 
 

@@ -154,6 +154,19 @@ async def test_its_log_reaches_those_who_watch(serve: Serve) -> None:
         assert (line["level"], line["data"], line["progressToken"]) == ("warning", {"line": 1}, "t")
 
 
+async def test_odd_tools_and_too_many(serve: Serve) -> None:
+    servers = {"heavy": nasty_server("heavy"), "odd": nasty_server("odd"), "my server/1": nasty_server()}
+    async with serve(servers) as provided:
+        answer = (await provided.call("mcp/ping"))["servers"]
+        assert "larger than 1 MiB" in answer["heavy"]
+        methods = await provided.methods()
+        assert {"mcp/tool.odd.with space", "mcp/tool.odd.a/b", "mcp/tool.odd.a.b.c", "mcp/tool.odd.ü"} <= set(methods)
+        assert methods["mcp/tool.odd.bad schema"]["x-params-schema"] == {}, (
+            "nobody can check against it: all is allowed"
+        )
+        assert (await provided.tool("my server/1.count"))["response"]
+
+
 async def test_programs_that_are_no_servers(serve: Serve) -> None:
     servers = {
         "missing": {"command": "/nonexistent/program"},

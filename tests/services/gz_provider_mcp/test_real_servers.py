@@ -126,18 +126,19 @@ async def _questions(provided: Any) -> Any:
 
 
 @asynccontextmanager
-async def everything_over_http() -> AsyncIterator[str]:
+async def everything_over_http(mode: str) -> AsyncIterator[int]:
+    """The port that it listens at."""
     program = npm_server("server-everything")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        program, "streamableHttp", env={**os.environ, "PORT": str(port)},
+        program, mode, env={**os.environ, "PORT": str(port)},
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
         await eventually(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield port
     finally:
         process.kill()
         await process.wait()
@@ -152,12 +153,15 @@ async def _listens(port: int) -> bool:
     return True
 
 
-async def test_everything_over_streamable_http(serve: Serve) -> None:
-    async with everything_over_http() as url, serve({"every": {"type": "http", "url": url}}) as provided:
-        await provided.ready()
-        about = await provided.call("mcp/server_info", {"server": "every"})
-        assert (about["transport"], about["era"], about["pid"]) == ("http", "handshake", None)
-        await use_everything(provided)
+@pytest.mark.parametrize(("mode", "kind", "path"), [("streamableHttp", "http", "mcp"), ("sse", "sse", "sse")])
+async def test_everything_over_http(mode: str, kind: str, path: str, serve: Serve) -> None:
+    async with everything_over_http(mode) as port:
+        entry = {"type": kind, "url": f"http://127.0.0.1:{port}/{path}"}
+        async with serve({"every": entry}) as provided:
+            await provided.ready()
+            about = await provided.call("mcp/server_info", {"server": "every"})
+            assert (about["transport"], about["era"], about["pid"]) == (kind, "handshake", None)
+            await use_everything(provided)
 
 
 async def test_nobody_at_that_address(serve: Serve) -> None:
