@@ -15,8 +15,7 @@ from msgspec import Raw
 
 from gleitzeit.client.connecting import open_reach
 from gleitzeit.client.models import with_what_is_at_hand
-from gleitzeit.errors import GleitzeitError
-from gleitzeit.jsonrpc.codes import exception_of
+from gleitzeit.errors import ConnectionLost, GleitzeitError
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.jsonrpc.peer import Request
 from gleitzeit.mcp.serving_stdio import stdio_connection
@@ -28,6 +27,9 @@ SERVED = frozenset(
     | {"notifications/initialized"}
 )
 """What a host may ask. The coordinator's other methods are not its business."""
+PATIENCE_SECONDS = 15.0
+LOOK_AGAIN_SECONDS = 0.2
+WENT_AWAY = "the coordinator went away before it answered; what was submitted goes on, and list_workflows shows it"
 log = logging.getLogger("gz.mcp")
 
 
@@ -69,8 +71,21 @@ class Bridge:
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._coordinator is None or self._coordinator.closed:
-                _, self._coordinator = await open_reach(self._reach(), self._notified)
+                self._coordinator = await self._found()
             return self._coordinator
+
+    async def _found(self) -> Connection:
+        """One that is being started again is waited for."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + PATIENCE_SECONDS
+        while True:
+            try:
+                _, connection = await open_reach(self._reach(), self._notified)
+                return connection
+            except ConnectionLost:
+                if loop.time() > give_up:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
         if method in ("notifications/progress", "notifications/message"):
@@ -78,10 +93,13 @@ class Bridge:
 
 
 def _answered(request: Request, reply: Reply) -> None:
-    if isinstance(reply, Result):
-        request.answer(reply.raw)
-    else:
-        request.fail(reply if isinstance(reply, Failure) else exception_of(reply))
+    match reply:
+        case Result():
+            request.answer(reply.raw)
+        case Failure():
+            request.fail(reply)
+        case _:
+            request.fail(Failure(-32603, WENT_AWAY))
 
 
 def reach_of(target: Target) -> Callable[[], Reach]:

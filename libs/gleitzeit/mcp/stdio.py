@@ -23,6 +23,7 @@ LINES_A_WINDOW = 500
 EDGE_BYTES = 512
 _WHITESPACE = b" \t\r"
 _ID_IN_FRONT = re.compile(rb'^\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d+)')
+_METHOD = re.compile(rb'^\s*\{[^{]*"method"\s*:')
 _ID_BEHIND = re.compile(rb'"id"\s*:\s*(\d+)\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 
 OnNoise = Callable[[bytes], None]
@@ -48,7 +49,7 @@ class StdioWire:
         self._writer = writer
         self._lines: deque[bytes] = deque()
         self._lines_bytes = 0
-        self._splitter = LineSplitter(self._put, on_noise, max_frame_bytes)
+        self._splitter = LineSplitter(self._put, on_noise, max_frame_bytes, lambda answer: self.write([answer]))
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
         self._closed: WireClosed | None = None
@@ -120,8 +121,12 @@ class StdioWire:
 class LineSplitter:
     """Bytes to lines. `feed` returns how many lines ended, of whatever kind. Holds at most one message in memory."""
 
-    def __init__(self, put: Callable[[bytes], None], on_noise: OnNoise, max_line_bytes: int) -> None:
+    def __init__(
+        self, put: Callable[[bytes], None], on_noise: OnNoise, max_line_bytes: int, refuse: Callable[[bytes], None]
+    ) -> None:
+        """`refuse` sends the answer to a request that is too long."""
         self._put = put
+        self._refuse = refuse
         self._on_noise = on_noise
         self._max = max_line_bytes
         self._rest = bytearray()
@@ -162,8 +167,10 @@ class LineSplitter:
         if found is None:
             self._on_noise(head)
             return
-        error = PayloadTooLarge(f"the answer is larger than {self._max} bytes", {"limit_bytes": self._max})
-        self._put(encode_failure(found[1], failure_of(error)))
+        is_request = _METHOD.search(head) is not None
+        what = "request" if is_request else "answer"
+        error = PayloadTooLarge(f"the {what} is larger than {self._max} bytes", {"limit_bytes": self._max})
+        (self._refuse if is_request else self._put)(encode_failure(found[1], failure_of(error)))
 
 
 def one_line(frame: bytes) -> bytes:

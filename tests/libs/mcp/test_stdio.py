@@ -11,10 +11,10 @@ from gleitzeit.mcp.stdio import LineSplitter, one_line
 LIMIT = 2_000
 
 
-def split(chunks: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+def split(chunks: list[bytes], refused: list[bytes] | None = None) -> tuple[list[bytes], list[bytes]]:
     lines: list[bytes] = []
     noise: list[bytes] = []
-    splitter = LineSplitter(lines.append, noise.append, LIMIT)
+    splitter = LineSplitter(lines.append, noise.append, LIMIT, (refused if refused is not None else []).append)
     for chunk in chunks:
         splitter.feed(chunk)
     return lines, noise
@@ -62,6 +62,20 @@ def test_a_line_that_is_too_long_answers_its_own_request(line: bytes) -> None:
     told = json.loads(answer)
     assert (told["id"], told["error"]["data"]["name"]) == (7, "PAYLOAD_TOO_LARGE")
     assert noise == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"%s"}}',
+        b'{"method":"tools/call","params":{"name":"%s"},"jsonrpc":"2.0","id":7}',
+    ],
+)
+def test_a_request_that_is_too_long_is_refused_to_who_asks(line: bytes) -> None:
+    refused: list[bytes] = []
+    assert split([line % (b"x" * 5_000), b"\n"], refused) == ([], [])
+    [answer] = map(json.loads, refused)
+    assert (answer["id"], answer["error"]["message"]) == (7, "the request is larger than 2000 bytes")
 
 
 def test_a_notification_that_is_too_long_is_dropped() -> None:
