@@ -14,6 +14,7 @@ protocol's own failures, stand where they are raised.
     ├── TemplateNotFound          -28011
     ├── ScheduleNotFound          -28012
     ├── TaskError                     -29002  a task's method failed; says whether to try again
+    │   ├── TaskValidation            -29001  a validation task found that something does not hold
     │   ├── TaskTimeout               -29003
     │   ├── TaskCancelled             -29004
     │   ├── ParameterError            -29006  a reference that cannot be resolved
@@ -130,6 +131,14 @@ class TaskError(GleitzeitError):
     def __init__(self, message: str = "", data: dict[str, Any] | None = None, *, retryable: bool = True) -> None:
         super().__init__(message, data)
         self.retryable = retryable
+
+
+class TaskValidation(TaskError):
+    code = -29001
+    name = "TASK_VALIDATION_FAILED"
+
+    def __init__(self, message: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(message, data, retryable=False)
 
 
 class TaskTimeout(TaskError):

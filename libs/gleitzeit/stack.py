@@ -61,6 +61,7 @@ _PROVIDER_MODULES = {
     "http": "gz_provider_http",
     "shell": "gz_provider_shell",
     "mcp": "gz_provider_mcp",
+    "validation": "gz_provider_validation",
     "ollama": "gz_provider_llm.ollama_main",
     "openai": "gz_provider_llm.openai_main",
     "anthropic": "gz_provider_llm.anthropic_main",

@@ -2,7 +2,7 @@
 
 from gleitzeit.process.reach import Reach, Target, running, running_or_started, running_or_undecided
 
-_MAY_NEED_MORE = (b"llm", b"ollama", b"http", b"shell", b"mcp")
+_MAY_NEED_MORE = (b"llm", b"ollama", b"http", b"shell", b"mcp", b"validation")
 
 __all__ = [
     "Reach",

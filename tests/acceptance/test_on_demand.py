@@ -12,6 +12,22 @@ tasks:
   - {id: again, method: shell/exec, params: {command: "echo '${list.output}' $${x}", env: {A: "1"}}}
 outputs: {said: "${again.output}"}
 """
+GATE = """
+name: gate
+tasks:
+  - {id: check, method: python/execute, params: {code: "result = {'score': 0.9}"}}
+  - id: valid
+    method: validation/evaluate
+    params: {conditions: [{name: high, expression: check.result.score > limit}], context: {limit: 0.5}}
+  - id: gate
+    method: validation/gate
+    params: {rules: [{name: good, condition: valid.passed, enable_tasks: [publish], disable_tasks: [revise]}]}
+  - {id: publish, method: echo/echo, params: {message: published}}
+  - {id: revise, method: echo/echo, params: {message: revised}}
+  - {id: strict, method: validation/assert, params: {assertions: ["check.result.score > 1"]}}
+  - {id: anyway, method: echo/echo, dependencies: [strict], validation_behavior: continue, params: {message: went on}}
+outputs: {done: "${publish.response || revise.response}", anyway: anyway.response}
+"""
 REQUEST = """
 name: request
 tasks:
@@ -45,3 +61,17 @@ def test_a_stack_that_runs_has_to_have_it(tmp_path: Path) -> None:
     assert "serves http/v1" in refused.stderr
     assert "gz up --provider echo,python,http" in refused.stderr
     assert support.gz("run", str(document), "-q", state=tmp_path / "state").returncode == 0
+
+
+def test_validation_lets_tasks_through(tmp_path: Path) -> None:
+    document = tmp_path / "gate.yaml"
+    document.write_text(GATE)
+    ran = support.gz("run", str(document), "-q", "-o", "json", state=tmp_path / "state")
+    assert ran.returncode == 1, "what does not hold fails its task, and that the workflow"
+    assert "strict: condition 1: " in ran.stderr or "does not hold" in ran.stderr + ran.stdout
+    result = support.gz("get", "@latest", "-o", "json", state=tmp_path / "state")
+    tasks = {task["task_id"]: task["status"] for task in json.loads(result.stdout)["tasks"]}
+    assert tasks == {
+        **dict.fromkeys(("check", "valid", "gate", "publish", "anyway"), "completed"),
+        **{"revise": "skipped", "strict": "failed"},
+    }

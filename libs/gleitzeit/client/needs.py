@@ -12,7 +12,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoProvider, NotAllowed
 from gleitzeit.process.reach import Reach, Target
 
-PROVIDERS = {"http": "http", "shell": "shell", "mcp": "mcp"}
+PROVIDERS = {"http": "http", "shell": "shell", "mcp": "mcp", "validation": "validation"}
 """Protocol -> the provider of ours that serves it, started when a document asks for it."""
 SHELL = "shell"
 LOOK_SECONDS = 0.8

@@ -20,6 +20,7 @@ from gleitzeit.model.definition import (
     TaskDefinition,
 )
 from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.assertions import with_gates
 from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import read_defaults
 from gleitzeit.spec.findings import Fields, Findings
@@ -162,6 +163,7 @@ class _Check:
             raw, path = document["workflow"], (*path, "workflow")
         if isinstance(raw, dict):
             raw = modern(raw)
+            raw = {**raw, "tasks": with_gates(raw["tasks"])} if "tasks" in raw else raw
         if not isinstance(raw, dict):
             empty = "the document is empty; " if raw is None else ""
             self._findings.error(path, f"{empty}a workflow is a map with 'name' and 'tasks'")

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from gleitzeit.errors import ParameterError
 from gleitzeit.model.definition import Alternative
 from gleitzeit.schemas import MethodSchema, SchemaProblem
-from gleitzeit.spec import expressions
+from gleitzeit.spec import assertions, expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by
@@ -165,6 +165,13 @@ class Linker:
 
     def _link_call(self, draft: TaskDraft, needs: dict[str, None]) -> "tuple[_Program, Raw, bool]":
         """The params, taken apart and encoded, and whether there are references in them."""
+        if draft.method.startswith(assertions.PROTOCOL):
+            draft.params = assertions.bind(
+                draft.params,
+                self._is_known,
+                self._names.odd,
+                lambda steps, message: self._findings.error(draft.param_path(steps), message),
+            )
         program = self._program(draft, needs)
         encoded = msgspec.json.encode(program.params)
         references = b"${" in encoded or b"{{" in encoded

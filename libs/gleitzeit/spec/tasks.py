@@ -80,8 +80,9 @@ _TYPES: Final = {
     "workflow": "workflow/run",
     "http": "http/request",
     "shell": "shell/exec",
+    "validation": "validation/evaluate",
 }
-_LATER_TYPES: Final = frozenset({"batch", "validation", "template", "agent"})
+_LATER_TYPES: Final = frozenset({"batch", "template", "agent"})
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""

@@ -329,6 +329,25 @@ READS = [
         f"{{id: a, method: workflow/execute_async, params: {{workflow: {{name: c, tasks: [{ECHO}]}}}}}}",
         {TASK + "method": "workflow/run"},
     ),
+    *(
+        Reads(
+            "task.conditions",
+            f"name: n\ntasks: [{{id: t, method: python/execute, code: 'result = 1'}}, {{id: b, method: echo/echo, {condition}}}]",
+            {"tasks.1.when": read, "tasks.1.dependencies": ["t"]},
+        )
+        for condition, read in (
+            ("conditions: ['${t.result.x} == true']", "${t.result.x} == true"),
+            ("condition: '${t.result.score > 0.8}'", "(${t.result.score} > 0.8)"),
+            ("when: '{{ inputs.t.valid and inputs.t.passed }}'", "( ${inputs.t.valid} and ${inputs.t.passed} )"),
+            ("when: t.result.score > 0.8", "${t.result.score} > 0.8"),
+        )
+    ),
+    Reads(
+        "task.validation_behavior",
+        "name: n\ntasks: [{id: t, method: validation/assert, params: {assertions: ['1 > 2']}}, "
+        "{id: b, method: echo/echo, dependencies: [t], validation_behavior: continue}]",
+        {"tasks.1.trigger": "always", "tasks.1.dependencies": ["t"]},
+    ),
     # ------------------------------------------------------------------------------------------------ 3 methods
     *(
         Reads(f"method.{row}", f"{{id: a, method: {written}, params: {params}}}", {TASK + "method": read})
@@ -374,6 +393,19 @@ READS = [
                 "shell/exec",
                 "{command: ls, args: [-l], env: {A: b}, capture_output: true, timeout: 5}",
                 "shell/exec",
+            ),
+            (
+                "validation",
+                "validation/evaluate",
+                "{conditions: [{name: a, expression: x > 1}], mode: any, on_failure: block, context: {x: 1}}",
+                "validation/evaluate",
+            ),
+            ("validation", "validation/assert", "{assertions: [x > 1], context: {x: 2}}", "validation/assert"),
+            (
+                "validation",
+                "validation/gate",
+                "{rules: [{name: r, condition: x > 1}], context: {x: 2}}",
+                "validation/gate",
             ),
             ("shell", "shell/pipe", "{commands: [ls, wc]}", "shell/pipe"),
             ("shell", "shell/batch", "{commands: [ls, wc], stop_on_error: false}", "shell/batch"),

@@ -152,8 +152,5 @@ LATER = {
     "batch.static": _FILES,
     "batch.cli": _FILES,
     "batch.client": _FILES,
-    "task.conditions": "conditions are under way",
-    "task.validation_behavior": "conditions are under way",
-    "method.validation": "under way",
     "method.template": "template/* and agent/* would be workflows that ship with us; none of ours is written yet",
 }

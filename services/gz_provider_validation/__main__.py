@@ -1,0 +1,3 @@
+from gz_provider_validation.main import run
+
+run()
