@@ -9,6 +9,8 @@ from gz_cli.tree import MARKS
 
 Line = list[Span]
 
+ITEM_FAILURES = 20
+"""So many items of a task are named when they fail."""
 MANY = 100
 """Above so many tasks only every twentieth part of the completions is a line."""
 
@@ -20,6 +22,8 @@ def submitted(progress: WorkflowProgress, at_ms: int) -> Line:
 
 def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
     """The line for an event that `progress` has already applied; None for what nobody waits to read."""
+    if _is_one_of_many(progress, event):
+        return None
     match event:
         case events.WorkflowSubmitted():
             return submitted(progress, event.at)
@@ -103,6 +107,18 @@ def _completed(progress: WorkflowProgress, event: events.TaskCompleted | events.
     if isinstance(event, events.TaskCached):
         took = f" from the cache, {duration((event.at - event.stored_at) / 1000)} old"
     return _line(event.at, "completed", f"{_name(progress, event.task)} completed{took} ({progress.ended:,}/{total:,})")
+
+
+def _is_one_of_many(progress: WorkflowProgress, event: AnyEvent) -> bool:
+    """What goes wrong with an item of a `for_each` is a line, but not a hundred times."""
+    if not isinstance(event, events.TaskFailed | events.TaskRetrying | events.TaskFellBack | events.CallLost):
+        return False
+    parent = progress.tasks.get(event.task.rpartition("[")[0])
+    if event.task in progress.tasks or parent is None or parent.items is None:
+        return False
+    return parent.items.failed > ITEM_FAILURES or (
+        parent.items.total > MANY and not isinstance(event, events.TaskFailed)
+    )
 
 
 def _item_completed(progress: WorkflowProgress, event: events.TaskCompleted | events.TaskCached) -> Line | None:

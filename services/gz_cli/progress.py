@@ -13,9 +13,10 @@ from gz_cli.layout import Node
 class ItemsProgress:
     """The items of a `for_each`, counted: ten thousand of them are one line."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, completed: int = 0) -> None:
         self.total = count
-        self.ended = 0
+        self.completed = completed
+        self.ended = completed
         self.failed = 0
         self.running: set[str] = set()
 
@@ -23,7 +24,10 @@ class ItemsProgress:
         match event:
             case events.TaskStarted() | events.TaskWaiting():
                 self.running.add(item)
-            case events.TaskCompleted() | events.TaskCached() | events.TaskSkipped() | events.TaskCancelled():
+            case events.TaskCompleted() | events.TaskCached():
+                self._end(item)
+                self.completed += 1
+            case events.TaskSkipped() | events.TaskCancelled():
                 self._end(item)
             case events.TaskFailed():
                 self._end(item)
@@ -59,6 +63,8 @@ class TaskProgress:
         self.note = ""
         self.error: Failure | None = None
         self.items: ItemsProgress | None = None
+        self.kept = 0
+        """Items that completed before a retry by hand, and are not tried again."""
         self.rounds = 0
 
     def seconds(self, now_ms: int) -> float | None:
@@ -185,11 +191,14 @@ class WorkflowProgress:
                 self.status, self.ended_at, self.reason = "cancelled", event.at, event.reason
 
     def _again(self, names: Iterable[str]) -> None:
-        for name in names:
+        again = set(names)
+        for name in again:
             task = self.tasks.get(name)
             if task is not None:
+                kept = task.items.completed if task.items is not None and again.isdisjoint(task.dependencies) else 0
                 self._move(task, "pending")
                 task.reset()
+                task.kept = kept
 
     def _task_event(
         self,
@@ -214,7 +223,7 @@ class WorkflowProgress:
                 self._start(task, event)
             case events.TasksAdded():
                 self._start(task, event)
-                task.items = ItemsProgress(event.count)
+                task.items = ItemsProgress(event.count, min(task.kept, event.count))
                 task.note = task.items.words()
             case events.TaskRepeated():
                 self._move(task, "retrying")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from gleitzeit.client import Client
 from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
-from gleitzeit.model.events import WORKFLOW_FINAL
+from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
 from gz_cli.event_words import event_words
@@ -43,10 +43,10 @@ async def workflow_status(client: Client, text: str, output: Format) -> int:
     return exits.OK
 
 
-async def workflow(client: Client, text: str, output: Format) -> int:
-    """With every task, page by page."""
-    view = await client.get(await client.resolve_id(text))
-    tasks = [*view.tasks, *[task async for task in _further_tasks(client, view)]]
+async def workflow(client: Client, text: str, output: Format, items_of: str = "") -> int:
+    """With every task, or all items of one, page by page."""
+    view = await client.get(await client.resolve_id(text), items_of=items_of)
+    tasks = [*view.tasks, *[task async for task in _further_tasks(client, view, items_of)]]
     if output is Format.TEXT:
         put("\n\n".join(part for part in (pairs(_head(view)), _task_table(tasks), failures.of_tasks(tasks)) if part))
     elif output is Format.ID:
@@ -175,9 +175,9 @@ def _params_words(schema: object) -> list[str]:
     return [name if name in required else f"[{name}]" for name in properties]
 
 
-async def _further_tasks(client: Client, view: WorkflowView) -> AsyncIterator[TaskView]:
+async def _further_tasks(client: Client, view: WorkflowView, items_of: str = "") -> AsyncIterator[TaskView]:
     while view.next is not None:
-        view = await client.get(view.workflow_id, after=view.next)
+        view = await client.get(view.workflow_id, after=view.next, items_of=items_of)
         for task in view.tasks:
             yield task
 
@@ -227,14 +227,23 @@ def _task_table(tasks: Sequence[TaskView]) -> str:
         (
             task.task_id,
             task.method,
-            task.status,
-            task.attempts or None,
+            task.status + _items_words(task),
+            None if task.items else task.attempts or None,
             duration(task.duration_seconds) if task.duration_seconds is not None else None,
             _task_words(task),
         )
         for task in tasks
     ]
     return table(("task", "method", "status", "attempts", "took", "result"), rows)
+
+
+def _items_words(task: TaskView) -> str:
+    """` 37/120`: how many of its items have ended."""
+    if not task.items:
+        return ""
+    ended = sum(task.items.get(status, 0) for status in TASK_FINAL)
+    failed = f", {task.items['failed']:,} failed" if task.items.get("failed") else ""
+    return f" {ended:,}/{task.items['total']:,}{failed}"
 
 
 def _task_words(task: TaskView) -> str:

@@ -23,6 +23,13 @@ _LINES: dict[type, _Line] = {
         logging.INFO,
         lambda w, e: f"workflow {w.definition.name!r} tried again, {len(e.tasks)} tasks",
     ),
+    ev.WorkflowCancelling: (
+        logging.INFO,
+        lambda w, e: f"workflow {w.definition.name!r} is to end {e.reason}".rstrip() + "; what runs always runs before",
+    ),
+    ev.TasksAdded: (logging.INFO, lambda w, e: f"task {e.task} has {e.count} items"),
+    ev.TaskRepeated: (logging.DEBUG, lambda w, e: f"task {e.task} goes into another round"),
+    ev.UndoAdded: (logging.INFO, lambda w, e: f"task {e.task} is being undone"),
     ev.TaskFailed: (logging.WARNING, lambda w, e: f"task {e.task} failed: {e.error.message}"),
     ev.TaskRetrying: (logging.INFO, lambda w, e: f"task {e.task} failed and is tried again: {e.error.message}"),
     ev.CallLost: (

@@ -95,9 +95,10 @@ class Coordinator(Session):
         """What the coordinator, which knows its providers' methods, says of a definition."""
         return await self._view(Validation, "workflow.validate", definition=definition)
 
-    async def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000) -> WorkflowView:
-        """Status and one page of tasks: those after the first `after`."""
-        return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit)
+    async def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000, items_of: str = "") -> WorkflowView:
+        """Status and one page of tasks: those after the first `after`. With `items_of`, of the items of that task."""
+        only = {"items_of": items_of} if items_of else {}
+        return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit, **only)
 
     async def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
         """Large values are fetched, unless `whole` is false: then `{"$blob": …}` stands for each."""

@@ -210,6 +210,10 @@ def _completed(
     return _with_whole_paths(resolve_env(definition, environ), folder)
 
 
+TASK_LISTS = ("tasks", "always", "on_failure")
+"""Keys of a workflow that hold tasks."""
+
+
 def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The definition with the `file` of every python task made absolute, and a problem for each that is not there.
 
@@ -220,24 +224,34 @@ def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[st
     if len(definition) == 1 and isinstance(wrapped, dict):
         inner, problems = _with_whole_paths(wrapped, folder)
         return {"workflow": inner}, [replace(problem, path=("workflow", *problem.path)) for problem in problems]
-    tasks = definition.get("tasks")
-    if not isinstance(tasks, list | dict):
-        return definition, []
     found: dict[str, Path | None] = {}
-    problems = []
-    copy: Any = tasks.copy()
-    for place, task in _placed(tasks):
-        for name, key, file in _relative_files(task):
-            whole = found.setdefault(file, find_file(file, folder))
-            if whole is None:
-                looked = ", ".join(str(place) for place in places(folder))
-                problems.append(Problem(("tasks", place, name, key), f"there is no file {file!r}; looked in {looked}"))
-            else:
-                copy[place] = {**copy[place], name: {**copy[place][name], key: str(whole)}}
-        for name in _params_with_paths(copy[place]):
-            params = {"relative_to": str(folder.resolve()), **copy[place][name]}
-            copy[place] = {**copy[place], name: params}
-    return {**definition, "tasks": copy}, problems
+    missing: list[Problem] = []
+    changed: dict[str, Any] = {}
+    for key in TASK_LISTS:
+        tasks = definition.get(key)
+        if isinstance(tasks, list | dict):
+            changed[key] = copy = tasks.copy()
+            for place, task in _placed(tasks):
+                copy[place] = _with_whole_path(task, (key, place), folder, found, missing)
+    return {**definition, **changed}, missing
+
+
+def _with_whole_path(
+    task: Any, path: tuple[str | int, ...], folder: Path, found: dict[str, Path | None], problems: list[Problem]
+) -> Any:
+    """One task, and the call that undoes it."""
+    for name, key, file in _relative_files(task):
+        whole = found.setdefault(file, find_file(file, folder))
+        if whole is None:
+            looked = ", ".join(str(place) for place in places(folder))
+            problems.append(Problem((*path, name, key), f"there is no file {file!r}; looked in {looked}"))
+        else:
+            task = {**task, name: {**task[name], key: str(whole)}}
+    for name in _params_with_paths(task):
+        task = {**task, name: {"relative_to": str(folder.resolve()), **task[name]}}
+    if isinstance(task, dict) and isinstance(task.get("undo"), dict):
+        task = {**task, "undo": _with_whole_path(task["undo"], (*path, "undo"), folder, found, problems)}
+    return task
 
 
 def _relative_files(task: object) -> Iterator[tuple[str, str, str]]:

@@ -137,8 +137,8 @@ class SyncClient:
         finally:
             self._run(_close(items))
 
-    def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000) -> WorkflowView:
-        return self._run(self.client.get(workflow_id, after=after, limit=limit))
+    def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000, items_of: str = "") -> WorkflowView:
+        return self._run(self.client.get(workflow_id, after=after, limit=limit, items_of=items_of))
 
     def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
         return self._run(self.client.result(workflow_id, whole=whole))

@@ -46,6 +46,13 @@ class TaskView(Struct, frozen=True, omit_defaults=True):
     result_size_bytes: int | None = None
     error: ErrorView | None = None
     reason: str | None = None
+    items: dict[str, int] = {}
+    """Of a `for_each` or a `matrix`: `total`, and how many are in each state."""
+    parent: str = ""
+    """Of an item: the task that it belongs to, whose item `index` (from 0) it is."""
+    index: int | None = None
+    rounds: int = 0
+    """Of an `until`: how many are over."""
     cached: bool = False
     """Completed without a call."""
     until: str | None = None

@@ -52,12 +52,18 @@ def list_workflows(
 
 
 @app.command()
-def get(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def get(
+    id: Id,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+    items: Annotated[str, typer.Option(metavar="TASK", help="The items of this for_each or matrix instead.")] = "",
+) -> None:
     """A workflow with all its tasks."""
     from gz_cli import launch, queries, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    ask(reach, lambda client: queries.workflow(client, id, output))
+    ask(reach, lambda client: queries.workflow(client, id, output, items))
 
 
 @app.command()

@@ -1,5 +1,7 @@
+from msgspec import Raw
+
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
 from gz_cli.durations import clock
 from gz_cli.ink import Ink
 from gz_cli.lines import event_line
@@ -14,6 +16,23 @@ def told(progress: WorkflowProgress, event: ev.AnyEvent) -> str | None:
     progress.apply(event)
     line = event_line(progress, event)
     return None if line is None else INK.line(line).removeprefix(clock(event.at)).strip()
+
+
+def test_ten_thousand_items_are_some_twenty_lines() -> None:
+    progress = WorkflowProgress("wf-1")
+    fan = TaskDefinition("m", "echo/echo", for_each=ForEach(Raw(b"[]")))
+    progress.apply(ev.WorkflowSubmitted(at=1, workflow_id="wf-1", definition=Definition("n", (fan,))))
+    lines = [told(progress, ev.TasksAdded(at=1, task="m", attempt=1, count=10_000))]
+    for number in range(10_000):
+        lines.append(told(progress, started(f"m[{number}]")))
+        if number % 100:
+            lines.append(told(progress, ev.TaskCompleted(at=2, task=f"m[{number}]", attempt=1)))
+        else:
+            lines.append(told(progress, ev.TaskFailed(at=2, task=f"m[{number}]", attempt=1, error=FAILURE)))
+    seen = [line for line in lines if line is not None]
+    assert seen[:3] == ["◷ m has 10,000 items", "✗ m[0] failed: no such file", "✗ m[100] failed: no such file"]
+    assert seen[-1] == "✓ m 10,000/10,000, 100 failed"
+    assert len(seen) == 1 + 20 + 20
 
 
 def started(task: str, at: int = 2000) -> ev.TaskStarted:

@@ -1,7 +1,9 @@
 import pytest
+from msgspec import Raw
 
 from gleitzeit.engine.states import TASK
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
 from gz_cli.progress import WorkflowProgress
 
 FAILURE = ev.Failure(code=-29002, message="no such file")
@@ -25,6 +27,48 @@ def test_a_task_from_start_to_end(progress: WorkflowProgress) -> None:
     assert progress.active() == [task]
     progress.apply(ev.TaskCompleted(at=3000, task="find", attempt=1))
     assert (task.status, task.seconds(9000), progress.ended, progress.active()) == ("completed", 1.0, 1, [])
+
+
+def many(count: int = 3) -> WorkflowProgress:
+    """A workflow of one `for_each` that has its items."""
+    progress = WorkflowProgress("wf-1")
+    fan = TaskDefinition("m", "echo/echo", for_each=ForEach(Raw(b"[]")))
+    progress.apply(ev.WorkflowSubmitted(at=1, workflow_id="wf-1", definition=Definition("n", (fan,))))
+    progress.apply(ev.TasksAdded(at=2000, task="m", attempt=1, count=count))
+    return progress
+
+
+def test_items_are_counted_and_not_listed() -> None:
+    progress = many()
+    task = progress.tasks["m"]
+    assert (task.status, task.note) == ("waiting", "0/3")
+    for number in range(3):
+        progress.apply(started(f"m[{number}]"))
+    assert task.items is not None
+    assert task.items.running == {"m[0]", "m[1]", "m[2]"}
+    progress.apply(ev.TaskCompleted(at=2100, task="m[1]", attempt=1))
+    progress.apply(ev.TaskFailed(at=2100, task="m[0]", attempt=1, error=FAILURE))
+    assert (task.note, list(progress.tasks)) == ("2/3, 1 failed", ["m"])
+    progress.apply(ev.TaskCompleted(at=2200, task="m[2]", attempt=1))
+    progress.apply(ev.TaskFailed(at=2200, task="m", attempt=1, error=FAILURE))
+    progress.apply(ev.WorkflowFailed(at=2200, error=FAILURE))
+    progress.apply(ev.WorkflowRetried(at=3000, tasks=("m",)))
+    progress.apply(ev.TasksAdded(at=3000, task="m", attempt=2, count=3))
+    assert task.note == "2/3", "what completed is not tried again"
+
+
+def test_an_undo_is_a_task_that_comes_later() -> None:
+    progress = WorkflowProgress("wf-1")
+    task = TaskDefinition("a", "echo/echo", undo=TaskDefinition("a[undo]", "echo/echo"))
+    progress.apply(ev.WorkflowSubmitted(at=1, workflow_id="wf-1", definition=Definition("n", (task,))))
+    progress.apply(started("a"))
+    progress.apply(ev.TaskCompleted(at=2, task="a", attempt=1))
+    progress.apply(ev.WorkflowCancelling(at=3, reason="enough"))
+    progress.apply(ev.UndoAdded(at=3, task="a"))
+    assert (progress.closing, list(progress.tasks), progress.ended) == (True, ["a", "a[undo]"], 1)
+    progress.apply(started("a[undo]"))
+    progress.apply(ev.TaskCompleted(at=4, task="a[undo]", attempt=1))
+    assert progress.ended == 2
 
 
 def test_a_retry_counts_attempts_and_keeps_the_error_until_the_next(progress: WorkflowProgress) -> None:
