@@ -16,6 +16,7 @@ from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
+from gz_coordinator import approvals
 from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
@@ -90,6 +91,7 @@ class Coordinator:
             tls=tls,
             on_connect=self._connected,
             on_close=self._left,
+            doors={approvals.PREFIX: approvals.door(self._parts)},
             http={"/healthz": self._health, "/readyz": self._ready, "/metrics": self._metrics},
         )
 

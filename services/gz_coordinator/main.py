@@ -24,7 +24,7 @@ from gleitzeit.journal.places import shown
 from gleitzeit.process import logs
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_failure
-from gleitzeit.process.state import cluster_id
+from gleitzeit.process.state import approval_key, cluster_id
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.schemas import builtin
 from gz_coordinator import options
@@ -93,6 +93,7 @@ async def main(chosen: argparse.Namespace) -> int:
                 service, journal, identity, shown(journal.url), embedded=chosen.embedded, documents=documents,
                 nats_url=chosen.nats, url=chosen.advertise, warnings=[*warnings, *journal.warnings],
             )  # fmt: skip
+            parts.approval_key = approval_key(options.state_folder(chosen))
             coordinator = Coordinator(parts, lifetime)
             token = options.token(chosen)
             if shared:

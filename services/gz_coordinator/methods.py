@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
-from gleitzeit.engine.explain import explain
+from gleitzeit.engine.explain import Reason, explain
+from gleitzeit.engine.task import Task
 from gleitzeit.engine.waits import awaited_signals
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
@@ -20,7 +21,7 @@ from gleitzeit.model.blobs import INLINE_BYTES, split
 from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
-from gz_coordinator.approvals import ApprovalMethods
+from gz_coordinator.approvals import ApprovalMethods, link_of
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
@@ -299,9 +300,15 @@ class WorkflowMethods:
             else:
                 tasks = [t for t in workflow.tasks.values() if t.state != "completed"][:PAGE_TASKS]
             now = self._service.clock()
-            return {**self._status(workflow), "tasks": [explain(self._engine, workflow, t, now) for t in tasks]}
+            return {**self._status(workflow), "tasks": [self._reason(workflow, t, now) for t in tasks]}
 
         return await self._service.read(workflow_id, look)
+
+    def _reason(self, workflow: Workflow, task: Task, now: int) -> Reason:
+        reason = explain(self._engine, workflow, task, now)
+        if task.approval is None:
+            return reason
+        return replace(reason, message=f"{reason.message} [{link_of(self._parts, workflow.id, task)}]")
 
     def _held(self, workflow: Workflow) -> bool:
         return workflow.id in self._engine.scheduler.held

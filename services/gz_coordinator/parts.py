@@ -1,6 +1,7 @@
 """What the coordinator is made of, for those of its methods that need more than one part."""
 
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Parts:
     shared: Shared | None = None
     """If other coordinators may work on the same journal."""
     nats_url: str | None = None
+    approval_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """What the secrets of links to answer tasks are made of."""
     url: str = ""
     version: str = VERSION
     warnings: list[str] = field(default_factory=list)

@@ -18,8 +18,8 @@ from gleitzeit.model.events import Origin
 from gleitzeit.schemas import near
 from gleitzeit.spec.inputs import misfits
 from gleitzeit.spec.references import escape
-from gz_coordinator.ids import new_workflow_id
 from gz_coordinator.parts import Parts
+from gz_coordinator.submission import new_id_here
 from gz_coordinator.tasks import task_of
 
 SHOWN_BYTES = 1_024
@@ -53,7 +53,7 @@ class RerunMethods:
             definition = self._changed(definition, task_of(old, name), changed)
         inputs = {**msgspec.json.decode(old.inputs, type=dict[str, Any]), **(set or {})}
         _check_inputs(old, inputs, set or {})
-        new_id = new_workflow_id(service.clock())
+        new_id = new_id_here(self._parts)
         origin = Origin(rerun_of=old.id, from_task=anew)
         encoded = Raw(msgspec.json.encode(inputs))
         answer = await service.ask(

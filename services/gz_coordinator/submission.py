@@ -48,12 +48,17 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     return {**status, "created": answer.created, "warnings": verdict.warnings}
 
 
+def new_id_here(parts: Parts) -> str:
+    """For a workflow of which we are to be the coordinator."""
+    workflow_id = new_workflow_id(parts.service.clock())
+    while parts.shared is not None and parts.shared.holdings.mine and not parts.service.engine.owns(workflow_id):
+        workflow_id = new_workflow_id(parts.service.clock())
+    return workflow_id
+
+
 async def _id_for(parts: Parts, idempotency_key: str) -> str:
     if not idempotency_key:
-        workflow_id = new_workflow_id(parts.service.clock())
-        while parts.shared is not None and parts.shared.holdings.mine and not parts.service.engine.owns(workflow_id):
-            workflow_id = new_workflow_id(parts.service.clock())
-        return workflow_id
+        return new_id_here(parts)
     workflow_id = workflow_id_for("default", idempotency_key)
     with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
         await parts.service.bring_back(workflow_id)

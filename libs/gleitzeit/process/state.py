@@ -137,14 +137,26 @@ def model_settings(environ: Mapping[str, str]) -> str:
 
 def cluster_id(folder: Path) -> str:
     """The folder's random id, made at the first call. Safe when several processes ask at once."""
-    path = folder / "cluster"
+    return _kept(folder, "cluster", 6)
+
+
+def approval_key(folder: Path) -> bytes:
+    """What the secrets of links to answer tasks are made of, made at the first call: links outlive a restart."""
+    return bytes.fromhex(_kept(folder, "approval.key", 32))
+
+
+def _kept(folder: Path, name: str, length_bytes: int) -> str:
+    """Random hex that stays the same for the folder."""
+    path = folder / name
     with contextlib.suppress(FileNotFoundError):
         text = path.read_text().strip()
         if text:
             return text
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = folder / f"cluster.{secrets.token_hex(4)}"
-    draft.write_text(secrets.token_hex(6) + "\n")
+    draft = folder / f"{name}.{secrets.token_hex(4)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(length_bytes) + "\n")
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)  # fails if another was first: then theirs counts
     draft.unlink()

@@ -5,7 +5,7 @@ from gleitzeit.jsonrpc.peer import Request
 from gleitzeit.transport.base import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 from gleitzeit.transport.connection import Connection
 from gleitzeit.transport.memory import connect_memory
-from gleitzeit.transport.server import HttpReply, Server
+from gleitzeit.transport.server import Door, HttpReply, Server
 from gleitzeit.transport.tls import pin, trust
 from gleitzeit.transport.websocket import connect
 
@@ -13,6 +13,7 @@ __all__ = [
     "MESSAGE_TOO_BIG",
     "PROTOCOL_ERROR",
     "Connection",
+    "Door",
     "Failure",
     "HttpReply",
     "Lost",

@@ -32,18 +32,29 @@ OnConnect: TypeAlias = Callable[[Connection], object]
 
 
 class HttpReply(Struct, frozen=True):
-    """What a page answers."""
+    """What a page answers. `policy` is its Content-Security-Policy."""
 
     status: int
     content_type: str
     body: bytes
+    policy: str = ""
+
+
+class Door(Struct, frozen=True):
+    """What stands open below a path, without the token of the server: a page, and methods of its own, which must ask
+    for a secret themselves."""
+
+    page: Callable[[], HttpReply]
+    methods: Methods
+    max_frame_bytes: int = 64 << 10
 
 
 class Server:
     """Serves the same methods to every connection.
 
     `on_connect` is called before anything is read from a new connection, `on_close` after its last reply was delivered.
-    `http` maps a path to the function that makes the page for a plain GET.
+    `http` maps a path to the function that makes the page for a plain GET, `doors` the beginning of a path, with the
+    slash at its end, to what stands open there.
 
     Who may connect: on a loopback address everyone on this machine who is not a web page from elsewhere (Host and
     Origin are checked; pages from `origins` may). With a `token` only who brings it: as `Authorization: Bearer …`, as a
@@ -61,6 +72,7 @@ class Server:
         on_close: OnClose | None = None,
         on_notification: OnNotification | None = None,
         http: Mapping[str, Callable[[], HttpReply]] | None = None,
+        doors: Mapping[str, Door] | None = None,
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
         origins: Collection[str] = (),
@@ -76,6 +88,7 @@ class Server:
         self._on_close = on_close
         self._on_notification = on_notification
         self._http = dict(http or {})
+        self._doors = dict(doors or {})
         self._token = token
         self._tls = tls
         self._origins = frozenset(origins)
@@ -122,11 +135,12 @@ class Server:
 
     async def _serve(self, websocket: ServerConnection) -> None:
         host, port = websocket.remote_address[:2]
+        door = self._door(websocket.request.path.partition("?")[0]) if websocket.request is not None else None
         connection = Connection(
             WebSocketWire(websocket, f"{host}:{port}"),
-            methods=self._methods,
+            methods=self._methods if door is None else door.methods,
             on_notification=self._on_notification,
-            max_frame_bytes=self._max_frame_bytes,
+            max_frame_bytes=self._max_frame_bytes if door is None else door.max_frame_bytes,
         )
         self.connections.add(connection)
         if self._on_close is not None:
@@ -151,10 +165,12 @@ class Server:
             return websocket.respond(refusal[0], refusal[1] + "\n")
         if request.method not in ("GET", "HEAD"):
             return websocket.respond(HTTPStatus.METHOD_NOT_ALLOWED, "only GET, and WebSockets\n")
-        if path in self._http:
-            reply = self._http[path]()
+        upgrades = "upgrade" in request.headers.get("Connection", "").lower()
+        door = self._door(path)
+        if path in self._http or (door is not None and not upgrades):
+            reply = self._http[path]() if door is None else door.page()
             return _response(reply, with_body=request.method == "GET")
-        if "upgrade" not in request.headers.get("Connection", "").lower():
+        if not upgrades:
             status = HTTPStatus.UPGRADE_REQUIRED if path == "/" else HTTPStatus.NOT_FOUND
             pages = " ".join(sorted(self._http))
             return websocket.respond(status, f"JSON-RPC 2.0 over WebSocket at {self.url}; pages here: {pages}\n")
@@ -167,9 +183,13 @@ class Server:
         origin = headers.get("Origin")
         if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
             return HTTPStatus.FORBIDDEN, f"pages from {origin!r} may not connect here"
-        if self._token and path not in OPEN_PAGES and not self._has_token(headers):
+        is_open = path in OPEN_PAGES or self._door(path) is not None
+        if self._token and not is_open and not self._has_token(headers):
             return HTTPStatus.UNAUTHORIZED, "a token is needed, and the right one"
         return None
+
+    def _door(self, path: str) -> Door | None:
+        return next((door for prefix, door in self._doors.items() if path.startswith(prefix)), None)
 
     def _has_token(self, headers: Headers) -> bool:
         expected = (self._token or "").encode()
@@ -204,6 +224,10 @@ def _response(reply: HttpReply, with_body: bool) -> Response:
     headers["Content-Length"] = str(len(reply.body))
     headers["Cache-Control"] = "no-store"
     headers["Connection"] = "close"
+    if reply.policy:
+        headers["Content-Security-Policy"] = reply.policy
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["X-Content-Type-Options"] = "nosniff"
     return Response(reply.status, HTTPStatus(reply.status).phrase, headers, reply.body if with_body else b"")
 
 
