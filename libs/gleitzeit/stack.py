@@ -88,6 +88,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     nats: str | None = None
     cluster: str | None = None
     journal: str | None = None
+    journal_fallback: tuple[str, ...] = ()
     resume: str | None = None
     token_file: Path | None = None
     tls_cert: Path | None = None
@@ -235,6 +236,7 @@ class Stack:
             "--state": str(config.state),
             "--drain-seconds": f"{config.drain_seconds:g}",
             "--journal": config.journal,
+            "--journal-fallback": ",".join(config.journal_fallback) or None,
             "--resume": config.resume,
             "--token-file": config.token_file,
             "--tls-cert": config.tls_cert,
@@ -381,6 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nats=options.nats,
         cluster=options.cluster,
         journal=options.journal,
+        journal_fallback=tuple(url for url in (options.journal_fallback or "").split(",") if url),
         resume=options.resume,
         embedded=options.embedded,
         drain_seconds=options.drain_seconds,
@@ -451,6 +454,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what tells us from other stacks on one NATS (default: that of the state folder)",
     )
     add("--journal", metavar="URL", default=revealed("--journal"), help="passed to the coordinator")
+    fallback = revealed("--journal-fallback")
+    add("--journal-fallback", metavar="URL,…", default=fallback, help="passed to the coordinator")
     add("--resume", choices=("none", "all"), help="passed to the coordinator")
     add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
     add("--allow-env", default="", metavar="NAME,…", help="passed to the coordinator")

@@ -16,7 +16,20 @@ from gz_cli.commands import schedules
 from gz_cli.commands import mcp
 from gz_cli.commands import checking
 from gz_cli.commands import system
+from gz_cli.commands import journal
 from gz_cli.commands import earlier
 # isort: on
 
-__all__ = ["app", "changing", "checking", "earlier", "looking", "mcp", "running", "schedules", "system", "templates"]
+__all__ = [
+    "app",
+    "changing",
+    "checking",
+    "earlier",
+    "journal",
+    "looking",
+    "mcp",
+    "running",
+    "schedules",
+    "system",
+    "templates",
+]

@@ -32,6 +32,10 @@ template_app = typer.Typer(
     help="Documents that the coordinator keeps under a name, in versions.", context_settings=HELP
 )
 schedule_app = typer.Typer(help="Workflows that the clock starts.", context_settings=HELP)
+journal_app = typer.Typer(
+    help="A journal while nobody works on it: check, migrate, export, import, prune.", context_settings=HELP
+)
+app.add_typer(journal_app, name="journal", no_args_is_help=True)
 app.add_typer(schedule_app, name="schedule", no_args_is_help=True)
 app.add_typer(template_app, name="template", no_args_is_help=True)
 app.add_typer(mcp_app, name="mcp", no_args_is_help=True)

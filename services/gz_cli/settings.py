@@ -63,6 +63,7 @@ def stack(**arguments: object) -> "StackConfig":
         nats=config.nats_url,
         cluster=config.cluster,
         journal=given(config, "journal"),
+        journal_fallback=config.journal_fallback,
         resume="all",
         token_file=config.token_file,
         tls_cert=config.tls_cert,

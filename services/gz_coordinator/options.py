@@ -32,10 +32,9 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--journal-fallback",
-        metavar="URL",
-        action="append",
-        default=[],
-        help="the journal to take, loudly, if none before it can be reached at the start; may be given several times",
+        metavar="URL,…",
+        default=revealed("--journal-fallback"),
+        help="the journals to take, loudly and in this order, if the one before cannot be reached at the start",
     )
     parser.add_argument(
         "--advertise",
@@ -101,7 +100,8 @@ def state_folder(chosen: argparse.Namespace) -> Path:
 
 def journal_urls(chosen: argparse.Namespace) -> list[str]:
     """The one that is wanted, then what may take its place."""
-    return [chosen.journal or f"sqlite://{state_folder(chosen) / 'journal.db'}", *chosen.journal_fallback]
+    first = chosen.journal or f"sqlite://{state_folder(chosen) / 'journal.db'}"
+    return [first, *(url for url in (chosen.journal_fallback or "").split(",") if url)]
 
 
 def held_at_start(chosen: argparse.Namespace) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gleitzeit.config import earlier, values
 from gleitzeit.config.given import Given, Setting, first
-from gleitzeit.config.values import FORMATS, LEVELS, absolute, absolute_journal, secret
+from gleitzeit.config.values import FORMATS, LEVELS, absolute, absolute_journal, absolute_journals, secret
 from gleitzeit.errors import ConfigurationError, DocumentError
 
 __all__ = ["FORMATS", "LEVELS", "SETTINGS", "Config", "default_folder", "load_config", "make_config", "read_token"]
@@ -32,6 +32,8 @@ class Config(Struct, frozen=True, kw_only=True):
     state_dir: Path
     journal: str
     """As `gleitzeit.journal.open_journal` takes it."""
+    journal_fallback: tuple[str, ...] = ()
+    """What is taken instead, in this order, if it cannot be reached when the coordinator starts."""
     coordinator_url: str | None = None
     """None: the coordinator of the state folder."""
     token: str | None = None
@@ -87,7 +89,7 @@ def _shown(key: str, value: object) -> str:
     if key in _SECRET:
         return "***"
     if isinstance(value, tuple):
-        return ",".join(value)
+        value = ",".join(value)
     if isinstance(value, bool):
         return str(value).lower()
     return re.sub(r"//[^@/]*@", "//***@", str(value))  # a URL may hold a password
@@ -272,6 +274,7 @@ def _suggested(word: str, known: Iterable[str], *, prefix: str = "") -> str:
 SETTINGS: dict[str, Setting] = {
     "state_dir": Setting(values.text, ("GLEITZEIT_STATE", "GLEITZEIT_STATE_DIR"), absolute),
     "journal": Setting(values.journal, ("GLEITZEIT_JOURNAL",), absolute_journal),
+    "journal_fallback": Setting(values.journals, ("GLEITZEIT_JOURNAL_FALLBACK",), absolute_journals),
     "coordinator_url": Setting(values.socket_url, ("GLEITZEIT_COORDINATOR", "GLEITZEIT_URL", "GLEITZEIT_HUB_URL")),
     "token": Setting(values.secret, ("GLEITZEIT_AUTH_TOKEN", "GLEITZEIT_TOKEN", "GLEITZEIT_API_KEY")),
     "tls_ca": Setting(values.text, ("GLEITZEIT_TLS_CA",), absolute),

@@ -18,7 +18,7 @@ class Setting(Struct, frozen=True):
 
     parse: Callable[[object], Any]
     variables: tuple[str, ...]
-    place: Callable[[str, Path, Path], Any] | None = None
+    place: Callable[[Any, Path, Path], Any] | None = None
 
 
 def first(environ: Mapping[str, str], names: Iterable[str]) -> str | None:

@@ -130,6 +130,14 @@ def journal(value: object) -> str:
     return earlier.get(given.lower(), given)
 
 
+def journals(value: object) -> tuple[str, ...]:
+    """`[sqlite:///…, memory:]`, or with commas."""
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"expected journals, such as sqlite:///PATH,memory:, not {kind(value)}")
+    return tuple(journal(url) for url in listed if str(url).strip())
+
+
 def attempts(value: object) -> int:
     return whole(value, 1, MOST_ATTEMPTS)
 
@@ -152,3 +160,7 @@ def absolute_journal(url: str, home: Path, folder: Path) -> str:
     if url and not found and not url.startswith("memory:"):
         return f"sqlite://{absolute(url, home, folder)}"
     return url
+
+
+def absolute_journals(urls: tuple[str, ...], home: Path, folder: Path) -> tuple[str, ...]:
+    return tuple(absolute_journal(url, home, folder) for url in urls)

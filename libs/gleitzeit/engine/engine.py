@@ -105,6 +105,10 @@ class Engine(Requests):
         gone = [workflow for workflow in self.workflows.values() if item.wanted(workflow.id)]
         for workflow in gone:
             workflow.disowned = True
+            self._leave_workflow(workflow)
+        for task in [task for task, workflow in self._permit_of.items() if workflow.disowned]:
+            self._leave_task(task)
+        for workflow in gone:
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
             self._touched.pop(workflow.id, None)

@@ -107,6 +107,17 @@ class _End(Struct):
     row: Row
 
 
+def format_of(path: Path) -> int | None:
+    """The format of a journal file, without opening it; None if it is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return None
+    is_journal = len(head) == 100 and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    return int.from_bytes(head[60:64], "big") if is_journal else None
+
+
 class Database:
     """An open journal file. All methods belong to the one thread that made it; one object at a time for a file."""
 

@@ -65,6 +65,6 @@ def checksum(stream: str, last: int, count: int, body: bytes) -> int:
 def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
     """Raises JournalCorrupt if the checksum does not match."""
     first = last - count + 1
-    if crc != checksum(stream, last, count, body):
+    if not isinstance(body, bytes) or crc != checksum(stream, last, count, body):
         raise JournalCorrupt(f"the stream {stream} is damaged in its events {first} to {last}")
     return [Record(seq, event) for seq, event in enumerate(body.split(b"\n"), first)]

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 
 _VARIABLES = {"--nats": "GLEITZEIT_PRIVATE_NATS", "--journal": "GLEITZEIT_PRIVATE_JOURNAL"}
-_PASSWORD = re.compile(r"^[a-z0-9+.-]+://[^/@]*@")
+_VARIABLES["--journal-fallback"] = "GLEITZEIT_PRIVATE_JOURNAL_FALLBACK"
+_PASSWORD = re.compile(r"(^|,)[a-z0-9+.-]+://[^/@,]*@|[?&](ssl)?password=")
 
 
 def concealed(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -15,7 +16,7 @@ def concealed(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     words = iter(command)
     for word in words:
         value = next(words, None) if word in _VARIABLES else None
-        if value is not None and _PASSWORD.match(value):
+        if value is not None and _PASSWORD.search(value):
             hidden[_VARIABLES[word]] = value
         else:
             shown += [word] if value is None else [word, value]

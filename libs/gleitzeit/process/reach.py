@@ -16,6 +16,7 @@ SQLITE = "sqlite://"
 _DEFAULT = "default"
 _OF_THE_STACK = (
     ("journal", "--journal"),
+    ("journal_fallback", "--journal-fallback"),
     ("nats_url", "--nats"),
     ("cluster", "--cluster"),
     ("log_level", "--log-level"),

@@ -1,0 +1,166 @@
+"""`gz journal`, on journals that earlier versions and other servers have."""
+
+import asyncio
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.servers import Postgres, Redis
+
+from gleitzeit.journal.base import Append, Find, Summary
+from gleitzeit.journal.blobs import name_of
+from gleitzeit.journal.database import FORMAT, format_of
+from gleitzeit.journal.sqlite import SqliteJournal
+from gz_cli.main import main
+
+FIXTURE = Path(__file__).parents[2] / "libs/journal/fixtures/format-1.db"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    copy = tmp_path / "journal.db"
+    shutil.copy(FIXTURE, copy)
+    return copy
+
+
+def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["journal", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_an_older_file_is_migrated_and_kept(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    before = file.read_bytes()
+    code, _, err = gz(capsys, "migrate", "--journal", f"sqlite://{file}")
+    assert code == 0, err
+    assert f"from format 1 to {FORMAT}" in err
+    assert (format_of(file), format_of(file.with_name("journal.db.format-1"))) == (FORMAT, 1)
+    assert len(before) == file.with_name("journal.db.format-1").stat().st_size
+    assert "present format" in gz(capsys, "migrate", "--journal", f"sqlite://{file}")[2]
+
+
+def test_a_sound_journal_is_found_sound(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    code, out, err = gz(capsys, "check", "--journal", f"sqlite://{file}")
+    assert (code, out) == (0, ""), err
+    assert "3 workflow" in err
+    assert "0 streams cannot be read" in err
+
+
+def test_damage_is_named_and_only_what_is_damaged_is_left_out(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    gz(capsys, "migrate", "--journal", f"sqlite://{file}")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        (name,) = connection.execute("SELECT name FROM stream WHERE key = 'References'").fetchone()
+        connection.execute(
+            "UPDATE record SET body = replace(body, 'Graz', 'Bonn') WHERE id ="
+            " (SELECT record FROM tail JOIN stream ON id = stream WHERE key = 'References')"
+        )
+    code, out, _ = gz(capsys, "check", "--journal", f"sqlite://{file}")
+    assert code == 1
+    assert name in out
+    assert len(out.splitlines()) == 1
+    code, _, err = gz(capsys, "export", tmp_path / "export", "--journal", f"sqlite://{file}")
+    assert code == 1
+    assert name in err
+    assert (tmp_path / "export").read_text().count('"stream"') >= 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
+def test_an_export_goes_into_any_journal_and_comes_out_the_same(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    target = f"sqlite://{tmp_path}/new.db"
+    if kind != "sqlite":
+        server: Postgres | Redis = request.getfixturevalue(kind)
+        target = server.place()
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert gz(capsys, "export", first, "--journal", f"sqlite://{file}")[0] == 0
+    code, _, err = gz(capsys, "import", first, "--journal", target)
+    assert code == 0, err
+    assert gz(capsys, "export", second, "--journal", target)[0] == 0
+    assert contents(second) == contents(first)
+    assert "were there already" in gz(capsys, "import", first, "--journal", target)[2]
+    assert gz(capsys, "check", "--journal", target)[0] == 0
+
+
+def contents(path: Path) -> list[str]:
+    return sorted(line for line in path.read_text().splitlines() if '"exported_at"' not in line)
+
+
+def test_a_file_that_was_cut_or_changed_is_refused(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    export, target = tmp_path / "export", f"sqlite://{tmp_path}/new.db"
+    gz(capsys, "export", export, "--journal", f"sqlite://{file}")
+    whole = export.read_text()
+    export.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    code, _, err = gz(capsys, "import", export, "--journal", target)
+    assert code != 0
+    assert "cut off" in err
+    export.write_text(whole.replace("Graz", "Bonn"))
+    assert "damaged" in gz(capsys, "import", export, "--journal", f"sqlite://{tmp_path}/other.db")[2]
+    export.write_text('{"something": "else"}\n')
+    assert "no export" in gz(capsys, "import", export, "--journal", f"sqlite://{tmp_path}/third.db")[2]
+
+
+async def filled(file: Path) -> list[str]:
+    """Ended and unfinished workflows, one of them with a child, an id of its own and a blob."""
+    journal = SqliteJournal(file)
+    await journal.claim("test")
+    blob = name_of(b"large")
+    await journal.put(blob, 5, 0, b"large", 1)
+    for number in range(6):
+        name = f"wf-{number}"
+        row = Summary(name, "workflow", "", "completed" if number else "running", not number, number, number * 1000)
+        await journal.append([Append(name, 1, (b"{}",), row, (blob,) if number == 1 else ())])
+    await journal.append([Append("$id/wf-1", 1, (), Summary("$id/wf-1", "own-id", "x", "submitted", False, 1, 1))])
+    await journal.append([Append("wf-1~a~1", 1, (b"{}",), Summary("wf-1~a~1", "child", "", "completed", False, 1, 1))])
+    await journal.close()
+    return [f"wf-{number}" for number in range(6)]
+
+
+async def test_what_has_ended_is_forgotten_by_age_and_number(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "other.db"
+    await filled(file)
+    url = f"sqlite://{file}"
+    assert await in_thread(capsys, "prune", "--keep", "2", "--dry-run", "--journal", url) == (0, "wf-3\nwf-2\nwf-1\n")
+    assert (await in_thread(capsys, "prune", "--keep", "2", "--journal", url))[0] == 0
+    journal = SqliteJournal(file)
+    await journal.claim("test")
+    assert [row.stream for row in await journal.find(Find("workflow"))] == ["wf-5", "wf-4", "wf-0"]
+    assert await journal.find(Find("own-id")) == await journal.find(Find("child")) == []
+    assert await journal.size(name_of(b"large")) is None
+    await journal.close()
+    assert (await in_thread(capsys, "prune", "--older-than", "1d", "--journal", url))[0] == 0
+    await journal.claim("test")
+    assert [row.stream for row in await journal.find(Find("workflow"))] == ["wf-0"]
+    code, _ = await in_thread(capsys, "prune", "--keep", "0", "--journal", url)
+    assert code != 0, "it is in use"
+    await journal.close()
+    assert (await in_thread(capsys, "prune", "--journal", url))[0] == 2
+
+
+async def in_thread(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """A command has a loop of its own."""
+    code, out, _ = await asyncio.to_thread(gz, capsys, *arguments)
+    return code, out
+
+
+def test_a_line_of_an_export_is_plain_json(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    code, out, _ = gz(capsys, "export", "--journal", f"sqlite://{file}")
+    assert code in (0, 1)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[0]["gleitzeit_journal"] == 1
+    assert lines[-1]["end"]["streams"] == len({line["stream"] for line in lines if "stream" in line})
