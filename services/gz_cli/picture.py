@@ -8,7 +8,7 @@ places that are kept free for it.
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -30,6 +30,9 @@ _STYLE: Final = (
 )
 
 
+Shape = Literal["box", "many", "choice", "nested"]
+
+
 class Box(Struct, frozen=True):
     """A task to draw. `lines`: its name, its method, and what is special. `shape`: box, many (several of it), choice,
     or nested (it holds a workflow)."""
@@ -37,7 +40,7 @@ class Box(Struct, frozen=True):
     id: str
     lines: tuple[str, ...]
     needs: tuple[str, ...]
-    shape: str = "box"
+    shape: Shape = "box"
     dashed: bool = False
     dashed_needs: frozenset[str] = frozenset()
     """Of `needs`: those that it need not have, as those of a task that runs only on failure."""

@@ -1,4 +1,6 @@
 from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.schemas import builtin
+from gleitzeit.spec.check import check
 from gz_cli.formats import GraphFormat
 from gz_cli.graph import COLLAPSE_ABOVE, draw
 
@@ -45,3 +47,38 @@ def test_dot(definition: Definition) -> None:
 def test_odd_names_break_no_drawing() -> None:
     assert 't0["a &quot;b&quot; &lt;c&gt;<br/>' in draw(ODD, GraphFormat.MERMAID)
     assert '"a \\"b\\" <c>" [label=' in draw(ODD, GraphFormat.DOT)
+
+
+FLOW = {
+    "name": "n",
+    "tasks": [
+        {"id": "a", "method": "python/execute", "code": "result = 1", "undo": {"method": "echo/echo"}},
+        {"id": "b", "for_each": "${a.result}", "method": "echo/echo"},
+        {"id": "m", "matrix": {"x": [1], "y": [2]}, "method": "echo/echo"},
+        {"id": "s", "switch": "${a.result}", "cases": {"k": "c"}},
+        {"id": "c", "method": "echo/echo"},
+        {"id": "w", "when": "a.result > 1", "method": "echo/echo"},
+        {"id": "u", "method": "echo/echo", "until": "u.response == 1"},
+        {"id": "n", "workflow": {"name": "child", "tasks": [{"id": "x", "method": "echo/echo"}]}},
+        {"id": "e", "method": "echo/echo", "dependencies": ["a"], "on_failure": True},
+    ],
+}
+
+
+def test_what_is_special_is_shown_in_every_form() -> None:
+    found = check(FLOW, builtin())
+    assert found.definition is not None, found.problems
+    special = ("undone by echo/echo", "for each of ${a.result}", "for each of x × y", "by ${a.result}: k",
+               "until ${u.response} == 1", "runs child (1 tasks)", "on failure")  # fmt: skip
+    for form in GraphFormat:
+        drawn = draw(found.definition, form)
+        assert [words for words in special if words not in drawn] == [], form
+    assert "if ${a.result} > 1" in draw(found.definition, GraphFormat.ASCII)
+    mermaid = draw(found.definition, GraphFormat.MERMAID)
+    assert "t1@{ shape: procs" in mermaid
+    assert 't3{"' in mermaid
+    assert 't7[["' in mermaid
+    assert "t0 -.-> t8" in mermaid
+    dot = draw(found.definition, GraphFormat.DOT)
+    assert dot.count("shape=box3d") == 2
+    assert dot.count("style=dashed") == 3
