@@ -14,6 +14,7 @@ from gleitzeit.errors import (
     ConnectionLost,
     GleitzeitError,
     PayloadTooLarge,
+    ProviderBusy,
     TaskCancelled,
     TaskError,
     TaskTimeout,
@@ -137,8 +138,8 @@ class Hosted:
                     await self._serve(link)
                     how = await link.death()
                 self._down(how)
-            except LinkFailed as error:
-                self._down(error.message)
+            except (GleitzeitError, OSError, TimeoutError) as error:
+                self._down(str(error) or type(error).__name__)
                 self._settled.set()
                 probe = not probe  # perhaps the question itself is what it dies of
             failures, delay = self._backoff.after(failures, loop.time() - began)
@@ -188,8 +189,9 @@ class Hosted:
         if session.offers("tools"):
             try:
                 async for raw in session.pages("tools/list", "tools"):
-                    tools[tool_name(raw)] = raw.copy()
                     size_bytes += len(raw)
+                    if (name := self._name_of(raw)) is not None:
+                        tools[name] = raw.copy()
             except (GleitzeitError, TimeoutError, msgspec.MsgspecError) as error:
                 raise LinkFailed(f"its tools cannot be listed: {error}") from None
         if size_bytes > TOOLS_BYTES:
@@ -197,6 +199,13 @@ class Hosted:
         link.learn_tools(tools)
         self.tools, self.listed = tools, True
         self._on_tools(self)
+
+    def _name_of(self, definition: Raw) -> str | None:
+        try:
+            return tool_name(definition)
+        except msgspec.MsgspecError as error:
+            logger.warning("MCP server %s has a tool that is none: %s", self.name, error)
+            return None
 
     def _closed(self) -> None:
         """Who calls from now on waits for the next life, which is near."""
@@ -239,13 +248,10 @@ class Hosted:
 
     async def _elicit(self, params: dict[str, Any]) -> dict[str, Any]:
         question = self._questions.put(self.name, params)
-        about = {"elicitation": question.id, "message": question.message, "requestedSchema": question.schema}
-        hint = f"{question.message} (answer with: gz mcp answer {question.id} …)"
         for running in self.running:
             running.renew(self._questions.answer_seconds)
         for call in self._listening():
-            call.log(hint, "notice")
-            call.log(about, "debug")
+            call.log(question.words, "notice")
         answer = await self._questions.wait(question)
         for running in self.running:
             running.renew()
@@ -266,6 +272,9 @@ class Hosted:
         session = await self.session()
         link = self.link
         assert link is not None
+        if call is not None and len(self._listening()) >= self.config.concurrency:
+            why = f"MCP server '{self.name}' has {self.config.concurrency} calls under way"
+            raise ProviderBusy(why, {"retryAfterSeconds": 1.0})
         running = Running(call, self.config.idle_seconds)
         self.running.add(running)
         try:

@@ -20,7 +20,8 @@ from gz_provider_mcp.methods import McpMethods, ToolMethods
 from gz_provider_mcp.questions import ANSWER_SECONDS, Questions
 from gz_provider_mcp.servers import Servers
 
-CAPACITY = 64
+CAPACITY = 1_024
+"""Of all servers together: each has a limit of its own, so that one that hangs takes no places from others."""
 LOOK_AGAIN_SECONDS = 1.0
 
 

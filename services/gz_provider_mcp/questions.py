@@ -24,6 +24,14 @@ class Question(Struct, frozen=True):
     schema: dict[str, Any]
     url: str = ""
 
+    @property
+    def words(self) -> str:
+        """For those who watch: what is asked, and how to answer."""
+        fields = self.schema.get("properties")
+        params = "".join(f" -p {name}=…" for name in fields) if isinstance(fields, dict) else ""
+        where = f" (see {self.url})" if self.url else ""
+        return f"{self.message}{where}\nanswer with: gz mcp answer {self.id}{params}"
+
 
 class Questions:
     def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:

@@ -116,6 +116,7 @@ class Servers:
         """Compare with what is remembered; remember what is new, and what has changed unless that is pinned."""
         if hosted is self.builtin:
             return
+        self._memory = Memory(memory_file(self._state))  # others write it too
         changes = self._memory.changes(hosted.name, hosted.tools)
         for key in [key for key in self._blocked if key[0] == hosted.name]:
             del self._blocked[key]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Raw
 
-from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError
+from gleitzeit.errors import ConnectionLost, GleitzeitError
 from gleitzeit.mcp.http import HttpWire
 from gleitzeit.mcp.inquiries import Inquiries
 from gleitzeit.mcp.old_http import open_old_http
@@ -131,10 +131,7 @@ async def _wire(
     server: McpServer, environ: Mapping[str, str], log: Path | None
 ) -> AsyncIterator[tuple[Wire, Child | None, Complaints | None]]:
     if server.kind == "http":
-        try:
-            yield HttpWire(server.url, server.headers), None, None
-        except ConfigurationError as error:
-            raise LinkFailed(error.message) from None
+        yield HttpWire(server.url, server.headers), None, None
         return
     if server.kind in ("websocket", "sse"):
         open_wire = open_websocket if server.kind == "websocket" else open_old_http

@@ -22,6 +22,7 @@ from gleitzeit.spec.durations import parse_duration
 
 BUILTIN = "builtin"
 IDLE_SECONDS = 300.0
+CONCURRENCY = 64
 
 Kind = Literal["stdio", "http", "sse", "websocket"]
 """`sse` is the HTTP of 2024-11-05, `http` that of all later versions."""
@@ -38,7 +39,7 @@ _KNOWN = frozenset(
         *("type", "transport", "command", "args", "env", "envFile", "cwd", "url", "serverUrl", "httpUrl", "headers"),
         *("disabled", "enabled", "description", "name", "provider_id", "models", "capabilities", "pin", "prefix"),
         *("tool_prefix", "idle_timeout", "roots", "gallery", "version", "autoApprove", "alwaysAllow", "timeout"),
-        *("tools", "trust", "dev", "oauth", "auth", "note", "auto_restart", "elicitation_timeout"),
+        *("tools", "trust", "dev", "oauth", "auth", "note", "auto_restart", "concurrency"),
     ]
 )
 """Ours and those of other programs, which may say nothing to us: an unknown key is a warning."""
@@ -59,6 +60,8 @@ class McpServer(Struct, frozen=True, kw_only=True):
     description: str = ""
     pin: bool = False
     idle_seconds: float = IDLE_SECONDS
+    concurrency: int = CONCURRENCY
+    """Calls of tools at once; further ones wait at the coordinator."""
     source: str = ""
 
     @property
@@ -220,6 +223,7 @@ def read_server(name: str, entry: object, source: str, variables: Variables) -> 
         description=str(entry.get("description") or ""),
         pin=entry.get("pin") is True,
         idle_seconds=_seconds(entry),
+        concurrency=_concurrency(entry),
         source=source,
     )
 
@@ -299,6 +303,13 @@ def _seconds(entry: Mapping[str, Any]) -> float:
         return parse_duration(said)
     except ValueError as error:
         raise ConfigurationError(f"`idle_timeout`: {error}") from None
+
+
+def _concurrency(entry: Mapping[str, Any]) -> int:
+    said = entry.get("concurrency", CONCURRENCY)
+    if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= 1_000:
+        raise ConfigurationError("`concurrency` must be a whole number from 1 to 1000")
+    return said
 
 
 def without_secrets(url: str) -> str:

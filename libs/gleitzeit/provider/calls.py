@@ -231,14 +231,15 @@ class CallTable:
             entry.waiters.append((connection, waiter))
 
     def finish(self, entry: Entry, outcome: Outcome, now: float) -> list[Any]:
-        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`; a plain call's is not."""
+        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`; a plain call's is not, nor
+        that of a method which found itself busy before it had done anything: it may be sent again."""
         del self._running[entry.key]
         waiters = [waiter for _, waiter in entry.waiters]
         entry.waiters = []
         entry.work = None
         entry.expires_at = None
         entry.outcome = outcome
-        if not entry.plain:
+        if not entry.plain and not _never_begun(outcome):
             entry.finished_at = now
             entry.size_bytes = _size_bytes(outcome)
             self.kept_bytes += entry.size_bytes
@@ -306,6 +307,10 @@ class CallTable:
     def next_expiry(self) -> float | None:
         """When the next lease runs out; None if no call has lost its connection."""
         return min((e.expires_at for e in self._running.values() if e.expires_at is not None), default=None)
+
+
+def _never_begun(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.code == ProviderBusy.code
 
 
 def _size_bytes(outcome: Outcome) -> int:

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from mcp_servers import eventually, nasty_server
 
-from gleitzeit.errors import GleitzeitError, PayloadTooLarge, TaskCancelled, TaskError, TaskTimeout
+from gleitzeit.errors import (
+    CallUnknown,
+    GleitzeitError,
+    PayloadTooLarge,
+    ProviderBusy,
+    TaskCancelled,
+    TaskError,
+    TaskTimeout,
+)
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -152,6 +160,30 @@ async def test_its_log_reaches_those_who_watch(serve: Serve) -> None:
         await provided.call("mcp/tool.nasty.log", {"_meta": {"progressToken": "t"}})
         [line] = [params for method, params in provided.said if method == "notifications/message"]
         assert (line["level"], line["data"], line["progressToken"]) == ("warning", {"line": 1}, "t")
+
+
+async def test_one_that_hangs_takes_no_places_from_others(serve: Serve) -> None:
+    """Beyond its own limit a call is refused as busy, which costs the task nothing; it may be sent again."""
+    async with serve({"nasty": nasty_server() | {"concurrency": 2}, "other": nasty_server()}) as provided:
+        await provided.ready()
+        hanging = [asyncio.ensure_future(failure(provided.tool("nasty.hang"))) for _ in range(2)]
+        await provided.call("mcp/ping")
+        for _ in range(2):
+            again = {"_meta": {"callId": "one"}}
+            busy = await failure(provided.call("mcp/tool.nasty.count", again))
+            assert isinstance(busy, ProviderBusy)
+        assert (await provided.tool("other.count"))["response"]
+        assert isinstance(await failure(provided.call("call.attach", {"callId": "one"})), CallUnknown)
+        for call in hanging:
+            call.cancel()
+        await eventually(lambda: _runs_again(provided))
+
+
+async def _runs_again(provided: Any) -> bool:
+    try:
+        return bool(await provided.tool("nasty.count"))
+    except ProviderBusy:
+        return False
 
 
 async def test_odd_tools_and_too_many(serve: Serve) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_servers import eventually, nasty_server, npm_server, python_server, time_server
+from mcp_servers import eventually, free_port, listens, nasty_server, npm_server, python_server, time_server
 
 from gleitzeit.errors import TaskError
 
@@ -129,28 +128,17 @@ async def _questions(provided: Any) -> Any:
 async def everything_over_http(mode: str) -> AsyncIterator[int]:
     """The port that it listens at."""
     program = npm_server("server-everything")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         program, mode, env={**os.environ, "PORT": str(port)},
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        await eventually(lambda: _listens(port))
+        await eventually(lambda: listens(port))
         yield port
     finally:
         process.kill()
         await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @pytest.mark.parametrize(("mode", "kind", "path"), [("streamableHttp", "http", "mcp"), ("sse", "sse", "sse")])

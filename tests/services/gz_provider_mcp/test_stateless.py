@@ -1,7 +1,6 @@
 """The stateless era, as the official SDK serves it, on stdio and over HTTP."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_servers import eventually
+from mcp_servers import eventually, free_port, listens
 
 Serve = Callable[..., AbstractAsyncContextManager[Any]]
 PROGRAM = str(Path(__file__).with_name("sdk_server.py"))
@@ -21,26 +20,15 @@ async def entry_of(kind: str, folder: Path) -> AsyncIterator[tuple[dict[str, Any
     if kind == "stdio":
         yield {"command": sys.executable, "args": [PROGRAM]}, folder / "state" / "logs" / "mcp-sdk.log"
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (folder / "http.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(sys.executable, PROGRAM, str(port), stdout=log, stderr=log)
         try:
-            await eventually(lambda: _listens(port))
+            await eventually(lambda: listens(port))
             yield {"url": f"http://127.0.0.1:{port}/mcp"}, folder / "http.log"
         finally:
             process.kill()
             await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @pytest.mark.parametrize("kind", ["stdio", "http"])
