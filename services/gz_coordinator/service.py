@@ -32,6 +32,8 @@ T = TypeVar("T")
 MAX_INPUTS = 1_000
 MAX_INPUT_BYTES = 32 << 20
 """Of results in one turn: they are one commit."""
+LOADERS = 2
+"""Workflows that are read from the journal to be looked at, at the same time: each is in memory meanwhile."""
 KEPT_FINAL = 1_000
 KEPT_FINAL_BYTES = 128 << 20
 """Of the tasks and results of workflows that have ended, in memory."""
@@ -117,6 +119,7 @@ class Service:
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
+        self._loading = asyncio.Semaphore(LOADERS)
         self._finals: dict[str, int] = {}
         """Ended workflows that are still in memory, longest ago first, with the bytes they take."""
         self._finals_bytes = 0
@@ -158,21 +161,22 @@ class Service:
     async def read(self, workflow_id: str, look: Callable[[Workflow], T]) -> T:
         """`look` at a workflow as it is on disk: between turns, or replayed if it has left memory."""
         if workflow_id in self.engine.workflows and not self.stalled:
-            future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[tuple[T] | None] = asyncio.get_running_loop().create_future()
             self._reads.append(lambda: self._look(workflow_id, look, future))
             self._wake.set()
             found = await future
             if found is not None:
-                return found
-        return look(await load(self.journal, workflow_id))
+                return found[0]
+        async with self._loading:
+            return look(await load(self.journal, workflow_id))
 
-    def _look(self, workflow_id: str, look: Callable[[Workflow], T], future: "asyncio.Future[T | None]") -> None:
-        """Answer a read; None sends it to the journal."""
+    def _look(self, workflow_id: str, look: Callable[[Workflow], T], future: "asyncio.Future[tuple[T] | None]") -> None:
+        """Answer a read with what was seen; None sends it to the journal."""
         if future.done():
             return
         workflow = self.engine.workflows.get(workflow_id)
         try:
-            future.set_result(None if workflow is None or self.stalled else look(workflow))
+            future.set_result(None if workflow is None or self.stalled else (look(workflow),))
         except errors.GleitzeitError as error:
             future.set_exception(error)
 

@@ -9,7 +9,7 @@ before, each between the events where it belongs, as far as they are kept.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -24,7 +24,13 @@ from gz_coordinator.texts import Text, Texts
 
 MAX_LAG_BYTES = 1 << 20
 MAX_EVENT_BYTES = 256 << 10
-PAGE = 4_000
+FIRST_PAGE, LAST_PAGE = 200, 4_000
+"""How many events are read at once: few, until it is known how large they are."""
+PAGE_BYTES = 1 << 20
+READERS = 4
+"""Watchers for whom a page is read at the same time: what is read for all of them is in memory at once."""
+HOLD_SECONDS = 0.5
+"""How long a page of events is kept for a watcher whose socket is full."""
 COALESCE_WATCHERS = 64
 """Events in one frame, for a watcher that asked for batches."""
 _json = msgspec.json.Encoder().encode
@@ -77,6 +83,22 @@ def shortened(event: bytes) -> bytes:
         if size > MAX_EVENT_BYTES // 4:
             fields[name] = Raw(b'{"$omitted_bytes":%d}' % size)
     return _json(fields)
+
+
+def _next_limit(page: Collection[Record]) -> int:
+    """As many events as make a page of PAGE_BYTES, if they are like those of the page before."""
+    size_bytes = sum(len(record.event) for record in page)
+    return min(max(PAGE_BYTES * len(page) // max(size_bytes, 1), 1), LAST_PAGE) if page else FIRST_PAGE
+
+
+async def _drained(connection: Connection, seconds: float) -> bool:
+    """Whether little is left in its socket within that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await connection.drain()
+    except TimeoutError:
+        return False
+    return True
 
 
 class Watcher:
@@ -151,6 +173,7 @@ class Watchers:
         self._by_workflow: dict[str | None, set[Watcher]] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Semaphore(READERS)
 
     def __len__(self) -> int:
         return sum(len(watchers) for watchers in self._by_workflow.values())
@@ -314,18 +337,26 @@ class Watchers:
         workflow_id = watcher.workflow_id
         if workflow_id is None:
             return
+        limit = FIRST_PAGE
         while not watcher.connection.closed and watcher in self._by_workflow.get(workflow_id, ()):
-            page = await self._journal.read(workflow_id, after=watcher.sent, limit=PAGE)
-            self._send_page(watcher, workflow_id, page)
-            await watcher.connection.drain()
-            await self._read(workflow_id, lambda workflow: self._go_live(watcher, workflow))
+            async with self._reading:
+                page = deque(await self._journal.read(workflow_id, after=watcher.sent, limit=limit))
+            limit, whole = _next_limit(page), not page
+            while page:
+                self._send_page(watcher, workflow_id, page)
+                if not await _drained(watcher.connection, HOLD_SECONDS):
+                    page.clear()  # it reads slowly, if at all: what it has not read is not kept here
+                    await watcher.connection.drain()
+            if whole:  # else there is more, as a rule
+                await self._read(workflow_id, lambda workflow: self._go_live(watcher, workflow))
             if watcher.live:
                 return
 
-    def _send_page(self, watcher: Watcher, workflow_id: str, page: Sequence[Record]) -> None:
-        """Events, and before each the lines that had been said by then."""
+    def _send_page(self, watcher: Watcher, workflow_id: str, page: deque[Record]) -> None:
+        """Events, as far as the socket takes them, and before each the lines that had been said by then."""
         lines = deque(self.lines.after(workflow_id, watcher.line) if watcher.stream else ())
-        for record in page:
+        while page and not watcher.full:
+            record = page.popleft()
             while lines and lines[0].seq < record.seq:
                 watcher.send_line(lines.popleft())
             watcher.connection.notify("notifications/event", event_params(workflow_id, record.seq, record.event))

@@ -88,17 +88,21 @@ async def test_100_000_queued_tasks_of_ten_workflows(stack: Stack, connection: C
 DEAF = 10
 
 
-async def _load(connection: Connection, stack: Stack) -> None:
+async def _load(connection: Connection, stack: Stack) -> str:
     """20 MB of events."""
     tasks = [{"id": f"t{n}", "method": "echo/echo", "params": {"message": "x" * 10_000}} for n in range(1_000)]
     workflow_id = await support.submit(connection, *tasks)
     assert (await support.finished(stack.url, workflow_id))["status"] == "completed"
+    return workflow_id
 
 
-async def _deaf(url: str) -> ClientConnection:
-    """Watches everything, and reads nothing: what its library reads by itself is 16 frames at most."""
+async def _deaf(url: str, workflow_id: str | None = None) -> ClientConnection:
+    """Watches one workflow or all, and reads nothing: what its library reads by itself is 16 frames at most."""
     socket = await open_websocket(url, max_size=None, ping_interval=None)
-    await socket.send('{"jsonrpc": "2.0", "method": "workflow.watch", "id": 1}')
+    watch = {"jsonrpc": "2.0", "method": "workflow.watch", "params": {"workflow_id": workflow_id}, "id": 1}
+    if workflow_id is None:
+        del watch["params"]
+    await socket.send(json.dumps(watch))
     assert "error" not in json.loads(await socket.recv())
     return socket
 
@@ -116,6 +120,14 @@ async def test_watchers_that_never_read_cost_little_and_are_told_of_the_gap(
     await _load(connection, stack)
     each = (rss_bytes(pid) - before - without) / DEAF
     assert each < 5 * MIB, f"{each / MIB:.1f} MiB for each"
+    past = await _load(connection, stack)
+    before = rss_bytes(pid)
+    deaf_to_the_past = [await _deaf(stack.url, past) for _ in range(DEAF)]
+    await asyncio.sleep(2)  # for what would have been read for them
+    each = (rss_bytes(pid) - before) / DEAF
+    assert each < 5 * MIB, f"{each / MIB:.1f} MiB for each that wants to know the past"
+    for socket in deaf_to_the_past:
+        socket.transport.abort()
     for socket in deaf:
         async with asyncio.timeout(30):
             while json.loads(await socket.recv()).get("method") != "notifications/resync":

@@ -41,7 +41,7 @@ from gleitzeit.journal.records import Packed, unpack
 
 FORMAT = 2
 APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
-PAGE_BYTES = 8 << 20  # a page of `read` ends with the row that reaches this
+PAGE_BYTES = 1 << 20  # a page of `read` ends with the row that reaches this
 CACHED_STREAMS = 100_000  # whose end is known without asking SQLite; about 400 bytes each
 _ROWS = 64  # in one statement
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from gleitzeit.errors import JournalCorrupt
 from gleitzeit.journal.base import Append, Record, Summary
 
-RECORD_BYTES = 4 << 20  # where the events of one append are cut into several records
+RECORD_BYTES = 1 << 20  # where the events of one append are cut into several records
 _LAST_TIME = 2**63 - 1
 
 

@@ -101,3 +101,15 @@ async def test_large_results_are_taken_a_few_in_a_turn(desk: Desk, monkeypatch: 
     await desk.run("w", tasks=20)
     assert sum(sizes) == 20
     assert max(sizes) == 4
+
+
+async def test_a_look_that_sees_nothing_is_a_look_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.run("w")
+    looks: list[str] = []
+
+    async def replayed(*about: object) -> Any:
+        raise AssertionError("it is in memory: nobody has to replay it")
+
+    monkeypatch.setattr(service_module, "load", replayed)
+    await desk.service.read("w", lambda workflow: looks.append(workflow.id))
+    assert looks == ["w"]
