@@ -82,6 +82,16 @@ async def test_params_and_tools_are_checked_at_submit(connection: Connection) ->
         assert words in checked["problems"][0]["message"]
 
 
+async def test_what_a_server_changes_reaches_the_coordinator(connection: Connection, stack: support.Stack) -> None:
+    assert not await knows(connection, "mcp/tool.other.new")
+    tasks = await ran(connection, stack, {"id": "c", "method": "mcp/tool.other.change"})
+    assert tasks["c"]["status"] == "completed"
+    await support.eventually(lambda: knows(connection, "mcp/tool.other.new"))
+    described = await connection.call("protocol.get", {"protocol": "mcp/v1"})
+    [count] = [one for one in described["methods"] if one["name"] == "mcp/tool.other.count"]
+    assert count["description"] == "count, version 2", "what was known before is replaced"
+
+
 async def test_a_call_whose_server_dies_is_lost_by_the_rules(connection: Connection, stack: support.Stack) -> None:
     tasks = await ran(
         connection,
@@ -216,5 +226,3 @@ def test_gz_run_starts_what_a_document_needs(tmp_path: Path, monkeypatch: pytest
     checked = support.gz("validate", str(document), state=state)
     assert checked.returncode == 2, "what was remembered of the tools is enough"
     assert "the MCP server 'nasty' has no tool 'conut'" in checked.stderr
-    called = support.gz("mcp", "call", "nasty.count", "-p", "x=1", state=state)
-    assert called.returncode == 0, called.stderr

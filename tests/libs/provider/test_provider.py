@@ -8,9 +8,11 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from gleitzeit.errors import ConfigurationError, InvalidParams
+from gleitzeit.errors import ConfigurationError, InvalidParams, MethodNotFound
 from gleitzeit.jsonrpc.messages import Failure
 from gleitzeit.provider import Call, Provider
+from gleitzeit.provider.method import Method
+from gleitzeit.schemas import method_schema
 from gleitzeit.transport import connect
 
 
@@ -145,3 +147,35 @@ async def test_the_lifespan_is_around_the_time_in_which_calls_arrive() -> None:
         await connection.call("lab/step")
         await connection.close()
     assert steps == ["begin", "call", "end"]
+
+
+async def test_methods_come_and_go(provider: Provider) -> None:
+    """Who is connected is told once for a change, and of what is not well."""
+    told: list[str] = []
+
+    async def it(**params: Any) -> dict[str, Any]:
+        return params
+
+    def method(name: str) -> Method:
+        return Method(
+            it, method_schema(name, {"params": {"type": "nonsense"}, "x-aliases": [f"{name}-too"]}), checks=False
+        )
+
+    provider.replace([method("lab/old")])
+    async with provider.serve() as service:
+        connection = await connect(service.url, on_notification=lambda c, name, params: told.append(name))
+        assert await connection.call("lab/old-too", {"any": 1}) == {"any": 1}, "it checks by itself, or not at all"
+        provider.replace([method("lab/new"), method("lab/newer")], without=["lab/old", "never was"])
+        assert await connection.call("lab/new", {}) == {}
+        for gone in ("lab/old", "lab/old-too"):
+            with pytest.raises(MethodNotFound):
+                await connection.call(gone)
+        provider.problems = ["the cellar is flooded"]
+        provider.problems = ["the cellar is flooded"]
+        described = await connection.call("rpc.discover")
+        assert described["x-gleitzeit"]["problems"] == ["the cellar is flooded"]
+        assert {one["name"] for one in described["methods"]} == {"lab/new", "lab/newer"}
+        await connection.close()
+    assert told == ["notifications/methods/list_changed"] * 2
+    with pytest.raises(ConfigurationError, match="belongs to other/v1"):
+        provider.replace([method("other/it")])
