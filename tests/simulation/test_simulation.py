@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from tests.simulation import flow_mutants  # noqa: F401  # they register themselves
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import installed, run
 
