@@ -180,7 +180,7 @@ class Link:
             closed = asyncio.Event()
             connection.add_close_callback(partial(_set, closed))
             try:
-                wish = {"_meta": {"fence": self._links.fence}}
+                wish = {"_meta": {"fence": self._links.fence()}}
                 await connection.call("blob.serve", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
                 await closed.wait()
                 delays = _delays()
