@@ -236,8 +236,9 @@ class _Check:
             linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
         if self._inputs is not None:
             declared.check(self._inputs, self._findings)
+        name = self._name(fields)
         return Definition(
-            name=self._name(fields),
+            name=name,
             tasks=with_late_ones(tasks, [draft.id for draft in drafts if draft.flow.last]),
             description=fields.text("description"),
             version=fields.text("version"),
@@ -254,7 +255,7 @@ class _Check:
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),
             metadata=self._metadata(fields),
-            concurrency=self._concurrency(fields, linker),
+            concurrency=self._concurrency(fields, linker, name),
             budget=read_budget(fields),
             breakers={name: one.breaker for name, one in handlers.items() if one.breaker is not None},
         )
@@ -323,8 +324,8 @@ class _Check:
             budget=undo.budget,
         )
 
-    def _concurrency(self, fields: Fields, linker: Linker) -> Concurrency | None:
-        limit = read_concurrency(fields, fields.text("name") or fields.text("id"))
+    def _concurrency(self, fields: Fields, linker: Linker, name: str) -> Concurrency | None:
+        limit = read_concurrency(fields, name)
         if limit is not None:
             needs: dict[str, None] = {}
             linker.text(limit.key, fields.at("concurrency"), needs)

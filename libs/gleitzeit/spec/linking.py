@@ -28,7 +28,7 @@ from gleitzeit.spec.references import (
     texts_in,
 )
 from gleitzeit.spec.resolution import other_base, split_base
-from gleitzeit.spec.schema_paths import missing_key
+from gleitzeit.spec.schema_paths import missing_key, result_of_child
 from gleitzeit.spec.tasks import TaskDraft
 
 _WORKFLOW_FACTS: Final = ("id", "name", "timestamp", "variables")
@@ -317,6 +317,8 @@ class Linker:
 
     def _check_path(self, reference: Reference, path: Path, target: TaskDraft, steps: tuple[str, ...]) -> None:
         schema = target.schema.result if target.schema is not None else None
+        if target.workflow is not None:
+            schema = result_of_child(target.workflow[1], schema)
         if target.flow.switch is not None:
             schema = _RESULT_OF_SWITCH
         if target.flow.for_each is not None:

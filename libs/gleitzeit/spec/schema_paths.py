@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gleitzeit.spec.legacy import modern
 from gleitzeit.spec.resolution import ALIASES, FACTS
 
 _COMBINING = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
@@ -23,7 +24,22 @@ def missing_key(schema: dict[str, Any], path: tuple[str, ...]) -> tuple[str, lis
     starts = [schema, payload] if isinstance(payload, dict) else [schema]
     missing = [_missing(start, steps) for start in starts for steps in paths]
     found = [one for one in missing if one is not None]
-    return max(found, key=lambda one: len(one[1])) if len(found) == len(missing) else None
+    if len(found) < len(missing):
+        return None
+    farthest = max(found, key=lambda one: len(one[1]))[0]
+    return farthest, list(dict.fromkeys(key for step, known in found if step == farthest for key in known))
+
+
+def result_of_child(workflow: object, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The schema of the result of a task that runs this workflow (as written): its outputs have names. Without any the
+    result is that of its last task, and `schema` says all that is known."""
+    if isinstance(workflow, dict) and len(workflow) == 1 and isinstance(workflow.get("workflow"), dict):
+        workflow = workflow["workflow"]
+    outputs = modern(workflow).get("outputs") if isinstance(workflow, dict) else None
+    if not schema or not isinstance(outputs, dict) or not outputs:
+        return schema
+    named = {"type": "object", "properties": {key: {} for key in outputs}, "additionalProperties": False}
+    return {**schema, "properties": {**schema["properties"], "result": named, "outputs": named}}
 
 
 def _missing(schema: Any, path: tuple[str, ...]) -> tuple[str, list[str]] | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
-from gleitzeit.schemas import Catalogue, method_schema
+from gleitzeit.schemas import Catalogue, builtin, method_schema
 from gleitzeit.spec.check import LATER_WORKFLOW_KEYS, LIMIT_TASKS, WORKFLOW_KEYS, check
 from gleitzeit.spec.load import load_text
 from gleitzeit.spec.problems import Problem, render
@@ -359,7 +359,6 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
         ({"type": "agent"}, "'type: agent' is not supported yet", ""),
-        ({"type": "workflow"}, "workflow/run needs a 'workflow'", ""),
         ({"type": "mcp"}, "the task has no 'method'", ""),
         ({"type": "signal", "signal_action": "snd", "signal_name": "x"}, "must be one of wait, wait_any", "send"),
         ({}, "the task has no 'method'", ""),
@@ -1008,3 +1007,8 @@ flow.yaml:21:14: error: 'timeout': '2x' is not a duration like '30s', '5m', '2h'
 def test_all_mistakes_at_once_each_with_its_place() -> None:
     document = load_text(MISTAKES, name="flow.yaml")
     assert render(check(document.value, CATALOGUE).problems, document) == SEEN
+
+
+def test_a_child_needs_its_workflow() -> None:
+    found = check(flow({"id": "t", "type": "workflow"}), builtin())
+    assert ["workflow/run needs a 'workflow'" in one.message for one in found.problems] == [True]
