@@ -151,6 +151,7 @@ def accept(names: Sequence[str], files: Sequence[Path], memory: Memory) -> int:
             continue
         for change in memory.changes(looked.server, looked.tools):
             say(f"{looked.server}: {change.words}")
+        memory.forget(looked.server)  # and with it what it was before
         memory.accept(looked.server, looked.tools)
         say(f"{looked.server}: {len(looked.tools)} tools are accepted as they are")
     memory.write()

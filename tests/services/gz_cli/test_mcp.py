@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
 from gleitzeit.mcp.memory import Memory, memory_file
 from gz_cli.main import main
@@ -116,7 +117,16 @@ def test_servers_are_tried_and_their_tools_shown(home: Path, capsys: pytest.Capt
     assert main(["mcp", "tools", "nuors"]) == 2
     assert "did you mean 'ours'" in capsys.readouterr().err
     assert main(["mcp", "accept", "ours"]) == 0
-    assert set(Memory(memory_file(home / "state")).tools("ours")) == {"echo", "add", "multiply", "concat"}
+    memory = Memory(memory_file(home / "state"))
+    assert set(memory.tools("ours")) == {"echo", "add", "multiply", "concat"}
+    memory.accept("ours", {**{name: one.definition for name, one in memory.tools("ours").items()}, "add": Raw(b"{}")})
+    memory.write()
+    assert main(["mcp", "list"]) == 0
+    assert "ours  stdio          4" in (said := capsys.readouterr().out)
+    assert "add" in said, "and which of them are different"
+    assert main(["mcp", "accept", "ours"]) == 0
+    assert "the definition of add has changed" in capsys.readouterr().err
+    assert not any(one.before for one in Memory(memory_file(home / "state")).tools("ours").values())
     assert main(["mcp", "remove", "ours"]) == 0
     assert "ours" not in Memory(memory_file(home / "state")).servers, "and forgotten"
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -96,25 +95,24 @@ async def test_a_flood_does_not_drown_others(serve: Serve) -> None:
     async with serve({"nasty": nasty_server(), "other": nasty_server()}) as provided:
         await provided.ready()
         flooding = asyncio.ensure_future(provided.tool("nasty.flood", x=1))
-        slowest = 0.0
+        answered = 0
         while not flooding.done():
-            began = time.monotonic()
-            await provided.call("mcp/tool.add", {"a": 1, "b": 2})
-            slowest = max(slowest, time.monotonic() - began)
+            await provided.tool("other.count")
+            answered += 1
         assert (await flooding)["response"] == "flooded"
-        assert slowest < 1.0, "each answered within a moment"
+        assert answered > 3, "while it lasts"
         heard = [method for method, _ in provided.said if method == "notifications/message"]
         assert len(heard) < 2_000, "and those who watch are not flooded either"
 
 
 async def test_a_server_that_hangs(serve: Serve, tmp_path: Path) -> None:
     """Its patience is the time without a sign of life: progress renews it. The server is told that nobody waits."""
-    async with serve({"nasty": nasty_server() | {"idle_timeout": 0.4}, "other": nasty_server()}) as provided:
+    async with serve({"nasty": nasty_server() | {"idle_timeout": 0.8}, "other": nasty_server()}) as provided:
         await provided.ready()
         late = await failure(provided.tool("nasty.hang"))
         assert isinstance(late, TaskTimeout)
-        assert "said nothing for 0.4 s" in late.message
-        assert (await provided.tool("nasty.slow", x=8))["response"] == "slow", "0.8 s, with progress"
+        assert "said nothing for 0.8 s" in late.message
+        assert (await provided.tool("nasty.slow", x=12))["response"] == "slow", "1.2 s, with progress"
         log = tmp_path / "state" / "logs" / "mcp-nasty.log"
         await eventually(lambda: log.exists() and "cancelled" in log.read_text())
         assert (await provided.tool("other.count"))["response"]
