@@ -144,6 +144,8 @@ async def agree_on_cluster(journal: OwnedJournal, cluster: str, now: int) -> Non
 
 
 def utc_clock() -> Callable[[], int]:
-    """UTC milliseconds that never go back, whatever is done to the clock of the machine."""
-    offset = time.time() - time.monotonic()
-    return lambda: int((time.monotonic() + offset) * 1000)
+    """UTC milliseconds that never go back, whatever is done to the clock of the machine, and that go on while it sleeps
+    (where the system can tell): a schedule is due by the clock on the wall."""
+    ticks = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    offset = time.time() - time.clock_gettime(ticks)
+    return lambda: int((time.clock_gettime(ticks) + offset) * 1000)

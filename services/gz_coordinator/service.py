@@ -40,6 +40,8 @@ KEPT_FINAL_BYTES = 128 << 20
 TASK_BYTES = 1_500
 """What a task takes besides its result."""
 FULL_RETRY_SECONDS = 1.0
+LONGEST_IDLE_SECONDS = 30.0
+"""Timers of the system stand still while the machine sleeps, and what is due does not."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
 
@@ -296,7 +298,8 @@ class Service:
         loop = asyncio.get_running_loop()
         timer = None
         if due is not None:
-            timer = loop.call_later(max(0.0, (due - self.clock()) / 1000), self._wake.set)
+            delay = min((due - self.clock()) / 1000, LONGEST_IDLE_SECONDS)
+            timer = loop.call_later(max(0.0, delay), self._wake.set)
         self._wake.clear()
         if not self._inbox and not self._reads:
             await self._wake.wait()

@@ -24,6 +24,7 @@ from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Result
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue
+from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.documents import Verdict
 from gz_coordinator.links import Links
 from gz_coordinator.methods import WorkflowMethods
@@ -164,7 +165,7 @@ class Coordinator:
         if warnings:
             raise broken(3, f"a stream cannot be read: {warnings}")
         world.laws.recovered(world.workflow_streams(), self.engine)
-        self._methods = WorkflowMethods(parts).table()
+        self._methods = {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table()}
         self.process.spawn(self._turn())
         self.ready = True
         world.announce_all(self)

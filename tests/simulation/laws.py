@@ -7,10 +7,12 @@ has to wait for a second coordinator; 13 (bounded starvation) is a matter of the
 
 import hashlib
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from tests.simulation import flow_laws
+from tests.simulation import flow_laws, time_laws
 
 from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
@@ -145,6 +147,14 @@ class Durable:
         except flow_laws.Breach as breach:
             raise broken(breach.law, f"{self.id}: {breach}") from None
         self.statuses.add(self.status)
+        self._freeze_outcome()
+
+    def _freeze_outcome(self) -> None:
+        """What runs last looks at what the others came to when they ended, be it held back by a pause until later."""
+        tasks = flow_laws.document_tasks(self)
+        ordinary = [task for task in tasks if not task.definition.late]
+        if not self.late_began and len(ordinary) < len(tasks) and all(task.state in _ENDED for task in ordinary):
+            self._outcome, self.late_began = self._outcome_now(), True
 
     def _task(self, event: Any, *states: str) -> DurableTask:
         task = self.tasks[event.task]
@@ -268,7 +278,8 @@ class Durable:
 
     def _TaskWaiting(self, event: ev.TaskWaiting) -> None:
         task = self._begin(event)
-        task.state, task.until, task.timer = "waiting", event.until, not event.signals
+        timer = task.definition.method.startswith("timer/")
+        task.state, task.until, task.timer = "waiting", event.until, timer
 
     def _TaskCompleted(self, event: ev.TaskCompleted) -> None:
         task = self._task(event, "running", "waiting")
@@ -283,7 +294,7 @@ class Durable:
         self._completed(task)
 
     def _TaskRetrying(self, event: ev.TaskRetrying) -> None:
-        task = self._task(event, "running")
+        task = self._task(event, "running", "waiting")
         self._call_ended(task, event.at)
         task.state, task.until = "retrying", event.until
         task.failures += 1
@@ -450,8 +461,9 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent", "unsent"), 0
+             "overspent", "unsent", "children", "signals"), 0
         )  # fmt: skip
+        self.time = time_laws.TimeLaws(self.durable, self.counts)
 
     # The journal
 
@@ -461,11 +473,23 @@ class Laws:
         self.cancelled = []
         for append in commit:
             for encoded in append.events:
-                self._event(append.stream, _decode_event(encoded), now)
+                event = _decode_event(encoded)
+                self._event(append.stream, event, now)
+                with self._time_told():
+                    self.time.event(append.stream, event)
             self._memory_is_the_replay(append.stream, engine)
+        with self._time_told():
+            self.time.committed()
         for append in commit:
             self._summary_fits(append.stream, append.summary)
         self._capacities_hold()
+
+    @contextmanager
+    def _time_told(self) -> Iterator[None]:
+        try:
+            yield
+        except time_laws.Breach as breach:
+            raise broken(breach.law, str(breach)) from None
 
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:
         self.counts["events"] += 1

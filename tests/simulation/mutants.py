@@ -11,6 +11,7 @@ from gleitzeit import errors
 from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
+from gleitzeit.engine import inner
 from gleitzeit.engine import params as params_module
 from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.engine import Engine
@@ -390,3 +391,37 @@ def moves_memory_beside_the_journal() -> list[Patch]:
         task.failures = 0
 
     return [(Engine, "_release", silently)]
+
+
+@mutant
+def forgets_whose_task_a_child_is() -> list[Patch]:
+    return [(Engine, "_end_parents_task", lambda self, child: None)]
+
+
+@mutant
+def gives_a_signal_to_all_that_wait() -> list[Patch]:
+    def to_all(self: Engine, workflow: Workflow, signal: ev.SignalReceived) -> None:
+        self._record(workflow, signal)
+        waiting = [t for t in workflow.tasks.values() if t.state == "waiting" and signal.name in t.signals]
+        for task in waiting:
+            result = inner.signal_result([signal], several=task.wants_all)
+            self._record(workflow, ev.TaskCompleted(self._now, task.id, task.attempt, result))
+
+    return [(Engine, "_deliver", to_all)]
+
+
+@mutant
+def overlooks_signals_that_came_before() -> list[Patch]:
+    begin = Engine._begin_wait
+
+    def blind(self: Engine, workflow: Workflow, task: Task, wait: inner.Wait) -> None:
+        self._take_signals = lambda *_: None  # type: ignore[method-assign]  # for this moment
+        begin(self, workflow, task, wait)
+        del self._take_signals
+
+    return [(Engine, "_begin_wait", blind)]
+
+
+@mutant
+def starts_beyond_the_limit_of_a_key() -> list[Patch]:
+    return [(Engine, "_may_begin", lambda self, workflow, task: True)]

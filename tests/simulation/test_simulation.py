@@ -46,6 +46,8 @@ def test_no_law_is_broken(first: int) -> None:
     assert happened["shut_out"] > 2
     assert happened["cached"] > 4
     assert happened["overspent"] > 10
+    assert happened["children"] > 30
+    assert happened["signals"] > 30
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from tests.simulation.laws import Laws, Violation, broken
 from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
 from tests.simulation.provider import Provider
+from tests.simulation.time_documents import INNER, with_time
 
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
@@ -95,7 +96,7 @@ class World:
         self.faulty = True
         self.outside = Process(self.loop, "outside", self)
         self.provider_methods = [method_schema("sim/work", {}), method_schema("sim/pay", {"x-idempotent": False})]
-        inner = [method_schema(name, {"x-runs": "coordinator"}) for name in ("timer/sleep", "signal/wait")]
+        inner = [method_schema(name, {"x-runs": "coordinator"}) for name in INNER]
         self.catalogue = Catalogue([*self.provider_methods, *inner])
         self.crashes = 0
         self.coordinator: Coordinator | None = None
@@ -321,7 +322,7 @@ _CALLED = ("sim/work", "sim/pay")
 def definition(random: Random) -> Definition:
     """A document in its normal form, as `gleitzeit.spec` would make it."""
     count = random.randint(1, 8)
-    tasks = with_flow(tuple(_task(random, i) for i in range(count)))
+    tasks = with_time(with_flow(tuple(_task(random, i) for i in range(count))))
     return Definition(
         name=f"w{random.randrange(1000)}",
         tasks=tasks,

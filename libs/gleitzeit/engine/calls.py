@@ -82,8 +82,8 @@ class Calls(Waits):
             return
         if workflow.disowned:
             return
-        if item.result is None:
-            self.scheduler.looked_up.add(task)
+        if item.result is None or item.stored_at + to_ms(item.lookup.ttl_seconds) <= self._now:
+            self.scheduler.looked_up.add(task)  # an answer that waited for a slow commit may have become too old
         elif workflow.state != "paused" and workflow.id not in self.scheduler.held and not self.draining:
             event = ev.TaskCached(
                 self._now, task.id, task.attempt + 1, item.lookup.key, item.result, min(item.stored_at, self._now)

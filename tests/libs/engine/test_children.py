@@ -8,7 +8,7 @@ from tests.libs.engine.builders import Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.explain import explain
-from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
 
 CHILD = "w~run~1"
 
@@ -149,3 +149,18 @@ def test_why_it_waits() -> None:
     told = explain(desk.engine, workflow, workflow.tasks["run"], desk.now)
     assert told.reason == "child"
     assert told.message == f"waits for workflow {CHILD}, which is running: 0 of 1 tasks are completed"
+
+
+def test_many_of_them_one_for_each_item() -> None:
+    desk = Desk()
+    child = definition(task("inner", params={"n": "${inputs.n}"}), outputs={"n": "${inner}"})
+    desk.submit(
+        run("each", child=child, inputs={"n": "${item}"}, for_each=ForEach(raw([3, 1, 2]))), task("after", "each")
+    )
+    children = [f"w~each[{number}]~1" for number in range(3)]
+    assert [json.loads(bytes(desk.workflow(name).inputs)) for name in children] == [{"n": 3}, {"n": 1}, {"n": 2}]
+    for name in reversed(children):
+        desk.complete("inner", {"result": json.loads(bytes(desk.workflow(name).inputs))["n"] * 10}, name)
+    assert desk.states()["each"] == "completed"
+    assert [result(desk, f"each[{number}]")["outputs"] for number in range(3)] == [{"n": 30}, {"n": 10}, {"n": 20}]
+    assert desk.states()["after"] == "running"

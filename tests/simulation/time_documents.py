@@ -1,0 +1,72 @@
+"""What documents of the simulation say of children, signals from task to task, people, and limits by key."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from gleitzeit.model.definition import Concurrency, Definition, RetryPolicy, TaskDefinition
+
+INNER = ("timer/sleep", "timer/until", "signal/wait", "signal/wait_any", "signal/wait_all", "signal/send",
+         "signal/broadcast", "approval/ask", "workflow/run")  # fmt: skip
+"""Methods that run in the coordinator."""
+LIMITS = {"k0": 1, "k1": 2}
+"""One key, one limit, as authors have it."""
+
+
+def with_time(tasks: tuple[TaskDefinition, ...]) -> tuple[TaskDefinition, ...]:
+    """The same document for the same tasks; about half of them are left as they are."""
+    random = Random(msgspec.json.encode(tasks) + b"time")
+    if random.random() < 0.5 or any(task.late and task.trigger == "failure" for task in tasks):
+        return tasks  # whether those run when it is cancelled after a failure is for the laws of flow to say
+    limited = tuple(_limited(random, task) for task in tasks)
+    number = random.randint(1, 4)
+    first = next(
+        (task.id for task in limited if not task.late), ""
+    )  # what runs last is waited for by none that does not
+    return (*limited, *(_more(random, f"x{i}", first, depth=0) for i in range(number)))
+
+
+def _limited(random: Random, task: TaskDefinition) -> TaskDefinition:
+    if task.for_each is not None or task.switch is not None or random.random() < 0.7:
+        return task
+    key = random.choice(list(LIMITS))
+    return replace(task, concurrency=Concurrency(key, LIMITS[key], random.choice(["queue", "queue", "fail"])))
+
+
+def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:
+    """A task that waits or tells, perhaps behind the first one of the document."""
+    method = random.choice(["signal/wait_any", "signal/wait_all", "signal/send", "approval/ask", "workflow/run"])
+    if depth > 1 and method == "workflow/run":
+        method = "signal/send"
+    params: dict[str, Any] = {}
+    if method in ("signal/wait_any", "signal/wait_all"):
+        params = {"signal_names": random.choice([["a", "b"], ["b", "c"], ["c"]]), "timeout": random.choice([3, 30])}
+    elif method == "signal/send":
+        params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
+    elif method == "approval/ask":
+        params = {"timeout": random.choice([2, 60]), "on_timeout": random.choice(["fail", "reject", "approve"])}
+    return TaskDefinition(
+        id=name,
+        method=method,
+        params=Raw(msgspec.json.encode(params)),
+        dependencies=(first,) if first and random.random() < 0.5 else (),
+        retry=RetryPolicy(random.choice([1, 2]), "fixed", 0.5, jitter=False),
+        timeout_seconds=random.choice([None, 20.0]) if method == "workflow/run" else None,
+        on_error=random.choice(["fail", "skip"]),
+        workflow=_child(random, depth + 1) if method == "workflow/run" else None,
+    )
+
+
+def _child(random: Random, depth: int) -> Definition:
+    work = TaskDefinition(
+        id="c0",
+        method=random.choice(["sim/work", "sim/pay"]),
+        params=Raw(msgspec.json.encode({"n": random.randrange(1000), "in": [], "note": "$${t0.value}"})),
+        references=True,
+        retry=RetryPolicy(random.choice([1, 3]), "fixed", 0.5, jitter=False),
+    )
+    more = [_more(random, f"y{i}", "c0", depth) for i in range(random.randint(0, 1))]
+    return Definition(name="child", tasks=(work, *more), timeout_seconds=random.choice([None, None, 15.0]))
