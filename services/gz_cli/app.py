@@ -9,6 +9,7 @@ from gz_cli.root import app
 # The order here is the order in `gz --help`.
 # isort: off
 from gz_cli.commands import running
+from gz_cli.commands import batching
 from gz_cli.commands import looking
 from gz_cli.commands import changing
 from gz_cli.commands import templates
@@ -22,6 +23,7 @@ from gz_cli.commands import earlier
 
 __all__ = [
     "app",
+    "batching",
     "changing",
     "checking",
     "earlier",

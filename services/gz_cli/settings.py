@@ -69,6 +69,7 @@ def stack(**arguments: object) -> "StackConfig":
         tls_cert=config.tls_cert,
         tls_key=config.tls_key,
         allow_env=config.allow_env,
+        allow_root=config.allow_root,
         log_level=given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
         log_format=config.log_format,
         log_file=config.log_file,

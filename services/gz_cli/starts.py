@@ -104,6 +104,7 @@ def _wants_to_wait(prepared: Prepared) -> bool:
 async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted | None:
     """None if the coordinator finds the document wrong: then its problems are on stderr."""
     try:
+        await client.bring(prepared.files)
         submitted = await client.submit_definition(
             prepared.definition, inputs=how.inputs, idempotency_key=how.idempotency_key, hold=how.hold
         )

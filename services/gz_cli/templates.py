@@ -33,6 +33,7 @@ def keep(reach: Reach, source: Source, name: str | None, output: Format) -> int:
 async def _keep(reach: Reach, ready: Prepared, name: str | None, output: Format) -> int:
     async with connected(reach) as client:
         try:
+            await client.bring(ready.files)
             kept = await client.templates.put(ready.definition, name=name)
         except DocumentError as error:
             say_problems(error, ready.document)

@@ -78,6 +78,15 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "client sends in `env` counts first",
     )
     parser.add_argument(
+        "--allow-root",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="a folder whose files documents may name, for clients that do not read them themselves; may be repeated "
+        "(default: none)",
+    )
+    parser.add_argument(
         "--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,6 +43,8 @@ class Parts:
     nats_url: str | None = None
     approval_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """What the secrets of links to answer tasks are made of."""
+    roots: Sequence[Path] = ()
+    """The folders whose files documents may name."""
     url: str = ""
     version: str = VERSION
     warnings: list[str] = field(default_factory=list)

@@ -21,7 +21,7 @@ from gleitzeit.model.blobs import names_in
 log = logging.getLogger("gz.coordinator.cache")
 
 KIND = "cache"
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = 100_000
 """Beyond it the oldest are forgotten."""
 MAX_ENTRY_BYTES = 1 << 20
 """A larger result is not kept."""

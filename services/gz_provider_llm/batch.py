@@ -17,7 +17,7 @@ def items_of(params: Mapping[str, Any], files: Files) -> dict[str, dict[str, Any
     listed = list(params.get("files", ()))
     if "directory" in params:
         listed += files.matching(params["directory"], params.get("file_pattern", "*"))
-    items = {path: {**common, "files": [path]} for path in listed}
+    items = {file if isinstance(file, str) else file["path"]: {**common, "files": [file]} for file in listed}
     items |= {path: {**common, "image_paths": [path]} for path in params.get("image_paths", ())}
     if not items:
         raise BadRequest("batch_mode: there are no files")

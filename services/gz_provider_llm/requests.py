@@ -159,8 +159,14 @@ def _attached(params: Mapping[str, Any], files: Files) -> tuple[str, tuple[Image
     if "image_data" in params:
         images.append(image_of(params["image_data"], files))
     images += [files.image(path) for path in (*_given(params, "image_path"), *params.get("image_paths", ()))]
-    for path in (*_given(params, "file_path"), *params.get("files", ())):
-        if is_image_path(path):
+    for file in (*_given(params, "file_path"), *params.get("files", ())):
+        path = file if isinstance(file, str) else file["path"]
+        if isinstance(file, dict):
+            if is_image_path(path):
+                images.append(image_of(file["content"], files))
+            else:
+                text += f"\n\nFile content from {path}:\n{file['content']}"
+        elif is_image_path(path):
             images.append(files.image(path))
         else:
             text += f"\n\nFile content from {path}:\n{files.text(path)}"

@@ -50,6 +50,12 @@ def diamond(stack: support.Stack) -> None:
     assert run(stack, "diamond.yaml")["outputs"] == {"difference": expected}
 
 
+def batch_of_files(stack: support.Stack) -> None:
+    results = run(stack, "batch_of_files.yaml")["results"]
+    scripts = sorted(path.name for path in (EXAMPLES / "scripts").glob("*.py"))
+    assert [item["result"]["file"] if "result" in item else item["file"] for item in results["process"]] == scripts
+
+
 def references(stack: support.Stack) -> None:
     sentence = run(stack, "references.yaml")["outputs"]["sentence"]
     assert sentence.startswith("Graz: 15.7 °C on average, noon (12:00) was warmer. Written as ${measure")
@@ -188,7 +194,7 @@ def llm_vision(stack: support.Stack) -> None:
 CHECKS: dict[str, Callable[[support.Stack], None]] = {
     f"{check.__name__}.yaml": check
     for check in (
-        *(hello, diamond, references, retry, signal_and_timer, standard_library_report, typed_inputs),
+        *(hello, diamond, batch_of_files, references, retry, signal_and_timer, standard_library_report, typed_inputs),
         *(approval, child_workflows, signals, mcp_tools),
         *(for_each, conditions, until, undo_and_always),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),

@@ -9,19 +9,22 @@ async with Client() as client:                      # the one that is configured
 `batch_process` and `execute_python` are as earlier versions had them.
 """
 
+from gleitzeit.client.batch import BatchResult, FileResult
 from gleitzeit.client.client import Client, Mode
 from gleitzeit.client.coordinator import AmbiguousId
 from gleitzeit.client.documents import Defaults, Prepared, Workflow, prepare, prepare_file
-from gleitzeit.client.earlier import GleitzeitClient, chat, execute_python, run_workflow, vision
+from gleitzeit.client.earlier import GleitzeitClient, batch_process, chat, execute_python, run_workflow, vision
 from gleitzeit.client.sync import SyncClient
 from gleitzeit.client.views import WorkflowResult
 from gleitzeit.client.watch import ConnectionItem, LogItem, ProgressItem, StreamItem, WatchEvent, WatchItem
 
 __all__ = [
     "AmbiguousId",
+    "BatchResult",
     "Client",
     "ConnectionItem",
     "Defaults",
+    "FileResult",
     "GleitzeitClient",
     "LogItem",
     "Mode",
@@ -33,6 +36,7 @@ __all__ = [
     "WatchItem",
     "Workflow",
     "WorkflowResult",
+    "batch_process",
     "chat",
     "execute_python",
     "prepare",

@@ -1,12 +1,15 @@
 """Large values at a client: read where a reference stands for one, by a second connection, which is opened for that."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from gleitzeit.model.blobs import KEY, reference, references_in, replaced, value_of
 from gleitzeit.transport import Connection
 from gleitzeit.transport.blobs import bring, fetch
+
+AT_ONCE = 8
+"""Contents on their way: their sum is in memory."""
 
 
 class BlobChannel:
@@ -30,6 +33,22 @@ class BlobChannel:
         blob = reference(content, form)
         await bring(await self.connection(), content, blob[KEY])
         return blob
+
+    async def put_all(self, names: Iterable[str], read: Callable[[str], bytes]) -> None:
+        """Many, some at a time; `read` is called in threads and gives the content of a name."""
+        waiting = iter(list(names))
+
+        async def some() -> None:
+            for name in waiting:
+                content = await asyncio.to_thread(read, name)
+                await bring(await self.connection(), content, name)
+
+        tasks = [asyncio.create_task(some()) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def get(self, blob: dict[str, Any]) -> bytes:
         return await fetch(await self.connection(), blob)

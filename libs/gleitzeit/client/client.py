@@ -6,12 +6,14 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from msgspec.structs import replace
 
+from gleitzeit.client import batch as batches
 from gleitzeit.client import models, needs
-from gleitzeit.client.asking import chat_params, python_params, task_document, text_of, vision_params
+from gleitzeit.client.asking import chat_params, given, python_params, task_document, text_of, vision_params
+from gleitzeit.client.batch import BatchResult, OnProgress
 from gleitzeit.client.connecting import OPEN_SECONDS, Place
 from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of, prepare_workflow
@@ -24,6 +26,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Reach, Target, for_providers, running, started, target_of
 from gleitzeit.spec.problems import document_error
+from gleitzeit.spec.references import escape
 
 Mode = Literal["auto", "api", "native"]
 OnItem = Callable[[WatchItem], object]
@@ -170,15 +173,20 @@ class Client(Coordinator):
         gave. Durable when it returns. With `hold` nothing starts before `resume`; the same key with the same body makes
         no second workflow. Raises DocumentError; NoModel or NoProvider if nobody serves what it calls."""
         prepared = self.prepare(workflow, inputs)
+        await self._served(prepared)
+        await self.bring(prepared.files)
+        return await self.submit_definition(
+            prepared.definition, inputs=inputs, idempotency_key=idempotency_key, hold=hold
+        )
+
+    async def _served(self, prepared: Prepared) -> None:
+        """Until there is a coordinator, and somebody who serves what is to run. Raises NoModel and NoProvider."""
         self._wanted = prepared.checked
         await self._connected()
         if prepared.checked is not None:
             reach = self._reach or Reach(Target(Path(), url=self.url))
             await models.require(self, prepared.checked, reach)
             await needs.require(self, prepared.checked, reach)
-        return await self.submit_definition(
-            prepared.definition, inputs=inputs, idempotency_key=idempotency_key, hold=hold
-        )
 
     async def run_workflow(
         self,
@@ -309,3 +317,66 @@ class Client(Coordinator):
         submitted = await self.submit(definition, inputs=inputs)
         result = (await self._wait_or_cancel(submitted.workflow_id, None)).raise_for_status()
         return result.value(next(iter(result.results)))
+
+    # Batches
+
+    async def batch_process(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        files: Sequence[str | os.PathLike[str]] = (),
+        pattern: str = "*",
+        method: str = "llm/chat",
+        prompt: str | None = None,
+        model: str | None = None,
+        max_concurrent: int | None = None,
+        batch_id: str | None = None,
+        protocol: str | None = None,
+        on_progress: OnProgress | None = None,
+        **params: Json,
+    ) -> BatchResult:
+        """One question about each of many files: those of a folder (`**` in the pattern goes down into folders), and
+        `files`. They are read here. `prompt` and `params` may read `${item.path}`, `${item.name}`, `${item.content}`;
+        if none does, the file goes along as its method takes it.
+
+        That files failed is in the result. A second run with the same `batch_id` does only what is missing, failed or
+        changed. Raises DocumentError for a folder that is not there, and what `submit` raises.
+        """
+        batch_id = batch_id or batches.new_batch_id()
+        template: dict[str, Json] = {"method": method, **given(protocol=protocol, prompt=prompt, model=model), **params}
+        document = batches.batch_document(
+            batch_id,
+            template,
+            directory=None if directory is None else os.fspath(directory),
+            files=[os.fspath(file) for file in files],
+            pattern=pattern,
+            max_parallel=max_concurrent,
+        )
+        prepared = await asyncio.to_thread(self.prepare, document)
+        await self._served(prepared)
+        asked = {**template, **given(directory=document["batch"].get("directory"), pattern=pattern)}
+        return await batches.run_batch(self, prepared, batch_id, asked, on_progress)
+
+    async def batch_chat(
+        self, directory: str | os.PathLike[str] | None = None, prompt: str = "Summarise this file.", **options: Any
+    ) -> BatchResult:
+        """`batch_process` of texts."""
+        return await self.batch_process(directory, prompt=prompt, **options)
+
+    async def batch_vision(
+        self, directory: str | os.PathLike[str] | None = None, prompt: str = "What is in this image?", **options: Any
+    ) -> BatchResult:
+        """`batch_process` of images."""
+        return await self.batch_process(directory, prompt=prompt, method="llm/vision", **options)
+
+    async def batch_python(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        code: str | None = None,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> BatchResult:
+        """`batch_process` by a script, which finds `file_path`, `file_name` and `content` in its `context`."""
+        _, source = await asyncio.to_thread(python_params, code, file, None, None, None, {})
+        return await self.batch_process(directory, method="python/execute", code=escape(source or ""), **options)

@@ -39,6 +39,7 @@ from gleitzeit.client.watch import (
 from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
 from gleitzeit.model import events
 from gleitzeit.model.events import WORKFLOW_FINAL
+from gleitzeit.process.folders import FileOpener
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
@@ -70,6 +71,12 @@ class Coordinator(Session):
 
     Where a method takes a `workflow_id` it wants the whole id: see `resolve_id`.
     """
+
+    async def bring(self, files: FileOpener | None) -> None:
+        """The contents of files that a document refers to, before it is submitted. Raises ValueError for a file that
+        has changed since the document was prepared."""
+        if files is not None:
+            await self.blobs.put_all(files.contents, files.read)
 
     async def submit_definition(
         self,

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from gleitzeit.client.subworkflows import Taking
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
+from gleitzeit.process.folders import OwnFiles
 from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
+from gleitzeit.spec.batches import Expansion, has_batches
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
 from gleitzeit.spec.load import Document, load_file, load_object, load_text
@@ -59,6 +61,8 @@ class Prepared(Struct, frozen=True):
     definition: Any
     checked: Definition | None
     problems: tuple[Problem, ...]
+    files: OwnFiles | None = None
+    """Whose contents must be at the coordinator before it is submitted: see `Client.bring`."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -127,19 +131,28 @@ def prepare(
     """
     definition: Any = document.value
     missing: list[Problem] = []
+    found: list[Problem] = []
+    files: OwnFiles | None = None
     if isinstance(definition, dict):
+        if has_batches(definition):
+            files = OwnFiles(folder)
+            batches = Expansion(resolve_env(definition, environ), files)
+            definition, found = batches.definition, batches.problems
         definition, missing = _completed(definition, folder, environ)
         taking = Taking(lambda inner, place: _completed(inner, place, environ), catalogue or builtin())
         definition = taking.into(definition, folder)
         missing += taking.problems
     catalogue = catalogue or builtin()
     checked = check(definition, catalogue, inputs=inputs)
-    problems = tuple(located((*document.problems, *checked.problems, *missing), document))
-    if document.problems or missing or checked.definition is None:
+    errors = [problem for problem in found if problem.severity == "error"]
+    # What follows from a batch without files says nothing new.
+    problems = tuple(located((*document.problems, *found, *(() if errors else checked.problems), *missing), document))
+    if document.problems or missing or errors or checked.definition is None:
         return Prepared(document, definition, None, problems)
-    if defaults == NO_DEFAULTS:
-        return Prepared(document, definition, checked.definition, problems)
-    return Prepared(document, *_with_defaults(definition, checked.definition, defaults, catalogue), problems)
+    if defaults != NO_DEFAULTS:
+        definition, made = _with_defaults(definition, checked.definition, defaults, catalogue)
+        return Prepared(document, definition, made, problems, files)
+    return Prepared(document, definition, checked.definition, problems, files)
 
 
 def _with_defaults(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gleitzeit.client.batch import BatchResult
 from gleitzeit.client.client import Client, Mode
 from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import Json, TaskView, WorkflowResult, WorkflowRow, WorkflowView
@@ -155,3 +156,9 @@ async def execute_python(code: str | None = None, **options: Any) -> Json:
     """`Client.execute_python` by a client of its own."""
     async with Client() as client:
         return await client.execute_python(code, **options)
+
+
+async def batch_process(directory: str | os.PathLike[str] | None = None, **options: Any) -> BatchResult:
+    """`Client.batch_process` by a client of its own."""
+    async with Client() as client:
+        return await client.batch_process(directory, **options)

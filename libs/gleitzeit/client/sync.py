@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
+from gleitzeit.client.batch import BatchResult, OnProgress
 from gleitzeit.client.client import Client, OnItem
 from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import (
@@ -250,6 +251,40 @@ class SyncClient:
         return self._run(
             self.client.execute_python(
                 code, file=file, context=context, args=args, timeout_seconds=timeout_seconds, **params
+            )
+        )
+
+    # Batches
+
+    def batch_process(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        files: Sequence[str | os.PathLike[str]] = (),
+        pattern: str = "*",
+        method: str = "llm/chat",
+        prompt: str | None = None,
+        model: str | None = None,
+        max_concurrent: int | None = None,
+        batch_id: str | None = None,
+        protocol: str | None = None,
+        on_progress: OnProgress | None = None,
+        **params: Json,
+    ) -> BatchResult:
+        """`on_progress` is called in another thread."""
+        return self._run(
+            self.client.batch_process(
+                directory,
+                files=files,
+                pattern=pattern,
+                method=method,
+                prompt=prompt,
+                model=model,
+                max_concurrent=max_concurrent,
+                batch_id=batch_id,
+                protocol=protocol,
+                on_progress=on_progress,
+                **params,
             )
         )
 

@@ -69,6 +69,8 @@ class Config(Struct, frozen=True, kw_only=True):
     llm_idle_timeout_seconds: float | None = None
     allow_shell: bool = False
     """Whether documents may run commands on this machine, in a stack that `gz run` starts."""
+    allow_root: tuple[Path, ...] = ()
+    """The folders whose files documents may name, of a coordinator of ours."""
     allow_env: tuple[str, ...] = ()
     """The environment variables of a coordinator of ours that any document may read."""
     sources: dict[str, str] = {}
@@ -89,7 +91,7 @@ def _shown(key: str, value: object) -> str:
     if key in _SECRET:
         return "***"
     if isinstance(value, tuple):
-        value = ",".join(value)
+        value = ",".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
     return re.sub(r"//[^@/]*@", "//***@", str(value))  # a URL may hold a password
@@ -299,6 +301,7 @@ SETTINGS: dict[str, Setting] = {
     "ollama_url": Setting(values.urls, ("GLEITZEIT_OLLAMA_URL",)),
     "llm_idle_timeout_seconds": Setting(values.seconds, ("GLEITZEIT_LLM_IDLE_TIMEOUT", "GLEITZEIT_OLLAMA_TIMEOUT")),
     "allow_shell": Setting(values.flag, ("GLEITZEIT_ALLOW_SHELL",)),
+    "allow_root": Setting(values.folders, ("GLEITZEIT_ALLOW_ROOT",), values.absolute_folders),
     "allow_env": Setting(values.names, ("GLEITZEIT_ALLOW_ENV",)),
 }
 """In the order in which they are shown."""

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gleitzeit.spec.durations import parse_duration
@@ -39,6 +40,18 @@ def names(value: object) -> tuple[str, ...]:
         if re.fullmatch(r"[A-Za-z0-9_.-]+", name) is None:
             raise ValueError(f"{name[:40]!r} is not a name: expected letters, digits, _ . and -")
     return found
+
+
+def folders(value: object) -> tuple[str, ...]:
+    """`[/data, ~/docs]`, or `/data:~/docs` as one text."""
+    listed = value.split(":") if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"expected folders, such as /data, not {kind(value)}")
+    return tuple(dict.fromkeys(str(one).strip() for one in listed if str(one).strip()))
+
+
+def absolute_folders(found: Any, home: Path, folder: Path) -> tuple[Path, ...]:
+    return tuple(absolute(one, home, folder) for one in found)
 
 
 def listen(value: object) -> str:

@@ -154,6 +154,10 @@ def up(
     tls_key: Annotated[
         Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, if it is in another file.")
     ] = None,
+    allow_root: Annotated[
+        list[Path] | None,
+        typer.Option("--allow-root", metavar="DIR", help="A folder whose files documents may name; may be repeated."),
+    ] = None,
     allow_env: Annotated[
         str | None,
         typer.Option("--allow-env", metavar="NAME,…", help="Our environment variables that documents may read."),
@@ -180,6 +184,7 @@ def up(
         tls_cert=settings.text(tls_cert),
         tls_key=settings.text(tls_key),
         allow_env=allow_env,
+        allow_root=[str(root) for root in allow_root] if allow_root else None,
         log_level=log_level,
     )
     leave(stack.run(config))

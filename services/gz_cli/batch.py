@@ -1,0 +1,149 @@
+"""`gz batch`: one question about every file of a folder."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gleitzeit.client import BatchResult, FileResult, Prepared, prepare
+from gleitzeit.client import batch as batches
+from gleitzeit.client.documents import defaults_of
+from gleitzeit.client.models import require, with_model
+from gleitzeit.errors import DocumentError, GleitzeitError
+from gleitzeit.spec.load import load_object
+from gleitzeit.spec.problems import problems_of, sentence
+from gz_cli import exits
+from gz_cli.connect import connected
+from gz_cli.formats import Format
+from gz_cli.launch import Reach
+from gz_cli.output import encode
+from gz_cli.screen import is_live
+from gz_cli.talk import put, say
+
+JSON_LINES = ".jsonl"
+SHOWN_FAILURES = 5
+
+
+class Wish(Struct, frozen=True):
+    """`out` None: to stdout, as `form` says."""
+
+    directory: str
+    pattern: str
+    template: Mapping[str, Any]
+    batch_id: str = ""
+    max_parallel: int | None = None
+    out: Path | None = None
+    form: Format = Format.TEXT
+
+
+def run(reach: Reach, wish: Wish) -> int:
+    """The exit code: 0 if any file went well, 1 if none did. Raises UsageError for an `out` of another kind."""
+    if wish.out is not None and wish.out.suffix not in batches.FORMATS:
+        raise exits.UsageError(f"--out {wish.out.name}: results are written as {', '.join(batches.FORMATS)}")
+    batch_id = wish.batch_id or batches.new_batch_id()
+    document = batches.batch_document(
+        batch_id, wish.template, directory=wish.directory, pattern=wish.pattern, max_parallel=wish.max_parallel
+    )
+    defaults = defaults_of(reach.target)
+    prepared = prepare(load_object(document), folder=Path(), environ=os.environ, defaults=defaults)
+    if prepared.checked is None:
+        raise exits.UsageError("; ".join(sentence(problem) for problem in prepared.errors))
+    paths = batches.paths_of(prepared)
+    if not paths:
+        say(f"no file in {wish.directory} is called {wish.pattern}")
+        return exits.OK
+    found = with_model(reach, prepared.checked, os.environ)
+    say(found.note)
+    say(f"{len(paths):,} files, batch {batch_id}")
+    try:
+        return asyncio.run(_run(found, prepared, wish, batch_id, paths))
+    except DocumentError as error:
+        raise exits.UsageError("; ".join(sentence(problem) for problem in problems_of(error))) from error
+
+
+async def _run(reach: Reach, prepared: Prepared, wish: Wish, batch_id: str, paths: list[str]) -> int:
+    async with connected(reach) as client:
+        assert prepared.checked is not None
+        await require(client, prepared.checked, reach)
+        workflow_id = await batches.started(client, prepared, batch_id)
+        try:
+            view = await batches.ended(client, workflow_id, len(paths), _progress())
+        except asyncio.CancelledError:
+            with contextlib.suppress(GleitzeitError):
+                await client.hold(workflow_id)
+            say(f"Interrupted; nothing more of it starts. Go on with the same command and `--batch-id {batch_id}`.")
+            raise
+        results = batches.file_results(client, workflow_id, paths)
+        if wish.out is not None and wish.out.suffix == JSON_LINES:
+            statuses: list[tuple[str, str, str]] = []
+            with wish.out.open("w", encoding="utf-8") as file:
+                async for path, one in results:
+                    file.write(batches.line_of(path, one))
+                    statuses.append((path, one.status, one.error))
+        else:
+            kept = {path: one async for path, one in results}
+            statuses = [(path, one.status, one.error) for path, one in kept.items()]
+            summary = batches.summary_of(view, (status for _, status, _ in statuses))
+            asked = {**wish.template, "directory": wish.directory, "pattern": wish.pattern}
+            _deliver(BatchResult(batch_id, view.created_at or "", summary, asked, kept, workflow_id), wish)
+    return _tell(statuses, view.duration_seconds or 0.0, wish)
+
+
+def _deliver(result: BatchResult, wish: Wish) -> None:
+    if wish.out is not None:
+        result.save(wish.out)
+    elif wish.form is Format.ID:
+        put(result.batch_id)
+    elif wish.form is not Format.TEXT:
+        put(encode(result, wish.form))
+    else:
+        for path, one in result.results.items():
+            put(_shown(path, one))
+
+
+def _shown(path: str, one: FileResult) -> str:
+    said = f"failed: {one.error}" if one.status == "failed" else encode(one.content, Format.TEXT)
+    return f"{path}:\n{said}\n"
+
+
+def _tell(statuses: Sequence[tuple[str, str, str]], seconds: float, wish: Wish) -> int:
+    failed = [(path, error) for path, status, error in statuses if status == "failed"]
+    where = f", written to {wish.out}" if wish.out is not None else ""
+    say(f"{len(statuses) - len(failed):,} of {len(statuses):,} files went well, in {seconds:.1f} s{where}")
+    for path, error in failed[:SHOWN_FAILURES]:
+        say(f"  {path}: {error.splitlines()[0] if error else 'failed'}")
+    if len(failed) > SHOWN_FAILURES:
+        say(f"  and {len(failed) - SHOWN_FAILURES:,} more failed")
+    return exits.FAILED if statuses and len(failed) == len(statuses) else exits.OK
+
+
+def _progress() -> Callable[[int, int], None]:
+    """A line that grows on a terminal; nothing elsewhere."""
+    live = is_live(sys.stderr)
+    shown = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        if live and done != shown:
+            shown = done
+            sys.stderr.write(f"\r{done:,} of {total:,}" + ("\n" if done == total else ""))
+            sys.stderr.flush()
+
+    return tell
+
+
+def template_of(
+    method: str | None, prompt: str | None, model: str | None, *, vision: bool, params: Mapping[str, object]
+) -> dict[str, Any]:
+    """What is asked of each file. Raises UsageError for what says nothing."""
+    called = method or ("llm/vision" if vision else "llm/chat")
+    named: dict[str, Any] = {"prompt": prompt, "model": model}
+    template = {"method": called, **{key: value for key, value in named.items() if value is not None}, **params}
+    if called.startswith("llm/") and not {"prompt", "messages"} & template.keys():
+        raise exits.UsageError('what is to be asked about each file? --prompt "…"')
+    return template

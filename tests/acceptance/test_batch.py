@@ -1,0 +1,125 @@
+"""Batches of files between real processes: by the command, the client, a document, and by one who only names them."""
+
+import asyncio
+import csv
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.support import Stack, gz
+
+from gleitzeit.client import BatchResult, Client
+from gleitzeit.errors import DocumentError
+
+CODE = "if 'bad' in context['content']: raise ValueError('it is bad')\nresult = context['content'].upper()"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "deep").mkdir()
+    (folder / "a.txt").write_text("ay")
+    (folder / "b.txt").write_text("bad")
+    (folder / "deep" / "c.txt").write_text("sea ${env.HOME}")
+    (folder / "secret.md").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "fifo.md")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Stack]:
+    state = tmp_path_factory.mktemp("stack") / "state"
+    stack = Stack(state, "--provider", "echo,python", "--allow-root", str(folder))
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+async def client(stack: Stack) -> AsyncIterator[Client]:
+    async with await Client.connect(await asyncio.to_thread(lambda: stack.url)) as client:
+        yield client
+
+
+async def calls(client: Client) -> int:
+    return sum(provider["started"] for provider in (await client.call("provider.list"))["providers"])
+
+
+async def test_partial_success_is_a_result_and_a_second_run_does_what_is_missing(
+    client: Client, folder: Path, tmp_path: Path
+) -> None:
+    first = await client.batch_python(folder, CODE, pattern="**/*.txt", batch_id="letters")
+    statuses = {Path(path).name: result.status for path, result in first.results.items()}
+    assert statuses == {"a.txt": "success", "b.txt": "failed", "c.txt": "success"}
+    assert (first.summary.total, first.summary.successful, first.summary.failed) == (3, 2, 1)
+    assert first.results[str(folder / "deep" / "c.txt")].content == "SEA ${ENV.HOME}"
+    assert "it is bad" in first.results[str(folder / "b.txt")].error
+    saved(first, tmp_path)
+
+    before = await calls(client)
+    (folder / "b.txt").write_text("good")
+    second = await client.batch_python(folder, CODE, pattern="**/*.txt", batch_id="letters")
+    assert second.summary.failed == 0
+    assert second.results[str(folder / "b.txt")].content == "GOOD"
+    assert await calls(client) == before + 1
+    (folder / "b.txt").write_text("bad")
+
+
+def saved(batch: BatchResult, folder: Path) -> None:
+    for name in ("r.json", "r.jsonl", "r.csv", "r.md"):
+        batch.save(folder / name)
+    assert json.loads((folder / "r.json").read_text())["summary"]["successful"] == 2
+    lines = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["a.txt", "b.txt", "c.txt"]
+    with (folder / "r.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["success", "failed", "success"]
+    assert "**failed:** ValueError: it is bad" in (folder / "r.md").read_text()
+
+
+def test_the_command(stack: Stack, folder: Path, tmp_path: Path) -> None:
+    message = "message=${item.name} says ${item.content}"
+    arguments = ("batch", str(folder), "--pattern", "*.txt", "--method", "echo/echo", "-p", message, "--url", stack.url)
+    done = gz(*arguments, state=stack.state)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == [f"{folder}/a.txt:", "a.txt says ay"]
+    assert "2 of 2 files went well" in done.stderr
+    done = gz(*arguments, "--out", str(tmp_path / "r.jsonl"), "--batch-id", "mine", state=stack.state)
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+    assert gz(*arguments, "--out", "r.xml", state=stack.state).returncode == 2
+    assert "no folder" in gz("batch", "/no/such", "--prompt", "x", state=stack.state).stderr
+    assert "what is to be asked" in gz("batch", str(folder), state=stack.state).stderr
+    none = gz("batch", str(folder), "--pattern", "*.none", "--prompt", "x", state=stack.state)
+    assert (none.returncode, "no file" in none.stderr) == (0, True)
+
+
+async def test_a_document_of_type_batch(client: Client, stack: Stack, folder: Path, tmp_path: Path) -> None:
+    document = tmp_path / "batch.yaml"
+    document.write_text(
+        f"name: Letters\ntype: batch\nprotocol: python/v1\nbatch: {{directory: {folder}, pattern: '*.txt'}}\n"
+        "template:\n  method: execute\n  code: result = context['file_name'] + ' ' + context['content']\n"
+    )
+    done = await asyncio.to_thread(gz, "run", str(document), "--url", client.url, state=stack.state)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["a.txt ay", "b.txt bad"]
+
+
+async def test_who_only_names_files_is_served_from_the_allowed_folders(client: Client, folder: Path) -> None:
+    def named(directory: str, pattern: str) -> dict[str, object]:
+        template = {"method": "echo/echo", "message": "${file.name}: ${file.content}"}
+        return {"name": "n", "type": "batch", "batch": {"directory": directory, "pattern": pattern},
+                "template": template}  # fmt: skip
+
+    submitted = await client.submit_definition(named(str(folder), "**/*"))
+    result = await client.wait(submitted.workflow_id, timeout_seconds=60)
+    assert result.value("process") == ["a.txt: ay", "b.txt: bad", "c.txt: sea ${env.HOME}"]
+    for directory, words in (
+        (f"{folder}/..", "leads upwards"),
+        ("/etc", "none of the folders"),
+        (f"{folder}/fifo.md", "no folder"),
+        (f"{folder}/gone", "No such file"),
+    ):
+        with pytest.raises(DocumentError) as caught:
+            await client.submit_definition(named(directory, "*"))
+        assert caught.value.data is not None
+        assert words in caught.value.data["problems"][0]["message"]

@@ -1,0 +1,100 @@
+"""Files for batches: found, bounded, and not to be led elsewhere."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from gleitzeit.model.blobs import name_of
+from gleitzeit.process import folders
+from gleitzeit.process.folders import OwnFiles, RootedFiles
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "docs" / "deep").mkdir(parents=True)
+    (root / "docs" / "b.txt").write_text("bee")
+    (root / "docs" / "a.txt").write_text("ay")
+    (root / "docs" / "deep" / "c.txt").write_text("sea")
+    (root / "docs" / "x.png").write_bytes(b"\x89PNG")
+    (tmp_path / "secret.txt").write_text("secret")
+    (root / "docs" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "docs" / "linked").symlink_to(tmp_path)
+    os.mkfifo(root / "docs" / "fifo.txt")
+    return root
+
+
+def paths(items: list[dict[str, object]]) -> list[object]:
+    return [item["path"] for item in items]
+
+
+def test_own_files_are_sorted_and_named_as_they_were_asked_for(root: Path) -> None:
+    files = OwnFiles(root)
+    assert paths(files.matching("docs", "*.txt", content=False)) == ["docs/a.txt", "docs/b.txt", "docs/link.txt"]
+    assert "docs/deep/c.txt" in paths(files.matching("docs", "**/*.txt", content=False))
+    (item,) = files.matching("docs", "a.*", content=True)
+    assert item["content"] == {"$blob": name_of(b"ay"), "size_bytes": 2, "as": "text"}
+    assert files.read(name_of(b"ay")) == b"ay"
+    assert files.matching("docs", "x.png", content=True)[0]["content"]["as"] == "base64"
+    for directory, pattern in (("gone", "*"), ("docs", "/abs")):
+        with pytest.raises(ValueError, match=r"no folder|pattern"):
+            files.matching(directory, pattern, content=False)
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(root: Path) -> None:
+    files = OwnFiles(root)
+    files.matching("docs", "a.txt", content=True)
+    (root / "docs" / "a.txt").write_text("other")
+    with pytest.raises(ValueError, match="was changed"):
+        files.read(name_of(b"ay"))
+
+
+def test_a_path_is_never_read_for_references(root: Path) -> None:
+    (root / "docs" / "${env.HOME}.txt").write_text("x")
+    assert paths(OwnFiles(root).matching("docs", "$*", content=False)) == ["docs/$${env.HOME}.txt"]
+
+
+def test_too_large_and_not_regular(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no regular file"):
+        OwnFiles(root).named("docs/fifo.txt", content=True)
+    monkeypatch.setattr(folders, "MAX_BLOB_BYTES", 1)
+    with pytest.raises(ValueError, match="at most 1"):
+        OwnFiles(root).named("docs/a.txt", content=True)
+
+
+def test_below_a_root_neither_links_nor_fifos_are_found(root: Path) -> None:
+    files = RootedFiles([root])
+    found = files.matching(str(root / "docs"), "**/*.txt", content=True)
+    assert [Path(str(path)).name for path in paths(found)] == ["a.txt", "b.txt", "c.txt"]
+    assert files.read(name_of(b"sea")) == b"sea"
+    assert paths(files.matching("docs", "*.txt", content=False)) == ["docs/a.txt", "docs/b.txt"]
+    assert paths(files.matching("docs", "deep/*", content=False)) == ["docs/deep/c.txt"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["docs/../../secret.txt", "../secret.txt", "/etc/passwd", "docs/link.txt", "docs/linked/secret.txt",
+     "docs/fifo.txt", "docs", ".", "docs/gone.txt", "linked/../../secret.txt"],
+)  # fmt: skip
+def test_nothing_leads_out_of_a_root(root: Path, path: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        RootedFiles([root]).named(path, content=True)
+
+
+@pytest.mark.parametrize(
+    ("directory", "pattern"),
+    [("docs/linked", "*"), ("..", "*"), ("/", "*"), ("docs", "../../*"), ("docs", "/etc/*"), ("docs", "linked/*")],
+)
+def test_no_pattern_leads_out_of_a_root(root: Path, directory: str, pattern: str) -> None:
+    files = RootedFiles([root])
+    with contextlib.suppress(ValueError):  # refused, or nothing found
+        assert files.matching(directory, pattern, content=False) == []
+
+
+def test_several_roots_want_whole_paths(root: Path, tmp_path: Path) -> None:
+    files = RootedFiles([root / "docs", tmp_path])
+    assert files.named(str(tmp_path / "secret.txt"), content=False)["size_bytes"] == 6
+    with pytest.raises(ValueError, match="in none of the folders"):
+        files.named("docs/a.txt", content=False)

@@ -1,0 +1,116 @@
+"""What documents about files become."""
+
+from typing import Any
+
+import pytest
+
+from gleitzeit.schemas import builtin
+from gleitzeit.spec.batches import Expansion, has_batches, split_pattern
+from gleitzeit.spec.check import check
+
+
+class Folder:
+    """Two files wherever somebody looks; a folder `gone` is not there."""
+
+    def matching(self, directory: str, pattern: str, *, content: bool) -> list[dict[str, Any]]:
+        if directory == "gone":
+            raise ValueError("there is no folder gone")
+        return [self.named(f"{directory}/{name}", content=content) for name in ("a.txt", "b.txt") if pattern != "none"]
+
+    def named(self, path: str, *, content: bool) -> dict[str, Any]:
+        item: dict[str, Any] = {"path": path, "name": path.rpartition("/")[2], "size_bytes": 3}
+        return item | ({"content": "blob", "sha256": "ab"} if content else {})
+
+
+def expanded(document: dict[str, Any]) -> dict[str, Any]:
+    expansion = Expansion(document, Folder())
+    assert not [problem for problem in expansion.problems if problem.severity == "error"]
+    checked = check(expansion.definition, builtin())
+    assert checked.definition is not None, checked.problems
+    return expansion.definition
+
+
+def batch(template: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "batch", "name": "n", "batch": {"directory": "docs", **more}, "template": template}
+
+
+def test_a_batch_is_a_task_with_an_item_for_each_file() -> None:
+    document = batch({"method": "llm/chat", "model": "m", "prompt": "Sum up.", "timeout": 60}, max_parallel=3)
+    made = expanded({**document, "error_policy": "continue"})
+    (task,) = made["tasks"]
+    assert (made["name"], made["error_policy"], task["timeout"]) == ("n", "continue", 60)
+    assert task["params"]["files"] == [{"path": "${item.path}", "content": "${item.content}"}]
+    assert [item["path"] for item in task["for_each"]["items"]] == ["docs/a.txt", "docs/b.txt"]
+    assert (task["for_each"]["on_item_error"], task["for_each"]["max_parallel"]) == ("collect", 3)
+    assert task["for_each"]["items"][0]["content"] == "blob"
+
+
+def test_each_protocol_takes_a_file_in_its_way() -> None:
+    python = expanded(batch({"method": "python/execute", "code": "result = 1", "context": {"n": 1}}))["tasks"][0]
+    assert python["params"]["context"] == {
+        "n": 1, "file_path": "${item.path}", "file_name": "${item.name}", "content": "${item.content}"
+    }  # fmt: skip
+    plain = Expansion({**batch({"method": "scan"}), "protocol": "x/v1"}, Folder()).definition["tasks"][0]
+    assert (plain["protocol"], plain["params"]) == ("x/v1", {"file_path": "${item.path}"})
+    assert "content" not in plain["for_each"]["items"][0]
+    embedded = expanded(batch({"method": "llm/embeddings", "model": "m"}))["tasks"][0]
+    assert embedded["params"]["input"] == "${item.content}"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("${file_path}", "${item.path}"),
+        ("of ${file.content}", "of ${item.content}"),
+        ("${ file.name }!", "${ item.name }!"),
+        ("{{file.path}}", "{{item.path}}"),
+    ],
+)
+def test_earlier_names_of_the_file(said: str, meant: str) -> None:
+    assert expanded(batch({"method": "echo/echo", "message": said}))["tasks"][0]["params"] == {"message": meant}
+
+
+def test_a_glob_of_a_task_and_lists_of_files() -> None:
+    task = {"id": "t", "method": "echo/echo", "params": {"message": "${item.name}"},
+            "for_each": {"glob": "docs/**/*.txt", "max_parallel": 2}}  # fmt: skip
+    made = expanded({"name": "n", "tasks": [task]})["tasks"][0]["for_each"]
+    assert ([item["name"] for item in made["items"]], made["max_parallel"]) == (["a.txt", "b.txt"], 2)
+    files = {"code": "result = context['file_path']", "batch_mode": True, "files": ["x/y.md"]}
+    made = expanded({"name": "n", "tasks": [{"id": "t", "method": "python/execute", "params": files}]})["tasks"][0]
+    assert [item["path"] for item in made["for_each"]["items"]] == ["x/y.md"]
+    assert made["params"].keys() == {"code", "context"}
+
+
+def test_a_model_reads_lists_of_files_itself() -> None:
+    params = {"prompt": "p", "batch_mode": True, "files": ["a.txt"]}
+    assert not has_batches({"name": "n", "tasks": [{"id": "t", "method": "llm/chat", "params": params}]})
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "words"),
+    [
+        (batch({"method": "echo/echo"}, directory="gone"), ("batch", "directory"), "no folder gone"),
+        ({"type": "batch", "template": {}}, (), "has a map 'batch'"),
+        ({"type": "batch", "batch": {"directory": "d"}, "template": 1}, ("template",), "has a map 'template'"),
+        ({"type": "batch", "batch": {}, "template": {"method": "echo/echo"}}, ("batch",), "wants a 'directory'"),
+        (batch({"method": "echo/echo"}, dir="x"), ("batch", "dir"), "nothing that a batch has"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_place(document: dict[str, Any], path: tuple[str, ...], words: str) -> None:
+    (problem,) = Expansion(document, Folder()).problems
+    assert problem.path == path
+    assert words in problem.message
+
+
+def test_no_file_is_a_warning() -> None:
+    expansion = Expansion(batch({"method": "echo/echo", "message": "${file.name}"}, pattern="none"), Folder())
+    assert [problem.severity for problem in expansion.problems] == ["warning"]
+    assert expansion.definition["tasks"][0]["for_each"]["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [("docs/**/*.txt", ("docs", "**/*.txt")), ("*.md", (".", "*.md")), ("/a/b/*", ("/a/b", "*")), ("a/b", ("a", "b"))],
+)
+def test_where_a_glob_begins(pattern: str, parts: tuple[str, str]) -> None:
+    assert split_pattern(pattern) == parts
