@@ -42,6 +42,25 @@ async def test_coordinator_killed_in_mid_workflow(stack: Stack, connection: Conn
     assert after["result"]["response"] == "done after all"
 
 
+async def test_coordinator_killed_among_items_of_a_list(stack: Stack, connection: Connection, tmp_path: Path) -> None:
+    """Each item is carried out once, and what refers to them gets all of them in order."""
+    marks = tmp_path / "marks"
+    code = f"import time\nopen({str(marks)!r}, 'a').write('x')\ntime.sleep(0.4)\nresult = ${{item}} * 10"
+    workflow_id = await support.submit(
+        connection,
+        python("many", code, for_each=list(range(6)), max_parallel=2),
+        python("join", "result = ${many}"),
+    )
+    await support.eventually(lambda: marks.exists() and len(marks.read_text()) >= 3)
+    stack.kill("gz_coordinator")
+    view = await support.finished(stack.url, workflow_id)
+    assert view["status"] == "completed", view
+    many, join = view["tasks"]
+    assert marks.read_text() == "x" * 6
+    assert many["items"] == {"total": 6, "completed": 6}
+    assert join["result"]["result"] == [0, 10, 20, 30, 40, 50]
+
+
 class Load:
     """Somebody who submits without end; each `pay` leaves its mark, so that one can count how often it was carried out.
 
