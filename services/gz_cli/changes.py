@@ -43,4 +43,7 @@ async def signal(client: Client, text: str, name: str, payload: object, output: 
 
 def _words(state: State) -> str:
     again = f", {len(state.tasks):,} tasks run again" if state.tasks else ""
+    if state.cancelling:
+        last = "what runs always and what undoes runs before; cancel it again to end it at once"
+        return f"{state.workflow_id} is being cancelled: {last}"
     return f"{state.workflow_id} is {'held' if state.held else state.status}{again}"

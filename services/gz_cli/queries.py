@@ -210,12 +210,18 @@ def _head(view: WorkflowView) -> list[tuple[str, object]]:
     return [
         ("workflow", view.workflow_id),
         ("name", view.name),
-        ("status", view.status + (" (held: `gz resume` lets it go on)" if view.held else "")),
+        ("status", view.status + _why(view)),
         ("tasks", _counts(view.counts)),
         ("created", ago(view.created_at, now_ms()) if view.created_at else None),
         ("took", duration(view.duration_seconds) if view.duration_seconds is not None else None),
         ("error", (f"{error.task}: " if error.task else "") + first_line(error.message) if error else None),
     ]
+
+
+def _why(view: WorkflowView) -> str:
+    if view.cancelling:
+        return f" (is to end: {view.cancelling})"
+    return " (held: `gz resume` lets it go on)" if view.held else ""
 
 
 def _counts(counts: dict[str, int]) -> str:

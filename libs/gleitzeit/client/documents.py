@@ -18,7 +18,7 @@ from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
 from gleitzeit.spec.batches import Expansion, has_batches
 from gleitzeit.spec.check import check
-from gleitzeit.spec.environment import resolve_env
+from gleitzeit.spec.environment import TASK_LISTS, resolve_env
 from gleitzeit.spec.load import Document, load_file, load_object, load_text
 from gleitzeit.spec.problems import Problem, located, render
 
@@ -221,10 +221,6 @@ def _completed(
     definition: dict[str, Any], folder: Path, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[Problem]]:
     return _with_whole_paths(resolve_env(definition, environ), folder)
-
-
-TASK_LISTS = ("tasks", "always", "on_failure")
-"""Keys of a workflow that hold tasks."""
 
 
 def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:

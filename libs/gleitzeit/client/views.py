@@ -96,6 +96,8 @@ class WorkflowView(Struct, frozen=True, omit_defaults=True):
     tasks: tuple[TaskView, ...] = ()
     next: int | None = None
     spent: Spent | None = None
+    cancelling: str = ""
+    """It is to end, and what runs always runs before: why."""
 
 
 class WorkflowResult(Struct, frozen=True, omit_defaults=True):
@@ -159,6 +161,8 @@ class State(Struct, frozen=True):
     held: bool = False
     tasks: tuple[str, ...] = ()
     """Of a retry: the tasks that run again."""
+    cancelling: str = ""
+    """Of a cancel: it ends when what runs always has run; why."""
 
 
 class Signalled(Struct, frozen=True):

@@ -31,7 +31,7 @@ def using(task: Task) -> str:
 def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
     if task.parent is not None:
         most = task.parent.definition.for_each.max_parallel if task.parent.definition.for_each is not None else 0
-        return "max_parallel", f"{most or 'all'} items of {task.parent.id} are under way; it follows"
+        return "max_parallel", f"{task.parent.id} has as many items under way as its max_parallel allows ({most})"
     needs = (workflow.tasks[name] for name in task.definition.dependencies)
     open_ones = [other.id for other in needs if not workflow.meets(task, other)]
     if not open_ones and task.definition.late:

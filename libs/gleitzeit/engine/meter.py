@@ -7,6 +7,7 @@
 Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
 """
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -90,7 +91,9 @@ class Meter(Struct):
 
 def meter_for(definition: Definition) -> Meter | None:
     """None where nobody has set a budget."""
-    limited = definition.budget is not None or any(task.budget is not None for task in definition.tasks)
+    undos = (task.undo for task in definition.tasks if task.undo is not None)
+    tasks = itertools.chain(definition.tasks, undos)
+    limited = definition.budget is not None or any(task.budget is not None for task in tasks)
     return Meter() if limited else None
 
 

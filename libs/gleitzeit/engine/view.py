@@ -105,7 +105,15 @@ def counts(workflow: Workflow) -> dict[str, int]:
 
 def status_view(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     """What every change of a workflow answers."""
-    return {"workflow_id": workflow.id, "name": workflow.definition.name, "status": workflow.state, "held": held}
+    view = {"workflow_id": workflow.id, "name": workflow.definition.name, "status": workflow.state, "held": held}
+    return view | _closing(workflow)
+
+
+def _closing(workflow: Workflow) -> dict[str, Any]:
+    """That it is to end, and for what reason."""
+    if workflow.closing is None or workflow.final:
+        return {}
+    return {"cancelling": workflow.closing.reason or "cancelled"}
 
 
 def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
@@ -128,8 +136,7 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     }
     if workflow.submitted.origin is not None:
         view["origin"] = workflow.submitted.origin
-    if workflow.closing is not None and not workflow.final:
-        view["cancelling"] = workflow.closing.reason or True
+    view |= _closing(workflow)
     if workflow.meter is not None:
         spent = workflow.meter.total
         seconds = workflow.meter.seconds(workflow.updated_at)

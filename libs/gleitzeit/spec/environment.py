@@ -10,6 +10,8 @@ from gleitzeit.spec.references import has_places, texts_in
 
 CONDITION_KEYS: Final = ("when", "condition", "conditions", "until", "switch", "cases")
 """Keys of a task whose texts are expressions."""
+TASK_LISTS: Final = ("tasks", "always", "on_failure")
+"""Keys of a workflow that hold tasks."""
 
 _BARE = re.compile(r"\benv\.([A-Za-z_]\w*)")
 
@@ -48,10 +50,8 @@ def _variables(document: object) -> Iterator[str]:
 
 def _of_conditions(document: object) -> Iterator[str]:
     """Those that stand bare, as in `when: env.STAGE == "live"`."""
-    tasks = document.get("tasks") if isinstance(document, dict) else None
-    listed = tasks.values() if isinstance(tasks, dict) else tasks if isinstance(tasks, list) else ()
-    for task in listed:
-        if isinstance(task, dict):
-            for text in texts_in([task.get(key) for key in CONDITION_KEYS]):
-                if "env." in text:
-                    yield from _BARE.findall(text)
+    for tasks in (document.get(key) for key in TASK_LISTS) if isinstance(document, dict) else ():
+        for task in tasks.values() if isinstance(tasks, dict) else tasks if isinstance(tasks, list) else ():
+            if isinstance(task, dict):
+                for text in texts_in([task.get(key) for key in CONDITION_KEYS]):
+                    yield from _BARE.findall(text) if "env." in text else ()
