@@ -1,10 +1,14 @@
 """The files that ship, as they are found in a checkout."""
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
+from gleitzeit import spec
 from gleitzeit.schemas import builtin, definition_schema, is_task_method, load_methods, verify
 from gleitzeit.spec import legacy
 from gleitzeit.spec.check import WORKFLOW_KEYS, check
@@ -137,3 +141,39 @@ def test_good_documents_please_the_editor(document: object) -> None:
 )
 def test_bad_documents_do_not(document: object) -> None:
     assert not EDITOR.is_valid(document)
+
+
+def closed_maps(schema: object) -> Iterator[frozenset[str]]:
+    """The keys of every map in the editor's schema that allows no others."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from closed_maps(one)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict) and schema.get("additionalProperties") is False:
+            yield frozenset(schema["properties"])
+        for value in schema.values():
+            yield from closed_maps(value)
+
+
+def keys_of_spec() -> Iterator[tuple[str, frozenset[str]]]:
+    """Every set of keys by which the check knows a map of a document."""
+    for module in pkgutil.iter_modules(spec.__path__):
+        for name, value in vars(importlib.import_module(f"gleitzeit.spec.{module.name}")).items():
+            if name.endswith("KEYS") and isinstance(value, frozenset) and module.name not in ("legacy", "environment"):
+                yield f"{module.name}.{name}", value
+
+
+PARTS_OF_A_TASK = {"flow.FLOW_KEYS", "tasks.FLOW_KEYS", "inner_tasks.METHOD_KEYS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"), sorted(keys_of_spec()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_editor_knows_the_keys_of_every_map(name: str, keys: frozenset[str]) -> None:
+    known = set(closed_maps(definition_schema()))
+    if name in PARTS_OF_A_TASK:
+        assert keys <= TASK_KEYS
+    elif name in ("check.WORKFLOW_KEYS", "tasks.TASK_KEYS"):
+        assert any(keys <= one for one in known)
+    else:
+        assert keys in known, f"definition.json has no map with exactly {sorted(keys)}"
