@@ -400,6 +400,12 @@ def error_for(code: int, message: str, data: Any = None) -> GleitzeitError:
     return cls(message, as_dict) if cls is not None else RemoteError(code, message, as_dict)
 
 
+def name_of(code: int) -> str:
+    """The name of one of our codes, for who sends the code alone; "" for others."""
+    cls = _BY_CODE.get(code)
+    return cls.name if cls is not None else NAMES.get(code, "")
+
+
 def is_retryable(code: int, data: Any = None) -> bool:
     """Whether another attempt can succeed: the peer's own word (`data.retryable`) first; unknown codes: yes."""
     if isinstance(data, dict) and isinstance(data.get("retryable"), bool):

@@ -368,6 +368,11 @@ def keeps_the_place_of_an_ended_call() -> list[Patch]:
 
 
 @mutant
+def says_that_what_was_sent_has_not_run() -> list[Patch]:
+    return [(fx.Call, "sent", property(lambda self: False, _nothing))]
+
+
+@mutant
 def leaves_a_sick_provider_alone_for_ever() -> list[Patch]:
     return [(Circuit, "admits", lambda self, now: not self._opened), (Circuit, "state", lambda self, now: "closed")]
 

@@ -177,10 +177,10 @@ class Calls(Waits):
             self._lost(call, _lost_words(item.data))
             return
         data = _decoded(item.data)
-        name = data.get("name") if isinstance(data, dict) else None
-        error = ev.Failure(
-            item.code, item.message, str(name or ""), item.data or ev.NULL, errors.is_retryable(item.code, data)
-        )
+        said = data.get("name") if isinstance(data, dict) else None
+        name = str(said or errors.name_of(item.code))
+        retryable = errors.is_retryable(item.code, data)
+        error = ev.Failure(item.code, item.message, name, item.data or ev.NULL, retryable)
         self._attempt_failed(call, error, _retry_after(data))
         self._note_health(call, error)
 

@@ -114,7 +114,7 @@ def failed(mode: str, **more: object) -> Desk:
 
 def test_collect_puts_errors_into_the_list_and_skip_leaves_them_out() -> None:
     for mode, expected in (
-        ("collect", b'["r0",{"error":{"code":-29002,"name":"","message":"broken"}},"r2","r3"]'),
+        ("collect", b'["r0",{"error":{"code":-29002,"name":"TASK_EXECUTION_FAILED","message":"broken"}},"r2","r3"]'),
         ("skip", b'["r0","r2","r3"]'),
     ):
         desk = failed(mode)
