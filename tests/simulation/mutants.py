@@ -383,11 +383,6 @@ def keeps_the_place_of_a_probe() -> list[Patch]:
 
 
 @mutant
-def forgets_to_wake_for_a_probe() -> list[Patch]:
-    return [(Scheduler, "wake_at", lambda self: None)]
-
-
-@mutant
 def moves_memory_beside_the_journal() -> list[Patch]:
     release = Engine._release
 
