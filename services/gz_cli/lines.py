@@ -4,7 +4,7 @@ from gleitzeit.model import events
 from gleitzeit.model.events import AnyEvent
 from gz_cli.durations import clock, duration
 from gz_cli.ink import Span, first_line
-from gz_cli.progress import WorkflowProgress
+from gz_cli.progress import WorkflowProgress, waits_for
 from gz_cli.tree import MARKS
 
 Line = list[Span]
@@ -130,19 +130,14 @@ def _item_completed(progress: WorkflowProgress, event: events.TaskCompleted | ev
 
 
 def _started(progress: WorkflowProgress, event: events.TaskStarted | events.TaskWaiting) -> Line | None:
-    if len(progress.tasks) > MANY or event.task not in progress.tasks:
+    asks = isinstance(event, events.TaskWaiting) and event.approval is not None
+    if not asks and (len(progress.tasks) > MANY or event.task not in progress.tasks):
         return None
     name = _name(progress, event.task)
     if isinstance(event, events.TaskStarted):
         return _line(event.at, "running", f"{name} started at {event.provider}")
-    if event.signals:
-        return _line(event.at, "waiting", f"{name} waits for the signal {', '.join(event.signals)}")
-    if event.child:
-        return _line(event.at, "waiting", f"{name} runs the workflow {event.child}")
-    if event.until == event.at:
-        return None
-    until = "" if event.until is None else " " + duration((event.until - event.at) / 1000)
-    return _line(event.at, "waiting", f"{name} waits{until}")
+    words = waits_for(event, progress.workflow_id)
+    return _line(event.at, "waiting", f"{name} {words}") if words else None
 
 
 def _line(at_ms: int, status: str, text: str) -> Line:

@@ -1,5 +1,6 @@
 """Where a workflow stands, told by its events: what `gz run` and `gz watch` draw."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import assert_never
@@ -7,6 +8,8 @@ from typing import assert_never
 from gleitzeit.model import events
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL, AnyEvent, Failure, TaskStatus, WorkflowStatus
+from gz_cli.durations import duration
+from gz_cli.ink import first_line
 from gz_cli.layout import Node
 
 
@@ -261,8 +264,8 @@ class WorkflowProgress:
         if self.status == "pending":
             self.status = "running"
         task.attempt, task.started_at, task.ended_at, task.note = event.attempt, event.at, None, ""
-        if isinstance(event, events.TaskWaiting) and event.signals:
-            task.note = "waits for the signal " + ", ".join(event.signals)
+        if isinstance(event, events.TaskWaiting):
+            task.note = waits_for(event, self.workflow_id)
 
     def _end(
         self, task: TaskProgress, status: TaskStatus, at: int, *, note: str = "", error: Failure | None = None
@@ -278,3 +281,16 @@ class WorkflowProgress:
         self._active.pop(task.id, None)
         if status in ("running", "waiting", "retrying"):
             self._active[task.id] = None
+
+
+def waits_for(event: events.TaskWaiting, workflow_id: str) -> str:
+    """What a task does that has begun to wait, and what its reader can do about it; "" if it does not really wait."""
+    if event.approval is not None:
+        return f"asks: {first_line(event.approval.message)} (gz approve {workflow_id} {shlex.quote(event.task)})"
+    if event.child:
+        return f"runs the workflow {event.child}"
+    if event.signals:
+        return "waits for the signal " + (" and " if event.all else ", ").join(event.signals)
+    if event.until is None:
+        return "waits"
+    return f"waits {duration((event.until - event.at) / 1000)}" if event.until > event.at else ""

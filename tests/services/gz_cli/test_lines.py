@@ -1,3 +1,5 @@
+from typing import Any
+
 from msgspec import Raw
 
 from gleitzeit.model import events as ev
@@ -33,6 +35,22 @@ def test_ten_thousand_items_are_some_twenty_lines() -> None:
     assert seen[:3] == ["◷ m has 10,000 items", "✗ m[0] failed: no such file", "✗ m[100] failed: no such file"]
     assert seen[-1] == "✓ m 10,000/10,000, 100 failed"
     assert len(seen) == 1 + 20 + 20
+
+
+def test_what_a_task_waits_for() -> None:
+    progress = WorkflowProgress("wf-1")
+    wait = TaskDefinition("a b", "approval/ask")
+    progress.apply(ev.WorkflowSubmitted(at=1, workflow_id="wf-1", definition=Definition("n", (wait,))))
+
+    def waiting(**more: Any) -> str | None:
+        return told(progress, ev.TaskWaiting(at=1000, task="a b", attempt=1, **more))
+
+    assert waiting(approval=ev.Approval("Ship it?\nAll of it")) == "◷ a b asks: Ship it? (gz approve wf-1 'a b')"
+    assert waiting(signals=("x", "y"), all=True) == "◷ a b waits for the signal x and y"
+    assert waiting(child="wf-1~a~1") == "◷ a b runs the workflow wf-1~a~1"
+    assert waiting(until=1500) == "◷ a b waits 500 ms"
+    assert waiting(until=1000) is None
+    assert waiting() == "◷ a b waits"
 
 
 def started(task: str, at: int = 2000) -> ev.TaskStarted:
