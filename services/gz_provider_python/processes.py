@@ -150,10 +150,11 @@ class _Zygote:
             return
         self._news += data
         whole = len(self._news) // NEWS.size * NEWS.size
-        for kind, number, value, peak_kib in NEWS.iter_unpack(bytes(self._news[:whole])):
+        news = bytes(self._news[:whole])
+        del self._news[:whole]
+        for kind, number, value, peak_kib in NEWS.iter_unpack(news):
             if number in self._runs:
                 self._runs[number].on_news(kind, value, peak_kib)
-        del self._news[:whole]
 
     def _end(self, why: str) -> None:
         """Its runs die by PR_SET_PDEATHSIG where there is that; their groups are killed from here."""
@@ -296,6 +297,8 @@ class _Run:
 
     def _on_channel(self) -> bool:
         """True if there may be more."""
+        if self._channel.fileno() < 0:
+            return False  # whoever waited for this run was cancelled while it was being stopped, and its end comes now
         try:
             data = self._channel.recv(_READ_BYTES)
         except BlockingIOError:

@@ -376,6 +376,17 @@ async def test_cancelling_leaves_nothing_alive(jobs: Jobs) -> None:
     assert not any(map(alive, started.pids))
 
 
+async def test_cancelled_again_while_it_is_stopped_harms_no_other(jobs: Jobs) -> None:
+    """A task's timeout is the call's and the script's: it comes twice, and then nobody waits for the end any more."""
+    started = Started(3)
+    work = asyncio.create_task(jobs.run(STUBBORN + "import time\ntime.sleep(600)", on_output=started))
+    await started.complete.wait()
+    work.cancel()
+    await asyncio.sleep(0)  # it is being stopped now
+    await cancelled_when(started.complete, work)
+    assert value(await jobs.run("result = 1", timeout_seconds=5)) == 1
+
+
 async def test_a_script_that_ends_takes_along_what_it_started(jobs: Jobs) -> None:
     """It must wait until all of them run: what it leaves behind is killed at once."""
     started = Started(3)
