@@ -67,7 +67,7 @@ async def _put(reach: Reach, plan: Plan, ready: Prepared | None, inputs: Mapping
         say_warnings(ready, view.warnings, ())
     if output is Format.TEXT:
         put(f"{view.name} is {view.status}, {_when(view)}; next: {view.next[0] if view.next else 'never'}")
-        if reach.detached is not None:
+        if reach.detached is not None or (reach.address is not None and reach.address.embedded):
             say("warning: schedules are kept only while a coordinator runs: `gz up` keeps one up")
     else:
         put(view.name if output is Format.ID else encode(view, output))
