@@ -25,3 +25,5 @@ class Starter(enum.StrEnum):
     MIXED = "mixed"
     HTTP = "http"
     SHELL = "shell"
+    BATCH = "batch"
+    FLOW = "flow"

@@ -134,7 +134,73 @@ outputs:
   lines: ${{count.output}}
 """
 
-STARTERS: Final = {"python": PYTHON, "llm": LLM, "mixed": MIXED, "http": HTTP, "shell": SHELL}
+BATCH: Final = """\
+name: {name}
+description: The same for every file; a file that fails is a part of the result.
+
+tasks:
+  - id: files
+    for_each: {{glob: "*.yaml"}}       # beside this document; ** goes down into folders
+    max_parallel: 4
+    on_item_error: collect
+    method: python/execute
+    params:
+      code: |
+        text = ${{item.content}}
+        result = {{"file": ${{item.name}}, "lines": len(text.splitlines())}}
+
+  - id: total
+    method: python/execute
+    params:
+      code: result = sum(one["lines"] for one in ${{files}} if "error" not in one)
+
+outputs:
+  files: ${{files}}
+  lines: ${{total.result}}
+"""
+
+FLOW: Final = """\
+name: {name}
+description: A decision, work on a list, and something that happens in any case.
+
+inputs:
+  words: {{type: array, default: [alpha, beta, gamma]}}
+
+tasks:
+  - id: lengths
+    for_each: ${{inputs.words}}
+    method: python/execute
+    params:
+      code: result = len(${{item}})
+
+  - id: long
+    when: lengths.all(one, one > 3)
+    method: echo/echo
+    params: {{message: all of them are long}}
+
+  - id: short
+    when: "!lengths.all(one, one > 3)"
+    method: echo/echo
+    params: {{message: some are short}}
+
+always:
+  - id: log
+    method: echo/echo
+    params: {{message: "it ${{workflow.status}}"}}
+
+outputs:
+  verdict: ${{long.response || short.response}}
+"""
+
+STARTERS: Final = {
+    "python": PYTHON,
+    "llm": LLM,
+    "mixed": MIXED,
+    "http": HTTP,
+    "shell": SHELL,
+    "batch": BATCH,
+    "flow": FLOW,
+}
 
 
 def document(kind: str, name: str, schema: str) -> str:
