@@ -7,7 +7,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import ForEach, TaskDefinition, Until
+from gleitzeit.model.definition import Alternative, Budget, CachePolicy, ForEach, TaskDefinition, Until
 from gleitzeit.spec.references import substitute
 
 
@@ -167,6 +167,30 @@ def test_a_retry_runs_only_the_items_that_did_not_complete() -> None:
     desk.complete("m[1]", {"result": "r1"})
     desk.complete("m[3]", {"result": "r3"})
     assert b'"a":["r0","r1","r2","r3"]' in desk.call("join").params
+
+
+def test_who_names_an_item_retries_the_task_that_it_belongs_to() -> None:
+    desk = failed("fail")
+    desk.complete("m[2]", {"result": "r2"})
+    desk.tell(fx.Retry("again", "w", ("m[1]",)))
+    assert sorted(desk.sent()) == ["m[1]", "m[3]"]
+
+
+def test_items_have_fallbacks_budgets_and_kept_results_of_their_own() -> None:
+    desk = Desk()
+    spare = Alternative("shop", "shop/pay", params=raw({"p": "${item}"}), references=True)
+    desk.submit(many([1, 2], fallback=(spare,), budget=Budget(calls=1), cache=CachePolicy(60.0)))
+    lookups = [e.lookup for e in desk.last.effects if isinstance(e, fx.LookUp)]
+    assert len({lookup.key for lookup in lookups}) == 2, "by what is resolved"
+    desk.tell(fx.LookedUp(lookups[0], raw({"response": "kept"}), desk.now), fx.LookedUp(lookups[1]))
+    assert desk.states() == {"m": "waiting", "m[0]": "completed", "m[1]": "running"}
+    desk.fail("m[1]")
+    for lookup in [e.lookup for e in desk.last.effects if isinstance(e, fx.LookUp)]:
+        desk.tell(fx.LookedUp(lookup))
+    error = desk.workflow().tasks["m[1]"].error
+    assert error is not None
+    assert error.name == "BUDGET_EXCEEDED"
+    assert desk.workflow().tasks["m[0]"].definition is desk.workflow().tasks["m"].definition, "nothing is copied"
 
 
 def test_a_cancel_ends_all_items() -> None:
