@@ -25,9 +25,10 @@ def why_unwanted(workflow: Workflow, task: Task, scope: Callable[[], Scope]) -> 
     definition = task.definition
     if task.origin is not None:
         return None
-    if task.parent is None:
+    if task.parent is None and (definition.dependencies or definition.trigger != "success"):
+        needs = [workflow.tasks[name] for name in definition.dependencies]
         for rule in (_nothing_failed, _nothing_ran, _not_chosen):
-            if (found := rule(workflow, task)) is not None:
+            if (found := rule(workflow, task, needs)) is not None:
                 return found
     each = definition.for_each is not None and definition.for_each.when_each
     if definition.when and each is (task.parent is not None) and not scope().holds(definition.when):
@@ -35,14 +36,9 @@ def why_unwanted(workflow: Workflow, task: Task, scope: Callable[[], Scope]) -> 
     return None
 
 
-def _needs(workflow: Workflow, task: Task) -> list[Task]:
-    return [workflow.tasks[name] for name in task.definition.dependencies]
-
-
-def _nothing_failed(workflow: Workflow, task: Task) -> Unwanted | None:
+def _nothing_failed(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:
     if task.definition.trigger != "failure":
         return None
-    needs = _needs(workflow, task)
     waits_for_all = task.definition.late and all(other.definition.late for other in needs)
     if waits_for_all:
         has_failed = workflow.outcome == "failed"
@@ -53,16 +49,15 @@ def _nothing_failed(workflow: Workflow, task: Task) -> Unwanted | None:
     return None if has_failed else Unwanted("on_failure", "it runs only when something fails, and nothing did")
 
 
-def _nothing_ran(workflow: Workflow, task: Task) -> Unwanted | None:
-    needs = _needs(workflow, task)
+def _nothing_ran(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:
     if task.definition.trigger != "success" or not needs or not all(other.bypassed for other in needs):
         return None
     names = ", ".join(other.definition.name or other.id for other in needs[:5])
     return Unwanted("dependencies", f"nothing that it depends on ran ({names})")
 
 
-def _not_chosen(workflow: Workflow, task: Task) -> Unwanted | None:
-    for other in _needs(workflow, task):
+def _not_chosen(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:
+    for other in needs:
         switch = other.definition.switch
         if switch is not None and other.state == "completed" and task.id in named_by(switch):
             chosen = msgspec.json.decode(other.result or b"{}")
