@@ -30,7 +30,7 @@ from gz_coordinator.peers import FORWARD
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
-from gz_coordinator.submission import Submission, submit
+from gz_coordinator.submission import Submission, submit, with_files
 from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
@@ -115,10 +115,11 @@ class WorkflowMethods:
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
         size = len(request.raw_params or b"")
         try:
-            whole = await self._parts.templates.taken_in(definition)
+            found, more_bytes = await with_files(self._parts, definition, keeps=False)
+            whole = await self._parts.templates.taken_in(found)
         except errors.DocumentError as error:
             return {"valid": False, "problems": (error.data or {})["problems"]}
-        verdict = await self._parts.documents.check(whole, None, size, self._engine.catalogue)
+        verdict = await self._parts.documents.check(whole, None, size + more_bytes, self._engine.catalogue)
         return {"valid": verdict.definition is not None, "problems": [to_wire(problem) for problem in verdict.problems]}
 
     async def get(

@@ -68,9 +68,10 @@ def new_id_here(parts: Parts) -> str:
     return workflow_id
 
 
-async def with_files(parts: Parts, document: Any) -> tuple[Any, int]:
+async def with_files(parts: Parts, document: Any, *, keeps: bool = True) -> tuple[Any, int]:
     """A document with the files that it names in it, and about how much larger it is now. Only for clients that have
-    not read them where the author is, and only from the folders that we may read. Raises DocumentError."""
+    not read them where the author is, and only from the folders that we may read. With `keeps` their contents are
+    stored. Raises DocumentError."""
     if not has_batches(document):
         return document, 0
     if not parts.roots:
@@ -79,7 +80,7 @@ async def with_files(parts: Parts, document: Any) -> tuple[Any, int]:
     found = await asyncio.to_thread(Expansion, document, files)
     if wrong := [problem for problem in found.problems if problem.severity == "error"]:
         raise document_error(wrong)
-    for name in files.contents:
+    for name in files.contents if keeps else ():
         try:
             content = await asyncio.to_thread(files.read, name)
         except (OSError, ValueError) as error:

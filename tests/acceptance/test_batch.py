@@ -123,3 +123,12 @@ async def test_who_only_names_files_is_served_from_the_allowed_folders(client: C
             await client.submit_definition(named(directory, "*"))
         assert caught.value.data is not None
         assert words in caught.value.data["problems"][0]["message"]
+
+
+async def test_validating_finds_the_files_too(client: Client, folder: Path) -> None:
+    template = {"method": "echo/echo", "message": "${file.name}"}
+    document = {"name": "n", "type": "batch", "batch": {"directory": str(folder)}, "template": template}
+    assert (await client.validate(document)).valid
+    document["batch"] = {"directory": "/etc"}
+    answer = await client.validate(document)
+    assert "none of the folders" in answer.problems[0]["message"]

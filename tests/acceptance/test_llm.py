@@ -19,6 +19,7 @@ import msgspec
 import pytest
 import support
 
+from gleitzeit.client import Client
 from gleitzeit.transport import Connection, connect
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "gz_provider_llm"))
@@ -241,3 +242,19 @@ async def test_a_model_that_is_missing(served: Served, watcher: Watcher) -> None
     assert "tiny" in asked["error"]["message"]
     hint = "ollama pull llama3.2" if served.provider == "ollama" else "--alias llama3.2"
     assert hint in asked["error"]["message"]
+
+
+async def test_a_python_program_asks_it(served: Served, tmp_path: Path) -> None:
+    """One question, a text as it grows, and one question about many files that this program reads."""
+    (tmp_path / "a.txt").write_text("The sea is wide.")
+    (tmp_path / "b.txt").write_text("The sky is high.")
+    async with await Client.connect(served.stack.url) as client:
+        options: dict[str, Any] = {"model": "tiny", "temperature": 0, "max_tokens": 8}
+        answer = await client.chat("Why ${is.it} blue?", **options)
+        assert answer
+        pieces = [piece async for piece in client.chat_stream("Why ${is.it} blue?", **options)]
+        assert "".join(pieces) == answer
+        batch = await client.batch_chat(tmp_path, "Sum up.", pattern="*.txt", **options)
+        assert (batch.summary.successful, batch.summary.failed) == (2, 0)
+        told = await client.chat(f"Sum up.\n\nFile content from {tmp_path}/a.txt:\nThe sea is wide.", **options)
+        assert batch.results[f"{tmp_path}/a.txt"].content == told

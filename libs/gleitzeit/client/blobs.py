@@ -1,15 +1,17 @@
 """Large values at a client: read where a reference stands for one, by a second connection, which is opened for that."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
-from gleitzeit.model.blobs import KEY, reference, references_in, replaced, value_of
+from gleitzeit.model.blobs import CHUNK_BYTES, KEY, reference, references_in, replaced, value_of
 from gleitzeit.transport import Connection
 from gleitzeit.transport.blobs import bring, fetch
 
-AT_ONCE = 8
-"""Contents on their way: their sum is in memory."""
+AT_ONCE = 32
+LARGE_AT_ONCE = 3
+"""Contents on their way, and those of them that are larger than a message: their sum is in memory."""
 
 
 class BlobChannel:
@@ -34,14 +36,16 @@ class BlobChannel:
         await bring(await self.connection(), content, blob[KEY])
         return blob
 
-    async def put_all(self, names: Iterable[str], read: Callable[[str], bytes]) -> None:
-        """Many, some at a time; `read` is called in threads and gives the content of a name."""
-        waiting = iter(list(names))
+    async def put_all(self, sizes_bytes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
+        """Many, by name, some at a time; `read` is called in threads and gives the content of a name."""
+        waiting = iter(list(sizes_bytes))
+        large = asyncio.Semaphore(LARGE_AT_ONCE)
 
         async def some() -> None:
             for name in waiting:
-                content = await asyncio.to_thread(read, name)
-                await bring(await self.connection(), content, name)
+                async with large if sizes_bytes[name] > CHUNK_BYTES else nullcontext():
+                    content = await asyncio.to_thread(read, name)
+                    await bring(await self.connection(), content, name)
 
         tasks = [asyncio.create_task(some()) for _ in range(AT_ONCE)]
         try:

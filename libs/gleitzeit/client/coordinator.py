@@ -76,7 +76,7 @@ class Coordinator(Session):
         """The contents of files that a document refers to, before it is submitted. Raises ValueError for a file that
         has changed since the document was prepared."""
         if files is not None:
-            await self.blobs.put_all(files.contents, files.read)
+            await self.blobs.put_all(files.sizes_bytes, files.read)
 
     async def submit_definition(
         self,

@@ -8,6 +8,8 @@ from gleitzeit.errors import BlobNotFound, InvalidParams, JournalCorrupt, Payloa
 
 MAX_BLOB_BYTES = 64 << 20
 MAX_CHUNK_BYTES = 1 << 20
+Piece = tuple[str, int, int, bytes, int]
+"""What `Blobs.put` takes."""
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -42,7 +44,11 @@ def check_size(name: str, known: int, said: int) -> None:
 def check_content(name: str, digest: str) -> None:
     """Raises InvalidParams, after which the adapter forgets the blob."""
     if name != f"sha256:{digest}":
-        raise InvalidParams(f"the content of {name} has the digest {digest}: send it again")
+        raise wrong_content(name, digest)
+
+
+def wrong_content(name: str, digest: str) -> InvalidParams:
+    return InvalidParams(f"the content of {name} has the digest {digest}: send it again")
 
 
 def checksum(name: str, offset: int, chunk: bytes) -> int:

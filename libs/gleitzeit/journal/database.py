@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import (
     ConfigurationError,
+    GleitzeitError,
     JournalConflict,
     JournalCorrupt,
     JournalError,
@@ -35,7 +36,7 @@ from gleitzeit.errors import (
 )
 from gleitzeit.journal import blob_rows
 from gleitzeit.journal.base import Find, Record, Summary
-from gleitzeit.journal.blobs import check_content
+from gleitzeit.journal.blobs import Piece, wrong_content
 from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of
 from gleitzeit.journal.records import Packed, unpack
 
@@ -287,16 +288,26 @@ class Database:
                     self._connection.execute("DELETE FROM stream WHERE id = ?", (end.id,))
                     blob_rows.drop(self._connection, end.id)
 
-    def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
-        """As Blobs.put."""
-        good = True
-        with self._transaction("put of a blob"):
-            present = blob_rows.put(self._connection, name, size_bytes, offset, chunk, now)
-            if present == size_bytes and blob_rows.size(self._connection, name) is None:
-                good = blob_rows.complete(self._connection, name)
-        if not good:
-            check_content(name, "of something else")
-        return present
+    def put_all(self, pieces: Sequence[Piece]) -> list[int | GleitzeitError]:
+        """As Blobs.put, many in one transaction, each for itself: its outcome, or why it changed nothing. Raises
+        JournalFull and JournalError for all of them."""
+        with self._transaction("put of blobs"):
+            return [self._put_in_transaction(piece) for piece in pieces]
+
+    def _put_in_transaction(self, piece: Piece) -> int | GleitzeitError:
+        name, size_bytes, offset, chunk, now = piece
+        execute = self._connection.execute
+        execute("SAVEPOINT piece")
+        try:
+            outcome: int | GleitzeitError = blob_rows.put(self._connection, name, size_bytes, offset, chunk, now)
+            whole = outcome == size_bytes and blob_rows.size(self._connection, name) is None
+            if whole and not blob_rows.complete(self._connection, name):
+                outcome = wrong_content(name, "of something else")  # that it is forgotten stays
+        except GleitzeitError as error:
+            execute("ROLLBACK TO piece")
+            outcome = error
+        execute("RELEASE piece")  # not after an error of SQLite, which ends all of them
+        return outcome
 
     def get(self, name: str, offset: int, limit: int) -> bytes:
         """As Blobs.get."""

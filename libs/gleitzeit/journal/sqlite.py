@@ -18,10 +18,13 @@ from msgspec import Struct
 from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError
 from gleitzeit.journal import blobs
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
+from gleitzeit.journal.blobs import Piece
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.lock import FileLock
 from gleitzeit.journal.records import Packed, pack
 
+MOST_PUTS = 32
+"""Pieces of blobs in one transaction."""
 _T = TypeVar("_T")
 
 
@@ -101,7 +104,7 @@ class SqliteJournal:
     async def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
         thread = self._owned()
         blobs.check_put(name, size_bytes, offset, chunk)
-        return await thread.call(lambda: thread.database.put(name, size_bytes, offset, chunk, now))
+        return await thread.put((name, size_bytes, offset, chunk, now))
 
     async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
         thread = self._owned()
@@ -141,6 +144,11 @@ class _Call(Struct, frozen=True):
     done: asyncio.Future[Any]
 
 
+class _Put(Struct, frozen=True):
+    piece: Piece
+    done: asyncio.Future[Any]
+
+
 _Outcome = tuple["asyncio.Future[Any]", Any, Exception | None]
 
 
@@ -149,6 +157,17 @@ def _outcome(call: _Call) -> _Outcome:
         return call.done, call.function(), None
     except (GleitzeitError, ValueError, OverflowError) as error:  # the latter two: arguments that SQLite cannot hold
         return call.done, None, error
+
+
+def _outcomes(database: Database, puts: list[_Put]) -> list[_Outcome]:
+    try:
+        found = database.put_all([put.piece for put in puts])
+    except GleitzeitError as error:
+        return [(put.done, None, error) for put in puts]
+    return [
+        (put.done, None, one) if isinstance(one, GleitzeitError) else (put.done, one, None)
+        for put, one in zip(puts, found, strict=True)
+    ]
 
 
 def _settle(outcomes: list[_Outcome]) -> None:
@@ -164,14 +183,15 @@ def _settle(outcomes: list[_Outcome]) -> None:
 class _Thread:
     """The only one that touches the file. Futures are the loop's: it settles them, once for each transaction.
 
-    Appends go first; between two transactions one other call gets its turn, so that neither starves.
+    Appends go first; between two transactions one other call gets its turn, so that neither starves, or as many pieces
+    of blobs as wait side by side.
     """
 
     database: Database
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
-        self._queue: queue.SimpleQueue[_Commit | _Call | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Commit | _Call | _Put | None] = queue.SimpleQueue()
         self._ended = loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {name}", daemon=True)
         self._thread.start()
@@ -190,7 +210,12 @@ class _Thread:
         self._put(_Call(function, done))
         return done
 
-    def _put(self, item: _Commit | _Call) -> None:
+    def put(self, piece: Piece) -> "asyncio.Future[int]":
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._put(_Put(piece, done))
+        return done
+
+    def _put(self, item: _Commit | _Call | _Put) -> None:
         if self._ended.done():
             raise JournalError("the journal's thread has died")
         self._queue.put(item)
@@ -202,7 +227,7 @@ class _Thread:
 
     def _run(self) -> None:
         commits: list[_Commit] = []
-        calls: deque[_Call] = deque()
+        calls: deque[_Call | _Put] = deque()
         try:
             goes_on = True
             while goes_on or calls:
@@ -212,15 +237,26 @@ class _Thread:
                     self._tell([(commit.done, None, error) for commit, error in zip(commits, errors, strict=True)])
                     commits.clear()
                 if calls:
-                    self._tell([_outcome(calls[0])])
-                    calls.popleft()
+                    self._tell(self._next(calls))
         finally:
             # Items are left over only if the thread dies of an error of ours, whose traceback threading then prints.
             if hasattr(self, "database"):
                 self.database.close()
             self._on_loop(self._end, [*commits, *calls])
 
-    def _take(self, commits: list[_Commit], calls: "deque[_Call]") -> bool:
+    def _next(self, calls: "deque[_Call | _Put]") -> list[_Outcome]:
+        """Do the first call, or the pieces of blobs that stand before the next call."""
+        puts: list[_Put] = []
+        while calls and isinstance(put := calls[0], _Put) and len(puts) < MOST_PUTS:
+            puts.append(put)
+            calls.popleft()
+        if puts:
+            return _outcomes(self.database, puts)
+        call = calls.popleft()
+        assert isinstance(call, _Call)
+        return [_outcome(call)]
+
+    def _take(self, commits: list[_Commit], calls: "deque[_Call | _Put]") -> bool:
         """Wait unless there are calls to do; then take all that is there. False if nothing more will come."""
         item = None
         try:
@@ -242,7 +278,7 @@ class _Thread:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(function, argument)
 
-    def _end(self, left: "list[_Commit | _Call]") -> None:
+    def _end(self, left: "list[_Commit | _Call | _Put]") -> None:
         """On the loop, as all that is queued comes from there: nothing can be queued after this unseen."""
         self._ended.set_result(None)
         with suppress(queue.Empty):

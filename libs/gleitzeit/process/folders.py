@@ -27,6 +27,7 @@ class FileOpener:
 
     def __init__(self) -> None:
         self.contents: dict[str, str] = {}
+        self.sizes_bytes: dict[str, int] = {}
 
     def _opened(self, path: str) -> int:
         raise NotImplementedError
@@ -62,7 +63,7 @@ class FileOpener:
             size_bytes += len(chunk)
             digest.update(chunk)
         name = f"sha256:{digest.hexdigest()}"
-        self.contents[name] = path
+        self.contents[name], self.sizes_bytes[name] = path, size_bytes
         return {KEY: name, "size_bytes": size_bytes, "as": "base64" if binary else "text"}
 
 
