@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import multiprocessing
+import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -66,7 +68,7 @@ class Documents:
     def _process(self) -> ProcessPoolExecutor:
         if self._pool is None:  # what it makes is dropped whole, without cycles: no garbage to look for
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=gc.disable)
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
         return self._pool
 
     async def definition(
@@ -87,6 +89,19 @@ def in_order(verdict: Verdict) -> Definition:
     if verdict.definition is None:
         raise document_error(verdict.problems)
     return verdict.definition
+
+
+def _begin() -> None:
+    """In the other process, which must not outlive a coordinator that was killed."""
+    gc.disable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _check(

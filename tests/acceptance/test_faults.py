@@ -136,6 +136,15 @@ async def test_coordinator_killed_again_and_again(stack: Stack, connection: Conn
     await _killed(stack, tmp_path, "gz_coordinator", 4)
 
 
+async def test_a_killed_coordinator_leaves_nobody_behind(stack: Stack, connection: Connection) -> None:
+    tasks = [echo(f"t{n}", "x" * 100) for n in range(3_000)]
+    await support.submit(connection, *tasks)  # large enough to be checked in a process of its own
+    children = list(support.descendants(stack.pid("gz_coordinator")))
+    assert children
+    stack.kill("gz_coordinator")
+    await support.eventually(lambda: not any(support.is_alive(child) for child in children))
+
+
 async def test_providers_killed_again_and_again(stack: Stack, connection: Connection, tmp_path: Path) -> None:
     await _killed(stack, tmp_path, "gz_provider_python", 3)
 

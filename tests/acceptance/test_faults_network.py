@@ -106,13 +106,13 @@ async def far(tmp_path: Path) -> AsyncIterator[tuple[Stack, Connection, Proxy]]:
     os.close(ready)
     proxy = Proxy("127.0.0.1", urlsplit(url).port or 0)
     stack = Stack(tmp_path / "state", "--provider", "echo")
-    connection = await support.connected(stack, 1)
-    await connection.call("provider.register", {"url": await proxy.start(), "name": "marker"})
     try:
+        connection = await support.connected(stack, 1)
+        await connection.call("provider.register", {"url": await proxy.start(), "name": "marker"})
         yield stack, connection, proxy
-    finally:
         await connection.close()
         await proxy.close()
+    finally:
         stack.stop()
         provider.terminate()
         await provider.wait()
