@@ -58,5 +58,16 @@ def results_text(results: Mapping[str, object], outputs: object, last: Iterable[
     return named_values({name: payload(results[name]) for name in last if name in results})
 
 
+def outputs_as(form: str, outputs: object) -> str:
+    """Outputs as json, yaml or markdown; "" for another form, or where there are none."""
+    if not isinstance(outputs, Mapping) or not outputs:
+        return ""
+    if form in ("json", "yaml"):
+        return encode(outputs, Format(form))
+    if form != "markdown":
+        return ""
+    return "\n\n".join(f"## {name}\n\n{encode(payload(value), Format.TEXT)}" for name, value in outputs.items())
+
+
 def _named(name: str, text: str) -> str:
     return f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}"

@@ -12,7 +12,7 @@ from gz_cli.failures import story
 from gz_cli.follow import follow, tasks_of
 from gz_cli.formats import Format
 from gz_cli.layout import last
-from gz_cli.output import encode, results_text
+from gz_cli.output import encode, outputs_as, results_text
 from gz_cli.progress import WorkflowProgress
 from gz_cli.talk import put, say
 from gz_cli.views import JsonLines, choose
@@ -41,7 +41,7 @@ async def wait(client: Client, workflow_id: str, how: Wait, definition: Definiti
     if end == "timeout":
         _say_timeout(workflow_id, how)
         return exits.TIMED_OUT
-    await put_result(client, progress, how.output)
+    await put_result(client, progress, how.output, definition)
     return exits.of_status(progress.status)
 
 
@@ -64,7 +64,10 @@ async def watch(client: Client, text: str, how: Wait) -> int:
     return exits.of_status(progress.status)
 
 
-async def put_result(client: Client, progress: WorkflowProgress, output: Format) -> None:
+async def put_result(
+    client: Client, progress: WorkflowProgress, output: Format, definition: Definition | None = None
+) -> None:
+    """As a document of an earlier version wished by its `output.format`, where nobody says it otherwise."""
     if output is Format.ID:
         put(progress.workflow_id)
         return
@@ -72,7 +75,8 @@ async def put_result(client: Client, progress: WorkflowProgress, output: Format)
     if output is not Format.TEXT:
         put(encode(result, output))
     elif result.status == "completed":
-        put(results_text(result.results, result.outputs, last(progress.nodes())))
+        wished = str(definition.metadata.get("output_format", "")) if definition is not None else ""
+        put(outputs_as(wished, result.outputs) or results_text(result.results, result.outputs, last(progress.nodes())))
     else:
         await say_end(client, result)
 

@@ -134,7 +134,7 @@ _group(
     get_results_by_workflow=looking.result,
     stats=looking.system_status,
 )
-_group("replay", timeline=looking.history, start=changing.retry)
+_group("replay", timeline=looking.history, start=changing.retry, diff=changing.diff)
 
 # ------------------------------------------------------------------------------------------------- the system
 

@@ -15,7 +15,7 @@ task submit; task status; task list; task result
 queue stats; backend list-tasks; backend list-workflows; backend get-task; backend get-result; backend stats
 backend get-results-by-workflow; system start; system status; system config
 cluster connect; cluster status; cluster nodes; dev start; dev stop
-errors search; errors show; errors list; replay timeline; replay start
+errors search; errors show; errors list; replay timeline; replay start; replay diff
 config show; config create; config validate; config get; config set; config profiles; config init
 """.replace("\n", ";").split(";")
 COMMANDS = sorted({words.strip() for words in EARLIER if words.strip()})

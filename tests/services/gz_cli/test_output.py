@@ -3,7 +3,7 @@ import pytest
 
 from gleitzeit.client.views import WorkflowRow
 from gz_cli.formats import Format
-from gz_cli.output import encode, payload, results_text, short
+from gz_cli.output import encode, outputs_as, payload, results_text, short
 
 ROW = WorkflowRow("wf-1", "Grüße", "completed", 2, {"completed": 2})
 
@@ -57,3 +57,17 @@ def test_without_outputs_the_last_tasks_speak() -> None:
 def test_short_is_one_line_of_some_width() -> None:
     assert short("one\ntwo") == "one"
     assert short({"a": "x" * 100}, 20) == '{"a":"xxxxxxxxxxxxx…'
+
+
+def test_outputs_as_a_document_of_an_earlier_version_wished() -> None:
+    outputs = {"a": "text", "b": [1]}
+    assert outputs_as("markdown", outputs) == "## a\n\ntext\n\n## b\n\n[\n  1\n]"
+    assert msgspec.json.decode(outputs_as("json", outputs)) == outputs
+    assert outputs_as("yaml", outputs) == "a: text\nb:\n- 1"
+    assert (
+        outputs_as("", outputs)
+        == outputs_as("xml", outputs)
+        == outputs_as("json", {})
+        == outputs_as("json", None)
+        == ""
+    )
