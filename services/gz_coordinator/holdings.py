@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from gleitzeit import errors
 from gleitzeit.journal.base import Lease, Shards
@@ -130,6 +130,8 @@ class Holdings:
             self._renewed(before)
         leases = await self._journal.owners()
         moved, self.leases = leases != self.leases, leases
+        if not self._leaving and self._epochs.keys() - self._mine:  # an attempt before this one failed halfway
+            moved = await self._adopt(self._epochs.keys() - self._mine)
         surplus = len(self._mine) - share((lease.owner for lease in leases), self.owner, self._journal.shards)
         if surplus > 0:
             await self._give(frozenset(sorted(self._mine)[-surplus:]))
@@ -152,10 +154,15 @@ class Holdings:
         if not claimed:
             return False
         self._epochs.update(claimed)
-        count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in claimed)
-        self._mine |= claimed.keys()
+        return await self._adopt(claimed.keys())
+
+    async def _adopt(self, shards: Collection[int]) -> bool:
+        """What is held becomes ours when its workflows are in memory."""
+        taken = frozenset(shards)
+        count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in taken)
+        self._mine |= taken
         self.warnings += warnings
-        log.info("took %d shards with %d unfinished workflows; %d are ours", len(claimed), count, len(self._mine))
+        log.info("took %d shards with %d unfinished workflows; %d are ours", len(taken), count, len(self._mine))
         return True
 
     async def _give(self, shards: frozenset[int]) -> None:

@@ -9,6 +9,7 @@ import functools
 import inspect
 import ssl
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 from msgspec import Raw
@@ -64,7 +65,7 @@ class Peers:
     def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The method `name` for clients: answered by `function` here, or by the coordinator that has the workflow."""
         self._functions[name] = function
-        parameters = list(inspect.signature(function).parameters)[1:]
+        parameters = _parameters(getattr(function, "__func__", function), isinstance(function, MethodType))
         if name in _LOCAL or ("workflow_id" not in parameters and name not in _MAKES and not _of_schedules(name)):
             return function
 
@@ -148,6 +149,12 @@ class Peers:
         if not self._is_here(workflow_id):
             raise errors.ShardElsewhere(f"{workflow_id or 'no shard'} is not here")
         return await self._here(request, method, params, workflow_id)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any], bound: bool) -> list[str]:
+    """Names of the params: what follows the request, and before it self."""
+    return list(inspect.signature(function).parameters)[2 if bound else 1 :]
 
 
 def _of_schedules(name: str) -> bool:

@@ -325,6 +325,7 @@ class Service:
             await asyncio.sleep(0)
         if self.engine.scheduler.changes:
             narrate_circuits(self.engine.scheduler.changes)
+        self.check_lease()  # once more: the process may have stood still while the journal wrote
         self.performer.perform(decision.effects)
         for answer in decision.answers:
             if not answer.token.done():

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _FINAL = ("completed", "failed", "cancelled")
 ANSWER_SECONDS = 8.0
+_LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere, TimeoutError)
+"""What may be otherwise at another time."""
 
 
 class Client:
@@ -60,7 +62,7 @@ class Client:
         while True:
             try:
                 return await self._ask(method, **params)
-            except (errors.ConnectionLost, errors.ResourceExhausted, TimeoutError):
+            except _LATER:
                 await asyncio.sleep(self.random.uniform(0.1, 2.0))
 
     # Law 15: numbers only grow, and no event is left out silently
@@ -141,11 +143,11 @@ class Client:
         """A request that may not fit any more by the time it arrives."""
         if method == "workflow.retry":
             self._changed += 1
-        with contextlib.suppress(errors.InvalidState, errors.ConnectionLost, errors.ResourceExhausted, TimeoutError):
+        with contextlib.suppress(*_LATER, errors.InvalidState):
             await self._ask(method, workflow_id=self.workflow_id, **params)
 
     async def _meddle(self) -> None:
-        with contextlib.suppress(errors.ConnectionLost, TimeoutError):
+        with contextlib.suppress(*_LATER):
             await self._watch()
         if not self.world.faulty:
             return

@@ -1,24 +1,25 @@
 """A coordinator process: the real engine, service, performer, links, watchers and methods, wired as in
 `gz_coordinator.main`; simulated are only the journal's disk, the sockets and the end of the process.
 
-The process may die at every boundary: before an append, between its durability and its return, and before or after
+In half of the worlds two of them share the journal, and hold shards of it by leases; they are paused, and cut off from
+it. The process may die at every boundary: before an append, between its durability and its return, and before or after
 each message that leaves it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 from tests.simulation.laws import broken
-from tests.simulation.loop import PROCESS, Process
+from tests.simulation.loop import PROCESS, Crashed, Process
 from tests.simulation.network import End, Message, Wire
 
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
-from gleitzeit.journal.base import Append, Find, Record, Summary
+from gleitzeit.journal.base import Append, Find, Lease, Record, Summary
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Result
@@ -26,11 +27,16 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue
 from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.documents import Verdict
+from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
+from gz_coordinator.main import CALL_LEASE_SECONDS
 from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.parts import Parts
+from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.relays import Relays
 from gz_coordinator.service import Service
+from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
 
@@ -50,6 +56,45 @@ class Disk:
         self._coordinator = coordinator
         self._world = coordinator.world
         self.memory = MemoryJournal(coordinator.world.store)
+        self.unreachable_until = 0.0
+
+    async def _way(self) -> None:
+        """To the journal, or back: it takes a while, and longer if the network is broken."""
+        world = self._world
+        late = max(0.0, self.unreachable_until - world.loop.now)
+        await asyncio.sleep(late + world.random.expovariate(1 / world.rates.commit))
+
+    # What several coordinators share
+
+    @property
+    def shards(self) -> int:
+        return self.memory.shards
+
+    async def claim(self, owner: str, shards: Collection[int] | None = None, **more: Any) -> dict[int, int]:
+        await self._way()
+        epochs = await self.memory.claim(owner, shards, **more)
+        self._world.laws.claimed(owner, epochs)
+        self._coordinator.boundary()
+        await self._way()
+        return epochs
+
+    async def renew(self, lease_seconds: float) -> None:
+        await self._way()
+        await self.memory.renew(lease_seconds)
+        await self._way()
+
+    async def release(self, shards: Collection[int] | None = None) -> None:
+        await self._way()
+        self._coordinator.boundary()
+        await self.memory.release(shards)
+        self._coordinator.boundary()
+        await self._way()
+
+    async def owners(self) -> list[Lease]:
+        await self._way()
+        return await self.memory.owners()
+
+    # The journal
 
     async def append(self, commit: Sequence[Append]) -> None:
         world, coordinator = self._world, self._coordinator
@@ -58,15 +103,16 @@ class Disk:
             return
         coordinator.appending = True
         coordinator.boundary()
-        await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
+        await self._way()
         coordinator.boundary()
         await self.memory.append(commit)
+        world.laws.written(coordinator.owner, [append.stream for append in commit], self.shards)
         world.laws.appended(commit, coordinator.engine, world.clock())
         coordinator.note_cancelled()
         coordinator.boundary()
         if world.faulty and world.random.random() < world.rates.unknown_append:
             raise errors.JournalError("the disk did not say whether it is durable")
-        await asyncio.sleep(world.random.expovariate(1 / world.rates.commit))
+        await self._way()
         coordinator.appending = False
 
     async def _keep(self, commit: Sequence[Append]) -> None:
@@ -118,6 +164,10 @@ class Request:
         self.connection.reply(self._number, Result(Raw(encoded)))
 
 
+def _functions(parts: Parts) -> dict[str, Any]:
+    return {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table()}
+
+
 class Coordinator:
     """One start of the process, from reading the journal to its death."""
 
@@ -142,8 +192,14 @@ class Coordinator:
 
     async def _main(self) -> None:
         world = self.world
-        epoch = (await self.disk.memory.claim(self.owner))[0]
-        identity = Identity("simulation", epoch, self.owner, lease_seconds=world.rates.lease)
+        epochs: dict[int, int] = {}
+        if world.shared:
+            lease = world.rates.lease + CALL_LEASE_SECONDS
+            identity = Identity("simulation", 0, self.owner, 0, lease, world.store.shards, epochs)
+        else:
+            epochs = await self.disk.memory.claim(self.owner)
+            world.laws.claimed(self.owner, epochs)
+            identity = Identity("simulation", epochs[0], self.owner, lease_seconds=world.rates.lease)
         self.engine = Engine(world.catalogue, identity)
         self.service = service = Service(self.engine, self.disk, world.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed
@@ -161,21 +217,48 @@ class Coordinator:
             self.engine.params_of,
             ask_cache=CacheShelf(self.disk, world.clock, service.post).ask,  # type: ignore[arg-type]  # as above
         )
-        _, warnings = await service.recover(held=False)
-        if warnings:
-            raise broken(3, f"a stream cannot be read: {warnings}")
-        world.laws.recovered(world.workflow_streams(), self.engine)
-        self._methods = {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table()}
-        self.process.spawn(self._turn())
+        if world.shared:
+            await self._join(parts, epochs)
+        else:
+            _, warnings = await service.recover(held=False)
+            if warnings:
+                raise broken(3, f"a stream cannot be read: {warnings}")
+            world.laws.recovered(world.workflow_streams(), self.engine)
+            self._methods = _functions(parts)
+            self.process.spawn(self._turn())
         self.ready = True
         world.announce_all(self)
+
+    async def _join(self, parts: Parts, epochs: dict[int, int]) -> None:
+        """As `Coordinator.share` and `_join` do."""
+        world = self.world
+        holdings = Holdings(
+            self.disk,  # type: ignore[arg-type]  # its claim takes what holdings pass
+            self.service, self.owner, epochs, lease_seconds=world.rates.lease, on_deposed=self._fenced,
+            clock=lambda: world.loop.now,
+        )  # fmt: skip
+        peers = Peers(holdings, None, None)
+        self._relays = Relays(peers, parts.watchers)
+        parts.shared = shared = Shared(holdings, peers, self._relays)
+        self._methods = {name: shared.routed(name, f) for name, f in _functions(parts).items()}
+        self._methods[FORWARD] = peers.forwarded
+        self.process.spawn(self._turn())
+        try:
+            await holdings.start(self.owner)
+        except errors.JournalFenced as error:  # it was paused for longer than its first lease
+            self._fenced(str(error))
+        if holdings.warnings:
+            raise broken(3, f"a stream cannot be read: {holdings.warnings}")
+        self.process.spawn(holdings.run())
 
     async def _turn(self) -> None:
         """The loop, until the disk ends it: then a new process has to read what is there."""
         try:
             await self.service.run()
         except errors.GleitzeitError as error:
-            if type(error) is not errors.JournalError:
+            deposed = self.world.shared and type(error) is errors.JournalFenced
+            self.world.laws.counts["deposed"] += deposed
+            if type(error) is not errors.JournalError and not deposed:
                 self.world.loop.fail(error)
             self.world.process_ended(self)
 
@@ -186,7 +269,11 @@ class Coordinator:
             self._watchers.forward(call, method, params)
 
     def _fenced(self, reason: str) -> None:
-        raise broken(11, f"the only coordinator was fenced: {reason}")
+        if not self.world.shared:
+            raise broken(11, f"the only coordinator was fenced: {reason}")
+        self.world.laws.counts["deposed"] += 1
+        self.world.process_ended(self)
+        raise Crashed
 
     # Its sockets
 
@@ -196,12 +283,20 @@ class Coordinator:
         end.receive = self._serve
         end.observe = self._leaving
         end.add_close_callback(self._watchers.remove)
+        if self.world.shared:
+            end.add_close_callback(lambda closed: self._relays.forget(closed, everything=True))
 
     def connected(self, wire: Wire, url: str) -> End:
         """It has connected to a provider."""
         wire.near.data["url"] = url
         self.ends.append(wire.near)
         wire.near.observe = self._leaving
+        return wire.near
+
+    def greeted(self, wire: Wire) -> End:
+        """It has connected to another coordinator."""
+        self.ends.append(wire.near)
+        wire.near.observe = lambda end, message: self.boundary()
         return wire.near
 
     def _leaving(self, end: End, message: Message) -> None:

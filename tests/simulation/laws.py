@@ -1,13 +1,13 @@
 """The laws of the house, checked where things become observable: at an append, a send, an answer, an execution.
 
 What is durable is read a second time here, by rules of its own (`Durable`), so that an error in the engine's table of
-states is not also an error of its judge. The numbers are those of the list in the design: 11 (a deposed coordinator)
-has to wait for a second coordinator; 13 (bounded starvation) is a matter of the queue, whose tests are in tests/libs.
+states is not also an error of its judge. The numbers are those of the list in the design; 13 (bounded starvation)
+is a matter of the queue, whose tests are in tests/libs.
 """
 
 import hashlib
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from gleitzeit.engine.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
+from gleitzeit.model.shards import shard_of
 from gleitzeit.provider.call import Meta
 
 _decode_event = msgspec.json.Decoder(ev.AnyEvent).decode
@@ -449,7 +450,11 @@ class Laws:
         """(instance, call id) of everything that was ever executed."""
         self.running: dict[tuple[str, str], list[Execution]] = {}
         """By (workflow, task)."""
-        self.epochs: dict[str, int] = {}
+        self.shared = False
+        """Whether several coordinators work on the journal."""
+        self.holders: dict[int, tuple[str, int]] = {}
+        """Shard -> who claimed it last, and the epoch."""
+        self.epochs: dict[tuple[str, int | str], int] = {}
         """The highest that a provider's instance has heard of."""
         self.outcomes: dict[str, bytes] = {}
         """Call id -> what its execution came to."""
@@ -461,7 +466,7 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent", "unsent", "children", "signals"), 0
+             "overspent", "unsent", "children", "signals", "deposed"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
 
@@ -543,6 +548,8 @@ class Laws:
 
     def _memory_is_the_replay(self, stream: str, engine: Engine) -> None:
         workflow = engine.workflows.get(stream)
+        if workflow is None and not engine.owns(stream):
+            return  # given away in the same turn: this commit is the last of ours
         if workflow is None or snapshot(workflow) != snapshot(self.replayed[stream]):
             raise broken(3, f"{stream} in memory is not the replay of its stream")
 
@@ -551,7 +558,24 @@ class Laws:
         if (summary.status, summary.active) != (durable.status, not durable.final):
             raise broken(3, f"the summary of {stream} says {summary.status}, its stream {durable.status}")
 
+    def claimed(self, owner: str, epochs: dict[int, int]) -> None:
+        """A coordinator has become the owner of shards, or still is."""
+        for shard, epoch in epochs.items():
+            holder = self.holders.get(shard, ("", 0))
+            if (owner, epoch) != holder and epoch <= holder[1]:
+                raise broken(11, f"{owner} got shard {shard} with epoch {epoch}, which is not above that of {holder}")
+            self.holders[shard] = owner, epoch
+
+    def written(self, owner: str, streams: Iterable[str], shards: int) -> None:
+        """A commit or a delete has succeeded."""
+        for stream in streams:
+            shard = shard_of(stream, shards)
+            if shard is not None and self.holders[shard][0] != owner:
+                raise broken(11, f"{owner} wrote {stream}, whose shard belongs to {self.holders[shard][0]}")
+
     def _capacities_hold(self) -> None:
+        if self.shared:  # each starts as if the place were its own, and the provider says that it is busy
+            return
         running: dict[str, int] = {}
         for workflow in self.durable.values():
             if not workflow.final:
@@ -569,6 +593,8 @@ class Laws:
             if snapshot(replayed) != snapshot(self.replayed[stream]):
                 raise broken(3, f"{stream} replayed from its stream is not what it was")
             workflow = engine.workflows.get(stream)
+            if workflow is None and not engine.owns(stream):
+                continue
             if workflow is None and not replayed.final:
                 raise broken(12, f"{stream} is not final, and was not recovered")
             if workflow is not None and snapshot(workflow) != snapshot(replayed):
@@ -627,14 +653,14 @@ class Laws:
 
     # Providers
 
-    def fence_heard(self, instance: str, epoch: int) -> None:
-        self.epochs[instance] = max(epoch, self.epochs.get(instance, 0))
+    def fence_heard(self, instance: str, shard: int | str, epoch: int) -> None:
+        self.epochs[instance, shard] = max(epoch, self.epochs.get((instance, shard), 0))
 
     def execution_started(self, instance: str, capacity: int, meta: Meta, params: dict[str, Any]) -> None:
         self.counts["executions"] += 1
         if meta.instance != instance:
             raise broken(6, f"{meta.call_id}, meant for {meta.instance}, is executed by {instance}")
-        if meta.fence is not None and meta.fence.epoch < self.epochs[instance]:
+        if meta.fence is not None and meta.fence.epoch < self.epochs[instance, meta.fence.shard]:
             raise broken(11, f"{meta.call_id} of a deposed coordinator is executed by {instance}")
         if (instance, meta.call_id) in self.paid:
             raise broken(6, f"{meta.call_id} is executed a second time by {instance}")
@@ -648,6 +674,8 @@ class Laws:
             if not task.timed_out & {other.attempt, meta.attempt}:
                 raise broken(6, f"{meta.call_id} starts at {instance} while {other.call_id} runs at {other.instance}")
         others.append(Execution(instance, meta.call_id, meta.attempt))
+        if sum(e.instance == instance for running in self.running.values() for e in running) > capacity:
+            raise broken(9, f"{instance} executes more than the {capacity} calls that it takes")
 
     def _params_are_right(self, durable: Durable, task: DurableTask, meta: Meta, params: dict[str, Any]) -> None:
         written = msgspec.json.decode(task.call.params)
@@ -669,7 +697,7 @@ class Laws:
 
     # The end
 
-    def all_over(self, streams: dict[str, list[bytes]], engine: Engine) -> None:
+    def all_over(self, streams: dict[str, list[bytes]], engines: list[Engine]) -> None:
         """The faults are over, and everybody had time."""
         for key, workflow_id in self.acknowledged.items():
             if workflow_id not in streams:
@@ -678,8 +706,9 @@ class Laws:
             if not durable.final:
                 states = {name: task.state for name, task in durable.tasks.items() if task.state not in _ENDED}
                 raise broken(17, f"{workflow_id} is still {durable.status}: {states}")
-        self.recovered(streams, engine)
-        self._nothing_is_left(engine)
+        for engine in engines:
+            self.recovered(streams, engine)
+            self._nothing_is_left(engine)
 
     def _nothing_is_left(self, engine: Engine) -> None:
         scheduler = engine.scheduler

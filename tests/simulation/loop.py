@@ -28,6 +28,8 @@ class Process:
         self.name = name
         self.world = world
         self.alive = True
+        self.paused_until = 0.0
+        """Until then nothing of it runs, though it lives: SIGSTOP."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
@@ -77,7 +79,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         if handle.cancelled():
             return
         process = handle._context.get(PROCESS, None)
-        if process is None or process.alive:
+        if process is not None and process.alive and process.paused_until > self.now:
+            self._count += 1
+            heapq.heappush(self._due, (process.paused_until, self._count, handle))  # type: ignore[arg-type]
+        elif process is None or process.alive:
             self.steps += 1
             handle._run()
 

@@ -19,11 +19,14 @@ from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
 from gleitzeit.engine.scheduler import Provider, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.provider.calls import CallTable
 from gleitzeit.spec.references import substitute
 from gz_coordinator import methods
+from gz_coordinator.holdings import Holdings
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.relays import Relays
 from gz_coordinator.service import Service
 from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.watchers import Watchers
@@ -425,3 +428,60 @@ def overlooks_signals_that_came_before() -> list[Patch]:
 @mutant
 def starts_beyond_the_limit_of_a_key() -> list[Patch]:
     return [(Engine, "_may_begin", lambda self, workflow, task: True)]
+
+
+# Several coordinators: played where there are two
+
+OF_TWO = ("writes_though_deposed", "goes_on_with_what_it_gave_away", "acknowledges_what_another_coordinator_waits_for",
+          "relays_nothing_after_a_move", "does_not_raise_the_epoch")  # fmt: skip
+
+
+@mutant
+def writes_though_deposed() -> list[Patch]:
+    return [
+        (MemoryJournal, "_check_fence", lambda self, streams: None),
+        (MemoryJournal, "renew", _renews_whatever_comes),
+        (Holdings, "_check_lease", lambda self: None),
+    ]
+
+
+async def _renews_whatever_comes(self: MemoryJournal, lease_seconds: float = 20.0) -> None:
+    """Nobody is told that it is late."""
+
+
+@mutant
+def does_not_raise_the_epoch() -> list[Patch]:
+    take = MemoryJournal._take
+
+    def with_the_old_epoch(self: MemoryJournal, me: Any, shard: int) -> None:
+        take(self, me, shard)
+        self._store.epochs[shard] -= 1
+        me.shards[shard] -= 1
+
+    return [(MemoryJournal, "_take", with_the_old_epoch)]
+
+
+@mutant
+def goes_on_with_what_it_gave_away() -> list[Patch]:
+    def only_says_so(self: Engine, item: fx.Disown) -> None:
+        self._decision.answers.append(fx.Answer(item.token))
+
+    return _instead_of(fx.Disown, only_says_so)
+
+
+@mutant
+def acknowledges_what_another_coordinator_waits_for() -> list[Patch]:
+    take_call = Engine._take_call
+
+    def acknowledge(self: Engine, call: fx.Call) -> bool:
+        if call.workflow.disowned:
+            self._effect(fx.AckCall(call))
+            return False
+        return take_call(self, call)
+
+    return [(Engine, "_take_call", acknowledge)]
+
+
+@mutant
+def relays_nothing_after_a_move() -> list[Patch]:
+    return [(Relays, "_given", lambda self, shards: None)]

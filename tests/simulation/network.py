@@ -119,6 +119,9 @@ class End:
                 raise errors.ConnectionLost(reason)
         raise TimeoutError(f"{method} was not answered")
 
+    async def call_raw(self, method: str, params: Any = None, *, timeout_seconds: float | None = None) -> Raw:
+        return Raw(_json(await self.call(method, params, timeout_seconds=timeout_seconds)))
+
     def notify(self, method: str, params: Any = None) -> None:
         self._post(("notify", method, params if isinstance(params, bytes | Raw) else _json(params)))
 

@@ -122,7 +122,8 @@ class Provider:
     def _request(self, end: End, number: int, method: str, params: Any) -> None:
         try:
             if method == "rpc.discover":
-                self._bind(end, msgspec.convert(params["_meta"]["fence"], Fence))
+                if "fence" in params["_meta"]:
+                    self._bind(end, msgspec.convert(params["_meta"]["fence"], Fence))
                 end.reply(number, Result(Raw(_json(self._describe()))))
             elif method == "call.attach":
                 self._attach(end, number, msgspec.json.decode(params))
@@ -136,7 +137,7 @@ class Provider:
         return openrpc(self.name, "1", self.world.provider_methods, about)
 
     def _bind(self, end: End, fence: Fence) -> None:
-        self.world.laws.fence_heard(self.instance, fence.epoch)
+        self.world.laws.fence_heard(self.instance, fence.shard, fence.epoch)
         older = self.table.bind(end.data["number"], fence)
         if older is not None:
             closing = self.ends.get(older)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from tests.simulation import flow_mutants  # noqa: F401  # they register themselves
-from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.mutants import MUTANTS, OF_TWO, planted
 from tests.simulation.world import installed, run
 
 from gleitzeit.engine.workflow import Refused
+from gleitzeit.errors import JournalConflict
 
-SEEDS = 300
+SEEDS = 200
 SEEDS_FOR_A_MUTANT = 400
 
 
@@ -42,6 +43,7 @@ def test_no_law_is_broken(first: int) -> None:
     assert happened["executions"] > 500
     assert happened["attached"] > 50
     assert happened["lost"] > 10
+    assert happened["deposed"] > 5
     assert happened["fell_back"] > 20
     assert happened["shut_out"] > 2
     assert happened["cached"] > 4
@@ -55,13 +57,23 @@ def test_no_law_is_broken_in_many_worlds() -> None:
     play(1_000_000, 20_000)
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+RARE = ("relays_nothing_after_a_move",)
+"""It takes many worlds until one of these shows."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in RARE else ()) for name in sorted(MUTANTS)]
+)
 def test_a_planted_bug_is_noticed(name: str) -> None:
     with planted(name):
         for seed in range(SEEDS_FOR_A_MUTANT):
             try:
-                _, violation = run(seed)
-            except Refused:  # the tables of states noticed it themselves
+                _, violation = run(seed, 2 if name in OF_TWO else 1)
+            except (
+                Refused,
+                JournalConflict,
+                ValueError,
+            ):  # the tables of states, or the journal, noticed it themselves
                 return
             if violation is not None:
                 return

@@ -31,11 +31,13 @@ from gleitzeit.model.definition import (
     TaskDefinition,
 )
 from gleitzeit.schemas import Catalogue, method_schema
-from gz_coordinator import links
+from gz_coordinator import links, peers
 
 EPOCH_MS = 1_800_000_000_000
 CALM_SECONDS = 1_500.0
 MAX_CRASHES = 12
+SHARDS = 8
+"""Of a shared journal: fewer than in life, and as good."""
 
 
 class Rates(Struct, frozen=True):
@@ -59,6 +61,10 @@ class Rates(Struct, frozen=True):
     partitions: int
     restarts: int
     full_disks: int
+    pauses: int
+    """A coordinator stands still for a while."""
+    isolations: int
+    """A coordinator cannot reach the journal for a while."""
     sicknesses: int
     """Times in which a provider's back end answers nothing but 503."""
 
@@ -82,24 +88,29 @@ def draw(random: Random) -> Rates:
         restarts=random.choice([0, 1, 3]),
         full_disks=random.choice([0, 0, 1]),
         sicknesses=random.choice([0, 2, 6]),
+        pauses=random.choice([0, 1, 3]),
+        isolations=random.choice([0, 0, 2]),
     )
 
 
 class World:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, coordinators: int | None = None) -> None:
+        """Every other world has two coordinators, if it is not said how many."""
         self.seed = seed
+        seats = coordinators or 1 + seed % 2
         self.random = random = Random(f"{seed}/world")
         self.rates = draw(random)
         self.loop = SimLoop()
         self.laws = Laws()
-        self.store = MemoryStore()
+        self.shared = self.laws.shared = self.laws.time.shared = seats > 1
+        self.store = MemoryStore(shards=SHARDS, clock=lambda: self.loop.now) if self.shared else MemoryStore()
         self.faulty = True
         self.outside = Process(self.loop, "outside", self)
         self.provider_methods = [method_schema("sim/work", {}), method_schema("sim/pay", {"x-idempotent": False})]
         inner = [method_schema(name, {"x-runs": "coordinator"}) for name in INNER]
         self.catalogue = Catalogue([*self.provider_methods, *inner])
         self.crashes = 0
-        self.coordinator: Coordinator | None = None
+        self.seats: list[Coordinator | None] = [None] * seats
         self._coordinators = 0
         self._wires: list[Wire] = []
         self._wire_count = 0
@@ -113,6 +124,11 @@ class World:
     def _client(self, number: int) -> Client:
         random = Random(f"{self.seed}/client/{number}")
         return Client(self, f"client-{number}", definition(random), definition(random), random)
+
+    @property
+    def coordinators(self) -> list[Coordinator]:
+        """Those that are up."""
+        return [one for one in self.seats if one is not None and one.ready]
 
     def clock(self) -> int:
         """UTC milliseconds."""
@@ -129,10 +145,9 @@ class World:
         self._calm()
         self.loop.run_until(storm + CALM_SECONDS, self._all_over)
         unfinished = [client.name for client in self.clients if not client.finished]
-        coordinator = self.coordinator
-        if coordinator is None or not coordinator.ready:
+        if not self.coordinators:
             raise broken(17, "no coordinator is up")
-        self.laws.all_over(self.workflow_streams(), coordinator.engine)
+        self.laws.all_over(self.workflow_streams(), [one.engine for one in self.coordinators])
         if unfinished:
             raise broken(17, f"all workflows have ended, but {unfinished} have not seen it")
 
@@ -140,17 +155,27 @@ class World:
         return {name: stream.events for name, stream in self.store.streams.items() if not name.startswith(CACHE)}
 
     def _all_over(self) -> bool:
-        if not all(client.finished for client in self.clients) or self.coordinator is None:
+        up = self.coordinators
+        if not all(client.finished for client in self.clients) or len(up) < len(self.seats):
             return False
-        engine = self.coordinator.engine if self.coordinator.ready else None
-        if engine is None or engine.calls or self.coordinator.appending:
+        if any(one.engine.calls or one.appending or self._is_stale(one) for one in up):
             return False
         executing = any(self.laws.running.values())
         return not executing and all(durable.final for durable in self.laws.durable.values())
 
+    def _is_stale(self, coordinator: Coordinator) -> bool:
+        """It stands still, or has been deposed and does not know it yet."""
+        return coordinator.process.paused_until > self.loop.now or coordinator.owner not in self.store.owners
+
     def _plan(self) -> None:
         rates, random, at = self.rates, self.random, self._at
-        at(random.uniform(0, 1), self._start_coordinator)
+        for seat in range(len(self.seats)):
+            at(random.uniform(0, 1 + 10 * seat), self._start_coordinator, seat)
+        if self.shared:
+            for _ in range(rates.pauses):
+                at(random.uniform(1, rates.storm), self._pause, random.randrange(len(self.seats)))
+            for _ in range(rates.isolations):
+                at(random.uniform(1, rates.storm), self._isolate, random.randrange(len(self.seats)))
         for provider in self.providers:
             at(random.uniform(0, 3), provider.start)
         for _ in range(rates.kills):
@@ -162,7 +187,7 @@ class World:
         for _ in range(rates.partitions):
             at(random.uniform(1, rates.storm), self._partition, random.choice(self.providers))
         for _ in range(rates.restarts):
-            at(random.uniform(1, rates.storm), self._kill_coordinator)
+            at(random.uniform(1, rates.storm), self._kill_coordinator, random.randrange(len(self.seats)))
         for _ in range(rates.sicknesses):
             at(random.uniform(1, rates.storm), self._sicken, random.choice(self.providers))
         for _ in range(rates.full_disks):
@@ -179,8 +204,9 @@ class World:
     def _calm(self) -> None:
         self.faulty = False
         self._disk_free()
-        if self.coordinator is None:
-            self._after(0, 1, self._start_coordinator)
+        for seat, coordinator in enumerate(self.seats):
+            if coordinator is None:
+                self._after(0, 1, self._start_coordinator, seat)
         for provider in self.providers:
             if provider.process is None or provider.table.draining:
                 self._after(15, 20, provider.start)
@@ -189,6 +215,16 @@ class World:
 
     def _sicken(self, provider: Provider) -> None:
         provider.sick_until = self.loop.now + self.random.choice([2, 10, 30])
+
+    def _pause(self, seat: int) -> None:
+        coordinator = self.seats[seat]
+        if coordinator is not None:
+            coordinator.process.paused_until = self.loop.now + self.random.choice([1, 8, 40])
+
+    def _isolate(self, seat: int) -> None:
+        coordinator = self.seats[seat]
+        if coordinator is not None:
+            coordinator.disk.unreachable_until = self.loop.now + self.random.choice([1, 8, 40])
 
     def _disk_full(self) -> None:
         self.store.capacity_bytes = self.store.size_bytes
@@ -230,33 +266,34 @@ class World:
         end.wire.process_died(end, flushed=self.random.random() < 0.7, notice_seconds=self.rates.notice)
 
     def maybe_crash(self, coordinator: Coordinator) -> None:
-        may = self.faulty and coordinator is self.coordinator and self.crashes < MAX_CRASHES
+        may = self.faulty and coordinator in self.seats and self.crashes < MAX_CRASHES
         if may and self.random.random() < self.rates.crash:
-            self._kill_coordinator()
+            self._kill_coordinator(self.seats.index(coordinator))
             if PROCESS.get() is coordinator.process:
                 raise Crashed
 
-    def _kill_coordinator(self) -> None:
-        coordinator = self.coordinator
+    def _kill_coordinator(self, seat: int) -> None:
+        coordinator = self.seats[seat]
         if coordinator is not None:
             self.crashes += 1
             self.process_ended(coordinator)
 
     def process_ended(self, coordinator: Coordinator) -> None:
-        if coordinator is not self.coordinator:
+        if coordinator not in self.seats:
             return
-        self.coordinator = None
+        seat = self.seats.index(coordinator)
+        self.seats[seat] = None
         coordinator.process.kill()
         coordinator.disk.memory.abandon()
         for end in coordinator.ends:
             if not end.closed:
                 self.network_lost(end)
-        self._after(0.05, self.random.choice([0.2, 4]), self._start_coordinator)
+        self._after(0.05, self.random.choice([0.2, 4]), self._start_coordinator, seat)
 
-    def _start_coordinator(self) -> None:
-        if self.coordinator is None:
+    def _start_coordinator(self, seat: int) -> None:
+        if self.seats[seat] is None:
             self._coordinators += 1
-            self.coordinator = Coordinator(self, self._coordinators)
+            self.seats[seat] = Coordinator(self, self._coordinators)
 
     # Discovery and sockets
 
@@ -264,14 +301,17 @@ class World:
         """A provider's word reaches the coordinator, if there is one, some time later."""
         if isinstance(report, ProviderSeen):
             self.laws.capacities[report.instance] = next(p.capacity for p in self.providers if p.url == report.url)
-        if self.coordinator is not None and self.coordinator.ready:
-            links, context = self.coordinator.links, self.coordinator.process.context
-            self.loop.call_later(self.random.uniform(0, 0.5), links.report, report, context=context)
+        for one in self.coordinators:
+            self._tell(one, report)
+
+    def _tell(self, coordinator: Coordinator, report: Report) -> None:
+        links, context = coordinator.links, coordinator.process.context
+        self.loop.call_later(self.random.uniform(0, 0.5), links.report, report, context=context)
 
     def announce_all(self, coordinator: Coordinator) -> None:
         for provider in self.providers:
             if provider.process is not None:
-                self.announce(ProviderSeen(provider.name, provider.instance, provider.url))
+                self._tell(coordinator, ProviderSeen(provider.name, provider.instance, provider.url))
 
     def _wire(self, latency: float, near: Process, far: Process) -> Wire:
         self._wire_count += 1
@@ -281,8 +321,7 @@ class World:
 
     async def connect_provider(self, url: str, on_notification: Any) -> End:
         """What `transport.connect` is to the coordinator's links."""
-        coordinator = self.coordinator
-        assert coordinator is not None
+        coordinator = self._who_connects()
         provider = next((p for p in self.providers if p.url == url), None)
         if provider is None or provider.process is None:
             raise ConnectionLost(f"cannot connect to {url}") from ConnectionRefusedError()
@@ -294,10 +333,26 @@ class World:
         end.receive = lambda end, message: on_notification(end, *message[1:]) if message[0] == "notify" else None
         return end
 
+    def _who_connects(self) -> Coordinator:
+        return next(one for one in self.seats if one is not None and one.process is PROCESS.get())
+
+    async def connect_peer(self, url: str, on_notification: Any) -> End:
+        """What `transport.connect` is to a coordinator that asks another one, whose url is its name here."""
+        near = self._who_connects()
+        far = next((one for one in self.coordinators if one.owner == url), None)
+        if far is None:
+            raise ConnectionLost(f"cannot connect to {url}") from ConnectionRefusedError()
+        wire = self._wire(self.rates.latency, near.process, far.process)
+        far.accept(wire.far)
+        end = near.greeted(wire)
+        if on_notification is not None:
+            end.receive = lambda end, message: on_notification(end, *message[1:]) if message[0] == "notify" else None
+        return end
+
     def connect_client(self, client: Client) -> End | None:
-        coordinator = self.coordinator
-        if coordinator is None or not coordinator.ready:
+        if not self.coordinators:
             return None
+        coordinator = self.random.choice(self.coordinators)
         wire = self._wire(self.rates.latency, client.process, coordinator.process)
         coordinator.accept(wire.far)
         return wire.near
@@ -307,6 +362,12 @@ async def connect(url: str, *, on_notification: Any = None, open_timeout_seconds
     """Stands where `gz_coordinator.links` expects the transport's `connect`."""
     world: World = PROCESS.get().world
     return await world.connect_provider(url, on_notification)
+
+
+async def connect_peer(url: str, *, on_notification: Any = None, **_: Any) -> End:
+    """Stands where `gz_coordinator.peers` expects the transport's `connect`."""
+    world: World = PROCESS.get().world
+    return await world.connect_peer(url, on_notification)
 
 
 # Documents
@@ -397,9 +458,9 @@ def _params(random: Random, method: str, number: int, dependencies: tuple[str, .
     return {"n": random.randrange(1000), "in": [f"${{{name}}}" for name in dependencies], "note": "$${t0.value}"}
 
 
-def run(seed: int) -> tuple[World, Violation | None]:
+def run(seed: int, coordinators: int | None = None) -> tuple[World, Violation | None]:
     """Play one seed. Whatever else is raised than a Violation is a bug too, and is raised."""
-    world = World(seed)
+    world = World(seed, coordinators)
     try:
         world.run()
     except Violation as violation:
@@ -416,8 +477,7 @@ def _bury(world: World) -> None:
     """Unwind what is left, so that nothing of this world runs in the next."""
     processes = [world.outside, *(client.process for client in world.clients)]
     processes += [provider.process for provider in world.providers if provider.process is not None]
-    if world.coordinator is not None:
-        processes.append(world.coordinator.process)
+    processes += [one.process for one in world.seats if one is not None]
     for process in processes:
         process.kill()
 
@@ -427,7 +487,8 @@ def installed() -> Iterator[None]:
     """While it lasts, the coordinator's links connect to simulated providers."""
     real = links.connect
     links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
+    peers.connect = connect_peer  # type: ignore[assignment]  # as above
     try:
         yield
     finally:
-        links.connect = real
+        links.connect = peers.connect = real
