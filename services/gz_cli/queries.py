@@ -4,7 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 
 from gleitzeit.client import Client
-from gleitzeit.client.views import ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
+from gleitzeit.client.views import Explained, ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
@@ -109,10 +109,20 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
         rows = table(("task", "status", "why"), [(task.task_id, task.status, task.message) for task in explained.tasks])
         failed = [task.task_id for task in explained.tasks if task.status == "failed"][: failures.SHOWN_TASKS]
         why = failures.of_tasks([await client.task(explained.workflow_id, task) for task in failed])
-        put(f"{rows}\n\n{why}" if why else rows)
+        put("\n\n".join(part for part in (_end_of(explained), rows if explained.tasks else "", why) if part))
     else:
         put(explained.workflow_id if output is Format.ID else encode(explained, output))
     return exits.OK
+
+
+def _end_of(explained: Explained) -> str:
+    """What a workflow came to that has ended; "" while it has not."""
+    if explained.error is not None:
+        place = f" in {explained.error.task}" if explained.error.task else ""
+        return f"{explained.workflow_id} failed{place}: {explained.error.message}"
+    if explained.status in ("completed", "cancelled"):
+        return f"{explained.workflow_id} is {explained.status}: nothing of it waits"
+    return ""
 
 
 async def providers(client: Client, output: Format) -> int:

@@ -301,7 +301,9 @@ class WorkflowMethods:
             else:
                 tasks = [t for t in workflow.tasks.values() if t.state != "completed"][:PAGE_TASKS]
             now = self._service.clock()
-            return {**self._status(workflow), "tasks": [self._reason(workflow, t, now) for t in tasks]}
+            reasons = [self._reason(workflow, t, now) for t in tasks]
+            why = {"error": view.error_view(workflow.error)} if workflow.error is not None else {}
+            return {**self._status(workflow), **why, "tasks": reasons}
 
         return await self._service.read(workflow_id, look)
 

@@ -18,6 +18,7 @@ from gleitzeit.model.events import Origin
 from gleitzeit.schemas import near
 from gleitzeit.spec.inputs import misfits
 from gleitzeit.spec.references import escape
+from gleitzeit.spec.resolution import payload
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import new_id_here
 from gz_coordinator.tasks import task_of
@@ -100,7 +101,7 @@ class RerunMethods:
         shown = ("workflow_id", "name", "status", "created_at", "duration_seconds")
         return Side(
             {key: head[key] for key in shown},
-            msgspec.json.decode(workflow.inputs),
+            _inputs(workflow),
             bytes(workflow.outputs),
             {task.id: self._task(workflow, task) for task in workflow.tasks.values()},
         )
@@ -111,6 +112,7 @@ class RerunMethods:
         except errors.GleitzeitError:
             params = ""
         result = bytes(task.result) if task.state == "completed" and task.result is not None else b""
+        said = msgspec.json.encode(payload(msgspec.json.decode(result))) if result else b""
         shown = view.task_view(task)
         seen: dict[str, Any] = {
             key: shown[key] for key in ("status", "attempts", "duration_seconds", "cached") if key in shown
@@ -119,14 +121,15 @@ class RerunMethods:
             seen["error"] = task.error.message
         if result and len(result) <= SHOWN_BYTES:
             seen["result"] = Raw(result)
-        return TaskSide(task.definition.method, params, result, seen)
+        return TaskSide(task.definition.method, params, said, seen)
 
 
 class TaskSide(Struct, frozen=True):
     method: str
     params: str
     """What it was called with, as a digest; "" if it was not."""
-    result: bytes
+    said: bytes
+    """What `${task.result}` gives: without times and the like, which are never the same twice."""
     seen: dict[str, Any]
 
 
@@ -146,11 +149,16 @@ def _difference(name: str, one: TaskSide | None, other: TaskSide | None) -> dict
             ("method", one.method == other.method),
             ("params", one.params == other.params),
             ("status", one.seen["status"] == other.seen["status"]),
-            ("result", one.result == other.result),
+            ("result", one.said == other.said),
         )
         if not same
     ]
     return {"task_id": name, "differs": differs, "a": one.seen, "b": other.seen}
+
+
+def _inputs(workflow: Workflow) -> dict[str, Any]:
+    """Those that were given, and the defaults of the others."""
+    return {**msgspec.json.decode(workflow.definition.parameters), **msgspec.json.decode(workflow.inputs)}
 
 
 def _ended(workflow: Workflow) -> Workflow:

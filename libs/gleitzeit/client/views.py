@@ -195,6 +195,9 @@ class Explained(Struct, frozen=True):
     workflow_id: str
     status: str
     tasks: tuple[Explanation, ...]
+    """Those that have not completed, or the one that was asked for."""
+    error: ErrorView | None = None
+    """Why the workflow failed."""
 
 
 class CircuitView(Struct, frozen=True, omit_defaults=True):

@@ -32,7 +32,8 @@ class Concurrency(Rerun):
             return
         permits = self._workflow_permits
         if not permits.free(key, limit.limit) and limit.on_conflict == "fail":
-            message = f"{limit.limit} workflows with the key {key!r} are under way, which is the limit (concurrency)"
+            many = "1 workflow" if limit.limit == 1 else f"{limit.limit} workflows"
+            message = f"{many} with the key {key!r} may be under way at once (concurrency)"
             error_of = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
             self._cancel_workflow(workflow, "the limit of its concurrency key is reached", error_of)
             return

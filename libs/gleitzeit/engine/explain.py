@@ -118,6 +118,17 @@ def _why_bypassed(workflow: Workflow, task: Task) -> str:
 
 
 def _cancelled(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
+    fan = task.parent.fan if task.parent is not None else None
+    if task.parent is not None and fan is not None and fan.failed is not None:
+        return "cancelled", f"cancelled because item {fan.failed.number} of {task.parent.id} failed"
+    closing = workflow.closing.error if workflow.closing is not None else None
+    if (error := workflow.error or closing) is not None:
+        return (
+            "cancelled",
+            f"cancelled because its workflow failed{f' in {error.task}' * bool(error.task)}: {error.message}",
+        )
+    if workflow.outcome_now == "failed":
+        return "cancelled", "cancelled because another task failed (error_policy: fail_fast)"
     return "cancelled", "cancelled with its workflow"
 
 

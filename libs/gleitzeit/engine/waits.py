@@ -188,11 +188,11 @@ def awaited_signals(workflow: Workflow) -> list[str]:
 
 def _missing(workflow: Workflow, task: Task) -> str:
     if not task.wants_all:
-        return f"no signal {' or '.join(task.signals)} came in time"
+        return f"the signal {' or '.join(task.signals)} did not come in time"
     came = {signal.name for signal in workflow.signals}
     missing = " and ".join(name for name in task.signals if name not in came)
     here = ", ".join(name for name in task.signals if name in came)
-    return f"no signal {missing} came in time" + (f"; {here} did" if here else "")
+    return f"the signal {missing} did not come in time" + (f"; {here} did" if here else "")
 
 
 def _asking(workflow: Workflow, item: fx.Complete) -> Task:

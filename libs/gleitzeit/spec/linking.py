@@ -372,7 +372,7 @@ class Linker:
         for name in () if self._all_inputs_read else unknown:
             suggestion = self._findings.near(name, declared.keys() | self._inputs_read)
             if declared:
-                self._findings.error(path, f"there is no parameter '{name}'", suggestion, at_key=True)
+                self._findings.error(path, f"there is no input '{name}'", suggestion, at_key=True)
             else:
                 self._findings.warning((), f"nothing in the workflow reads the input '{name}'", suggestion)
 

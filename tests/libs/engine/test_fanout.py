@@ -4,6 +4,7 @@ import pytest
 from tests.libs.engine.builders import Desk, raw, snapshot, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.explain import explain
 from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
@@ -136,6 +137,8 @@ def test_the_first_failure_cancels_what_has_not_started_and_fails_the_task() -> 
         "m[2]": "running",
         "m[3]": "cancelled",
     }
+    cancelled = explain(desk.engine, desk.workflow(), desk.workflow().tasks["m[3]"], desk.now)
+    assert cancelled.message == "cancelled because item 1 of m failed"
     desk.complete("m[2]", {"result": "r2"})
     assert desk.states()["m"] == "failed"
     assert desk.states()["join"] == "skipped"
@@ -156,6 +159,8 @@ def test_fail_fast_cancels_running_items_too() -> None:
     }
     assert desk.workflow().state == "failed"
     assert not desk.engine.calls
+    join = explain(desk.engine, desk.workflow(), desk.workflow().tasks["join"], desk.now)
+    assert join.message == "cancelled because its workflow failed in m: item 1: broken"
 
 
 def test_a_retry_runs_only_the_items_that_did_not_complete() -> None:

@@ -190,7 +190,7 @@ def test_a_wait_for_all_that_is_over_says_what_was_missing() -> None:
     desk.wait(5)
     error = desk.workflow().tasks["all"].error
     assert error is not None
-    assert error.message == "no signal a came in time; b did"
+    assert error.message == "the signal a did not come in time; b did"
 
 
 # People

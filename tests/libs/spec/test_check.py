@@ -637,7 +637,7 @@ def test_an_input_that_is_not_declared_is_an_error(declared: str) -> None:
     _, [problem] = checked(flow(READER, **{declared: {"lang": 1, "town": 2}}), inputs={"lnag": 1, "lang": 2})
     assert (problem.severity, problem.message, problem.suggestion) == (
         "error",
-        "there is no parameter 'lnag'",
+        "there is no input 'lnag'",
         "lang",
     )
     assert (problem.path, problem.at_key) == ((declared,), True)

@@ -46,7 +46,7 @@ def test_the_normal_form_has_defaults_and_the_schema() -> None:
 def test_everything_that_does_not_fit_is_told_at_once_where_it_is_declared() -> None:
     wrong: dict[str, object] = {"count": "abc", "mode": "fats", "tags": ["a", 3], "cuont": 3}
     assert problems(wrong) == [
-        (("inputs",), "there is no parameter 'cuont'", "count"),
+        (("inputs",), "there is no input 'cuont'", "count"),
         (("inputs", "version"), "input 'version' is required: as 1.10", ""),
         (("inputs", "count"), "input 'count' must be a whole number, not 'abc'", ""),
         (("inputs", "mode"), "input 'mode' must be 'fast' or 'slow', not 'fats'", "fast"),

@@ -100,6 +100,7 @@ def test_a_workflow_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in err
     for command in ("get", "explain"):
         assert 'File "<code>", line 1' in gz(capsys, command, "@latest")[1]
+    assert "failed in bad: " in gz(capsys, "explain", "@latest")[1].splitlines()[0]
     assert gz(capsys, "result", "@latest")[0] == 1
     assert gz(capsys, "watch", "@latest")[0] == 1
     code, out, _ = gz(capsys, "get", "@latest")
@@ -130,6 +131,7 @@ def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -
     code, _, err = gz(capsys, "signal", workflow_id, "go", "--payload", '{"by": "Ada"}')
     assert (code, err) == (0, "")
     assert gz(capsys, "watch", workflow_id)[0] == 0
+    assert gz(capsys, "explain", workflow_id)[1] == f"{workflow_id} is completed: nothing of it waits\n"
     code, out, _ = gz(capsys, "result", workflow_id, "wait", "-o", "json")
     assert json.loads(out)["result"]["payload"] == {"by": "Ada"}
     assert "SignalReceived" in gz(capsys, "history", workflow_id)[1]

@@ -84,9 +84,11 @@ async def test_the_difference_of_two() -> None:
         old = await first(there)
         same = await there.call("workflow.diff", {"a": old, "b": (await again(there, old))["workflow_id"]})
         assert (same["tasks"], same["inputs"], same["same"], same["outputs"]) == ([], {}, 3, False)
+        anew = (await again(there, old, from_task="alone"))["workflow_id"]
+        assert (await there.call("workflow.diff", {"a": old, "b": anew}))["tasks"] == [], "only its time is another"
         new = (await again(there, old, set={"who": "Bob"}))["workflow_id"]
         found = await there.call("workflow.diff", {"a": old, "b": new})
-        assert found["inputs"] == {"who": [None, "Bob"]}
+        assert found["inputs"] == {"who": ["Ada", "Bob"]}
         assert [(task["task_id"], task["differs"]) for task in found["tasks"]] == [
             ("one", ["params", "result"]), ("two", ["params", "result"])
         ]  # fmt: skip
