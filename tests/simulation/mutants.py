@@ -23,7 +23,7 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.provider.calls import CallTable
 from gleitzeit.spec.references import substitute
-from gz_coordinator import methods
+from gz_coordinator import submission
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.relays import Relays
@@ -333,7 +333,7 @@ def substitutes_twice() -> list[Patch]:
 @mutant
 def makes_a_workflow_for_every_submit() -> list[Patch]:
     numbers = itertools.count()
-    return [(methods, "workflow_id_for", lambda namespace, key: f"wf-{next(numbers)}")]
+    return [(submission, "workflow_id_for", lambda namespace, key: f"wf-{next(numbers)}")]
 
 
 @mutant
