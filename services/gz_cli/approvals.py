@@ -55,12 +55,16 @@ async def _asking(client: Client, workflow_id: str) -> TaskView:
     raise InvalidState(f"no task of {workflow_id} asks a person at the moment; `gz explain {workflow_id}` shows why")
 
 
-async def _tasks(client: Client, workflow_id: str) -> AsyncIterator[TaskView]:
+async def _tasks(client: Client, workflow_id: str, items_of: str = "") -> AsyncIterator[TaskView]:
+    """All of them; the items of those that ask somebody for each of several things, too."""
     after: int | None = 0
     while after is not None:
-        page = await client.get(workflow_id, after=after)
+        page = await client.get(workflow_id, after=after, items_of=items_of)
         for task in page.tasks:
             yield task
+            if task.items and task.method == "approval/ask":
+                async for item in _tasks(client, workflow_id, task.task_id):
+                    yield item
         after = page.next
 
 

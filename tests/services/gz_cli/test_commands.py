@@ -118,6 +118,18 @@ def test_what_completed_is_told_after_a_failure(capsys: pytest.CaptureFixture[st
     assert "what completed:\n  good: well\n" in err
 
 
+def test_items_that_ask_a_person_are_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "ask.yaml").write_text(
+        "name: ask\ntasks: [{id: ask, for_each: [a, b], approval: {message: 'ok ${item}?'}}]\n"
+    )
+    workflow_id = submitted(capsys, "ask.yaml")
+    code, _, err = gz(capsys, "approve", workflow_id)
+    assert (code, "2 tasks of " in err, "ask: ask[0], ask[1]; say which" in err) == (2, True, True)
+    assert gz(capsys, "approve", workflow_id, "ask[1]")[0] == 0
+    assert gz(capsys, "approve", workflow_id)[1] == f"ask[0] of {workflow_id} is approved\n"
+    assert gz(capsys, "watch", workflow_id)[0] == 0
+
+
 def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
     workflow_id = submitted(capsys, "waiting.yaml")
     code, _, err = gz(capsys, "watch", workflow_id, "--timeout", "200ms")
