@@ -339,9 +339,8 @@ class Linker:
         where = {"needle": reference.source}
         if base == "env":
             if reference.default is None and ".".join(steps) not in self._env:
-                self._complain(
-                    path, f"{reference.source}: environment variable '{'.'.join(steps)}' is not set", **where
-                )
+                message = f"environment variable '{'.'.join(steps)}' is not set where this is submitted"
+                self._complain(path, f"{reference.source}: {message}", **where)
         elif base == "workflow":
             if name in _OUTCOME and not self._at_the_end:
                 message = f"{reference.source}: known only at the end, in a task that runs 'always' or 'on_failure'"
@@ -382,7 +381,7 @@ class Linker:
             message = f"{reference.source}: there is no input and no parameter '{name}'"
             self._complain(path, message, suggestion, needle=reference.source)
         else:
-            message = f"{reference.source}: no parameter '{name}' is declared; every submit must bring it"
+            message = f"{reference.source}: no input '{name}' is declared; every submit must bring it"
             self._findings.warning(path, message, suggestion, needle=reference.source)
 
     def _check_unknown(self, reference: Reference, path: Path) -> None:
@@ -434,7 +433,9 @@ class Linker:
             if reference.base != "env":
                 raise ParameterError(f"{reference.source}: only environment variables can be read here")
             if name not in self._env and reference.default is None:
-                raise ParameterError(f"{reference.source}: environment variable '{name}' is not set")
+                raise ParameterError(
+                    f"{reference.source}: environment variable '{name}' is not set where this is submitted"
+                )
             return self._env.get(name, reference.default)
 
         filled = {}

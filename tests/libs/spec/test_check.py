@@ -240,7 +240,7 @@ def test_parameters_and_config_may_read_the_environment_only() -> None:
     )
     assert json.loads(bytes(definition.parameters)) == {"p": ["${b.c}", "x"]}
     assert json.loads(bytes(definition.config)) == {"c": "<${b.c}>"}
-    assert "'NOPE' is not set" in error(ECHO, parameters={"p": "${env.NOPE}"})
+    assert "'NOPE' is not set where this is submitted" in error(ECHO, parameters={"p": "${env.NOPE}"})
     assert "only environment variables" in error(ECHO, config={"p": "${e.response}"})
 
 
@@ -980,7 +980,7 @@ flow.yaml:9:7: error: echo/echo has no parameter 'mesage' (did you mean 'message
 flow.yaml:9:18: error: ${fetchh.response}: there is no task 'fetchh' (did you mean 'fetch'?)
     9 |       mesage: hi ${fetchh.response} and ${env.NOPE}
       |                  ^
-flow.yaml:9:41: error: ${env.NOPE}: environment variable 'NOPE' is not set
+flow.yaml:9:41: error: ${env.NOPE}: environment variable 'NOPE' is not set where this is submitted
     9 |       mesage: hi ${fetchh.response} and ${env.NOPE}
       |                                         ^
 flow.yaml:12:18: error: there is no task 'fetc' to depend on (did you mean 'fetch'?)
