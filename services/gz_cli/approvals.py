@@ -25,9 +25,20 @@ class Answer(Struct, frozen=True):
     by: str | None = None
 
 
+class Question(Struct, frozen=True):
+    """A task that asks, and the workflow that it belongs to: the one that was named, or one that this one runs."""
+
+    workflow_id: str
+    task: TaskView
+
+
 async def approve(client: Client, text: str, task_id: str | None, answer: Answer, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
-    task = await client.task(workflow_id, task_id) if task_id is not None else await _asking(client, workflow_id)
+    if task_id is not None:
+        asked = Question(workflow_id, await client.task(workflow_id, task_id))
+    else:
+        asked = await _only_question(client, workflow_id)
+    workflow_id, task = asked.workflow_id, asked.task
     form: dict[str, Any] = (task.asks or {}).get("form") or {}
     state = await client.approve(
         workflow_id,
@@ -44,27 +55,34 @@ async def approve(client: Client, text: str, task_id: str | None, answer: Answer
     return exits.OK
 
 
-async def _asking(client: Client, workflow_id: str) -> TaskView:
-    """The only task that asks. Raises InvalidState if there is none, or several."""
-    asking = [task async for task in _tasks(client, workflow_id) if task.asks is not None]
-    if len(asking) == 1:
-        return asking[0]
-    if asking:
-        shown = ", ".join(task.task_id for task in asking[:10])
-        raise InvalidState(f"{len(asking)} tasks of {workflow_id} ask: {shown}; say which one you answer")
+async def _only_question(client: Client, workflow_id: str) -> Question:
+    """Raises InvalidState if nobody is asked, or several things are."""
+    questions = [question async for question in _questions(client, workflow_id)]
+    if len(questions) == 1:
+        return questions[0]
+    if questions:
+        elsewhere = any(one.workflow_id != workflow_id for one in questions)
+        shown = ", ".join(
+            f"{one.workflow_id} {one.task.task_id}" if elsewhere else one.task.task_id for one in questions[:10]
+        )
+        raise InvalidState(f"{len(questions)} tasks of {workflow_id} ask: {shown}; say which one you answer")
     raise InvalidState(f"no task of {workflow_id} asks a person at the moment; `gz explain {workflow_id}` shows why")
 
 
-async def _tasks(client: Client, workflow_id: str, items_of: str = "") -> AsyncIterator[TaskView]:
-    """All of them; the items of those that ask somebody for each of several things, too."""
+async def _questions(client: Client, workflow_id: str, items_of: str = "") -> AsyncIterator[Question]:
+    """Those of its tasks, of their items, and of the workflows that they run."""
     after: int | None = 0
     while after is not None:
         page = await client.get(workflow_id, after=after, items_of=items_of)
         for task in page.tasks:
-            yield task
-            if task.items and task.method == "approval/ask":
-                async for item in _tasks(client, workflow_id, task.task_id):
-                    yield item
+            if task.asks is not None:
+                yield Question(workflow_id, task)
+            elif task.child and task.status == "waiting":
+                async for question in _questions(client, task.child):
+                    yield question
+            elif task.items and task.method in ("approval/ask", "workflow/run"):
+                async for question in _questions(client, workflow_id, task.task_id):
+                    yield question
         after = page.next
 
 

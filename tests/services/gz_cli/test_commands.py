@@ -130,6 +130,16 @@ def test_items_that_ask_a_person_are_found(capsys: pytest.CaptureFixture[str], t
     assert gz(capsys, "watch", workflow_id)[0] == 0
 
 
+def test_a_workflow_within_a_workflow_that_asks_a_person_is_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    inner = "{name: inner, tasks: [{id: ask, approval: {message: deep}}]}"
+    (tmp_path / "deep.yaml").write_text(f"name: deep\ntasks: [{{id: run, workflow: {inner}}}]\n")
+    workflow_id = submitted(capsys, "deep.yaml")
+    assert gz(capsys, "approve", workflow_id)[1] == f"ask of {workflow_id}~run~1 is approved\n"
+    assert gz(capsys, "watch", workflow_id)[0] == 0
+
+
 def test_the_life_of_a_workflow_that_waits(capsys: pytest.CaptureFixture[str]) -> None:
     workflow_id = submitted(capsys, "waiting.yaml")
     code, _, err = gz(capsys, "watch", workflow_id, "--timeout", "200ms")
