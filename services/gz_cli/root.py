@@ -61,8 +61,9 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", hidden=True)] = False,
 ) -> None:
-    if debug:
+    if debug or verbose:
         from gz_cli.exits import show_tracebacks
 
         show_tracebacks()

@@ -120,6 +120,7 @@ WITHOUT_MEANING = {
     "GLEITZEIT_OLLAMA_FAILOVER": "a server that does not answer is passed over by itself",
     "GLEITZEIT_OLLAMA_STRATEGY": "`load_balancing_strategy` of a task decides",
     "GLEITZEIT_PYTHON_SECURITY_MODE": "every script runs in a process of its own, with limits",
+    "GLEITZEIT_MCP_SERVER_PATH": "`gz mcp add NAME -- COMMAND` adds a server; those of earlier versions are built in",
     "GLEITZEIT_AUTH_MODE": "there is one mode: a token, or none on this machine",
 }
 
