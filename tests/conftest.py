@@ -1,5 +1,6 @@
 """What tests of several rooms need."""
 
+import logging
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,18 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.servers import Postgres, Redis
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that was run in this process sends its logging to the stderr of its test, which is soon closed."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler:  # pytest's own are of other classes
+            root.removeHandler(handler)
+            root.setLevel(level)
 
 
 class Certificate(NamedTuple):

@@ -1,6 +1,7 @@
 """`when`, `for_each`, `matrix`, `switch`, `until`, `always`, `on_failure`, `undo`, `defaults`: from the document to its
 normal form, and what authors are told."""
 
+import gc
 import time
 from typing import Any
 
@@ -313,4 +314,9 @@ def test_ten_thousand_tasks_with_conditions_are_checked_in_time_that_grows_with_
         return time.process_time() - began
 
     cost(10)
-    assert cost(4_000) < 8 * cost(1_000)
+    gc.collect()
+    gc.disable()  # what other tests have left in memory is looked through again and again otherwise
+    try:
+        assert min(cost(4_000) for _ in range(3)) < 8 * min(cost(1_000) for _ in range(3))
+    finally:
+        gc.enable()
