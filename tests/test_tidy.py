@@ -4,6 +4,7 @@ The rules are functions over a tree of sources, and each is shown a small tree t
 """
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,8 +47,9 @@ class Source:
         pieces = path.relative_to(root).parts
         self.service = pieces[1] if pieces[0] == "services" else ""
         self.part = Path(pieces[2]).stem if pieces[:2] == ("libs", "gleitzeit") else ""
+        self.imports = tuple(self._imports())
 
-    def imports(self) -> Iterator[tuple[int, int, str]]:
+    def _imports(self) -> Iterator[tuple[int, int, str]]:
         """(line, dots, module); `from a import b` is `a.b`, for b may be a module. Also those inside functions."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -57,10 +59,10 @@ class Source:
                 yield from ((node.lineno, node.level, f"{prefix}{alias.name}") for alias in node.names)
 
 
-def sources(root: Path) -> Iterator[Source]:
-    for folder in ("libs/gleitzeit", "services"):
-        for path in sorted((root / folder).rglob("*.py")):
-            yield Source(root, path)
+@functools.cache  # every rule looks at the same tree, and reading it is most of the work
+def sources(root: Path) -> tuple[Source, ...]:
+    folders = (root / folder for folder in ("libs/gleitzeit", "services"))
+    return tuple(Source(root, path) for folder in folders for path in sorted(folder.rglob("*.py")))
 
 
 def imports_point_upward(root: Path) -> Iterator[str]:
@@ -70,7 +72,7 @@ def imports_point_upward(root: Path) -> Iterator[str]:
         if source.part and source.part not in LEVEL:
             yield f"{source.name}: the package {source.part} is in no layer"
             continue
-        for line, _, module in source.imports():
+        for line, _, module in source.imports:
             top, _, rest = module.partition(".")
             imported = rest.partition(".")[0]
             if source.part and top.startswith("gz_"):
@@ -85,14 +87,14 @@ def imports_point_upward(root: Path) -> Iterator[str]:
 def pure_packages_have_no_clock_and_no_network(root: Path) -> Iterator[str]:
     for source in sources(root):
         if source.part in PURE:
-            for line, _, module in source.imports():
+            for line, _, module in source.imports:
                 if module.partition(".")[0] in IMPURE:
                     yield f"{source.name}:{line}: {source.part} is pure and imports {module}"
 
 
 def imports_are_absolute(root: Path) -> Iterator[str]:
     for source in sources(root):
-        for line, dots, module in source.imports():
+        for line, dots, module in source.imports:
             if dots:
                 yield f"{source.name}:{line}: a relative import of {module}"
 
@@ -106,7 +108,7 @@ def classes_have_names_that_say_something(root: Path) -> Iterator[str]:
 
 def json_rpc_libraries_are_wrapped_once(root: Path) -> Iterator[str]:
     for library in WRAPPED:
-        users = {s.name for s in sources(root) for _, _, module in s.imports() if module.partition(".")[0] == library}
+        users = {s.name for s in sources(root) for _, _, module in s.imports if module.partition(".")[0] == library}
         inside = {name for name in users if name.startswith("libs/gleitzeit/jsonrpc/")}
         if users != inside or len(users) != 1:
             yield f"{library} is imported by {sorted(users) or 'nobody'}: it belongs in one module of jsonrpc"
@@ -185,4 +187,4 @@ def test_each_rule_notices_what_it_is_for(rule: Rule, name: str, text: str, tmp_
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert len(list(sources(ROOT))) > 50
+    assert len(sources(ROOT)) > 50
