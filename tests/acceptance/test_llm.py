@@ -254,7 +254,8 @@ async def test_a_python_program_asks_it(served: Served, tmp_path: Path) -> None:
         assert answer
         pieces = [piece async for piece in client.chat_stream("Why ${is.it} blue?", **options)]
         assert "".join(pieces) == answer
-        batch = await client.batch_chat(tmp_path, "Sum up.", pattern="*.txt", **options)
+        # One at a time: what llama.cpp computes side by side is not the same to the last bit, and so not to the word.
+        batch = await client.batch_chat(tmp_path, "Sum up.", pattern="*.txt", max_concurrent=1, **options)
         assert (batch.summary.successful, batch.summary.failed) == (2, 0)
         told = await client.chat(f"Sum up.\n\nFile content from {tmp_path}/a.txt:\nThe sea is wide.", **options)
         assert batch.results[f"{tmp_path}/a.txt"].content == told
