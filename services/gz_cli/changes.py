@@ -7,6 +7,7 @@ from msgspec.structs import asdict
 from gleitzeit.client import Client
 from gleitzeit.client.views import State
 from gz_cli import exits
+from gz_cli.durations import counted
 from gz_cli.formats import Format
 from gz_cli.output import encode
 from gz_cli.talk import put, say
@@ -42,7 +43,7 @@ async def signal(client: Client, text: str, name: str, payload: object, output: 
 
 
 def _words(state: State) -> str:
-    again = f", {len(state.tasks):,} tasks run again" if state.tasks else ""
+    again = f", to run again: {counted(len(state.tasks))}" if state.tasks else ""
     if state.cancelling:
         last = "what runs always and what undoes runs before; cancel it again to end it at once"
         return f"{state.workflow_id} is being cancelled: {last}"

@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gleitzeit.client import Client, Prepared
-from gleitzeit.schemas import Catalogue, builtin
-from gleitzeit.spec.problems import from_wire, render
-from gz_cli import exits
+from gleitzeit.schemas import Catalogue, builtin, compile_schema, explain
+from gleitzeit.spec.problems import Problem, from_wire, render
+from gz_cli import editor, exits
 from gz_cli.documents import prepared, summary
+from gz_cli.durations import counted
 from gz_cli.formats import GraphFormat
 from gz_cli.graph import draw
 from gz_cli.talk import put, say
 from gz_cli.typed import Source
 
 
-def validate(files: Sequence[Path], state: Path) -> int:
+def validate(files: Sequence[Path], state: Path, *, by_schema: bool = False) -> int:
     """All problems of all documents on stderr, a line for each good one on stdout. What is remembered in the state
-    folder of the tools of MCP servers is known."""
-    good = [_is_good(_read(file), state) for file in files]
+    folder of the tools of MCP servers is known. `by_schema`: they must also be what editors take for good."""
+    good = [_is_good(_read(file), state, by_schema=by_schema) for file in files]
     return exits.OK if all(good) else exits.USAGE
 
 
@@ -30,12 +31,22 @@ def _read(file: Path) -> Source | None:
         return None
 
 
-def _is_good(source: Source | None, state: Path) -> bool:
+def _is_good(source: Source | None, state: Path, *, by_schema: bool) -> bool:
     ready = prepared(source, catalogue=_catalogue(source, state)) if source is not None else None
-    if ready is None or ready.checked is None:
+    if ready is None or ready.checked is None or (by_schema and not _fits_schema(ready)):
         return False
     _put_good(ready)
     return True
+
+
+def _fits_schema(ready: Prepared) -> bool:
+    """Whether an editor would mark nothing."""
+    content = editor.schema()
+    found = [Problem(one.path, one.message) for one in explain(compile_schema(content), ready.document.value, content)]
+    if found:
+        say(render(found, ready.document))
+        say(summary(len(found), 0))
+    return not found
 
 
 def _catalogue(source: Source, state: Path) -> Catalogue | None:
@@ -48,13 +59,13 @@ def _catalogue(source: Source, state: Path) -> Catalogue | None:
     return builtin().with_methods(methods_of_servers(Memory(memory_file(state)).servers))
 
 
-async def validate_online(client: Client, files: Sequence[Path]) -> int:
+async def validate_online(client: Client, files: Sequence[Path], *, by_schema: bool = False) -> int:
     """As `validate`; of a document without errors the coordinator has the say, which knows its providers' methods."""
-    good = [await _is_good_there(client, _read(file)) for file in files]
+    good = [await _is_good_there(client, _read(file), by_schema=by_schema) for file in files]
     return exits.OK if all(good) else exits.USAGE
 
 
-async def _is_good_there(client: Client, source: Source | None) -> bool:
+async def _is_good_there(client: Client, source: Source | None, *, by_schema: bool) -> bool:
     ready = prepared(source, warn=False) if source is not None else None
     if ready is None or ready.checked is None:
         return False
@@ -65,14 +76,15 @@ async def _is_good_there(client: Client, source: Source | None) -> bool:
         say(summary(wrong, len(found) - wrong))
         if wrong:
             return False
+    if by_schema and not _fits_schema(ready):
+        return False
     _put_good(ready)
     return True
 
 
 def _put_good(ready: Prepared) -> None:
     assert ready.checked is not None
-    number = len(ready.checked.tasks)
-    put(f"{ready.document.name}: ok, {number:,} task{'s' * (number != 1)}")
+    put(f"{ready.document.name}: ok, {counted(len(ready.checked.tasks))}")
 
 
 def graph(source: Source, form: GraphFormat) -> int:

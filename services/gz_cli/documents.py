@@ -21,13 +21,14 @@ def prepared(
     *,
     inputs: Mapping[str, object] | None = None,
     warn: bool = True,
+    priority: str | None = None,
     catalogue: Catalogue | None = None,
 ) -> Prepared | None:
     """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it.
 
     `inputs` are those that it will be submitted with, None if nobody knows yet. Without `warn` nothing is said of a
     document that can be run: a coordinator will be asked, which knows the methods of its providers. `catalogue` is what
-    is known of methods, by default those that ship with us.
+    is known of methods, by default those that ship with us. `priority` goes before the one of the document.
     """
     try:
         document = load_text(source.content, name=source.name, lenient=True)
@@ -35,6 +36,8 @@ def prepared(
         text = source.content.decode(errors="replace")
         say_problems(error, Document(source.name, text, None))
         return None
+    if priority is not None:
+        document = _with_priority(document, priority)
     ready = prepare(
         document,
         folder=source.folder,
@@ -49,6 +52,17 @@ def prepared(
         say(summary(len(ready.errors), len(ready.warnings)))
         return None
     return ready
+
+
+def _with_priority(document: Document, priority: str) -> Document:
+    """What is no workflow stays as it is: the check will say so."""
+    value = document.value
+    if not isinstance(value, dict):
+        return document
+    inner = value.get("workflow")
+    if len(value) == 1 and isinstance(inner, dict):
+        return document.with_value({"workflow": {**inner, "priority": priority}})
+    return document.with_value({**value, "priority": priority})
 
 
 def typed_by_document(source: Source, given: Inputs) -> dict[str, object]:

@@ -53,3 +53,8 @@ def size(size_bytes: int) -> str:
             return f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
+
+
+def counted(number: int, word: str = "task") -> str:
+    """`1 task`, `1,200 tasks`"""
+    return f"{number:,} {word}{'s' * (number != 1)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gz_cli.durations import duration
+from gz_cli.durations import counted, duration
 from gz_cli.ink import first_line
 from gz_cli.output import payload, short
 
@@ -40,8 +40,7 @@ def _parts(event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _submitted(event: Mapping[str, Any]) -> Iterator[str]:
-    number = len(event["definition"].get("tasks", ()))
-    yield f"{event['definition'].get('name', '')}: {number:,} task{'s' * (number != 1)}"
+    yield f"{event['definition'].get('name', '')}: {counted(len(event['definition'].get('tasks', ())))}"
     if event.get("inputs"):
         yield f"inputs {short(event['inputs'])}"
     if event.get("idempotency_key"):

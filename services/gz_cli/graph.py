@@ -6,6 +6,7 @@ import msgspec
 
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gz_cli import picture
+from gz_cli.durations import counted
 from gz_cli.formats import GraphFormat
 from gz_cli.ink import clean
 from gz_cli.layout import Item, Node, label, layout, walk
@@ -74,7 +75,8 @@ def marks(task: TaskDefinition) -> list[str]:
         if task.for_each.matrix:
             found.append(f"for each of {' × '.join(over.get('axes', {}))}")
         else:
-            found.append(f"for each of {over if isinstance(over, str) else f'{len(over)} items'}")
+            many = over if isinstance(over, str) else counted(len(over), "item")
+            found.append(f"for each of {many}")
     if task.when:
         found.append(f"if {task.when}")
     if task.switch is not None:
@@ -83,7 +85,7 @@ def marks(task: TaskDefinition) -> list[str]:
     if task.until is not None:
         found.append(f"until {task.until.condition}")
     if task.workflow is not None:
-        found.append(f"runs {task.workflow.name} ({len(task.workflow.tasks)} tasks)")
+        found.append(f"runs {task.workflow.name} ({counted(len(task.workflow.tasks))})")
     if task.trigger != "success":
         found.append("always" if task.trigger == "always" else "on failure")
     if task.undo is not None:

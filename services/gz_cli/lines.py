@@ -2,7 +2,7 @@
 
 from gleitzeit.model import events
 from gleitzeit.model.events import AnyEvent
-from gz_cli.durations import clock, duration
+from gz_cli.durations import clock, counted, duration
 from gz_cli.ink import Span, first_line
 from gz_cli.progress import WorkflowProgress, waits_for
 from gz_cli.tree import MARKS
@@ -16,8 +16,7 @@ MANY = 100
 
 
 def submitted(progress: WorkflowProgress, at_ms: int) -> Line:
-    number = len(progress.tasks)
-    return _line(at_ms, "running", f"{progress.name}  {progress.workflow_id}  {number:,} task{'s' * (number != 1)}")
+    return _line(at_ms, "running", f"{progress.name}  {progress.workflow_id}  {counted(len(progress.tasks))}")
 
 
 def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
@@ -76,7 +75,7 @@ def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
         case events.WorkflowResumed():
             return _line(event.at, "running", f"{progress.name} goes on")
         case events.WorkflowRetried():
-            return _line(event.at, "running", f"{progress.name} tries {len(event.tasks):,} tasks again")
+            return _line(event.at, "running", f"{progress.name} tries {counted(len(event.tasks))} again")
         case events.SignalReceived():
             return _line(event.at, "waiting", f"signal {event.name} received")
         case events.WorkflowCancelling():

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     from gz_cli.talk import complain
 
     try:
-        app(arguments, prog_name="gz")
+        app(_with_output_file(arguments), prog_name="gz")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
@@ -38,6 +38,15 @@ def main(arguments: list[str]) -> int:
         complain(said)
         return said.code
     return 0
+
+
+def _with_output_file(arguments: list[str]) -> list[str]:
+    """`run FILE --output result.json` was how earlier versions wrote a result to a file."""
+    words = list(arguments)
+    for at, word in enumerate(words[:-1]):
+        if word == "--output" and {"run", "submit"} & set(words[:2]) and "." in words[at + 1]:
+            words[at] = "--output-file"
+    return words
 
 
 def _leave(code: int) -> None:

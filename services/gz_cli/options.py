@@ -67,6 +67,25 @@ MaxParallel = Annotated[
         help="Tasks at once, for a workflow that does not say it (default: `max_parallel` as configured, or no limit).",
     ),
 ]
+Priority = Annotated[
+    str | None,
+    typer.Option(
+        "--priority", metavar="PRIORITY", help="Of the whole workflow: low, normal, high, urgent (default: its own)."
+    ),
+]
+Events = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event",
+        "-e",
+        metavar="TYPE",
+        help="Only these, as TaskFailed or Task*; may be repeated. Earlier names (task:failed) are understood.",
+    ),
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output-file", metavar="FILE", help="Write the whole result there, as JSON (YAML by -o yaml)."),
+]
 AllowShell = Annotated[
     bool,
     typer.Option(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from gleitzeit.client import Client
 from gleitzeit.client.views import Explained, ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
+from gleitzeit.errors import ProviderNotFound
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
@@ -87,13 +88,13 @@ async def workflows(client: Client, statuses: Sequence[str], name: str | None, l
     return exits.OK
 
 
-async def history(client: Client, text: str, output: Format) -> int:
-    """Every event of a workflow, as it stands in the journal."""
+async def history(client: Client, text: str, output: Format, types: Sequence[str] = ()) -> int:
+    """Every event of a workflow (of these types), as it stands in the journal."""
     workflow_id = await client.resolve_id(text)
-    page = await client.history(workflow_id)
+    page = await client.history(workflow_id, events=types)
     events = [*page.events]
     while page.next is not None:
-        page = await client.history(workflow_id, after=page.next)
+        page = await client.history(workflow_id, after=page.next, events=types)
         events += page.events
     if output is Format.TEXT:
         put(table(("seq", "at", "event", "task", "details"), [_event_row(entry) for entry in events]))
@@ -125,8 +126,11 @@ def _end_of(explained: Explained) -> str:
     return ""
 
 
-async def providers(client: Client, output: Format) -> int:
-    found = await client.providers()
+async def providers(client: Client, output: Format, name: str = "") -> int:
+    """All of them, or those of this name or instance. Raises ProviderNotFound."""
+    found = [one for one in await client.providers() if name in ("", one.name, one.instance)]
+    if name and not found:
+        raise ProviderNotFound(f"there is no provider {name!r} here")
     if output is Format.ID:
         put("\n".join(provider.instance for provider in found))
     elif output is not Format.TEXT:

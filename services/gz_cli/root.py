@@ -42,7 +42,7 @@ app.add_typer(mcp_app, name="mcp", no_args_is_help=True)
 app.add_typer(workflow_app, name="workflow", hidden=True, no_args_is_help=True)
 app.add_typer(system_app, name="system", hidden=True, no_args_is_help=True)
 app.add_typer(dev_app, name="dev", hidden=True, no_args_is_help=True)
-app.add_typer(config_app, name="config", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 
 Work = Callable[["Client"], Awaitable[int]]
 

@@ -43,6 +43,7 @@ class Start(Struct, frozen=True):
     """What the typed ones are by their types."""
     idempotency_key: str | None = None
     hold: bool = False
+    priority: str | None = None
     below: Place = ()
 
 
@@ -53,7 +54,7 @@ def start(reach: Reach, source: Source, how: Start) -> int:
     """
     defaults = defaults_of(reach.target)
     how = replace(how, inputs=typed_by_document(source, how.typed))
-    prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False)
+    prepared = prepared_from(source, defaults, inputs=how.inputs, warn=False, priority=how.priority)
     if prepared is None:
         dismiss(reach)
         return exits.USAGE

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from gleitzeit.model.events import TASK_FINAL, TaskStatus
-from gz_cli.durations import duration
+from gz_cli.durations import counted, duration
 from gz_cli.ink import Span, first_line
 from gz_cli.layout import Item, label, walk
 from gz_cli.progress import TaskProgress, WorkflowProgress
@@ -61,7 +61,7 @@ def _head(progress: WorkflowProgress, now_ms: int) -> Line:
 
 def _foot(progress: WorkflowProgress) -> Line:
     total = len(progress.tasks)
-    line: Line = [*bar(progress.ended, total), (f" {progress.ended:,} of {total:,} tasks", "")]
+    line: Line = [*bar(progress.ended, total), (f" {progress.ended:,} of {counted(total)}", "")]
     for status in ("running", "waiting", "retrying", "failed", "skipped", "cancelled"):
         if progress.counts[status]:
             line.append((f" · {progress.counts[status]:,} {status}", MARKS[status][1]))

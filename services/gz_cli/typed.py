@@ -12,6 +12,7 @@ from gleitzeit.model import earlier
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.inputs import from_texts
 from gleitzeit.spec.load import load_text
+from gleitzeit.spec.settings import parse_priority
 from gz_cli.exits import UsageError
 
 STDIN = "-"
@@ -71,6 +72,14 @@ def statuses(words: Sequence[str]) -> list[str]:
     return known
 
 
+def events(words: Sequence[str]) -> frozenset[str]:
+    """Types of events as typed, by our names or earlier ones. Raises UsageError."""
+    try:
+        return earlier.event_types(words)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def with_values(inputs: Inputs, text: str | None) -> Inputs:
     """And those of a JSON object as typed. Raises UsageError."""
     if text is None:
@@ -108,6 +117,23 @@ def _json_or_text(text: str) -> object:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+
+
+def priority(text: str | None) -> str | None:
+    """A priority as typed. Raises UsageError."""
+    if text is not None:
+        try:
+            parse_priority(text)
+        except ValueError as error:
+            raise UsageError(f"--priority {text}: it {error}") from None
+    return text
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Told before anything runs, if nothing can be written there. Raises UsageError."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError(f"{path}: no file can be written there")
+    return path
 
 
 def seconds(text: str | None) -> float | None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -44,12 +45,12 @@ class View(Protocol):
     def remark(self, text: str) -> None: ...
 
 
-def choose(progress: WorkflowProgress, *, quiet: bool = False) -> View:
-    """A tree on a terminal, else lines; on stderr, because the result is what stdout is for."""
+def choose(progress: WorkflowProgress, *, quiet: bool = False, lines: bool = False) -> View:
+    """A tree on a terminal, else `lines`; on stderr, because the result is what stdout is for."""
     if quiet:
         return Silence()
     ink = Ink(colour=has_colour(sys.stderr))
-    if is_live(sys.stderr):
+    if is_live(sys.stderr) and not lines:
         return Tree(progress, Screen(sys.stderr, ink))
     return Lines(progress, ink)
 
@@ -66,6 +67,33 @@ class Silence:
 
     def remark(self, text: str) -> None:
         say(text)
+
+
+class Only:
+    """Of what another view shows, events of some types alone."""
+
+    def __init__(self, view: View, types: Collection[str]) -> None:
+        self._view = view
+        self._types = types
+
+    def __enter__(self) -> "Only":
+        self._view.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._view.__exit__(*error)
+
+    def show(self, item: WatchItem) -> None:
+        if isinstance(item, ConnectionItem) or (
+            isinstance(item, WatchEvent) and type(item.event).__name__ in self._types
+        ):
+            self._view.show(item)
+
+    def tick(self) -> None:
+        self._view.tick()
+
+    def remark(self, text: str) -> None:
+        self._view.remark(text)
 
 
 class JsonLines:

@@ -1,5 +1,8 @@
 """To wait for a workflow that is under way, and to say what came of it."""
 
+from collections.abc import Collection
+from pathlib import Path
+
 from msgspec import Struct
 
 from gleitzeit.client import Client
@@ -15,7 +18,7 @@ from gz_cli.layout import last
 from gz_cli.output import encode, outputs_as, results_text
 from gz_cli.progress import WorkflowProgress
 from gz_cli.talk import put, say
-from gz_cli.views import JsonLines, choose
+from gz_cli.views import JsonLines, Only, choose
 
 LARGE = 500
 """So many tasks may be too much for one event: better asked for before events begin to come."""
@@ -28,6 +31,8 @@ class Wait(Struct, frozen=True):
     timeout_seconds: float | None = None
     quiet: bool = False
     hold_when_interrupted: bool = False
+    file: Path | None = None
+    """Where the result goes, in place of stdout."""
 
 
 async def wait(client: Client, workflow_id: str, how: Wait, definition: Definition | None = None) -> int:
@@ -41,19 +46,22 @@ async def wait(client: Client, workflow_id: str, how: Wait, definition: Definiti
     if end == "timeout":
         _say_timeout(workflow_id, how)
         return exits.TIMED_OUT
-    await put_result(client, progress, how.output, definition)
+    await put_result(client, progress, how, definition)
     return exits.of_status(progress.status)
 
 
-async def watch(client: Client, text: str, how: Wait) -> int:
-    """For somebody who looks on: the story on stderr, nothing on stdout; as JSON, the story is on stdout."""
+async def watch(client: Client, text: str, how: Wait, types: Collection[str] = ()) -> int:
+    """For somebody who looks on: the story on stderr, nothing on stdout; as JSON, the story is on stdout. With `types`,
+    only events of these."""
     workflow_id = await client.resolve_id(text)
     now = await client.get(workflow_id, limit=1)
     if now.held:
         say(f"{workflow_id} is held: `gz resume {workflow_id}` lets it go on")
     definition = await tasks_of(client, workflow_id) if now.tasks_total > LARGE else None
     progress = WorkflowProgress(workflow_id)
-    view = JsonLines() if how.output is Format.JSON else choose(progress, quiet=how.quiet)
+    view = JsonLines() if how.output is Format.JSON else choose(progress, quiet=how.quiet, lines=bool(types))
+    if types:
+        view = Only(view, types)
     end = await follow(client, progress, view, timeout_seconds=how.timeout_seconds, definition=definition)
     if end == "interrupt":
         await _interrupted(client, workflow_id, hold=False)
@@ -65,13 +73,21 @@ async def watch(client: Client, text: str, how: Wait) -> int:
 
 
 async def put_result(
-    client: Client, progress: WorkflowProgress, output: Format, definition: Definition | None = None
+    client: Client, progress: WorkflowProgress, how: Wait, definition: Definition | None = None
 ) -> None:
     """As a document of an earlier version wished by its `output.format`, where nobody says it otherwise."""
+    output = how.output
     if output is Format.ID:
         put(progress.workflow_id)
         return
     result = await client.result(progress.workflow_id)
+    if how.file is not None:
+        form = output if output is Format.YAML else Format.JSON
+        how.file.write_text(encode(result, form) + "\n", encoding="utf-8")
+        say(f"the result is written to {how.file}")
+        if result.status != "completed":
+            await say_end(client, result)
+        return
     if output is not Format.TEXT:
         put(encode(result, output))
     elif result.status == "completed":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gleitzeit import errors
@@ -274,24 +274,32 @@ class WorkflowMethods:
         return {**status, "tasks": answer.tasks} if with_tasks else status
 
     async def history(
-        self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_EVENTS
+        self,
+        request: Request,
+        /,
+        workflow_id: str,
+        after: int = 0,
+        limit: int = PAGE_EVENTS,
+        events: list[str] | None = None,
     ) -> dict[str, Any]:
-        limit = min(limit, PAGE_EVENTS)
+        wanted, limit = _wanted(events), min(limit, PAGE_EVENTS)
         records = await self._parts.journal.read(workflow_id, after=after, limit=limit)
         if not records and after == 0:
             raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
-        events: list[dict[str, Any]] = []
-        size_bytes = 0
+        page: list[dict[str, Any]] = []
+        size_bytes, last = 0, after
         for record in records:
-            event = shortened(record.event)
-            size_bytes += len(event)
-            if events and size_bytes > PAGE_EVENTS_BYTES:
-                break
-            events.append({"seq": record.seq, "event": Raw(event)})
-        answer: dict[str, Any] = {"workflow_id": workflow_id, "events": events}
+            if wanted is None or msgspec.json.decode(record.event, type=_Kind).type in wanted:
+                event = shortened(record.event)
+                size_bytes += len(event)
+                if page and size_bytes > PAGE_EVENTS_BYTES:
+                    break
+                page.append({"seq": record.seq, "event": Raw(event)})
+            last = record.seq
+        answer: dict[str, Any] = {"workflow_id": workflow_id, "events": page}
         # The journal, too, ends a page early that has become large.
-        if events and await self._parts.journal.read(workflow_id, after=events[-1]["seq"], limit=1):
-            answer["next"] = events[-1]["seq"]
+        if records and await self._parts.journal.read(workflow_id, after=last, limit=1):
+            answer["next"] = last
         return answer
 
     async def explain(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
@@ -318,6 +326,20 @@ class WorkflowMethods:
 
     def _status(self, workflow: Workflow) -> dict[str, Any]:
         return view.status_view(workflow, held=self._held(workflow))
+
+
+class _Kind(Struct):
+    """Of an event in the journal."""
+
+    type: str
+
+
+def _wanted(names: list[str] | None) -> frozenset[str] | None:
+    """The types of events that are asked for; None: all. Raises InvalidParams."""
+    try:
+        return earlier.event_types(names) if names else None
+    except ValueError as error:
+        raise errors.InvalidParams(str(error)) from None
 
 
 def _position(value: Any) -> Position:

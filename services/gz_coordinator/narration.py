@@ -14,14 +14,14 @@ _Line = tuple[int, Callable[[Workflow, Any], str]]
 _LINES: dict[type, _Line] = {
     ev.WorkflowSubmitted: (
         logging.INFO,
-        lambda w, e: f"workflow {w.definition.name!r} submitted, {len(w.tasks)} tasks",
+        lambda w, e: f"workflow {w.definition.name!r} submitted, tasks: {len(w.tasks)}",
     ),
     ev.WorkflowCompleted: (logging.INFO, lambda w, e: f"workflow {w.definition.name!r} completed"),
     ev.WorkflowFailed: (logging.WARNING, lambda w, e: f"workflow {w.definition.name!r} failed: {e.error.message}"),
     ev.WorkflowCancelled: (logging.INFO, lambda w, e: f"workflow {w.definition.name!r} cancelled {e.reason}".rstrip()),
     ev.WorkflowRetried: (
         logging.INFO,
-        lambda w, e: f"workflow {w.definition.name!r} tried again, {len(e.tasks)} tasks",
+        lambda w, e: f"workflow {w.definition.name!r} tried again, tasks: {len(e.tasks)}",
     ),
     ev.WorkflowCancelling: (
         logging.INFO,

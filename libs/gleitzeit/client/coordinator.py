@@ -190,8 +190,14 @@ class Coordinator(Session):
         params = {"workflow_id": workflow_id, "name": name, "payload": payload}
         return msgspec.convert(await self.call("workflow.signal", params), Signalled)
 
-    async def history(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> EventPage:
-        return await self._view(EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit)
+    async def history(
+        self, workflow_id: str, *, after: int = 0, limit: int | None = None, events: Sequence[str] = ()
+    ) -> EventPage:
+        """`events` are the types of those that are wanted; earlier names (`task:completed`) and `*` are understood."""
+        only = {"events": [*events]} if events else {}
+        return await self._view(
+            EventPage, "workflow.history", workflow_id=workflow_id, after=after, limit=limit, **only
+        )
 
     async def approve(
         self,

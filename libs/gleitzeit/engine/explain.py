@@ -37,7 +37,8 @@ def _pending(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
     if not open_ones and task.definition.late:
         if workflow.to_undo is not None or workflow.undoing is not None:
             return "undo", "waits until what was done is undone"
-        return "last", f"runs last: {workflow.ordinary} other tasks have not ended"
+        others = "another task has" if workflow.ordinary == 1 else f"{workflow.ordinary:,} other tasks have"
+        return "last", f"runs last: {others} not ended"
     shown = ", ".join(f"{d} ({workflow.tasks[d].state})" for d in open_ones[:5])
     more = f" and {len(open_ones) - 5} more" if len(open_ones) > 5 else ""
     return "dependency", f"waits for {shown}{more}"

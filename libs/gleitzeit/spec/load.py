@@ -45,6 +45,10 @@ class Document:
         self.problems = problems
         self._is_json = is_json
 
+    def with_value(self, value: object) -> "Document":
+        """The same text, and something else that it is taken for."""
+        return Document(self.name, self.text, value, is_json=self._is_json, problems=self.problems)
+
     @cached_property
     def lines(self) -> list[str]:
         return _LINE_BREAK.split(self.text) if self.text else []

@@ -59,10 +59,11 @@ _RETRY_KEYS: Final = frozenset(
 
 def read_priority(fields: Fields, key: str = "priority") -> Priority | None:
     """By name, or a number from 1 to 4: higher is more urgent."""
-    return fields.converted(key, _priority)
+    return fields.converted(key, parse_priority)
 
 
-def _priority(value: object) -> Priority:
+def parse_priority(value: object) -> Priority:
+    """Raises ValueError in words for the author."""
     if isinstance(value, str):
         if value.lower() in _PRIORITIES:
             return _PRIORITIES[value.lower()]

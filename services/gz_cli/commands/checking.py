@@ -14,6 +14,9 @@ from gz_cli.root import app, ask, leave
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Workflow documents, YAML or JSON.")],
     online: Annotated[bool, typer.Option("--online", help="Ask the coordinator too: it knows its providers.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Also by the JSON Schema that editors use (`gz schema`).")
+    ] = False,
     url: Url = None,
     state: State = None,
 ) -> None:
@@ -22,8 +25,8 @@ def validate(
 
     if online:
         reach = launch.running(settings.target(url, state))
-        ask(reach, lambda client: checks.validate_online(client, files))
-    leave(checks.validate(files, settings.state_folder(state)))
+        ask(reach, lambda client: checks.validate_online(client, files, by_schema=schema))
+    leave(checks.validate(files, settings.state_folder(state), by_schema=schema))
 
 
 @app.command()
@@ -42,6 +45,7 @@ def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow; NAME.yaml is written.")],
     type: Annotated[Starter, typer.Option("--type", "--template", "-t", help="What it is to do.")] = Starter.PYTHON,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    interactive: Annotated[bool, typer.Option("--interactive", "-i", hidden=True)] = False,  # NAME and --type say all
     state: State = None,
 ) -> None:
     """Write a document to begin with; editors complete and check it as you type."""

@@ -1,5 +1,9 @@
-"""As earlier versions spelled it: each name is one of today's commands, and none is shown in `gz --help`."""
+"""As earlier versions spelled it: each name is one of today's commands, and none is shown in `gz --help`.
 
+What none of today's commands does any more says what to do instead.
+"""
+
+import enum
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +12,7 @@ import typer
 
 from gz_cli.commands import changing, checking, looking, running, system, templates
 from gz_cli.formats import Format
-from gz_cli.options import Id, Output, State, Timeout, Url
+from gz_cli.options import Id, Output, Provider, State, Timeout, Url
 from gz_cli.root import HELP, app, ask, config_app, dev_app, leave, system_app, workflow_app
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="A task of it.")]
@@ -65,6 +69,7 @@ def monitor(
 for _name in ("serve", "hub", "start"):
     app.command(_name, hidden=True)(running.up)
 app.command("logs", hidden=True)(looking.history)
+app.command("events", hidden=True)(looking.history)
 app.command("components", hidden=True)(system.providers)
 app.command("provider", hidden=True)(system.providers)
 
@@ -106,6 +111,8 @@ def submit_task(
     params: Annotated[str, typer.Option("--params", metavar="JSON")] = "{}",
     priority: Annotated[str | None, typer.Option("--priority", metavar="PRIORITY")] = None,
     timeout: Timeout = None,
+    depends_on: Annotated[list[str] | None, typer.Option("--depends-on", metavar="TASK", hidden=True)] = None,
+    queue: Annotated[str | None, typer.Option("--queue", metavar="NAME", hidden=True)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result; without it the id is printed.")] = False,
     output: Output = Format.TEXT,
     url: Url = None,
@@ -113,10 +120,31 @@ def submit_task(
 ) -> None:
     """One task, as a workflow of its own."""
     from gz_cli import typed
+    from gz_cli.exits import UsageError
+    from gz_cli.talk import say
 
+    if depends_on:
+        raise UsageError("a task depends on others of its document: write both into one, and `gz submit` that")
+    if queue is not None:
+        say("warning: there is one queue; --priority says what goes first in it")
+    priority = typed.priority(priority)
     name = method if "/" in method or protocol is None else f"{protocol.partition('/')[0]}/{method}"
     more = {"priority": priority} if priority is not None else {}
     system.call_method(name, typed.params(params), timeout, output, url, state, leave_it=not wait, **more)
+
+
+def list_tasks(
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="The workflow whose tasks they are.")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """The tasks of a workflow."""
+    from gz_cli.exits import UsageError
+
+    if id is None:
+        raise UsageError("tasks are of a workflow: `gz task list ID`; `gz list` shows the workflows")
+    looking.get(id, output, url, state)
 
 
 def get_task(id: Id, task: TaskId, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
@@ -124,17 +152,49 @@ def get_task(id: Id, task: TaskId, output: Output = Format.TEXT, url: Url = None
     looking.result(id, task, output, url, state)
 
 
-_group("task", submit=submit_task, status=get_task, list_=looking.get, result=get_task)
+_group("task", submit=submit_task, status=get_task, list_=list_tasks, result=get_task)
 _group(
     "backend",
-    list_tasks=looking.get,
+    list_tasks=list_tasks,
     list_workflows=looking.list_workflows,
     get_task=get_task,
     get_result=get_task,
     get_results_by_workflow=looking.result,
     stats=looking.system_status,
 )
-_group("replay", timeline=looking.history, start=changing.retry, diff=changing.diff)
+
+
+class Replay(enum.StrEnum):
+    FULL = "full"
+    FROM_TASK = "from_task"
+    FAILED_ONLY = "failed_only"
+    DETERMINISTIC = "deterministic"
+
+
+def start_replay(
+    id: Id,
+    mode: Annotated[Replay | None, typer.Option("--mode", help="What runs again.")] = None,
+    from_task: Annotated[str | None, typer.Option("--from-task", metavar="TASK")] = None,
+    failed_only: Annotated[bool, typer.Option("--failed-only")] = False,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """What failed, in the same workflow (`gz retry`); or from a task on, as a new one (`gz rerun --from TASK`)."""
+    from gz_cli.exits import UsageError
+
+    chosen = mode or (Replay.FROM_TASK if from_task is not None else Replay.FAILED_ONLY)
+    if (from_task is not None) != (chosen is Replay.FROM_TASK) or (failed_only and chosen is not Replay.FAILED_ONLY):
+        raise UsageError("--from-task goes with --mode from_task, --failed-only with --mode failed_only")
+    if chosen is Replay.FULL:
+        raise UsageError("a whole workflow runs again when its document is submitted again: `gz run FILE`")
+    if chosen is Replay.FAILED_ONLY:
+        changing.retry(id, None, True, output, url, state)
+    else:  # what nothing has changed for takes the result that it had
+        changing.rerun(id, from_task, None, False, None, output, url, state)
+
+
+_group("replay", timeline=looking.history, start=start_replay, diff=changing.diff)
 
 # ------------------------------------------------------------------------------------------------- the system
 
@@ -147,6 +207,16 @@ system_app.command("config")(system.config_show)
 dev_app.command("start")(running.up)
 
 
+@dev_app.command("start-mcp")
+def start_mcp(
+    listen: Annotated[str | None, typer.Option("--listen", metavar="HOST:PORT")] = None,
+    state: State = None,
+    provider: Provider = None,
+) -> None:
+    """The stack with a provider of MCP tools: `gz up --provider echo,python,mcp`. `gz mcp serve` is an MCP server."""
+    running.up(listen, state, provider or "echo,python,mcp")
+
+
 @dev_app.command("stop")
 def stop(state: State = None) -> None:
     """End the stack of the state folder, in an orderly way."""
@@ -154,6 +224,36 @@ def stop(state: State = None) -> None:
 
     leave(monitoring.stop(settings.target(None, state).state))
 
+
+# ------------------------------------------------------------------------------------------------- tokens
+
+
+def make_token(state: State = None) -> None:
+    """A new token for a coordinator that others can reach: `gz up --token-file FILE`."""
+    from gz_cli import authorising, settings
+
+    leave(authorising.init(settings.target(None, state).state))
+
+
+def keep_token(
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="(default: typed, or from stdin)")] = None,
+) -> None:
+    """Present this token to coordinators: `token` of the configuration."""
+    from gz_cli import authorising
+
+    leave(authorising.login(file))
+
+
+def show_access(url: Url = None, state: State = None) -> None:
+    """Whether there is a token, and whether the coordinator lets us in."""
+    import asyncio
+
+    from gz_cli import authorising, settings
+
+    leave(asyncio.run(authorising.status(settings.target(url, state))))
+
+
+_group("auth", init=make_token, login=keep_token, status=show_access)
 
 # ------------------------------------------------------------------------------------------------- errors, config
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gz_cli.formats import Format
-from gz_cli.options import Backend, Id, Output, State, Timeout, Url
+from gz_cli.options import Backend, Events, Id, Output, State, Timeout, Url
 from gz_cli.root import app, ask
 
 
@@ -82,24 +82,32 @@ def result(
 
 
 @app.command()
-def watch(id: Id, timeout: Timeout = None, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def watch(
+    id: Id,
+    event: Events = None,
+    timeout: Timeout = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
     """Show a workflow until it has ended. -o json prints its events on stdout, one a line."""
     from gz_cli import launch, settings, typed
 
-    limit = typed.seconds(timeout)
+    limit, wanted = typed.seconds(timeout), typed.events(event or ())
     reach = launch.running_or_journal(settings.target(url, state))
     from gz_cli import waits  # as in run
 
-    ask(reach, lambda client: waits.watch(client, id, waits.Wait(output, limit)))
+    ask(reach, lambda client: waits.watch(client, id, waits.Wait(output, limit), wanted))
 
 
 @app.command()
-def history(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def history(id: Id, event: Events = None, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Everything that happened to a workflow, as the journal has it."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, queries, settings, typed
 
+    wanted = sorted(typed.events(event or ()))
     reach = launch.running_or_journal(settings.target(url, state))
-    ask(reach, lambda client: queries.history(client, id, output))
+    ask(reach, lambda client: queries.history(client, id, output, wanted))
 
 
 @app.command()

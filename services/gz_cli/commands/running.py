@@ -14,6 +14,8 @@ from gz_cli.options import (
     InputsFile,
     MaxParallel,
     Output,
+    OutputFile,
+    Priority,
     Provider,
     State,
     TaskTimeout,
@@ -35,7 +37,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
     task_timeout: TaskTimeout = None,
     max_parallel: MaxParallel = None,
+    priority: Priority = None,
     output: Output = Format.TEXT,
+    output_file: OutputFile = None,
     provider: Provider = None,
     allow_shell: AllowShell = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", hidden=True)] = False,  # it always shows how it goes on
@@ -47,14 +51,15 @@ def run(
     from gz_cli import launch, settings, typed
 
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
+    urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(
         url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell
     )
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
 
-    wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True)
-    how = starts.Start(wait, then="leave" if detach else "wait", typed=inputs)
+    wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True, file=file_out)
+    how = starts.Start(wait, then="leave" if detach else "wait", typed=inputs, priority=urgency)
     leave(starts.start(reach, source, how))
 
 
@@ -75,7 +80,9 @@ def submit(
     allow_shell: AllowShell = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz validate`.")] = False,
     params: Annotated[str | None, typer.Option("--params", metavar="JSON", hidden=True)] = None,
+    priority: Priority = None,
     output: Output = Format.TEXT,
+    output_file: OutputFile = None,
     url: Url = None,
     state: State = None,
 ) -> None:
@@ -88,17 +95,19 @@ def submit(
         leave(checks.validate([file], settings.state_folder(state)))
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     inputs = typed.with_values(inputs, params)
+    urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
     from gz_cli import starts, waits  # as in run
 
-    waiting = wait or watch
+    waiting = wait or watch or file_out is not None
     how = starts.Start(
-        waits.Wait(output, limit, quiet=not watch),
+        waits.Wait(output, limit, quiet=not watch, file=file_out),
         then="wait" if waiting else "leave" if hold else "as the document says",
         typed=inputs,
         idempotency_key=key,
         hold=hold,
+        priority=urgency,
     )
     leave(starts.start(reach, source, how))
 
@@ -166,12 +175,22 @@ def up(
         str | None,
         typer.Option("--log-level", metavar="LEVEL", help="Of all processes: debug, info, warning or error."),
     ] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Leave it running, and return when it is up.")
+    ] = False,
 ) -> None:
     """Run the whole stack in the foreground: NATS, coordinator, providers. Ctrl-C stops it.
 
     An address that others can reach needs --token-file and --tls-cert; `gz` on this machine finds both by itself.
     """
     from gz_cli import settings
+
+    if background:
+        import sys
+
+        from gz_cli import background as apart
+
+        leave(apart.run(settings.target(None, state).state, sys.argv[1:]))
     from gz_cli import up as stack
 
     config = settings.stack(

@@ -13,6 +13,7 @@ from gz_cli.root import app, ask, config_app, leave
 @app.command()
 def providers(
     word: Annotated[str, typer.Argument(metavar="[list]", hidden=True)] = "",
+    name: Annotated[str, typer.Argument(metavar="[NAME]", hidden=True)] = "",
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -21,7 +22,7 @@ def providers(
     from gz_cli import launch, queries, settings, typed
 
     typed.earlier_word(word, ("list", "health", "discover", "inspect"))
-    ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output))
+    ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output, name))
 
 
 @app.command()
@@ -98,6 +99,12 @@ def call_method(
     how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
     reach = launch.for_document(target, method.encode())
     leave(starts.call_task_method(reach, method, params, how, leave_it=leave_it, **more))
+
+
+@config_app.callback(invoke_without_command=True)
+def config(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        config_show(Format.TEXT)
 
 
 @config_app.command("show")

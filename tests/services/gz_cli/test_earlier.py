@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 from gz_cli.app import app
 
 EARLIER = """
-exec; ask; monitor; serve; hub; start; logs; components; provider
+exec; ask; monitor; serve; hub; start; logs; events; components; provider
 workflow run; workflow submit; workflow status; workflow list; workflow get; workflow cancel; workflow retry
 workflow watch; workflow logs; workflow export; workflow from-template; workflow list-templates; workflow list-active
 task submit; task status; task list; task result
 queue stats; backend list-tasks; backend list-workflows; backend get-task; backend get-result; backend stats
 backend get-results-by-workflow; system start; system status; system config
-cluster connect; cluster status; cluster nodes; dev start; dev stop
+cluster connect; cluster status; cluster nodes; dev start; dev stop; dev start-mcp; auth init; auth login; auth status
 errors search; errors show; errors list; replay timeline; replay start; replay diff
 config show; config create; config validate; config get; config set; config profiles; config init
 """.replace("\n", ";").split(";")
@@ -37,10 +37,13 @@ def test_the_main_help_shows_none_of_them() -> None:
     ("arguments", "options"),
     [
         ("run", ("--watch", "--backend", "--provider")),
-        ("submit", ("--wait", "--dry-run", "--hub-url", "--params", "--param")),
+        ("submit", ("--wait", "--dry-run", "--priority", "--hub-url", "--params", "--param", "--output-file")),
+        ("start", ("--background",)),
         ("status", ("--backend",)),
-        ("validate", ("--online",)),
-        ("init", ("--type", "--template")),
+        ("validate", ("--online", "--schema")),
+        ("init", ("--type", "--template", "-i")),
+        ("history", ("--event",)),
+        ("watch", ("--event",)),
     ],
 )
 def test_options_are_accepted(arguments: str, options: tuple[str, ...]) -> None:

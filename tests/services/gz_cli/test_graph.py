@@ -69,7 +69,7 @@ def test_what_is_special_is_shown_in_every_form() -> None:
     found = check(FLOW, builtin())
     assert found.definition is not None, found.problems
     special = ("undone by echo/echo", "for each of ${a.result}", "for each of x × y", "by ${a.result}: k",
-               "until ${u.response} == 1", "runs child (1 tasks)", "on failure")  # fmt: skip
+               "until ${u.response} == 1", "runs child (1 task)", "on failure")  # fmt: skip
     for form in GraphFormat:
         drawn = draw(found.definition, form)
         assert [words for words in special if words not in drawn] == [], form
