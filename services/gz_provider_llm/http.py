@@ -10,36 +10,28 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import httpx
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gleitzeit.errors import GleitzeitError
+from gz_provider_llm.answers import CLOSE_AFTER_STREAMS
 from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
+from gz_provider_llm.lines import Event, EventReader, Splitter
 from gz_provider_llm.refusals import meaning, said, status_in
+from gz_provider_llm.sending import checked_url, headers_for, sending_to
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 SHORT_SECRET = 8
 """A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 IDLE_TIMEOUT_SECONDS = 60.0
-KEEPALIVE_SECONDS = 30.0
-SHORT_KEEPALIVE_SECONDS = 2.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
-_CLOSE_AFTER_STREAMS = frozenset({"llama.cpp"})
-LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 MESSAGE_LIMIT = 2000
-
-
-class Event(Struct, frozen=True):
-    """A server-sent event."""
-
-    name: str
-    data: str
 
 
 class Http:
@@ -66,7 +58,7 @@ class Http:
     ) -> None:
         self.url = base_url.rstrip("/")
         """Without a trailing slash."""
-        parsed = _checked_url(self.url)
+        parsed = checked_url(self.url)
         self.shown_url = str(parsed.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
         """As it may be told to everybody."""
         self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password) if secret)
@@ -76,21 +68,10 @@ class Http:
         self._key_hint = key_hint
         self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
         """Asked when the server has said nothing for the idle timeout: whether it is known to work nevertheless."""
-        self._client = httpx.AsyncClient(
-            headers=dict(headers or {}),
-            # Silence is measured by _Patience, which can wait on.
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS, write=idle_timeout_seconds),
-            # How many run at once is the business of the provider's capacity, not of the pool.
-            limits=httpx.Limits(
-                max_connections=None,
-                max_keepalive_connections=None,
-                # With TLS a new one costs, and those who offer it keep theirs for long.
-                keepalive_expiry=KEEPALIVE_SECONDS if parsed.scheme == "https" else SHORT_KEEPALIVE_SECONDS,
-            ),
-            # A proxy is for the world outside. Reading the certificates takes 30 ms.
-            trust_env=not _is_local(parsed.host),
-            verify=parsed.scheme == "https",
-        )
+        self._headers = headers_for(parsed, headers or {})
+        # Silence is measured by _Patience, which can wait on.
+        self._timeouts = httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS, write=idle_timeout_seconds)
+        self._send, self._close = sending_to(parsed)
 
     async def get_json(self, path: str, *, base: str = "") -> Any:
         """`base` is where the path begins, if not at `url`. Raises what `errors.py` names."""
@@ -116,7 +97,7 @@ class Http:
         """
         async with (
             self._opened("POST", path, body) as reply,
-            aclosing(self._split(reply)) as lines,
+            aclosing(self._lines(reply)) as lines,
         ):
             yield lines
             await _use_up(reply, lines)
@@ -126,14 +107,13 @@ class Http:
         """POST, and the answer as server-sent events. For its end see `lines`."""
         async with (
             self._opened("POST", path, body) as reply,
-            aclosing(self._split(reply, keep_empty=True)) as lines,
-            aclosing(_events(lines)) as events,
+            aclosing(self._events(reply)) as events,
         ):
             yield events
             await _use_up(reply, events)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._close()
 
     def decode(self, content: bytes | str) -> Any:
         """JSON from the server; raises ServerError for what is none."""
@@ -193,15 +173,16 @@ class Http:
 
     @asynccontextmanager
     async def _sent(self, method: str, url: str, body: object, patience: "_Patience") -> AsyncIterator["_Reply"]:
-        request = self._client.build_request(
+        request = httpx.Request(
             method,
-            url,
+            _url(url),
             content=None if body is None else msgspec.json.encode(body),
-            headers=None if body is None else {"content-type": "application/json"},
+            headers=self._headers if body is None else {**self._headers, "content-type": "application/json"},
+            extensions={"timeout": self._timeouts.as_dict()},
         )
         patience.begin()
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._send(request)
         except httpx.RequestError as error:
             raise self._failed(error, begun=False) from None
         reply = _Reply(response, patience)
@@ -223,22 +204,25 @@ class Http:
             answer = content.decode(errors="replace")
         raise self.error(reply.response.status_code, answer, _retry_after(reply.response.headers))
 
-    async def _split(self, reply: "_Reply", *, keep_empty: bool = False) -> AsyncGenerator[bytes]:
-        """By line feeds only: JSON may hold characters that Python, too, takes for the end of a line."""
-        rest = bytearray()
+    async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
+        splitter = Splitter(self.shown_url)
         async for chunk in reply.chunks():
-            rest += chunk
-            if b"\n" not in chunk:
-                if len(rest) > LINE_LIMIT_BYTES:
-                    raise ServerError(f"{self.shown_url} sent a line of more than {LINE_LIMIT_BYTES >> 20} MiB")
-                continue
-            *complete, last = bytes(rest).split(b"\n")
-            rest = bytearray(last)
-            for line in complete:
-                if (stripped := line.strip()) or keep_empty:
-                    yield stripped
-        if stripped := bytes(rest).strip():
-            yield stripped
+            for line in splitter.feed(chunk):
+                if line:
+                    yield line
+        if line := splitter.rest():
+            yield line
+
+    async def _events(self, reply: "_Reply") -> AsyncGenerator[Event]:
+        splitter, reader = Splitter(self.shown_url), EventReader()
+        async for chunk in reply.chunks():
+            for line in splitter.feed(chunk):
+                if (event := reader.take(line)) is not None:
+                    yield event
+        # The last event counts also without the empty line after it.
+        for line in (splitter.rest(), b""):
+            if (event := reader.take(line)) is not None:
+                yield event
 
     def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
         match error:
@@ -309,6 +293,9 @@ class _Patience:
             self._look()
 
 
+_url = lru_cache(maxsize=64)(httpx.URL)
+
+
 class _Reply(Struct, frozen=True):
     """An answer whose body has yet to be read."""
 
@@ -332,7 +319,7 @@ class _Reply(Struct, frozen=True):
 
 async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
     """What follows the last event has to be read before the connection can be used again. It should be there."""
-    if reply.response.headers.get("server") in _CLOSE_AFTER_STREAMS:
+    if reply.response.headers.get("server", "").encode() in CLOSE_AFTER_STREAMS:
         return
     with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
         async with asyncio.timeout(LEFTOVER_SECONDS):
@@ -347,26 +334,6 @@ async def _nobody_knows() -> bool:
 def _mask(secret: str) -> re.Pattern[str]:
     whole = re.escape(secret)
     return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
-
-
-async def _events(lines: AsyncIterator[bytes]) -> AsyncGenerator[Event]:
-    """Only fields that anybody uses; the last event counts also without the empty line after it."""
-    name, data = "", list[str]()
-    async for line in lines:
-        if not line:
-            if data:
-                yield Event(name, "\n".join(data))
-            name, data = "", []
-            continue
-        field, _, value = line.decode(errors="replace").partition(":")
-        if field == "data":
-            data.append(value.removeprefix(" "))
-        elif field == "event":
-            name = value.strip()
-        elif field == "error":  # llama.cpp's way to report one
-            name, data = "error", [value]
-    if data:
-        yield Event(name, "\n".join(data))
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
@@ -389,23 +356,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < float("inf") else None
-
-
-def _checked_url(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"not a URL: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigurationError("the URL of a model server begins with http:// or https:// and a host")
-    return parsed
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _reason(error: httpx.RequestError) -> str:

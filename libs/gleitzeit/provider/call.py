@@ -13,6 +13,8 @@ from msgspec import Struct
 from gleitzeit.provider.calls import Fence
 
 STREAM_LIMIT_BYTES = 1024 * 1024
+PIECE_CHARACTERS = 64 * 1024
+"""Of a stream, in one message."""
 
 Level = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 Say = Callable[[str, dict[str, Any]], None]
@@ -100,6 +102,8 @@ class Call:
         "_progress",
         "_say",
         "_thread",
+        "_unsaid",
+        "_unsaid_characters",
         "cancelled",
         "meta",
         "method",
@@ -118,6 +122,8 @@ class Call:
         self._deadline = None if meta.deadline_seconds is None else self._loop.time() + meta.deadline_seconds
         self._callbacks: list[Callable[[], None]] = []
         self._chunks: StreamBuffer | None = None
+        self._unsaid: list[str] = []
+        self._unsaid_characters = 0
         self._progress: dict[str, Any] = {"progress": 0}
 
     @property
@@ -157,7 +163,12 @@ class Call:
         self._run(self._do_log, level, data)
 
     def stream(self, delta: str) -> None:
-        """The next piece of a text that grows; the whole text belongs into the result too."""
+        """The next piece of a text that grows; the whole text belongs into the result too.
+
+        Pieces that come in one turn of the event loop travel as one: who cannot keep up gets fewer, larger ones.
+        """
+        if not isinstance(delta, str):
+            raise TypeError(f"a piece of a text is a str, not {type(delta).__name__}")
         self._run(self._do_stream, delta)
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
@@ -180,6 +191,7 @@ class Call:
 
     def replay(self, seq: int) -> None:
         """For the service: one who attached hears at once how far it is, and what was streamed after `seq`."""
+        self._number_unsaid()  # it is among what is said now
         self._do_progress(self._progress)
         if self._chunks is not None:
             for number, delta, offset in self._chunks.after(seq):
@@ -198,11 +210,13 @@ class Call:
             self._loop.call_soon_threadsafe(function, *args)
 
     def _do_progress(self, said: dict[str, Any]) -> None:
+        self.flush()
         self._progress = said
         if self.token is not None:
             self._say("notifications/progress", {"progressToken": self.token, **said})
 
     def _do_log(self, level: str, data: Any) -> None:
+        self.flush()
         params = {"level": level, "logger": self.method, "data": data}
         if self.token is not None:
             params["progressToken"] = self.token
@@ -211,7 +225,26 @@ class Call:
     def _do_stream(self, delta: str) -> None:
         if self.token is None:
             return
+        if not self._unsaid:
+            self._loop.call_soon(self.flush)
+        self._unsaid.append(delta)
+        self._unsaid_characters += len(delta)
+        if self._unsaid_characters > PIECE_CHARACTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """For the service, before the result: say what was streamed in this turn."""
+        delta = self._number_unsaid()
+        if delta and self._chunks is not None:
+            said = {"progressToken": self.token, "seq": self._chunks.seq, "delta": delta}
+            self._say("notifications/stream", said)
+
+    def _number_unsaid(self) -> str:
+        if not self._unsaid:
+            return ""
+        delta = self._unsaid[0] if len(self._unsaid) == 1 else "".join(self._unsaid)
+        self._unsaid, self._unsaid_characters = [], 0
         if self._chunks is None:
             self._chunks = StreamBuffer()
-        seq = self._chunks.append(delta)
-        self._say("notifications/stream", {"progressToken": self.token, "seq": seq, "delta": delta})
+        self._chunks.append(delta)
+        return delta

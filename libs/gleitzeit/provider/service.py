@@ -174,7 +174,10 @@ class Service:
 
     def _run_inline(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> Outcome:
         call = Call(method.schema.name, meta, partial(self._say, entry)) if method.wants_call else None
-        return _run_plain(method, call, params, _fields(meta))
+        outcome = _run_plain(method, call, params, _fields(meta))
+        if call is not None:
+            call.flush()
+        return outcome
 
     def _start(
         self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta, owner: Owner | None = None
@@ -224,6 +227,7 @@ class Service:
     def _ended(self, entry: Entry, work: _Work, task: "asyncio.Task[Outcome]") -> None:
         if work.timer is not None:
             work.timer.cancel()
+        work.call.flush()
         if task.cancelled():
             self._finish(entry, failure_of(work.stop or TaskCancelled("the method cancelled itself")))
         else:

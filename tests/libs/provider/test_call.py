@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gleitzeit.provider.call import Call, Meta, StreamBuffer
+from gleitzeit.provider.call import PIECE_CHARACTERS, Call, Meta, StreamBuffer
 
 
 class Listener:
@@ -92,3 +92,39 @@ async def test_a_replay_begins_with_the_progress(listener: Listener) -> None:
         ("progress", {"progressToken": "p", "progress": 3, "message": "third"}),
         ("stream", {"progressToken": "p", "seq": 1, "delta": "a", "offset": 0}),
     ]
+
+
+async def test_what_is_streamed_in_one_turn_is_said_as_one_and_before_what_is_said_after_it(
+    listener: Listener,
+) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    call.stream("a")
+    call.stream("b")
+    assert not listener.heard
+    await asyncio.sleep(0)
+    assert listener.heard == [("stream", {"progressToken": "p", "seq": 1, "delta": "ab"})]
+    call.stream("c")
+    call.progress(1)
+    call.stream("d")
+    call.log("e")
+    call.stream("f")
+    call.flush()
+    call.flush()
+    await asyncio.sleep(0)
+    said = [params.get("delta", name) for name, params in listener.heard[1:]]
+    assert said == ["c", "progress", "d", "message", "f"]
+
+
+async def test_a_piece_that_is_said_has_a_bound(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    for _ in range(10):
+        call.stream("x" * (PIECE_CHARACTERS // 2))
+    call.flush()
+    assert [len(params["delta"]) for _, params in listener.heard] == [3 * PIECE_CHARACTERS // 2] * 3 + [
+        PIECE_CHARACTERS // 2
+    ]
+
+
+async def test_a_piece_is_text(listener: Listener) -> None:
+    with pytest.raises(TypeError, match="not bytes"):
+        Call("m", Meta(progress_token="p"), listener).stream(b"a")  # type: ignore[arg-type]

@@ -88,6 +88,7 @@ def declare_methods(world: World) -> None:
         world.runs += 1
         call.on_cancel(lambda: world.ended.append("told"))
         call.stream("a")
+        await asyncio.sleep(0)
         call.stream("b")
         call.progress(1, 2, "half")
         call.log("waiting", "debug")

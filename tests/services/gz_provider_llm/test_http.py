@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import time
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -204,15 +205,27 @@ async def test_a_short_secret_is_masked_where_it_stands_alone_and_not_inside_wor
     assert "unexpected key ***: '***' is wrong, *** too, passp4ss is a word" in error.message
 
 
-async def test_a_secret_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_secret_is_in_no_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("httpx", "httpcore"):  # which a service, started in this process before, may have made silent
         caplog.set_level(logging.DEBUG, logger=name)
     async with fake_server(answer(200, {})) as server:
-        http = Http(server.url, headers={"authorization": f"Bearer {KEY}"}, secrets=[KEY])
-        await http.post_json("/x", {})
-        await http.close()
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        for url in (server.url, "http://models.invalid"):
+            http = Http(url, headers={"authorization": f"Bearer {KEY}"}, secrets=[KEY])
+            await http.post_json("/x", {})
+            await http.close()
+        assert [asked.path for asked in server.asked] == ["/x", "http://models.invalid/x"]
     assert caplog.records
     assert KEY not in caplog.text
+
+
+async def test_who_stands_in_the_address_is_told_to_the_server_only() -> None:
+    async with fake_server(answer(200, {})) as server:
+        http = Http(server.url.replace("http://", f"http://user:{KEY}@"))
+        await http.get_json("/x")
+        await http.close()
+        assert server.asked[0].headers["authorization"] == f"basic {b64encode(f'user:{KEY}'.encode()).decode().lower()}"
+        assert KEY not in http.shown_url
 
 
 async def lines_of(script: Answer) -> list[bytes]:
@@ -235,7 +248,7 @@ async def test_characters_may_be_cut_anywhere() -> None:
 
 
 async def test_a_line_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gz_provider_llm.http.LINE_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("gz_provider_llm.lines.LINE_LIMIT_BYTES", 1000)
     with pytest.raises(ServerError, match="a line of more than"):
         await lines_of(stream("x" * 600, "x" * 600))
 

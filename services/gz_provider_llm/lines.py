@@ -1,0 +1,59 @@
+"""An answer in lines, and server-sent events in these. No I/O."""
+
+from msgspec import Struct
+
+from gz_provider_llm.errors import ServerError
+
+LINE_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Event(Struct, frozen=True):
+    """A server-sent event."""
+
+    name: str
+    data: str
+
+
+class Splitter:
+    """Into lines, by line feeds only: JSON may hold characters that Python, too, takes for the end of a line."""
+
+    def __init__(self, shown_url: str) -> None:
+        self._shown_url = shown_url
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that are complete now, without what is white around them. Raises ServerError if one never is."""
+        self._rest += chunk
+        if b"\n" not in chunk:
+            if len(self._rest) > LINE_LIMIT_BYTES:
+                raise ServerError(f"{self._shown_url} sent a line of more than {LINE_LIMIT_BYTES >> 20} MiB")
+            return []
+        *complete, last = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(last)
+        return [line.strip() for line in complete]
+
+    def rest(self) -> bytes:
+        """The last line, which nothing ended."""
+        return bytes(self._rest).strip()
+
+
+class EventReader:
+    """Puts events together. Only fields that anybody uses."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._data: list[str] = []
+
+    def take(self, line: bytes) -> Event | None:
+        """An event, if the line ends one."""
+        if not line:
+            name, data, self._name, self._data = self._name, self._data, "", []
+            return Event(name, data[0] if len(data) == 1 else "\n".join(data)) if data else None
+        field, _, value = line.decode(errors="replace").partition(":")
+        if field == "data":
+            self._data.append(value.removeprefix(" "))
+        elif field == "event":
+            self._name = value.strip()
+        elif field == "error":  # llama.cpp's way to report one
+            self._name, self._data = "error", [value]
+        return None
