@@ -29,7 +29,7 @@ def run(state: Path, arguments: Sequence[str]) -> int:
     address = _wait(process, state)
     if address is not None:
         process.returncode = 0  # or Popen would warn that it still runs, which is what it is for
-        say(f"Gleitzeit is up (process {process.pid}); `gz dev stop{_folder(arguments)}` ends it, its log is {log}")
+        say(f"Gleitzeit is up (process {process.pid}); `gz down{_folder(arguments)}` ends it, its log is {log}")
         put(address.url)
         return exits.OK
     if process.returncode is None:

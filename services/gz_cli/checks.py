@@ -1,11 +1,16 @@
 """`gz validate` and `gz graph`: documents, and nothing that runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gleitzeit.client import Client, Prepared
+from gleitzeit.errors import ConnectionLost, DocumentError, Unauthorized
+from gleitzeit.process.absent import NotRunning
+from gleitzeit.process.reach import Reach, Target, running
 from gleitzeit.schemas import Catalogue, builtin, compile_schema, explain
+from gleitzeit.spec.load import load_text
 from gleitzeit.spec.problems import Problem, from_wire, render
+from gleitzeit.spec.subworkflows import templates_in
 from gz_cli import editor, exits
 from gz_cli.documents import prepared, summary
 from gz_cli.durations import counted
@@ -15,11 +20,53 @@ from gz_cli.talk import put, say
 from gz_cli.typed import Source
 
 
-def validate(files: Sequence[Path], state: Path, *, by_schema: bool = False) -> int:
+def validate(files: Sequence[Path], state: Path, target: Callable[[], Target], *, by_schema: bool = False) -> int:
     """All problems of all documents on stderr, a line for each good one on stdout. What is remembered in the state
-    folder of the tools of MCP servers is known. `by_schema`: they must also be what editors take for good."""
-    good = [_is_good(_read(file), state, by_schema=by_schema) for file in files]
+    folder of the tools of MCP servers is known; of templates a coordinator is asked, if one is at hand. `by_schema`:
+    they must also be what editors take for good."""
+    sources = [_read(file) for file in files]
+    asks = [source is not None and _names_templates(source) for source in sources]
+    reach = _at_hand(target()) if any(asks) else None
+    good = [
+        _is_good_asked(reach, source, by_schema=by_schema) if ask and reach is not None
+        else _is_good(source, state, by_schema=by_schema)
+        for source, ask in zip(sources, asks, strict=True)
+    ]  # fmt: skip
     return exits.OK if all(good) else exits.USAGE
+
+
+def _names_templates(source: Source) -> bool:
+    """Whether only a coordinator can know all that the document runs."""
+    if b"workflow" not in source.content:
+        return False
+    try:
+        return any(templates_in(load_text(source.content, lenient=True).value))
+    except DocumentError:
+        return False  # which will be said
+
+
+def _at_hand(target: Target) -> Reach | None:
+    try:
+        return running(target)
+    except NotRunning:
+        return None
+
+
+def _is_good_asked(reach: Reach, source: Source | None, *, by_schema: bool) -> bool:
+    """By the coordinator; without it, if it does not answer."""
+    import asyncio  # what other documents need not wait for
+
+    from gz_cli.connect import connected
+
+    async def asked() -> bool:
+        async with connected(reach) as client:
+            return await _is_good_there(client, source, by_schema=by_schema)
+
+    try:
+        return asyncio.run(asked())
+    except (ConnectionLost, Unauthorized) as error:
+        say(f"the coordinator cannot be asked: {error.message}")
+        return _is_good(source, reach.target.state, by_schema=by_schema)
 
 
 def _read(file: Path) -> Source | None:

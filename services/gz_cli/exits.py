@@ -9,6 +9,7 @@ from gleitzeit.errors import (
     DocumentError,
     GleitzeitError,
     InvalidState,
+    JournalCorrupt,
     MethodNotFound,
     ProtocolError,
     ProtocolNotFound,
@@ -122,6 +123,8 @@ def _advice(error: GleitzeitError) -> str:
             return "`gz mcp list` shows the servers, `gz mcp tools` their tools, `gz mcp add` adds one"
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
+        case JournalCorrupt():
+            return "`gz journal check`, once the coordinator has stopped, says what is damaged"
         case TemplateNotFound():
             return "`gz template list` shows the templates"
         case ScheduleNotFound():

@@ -1,11 +1,19 @@
 """The commands that only ask: each prints one answer on stdout and returns an exit code."""
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from gleitzeit.client import Client
-from gleitzeit.client.views import Explained, ProviderView, SystemStatus, TaskView, WorkflowRow, WorkflowView
-from gleitzeit.errors import ProviderNotFound
+from gleitzeit.client.views import (
+    Explained,
+    Explanation,
+    ProviderView,
+    SystemStatus,
+    TaskView,
+    WorkflowRow,
+    WorkflowView,
+)
+from gleitzeit.errors import JournalCorrupt, ProviderNotFound
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
@@ -23,6 +31,9 @@ from gz_cli.waits import say_end
 
 COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "failed", "skipped", "cancelled")
 """The order in which task counts are told."""
+WHAT_TO_DO = (
+    "`gz journal check`, once the coordinator has stopped, says what is damaged; its document can be submitted again"
+)
 
 
 async def system_status(client: Client, output: Format) -> int:
@@ -36,7 +47,11 @@ async def system_status(client: Client, output: Format) -> int:
 
 async def workflow_status(client: Client, text: str, output: Format) -> int:
     """In a few lines; `get` has every task."""
-    view = await client.get(await client.resolve_id(text), limit=1)
+    workflow_id = await client.resolve_id(text)
+    try:
+        view = await client.get(workflow_id, limit=1)
+    except JournalCorrupt as error:
+        return await _put_quarantined(client, workflow_id, error, output)
     if output is Format.TEXT:
         put(pairs(_head(view)))
     else:
@@ -46,7 +61,11 @@ async def workflow_status(client: Client, text: str, output: Format) -> int:
 
 async def workflow(client: Client, text: str, output: Format, items_of: str = "") -> int:
     """With every task, or all items of one, page by page."""
-    view = await client.get(await client.resolve_id(text), items_of=items_of)
+    workflow_id = await client.resolve_id(text)
+    try:
+        view = await client.get(workflow_id, items_of=items_of)
+    except JournalCorrupt as error:
+        return await _put_quarantined(client, workflow_id, error, output)
     tasks = [*view.tasks, *[task async for task in _further_tasks(client, view, items_of)]]
     if output is Format.TEXT:
         put("\n\n".join(part for part in (pairs(_head(view)), _task_table(tasks), failures.of_tasks(tasks)) if part))
@@ -55,6 +74,30 @@ async def workflow(client: Client, text: str, output: Format, items_of: str = ""
     else:
         put(encode({**_without_tasks(view), "tasks": tasks}, output))
     return exits.OK
+
+
+async def _put_quarantined(client: Client, workflow_id: str, error: JournalCorrupt, output: Format) -> int:
+    """What is known of a workflow whose events cannot be read."""
+    rows = (await client.list(id=workflow_id)).workflows
+    row = next((row for row in rows if row.workflow_id == workflow_id), None)
+    if row is None:
+        raise error
+    if output is Format.TEXT:
+        put(pairs([*_quarantined_head(row), ("problem", error.message)]))
+    else:
+        put(workflow_id if output is Format.ID else encode(row, output))
+    say(f"gz: {workflow_id} is quarantined: nothing of it runs\n{WHAT_TO_DO}")
+    return exits.FAILED
+
+
+def _quarantined_head(row: WorkflowRow) -> list[tuple[str, object]]:
+    return [
+        ("workflow", row.workflow_id),
+        ("name", row.name),
+        ("status", f"{row.status} (quarantined)"),
+        ("tasks", _counts(row.counts)),
+        ("created", ago(row.created_at, now_ms()) if row.created_at else None),
+    ]
 
 
 async def result(client: Client, text: str, task_id: str | None, output: Format) -> int:
@@ -83,6 +126,8 @@ async def workflows(client: Client, statuses: Sequence[str], name: str | None, l
     elif rows:
         head = ("id", "name", "status", "done", "tasks", "created")
         put(table(head, [_row(row) for row in rows], width=columns(sys.stdout)))
+        if any(row.quarantined for row in rows):
+            say(f"events of those that are quarantined cannot be read, and nothing of them runs\n{WHAT_TO_DO}")
     else:
         say("no workflows")
     return exits.OK
@@ -107,13 +152,21 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
-        rows = table(("task", "status", "why"), [(task.task_id, task.status, task.message) for task in explained.tasks])
+        rows = table(("task", "status", "why"), [row for task in explained.tasks for row in _why_rows(task)])
         failed = [task.task_id for task in explained.tasks if task.status == "failed"][: failures.SHOWN_TASKS]
         why = failures.of_tasks([await client.task(explained.workflow_id, task) for task in failed])
         put("\n\n".join(part for part in (_end_of(explained), rows if explained.tasks else "", why) if part))
     else:
         put(explained.workflow_id if output is Format.ID else encode(explained, output))
     return exits.OK
+
+
+def _why_rows(task: Explanation, depth: int = 0) -> Iterator[tuple[object, ...]]:
+    """And below it, that of the task for which it waits."""
+    name = f"{'  ' * depth}in {task.workflow_id}: {task.task_id}" if depth else task.task_id
+    yield name, task.status, task.message
+    if task.inner is not None:
+        yield from _why_rows(task.inner, depth + 1)
 
 
 def _end_of(explained: Explained) -> str:
@@ -276,7 +329,7 @@ def _task_words(task: TaskView) -> str:
 
 
 def _row(row: WorkflowRow) -> tuple[object, ...]:
-    status = f"{row.status} (held)" if row.held else row.status
+    status = f"{row.status} (quarantined)" if row.quarantined else f"{row.status} (held)" if row.held else row.status
     created = ago(row.created_at, now_ms()) if row.created_at else None
     return (row.workflow_id, row.name, status, row.counts.get("completed", 0), row.tasks_total, created)
 
@@ -326,4 +379,5 @@ def _system_words(status: SystemStatus) -> str:
             ("tasks", f"{status.queued:,} queued, {status.running:,} running"),
         ]
     )
-    return "\n".join([head, *(f"warning: {warning}" for warning in status.warnings)])
+    advice = [WHAT_TO_DO] if any("is quarantined" in warning for warning in status.warnings) else []
+    return "\n".join([head, *(f"warning: {warning}" for warning in status.warnings), *advice])

@@ -14,6 +14,8 @@ LOOK_SECONDS = 0.5
 """Two looks at which nothing has moved are silence."""
 AGAIN_SECONDS = 5.0
 """After it was asked, and is as silent as before."""
+OF_PEOPLE = ("approval", "signal")
+"""Reasons that go away only if somebody does something."""
 SOON = "queued"
 """The reason of what starts in a moment."""
 
@@ -39,12 +41,14 @@ async def tell_why(client: Client, progress: WorkflowProgress, tell: Callable[[s
 
 
 def sentences(tasks: Sequence[Explanation]) -> list[str]:
-    """Why those that could start have not; tasks with the same reason together."""
+    """Why those that could start have not, and what those that wait for another workflow wait for there; tasks with the
+    same reason together."""
     names: defaultdict[str, list[str]] = defaultdict(list)
     for task in tasks:
-        if task.status == "ready" and task.reason != SOON:
-            names[task.message].append(task.task_id)
-    return [f"{_which(waiting)}: {message}" for message, waiting in names.items()]
+        last = task.innermost
+        if (last.status == "ready" and last.reason != SOON) or (last is not task and last.reason in OF_PEOPLE):
+            names[last.message].append(task.task_id)
+    return [f"{_which(waiting)}: {message.removeprefix('waits ')}" for message, waiting in names.items()]
 
 
 def _which(names: Sequence[str]) -> str:

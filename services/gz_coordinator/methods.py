@@ -201,7 +201,9 @@ class WorkflowMethods:
 
     def _row(self, row: Summary) -> dict[str, Any]:
         counts = msgspec.json.decode(row.counts, type=dict[str, int])
+        why = self._service.quarantined.get(row.stream)
         return {
+            **({"quarantined": why} if why is not None else {}),
             "workflow_id": row.stream,
             "name": row.key,
             "status": row.status,
@@ -316,7 +318,14 @@ class WorkflowMethods:
         return await self._service.read(workflow_id, look)
 
     def _reason(self, workflow: Workflow, task: Task, now: int) -> Reason:
-        reason = explain(self._engine, workflow, task, now)
+        return self._with_links(explain(self._engine, workflow, task, now), workflow)
+
+    def _with_links(self, reason: Reason, workflow: Workflow) -> Reason:
+        """Where a person is asked, the link by which to answer."""
+        if reason.inner is not None:
+            within = self._engine.workflows.get(reason.inner.workflow_id, workflow)
+            reason = replace(reason, inner=self._with_links(reason.inner, within))
+        task = task_of(workflow, reason.task_id)
         if task.approval is None:
             return reason
         return replace(reason, message=f"{reason.message} [{link_of(self._parts, workflow.id, task)}]")

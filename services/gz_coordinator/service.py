@@ -105,7 +105,10 @@ async def load(journal: Journal, workflow_id: str) -> Workflow:
         records.extend(page)
     if not records:
         raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
-    return replay(_decode(record.event) for record in records)
+    try:
+        return replay(_decode(record.event) for record in records)
+    except (msgspec.MsgspecError, errors.InvalidState) as error:
+        raise errors.JournalCorrupt(f"the stream {workflow_id} is no story of a workflow: {error}") from error
 
 
 class Service:
@@ -118,6 +121,8 @@ class Service:
         self.audience: Audience
         self.stalled = ""
         """Why nothing can be made durable at the moment; empty if all is well."""
+        self.quarantined: dict[str, str] = {}
+        """Workflows whose streams cannot be read, and why: nothing of them runs."""
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
@@ -170,7 +175,14 @@ class Service:
             if found is not None:
                 return found[0]
         async with self._loading:
-            return look(await load(self.journal, workflow_id))
+            return look(await self._load(workflow_id))
+
+    async def _load(self, workflow_id: str) -> Workflow:
+        try:
+            return await load(self.journal, workflow_id)
+        except errors.JournalCorrupt as error:
+            self.quarantined[workflow_id] = error.message
+            raise
 
     def _look(self, workflow_id: str, look: Callable[[Workflow], T], future: "asyncio.Future[tuple[T] | None]") -> None:
         """Answer a read with what was seen; None sends it to the journal."""
@@ -202,7 +214,7 @@ class Service:
     async def bring_back(self, workflow_id: str) -> None:
         """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
         if workflow_id not in self.engine.workflows:
-            workflow = await load(self.journal, workflow_id)
+            workflow = await self._load(workflow_id)
             if not self.engine.owns(workflow_id):
                 raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
             if workflow_id not in self.engine.workflows:
@@ -257,7 +269,8 @@ class Service:
                 workflow = await load(self.journal, row.stream)
                 workflow.source = await self._source(workflow)
                 yield workflow
-            except (errors.GleitzeitError, msgspec.MsgspecError) as error:
+            except errors.GleitzeitError as error:
+                self.quarantined[row.stream] = error.message
                 warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
                 log.error(warnings[-1], extra={"workflow_id": row.stream})
 
@@ -273,7 +286,7 @@ class Service:
             return None
         try:
             return await load(self.journal, origin.rerun_of)
-        except (errors.GleitzeitError, msgspec.MsgspecError):
+        except errors.GleitzeitError:
             return None
 
     async def _unfinished(self, wanted: Callable[[str], bool]) -> list[Summary]:

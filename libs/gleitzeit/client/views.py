@@ -144,6 +144,8 @@ class WorkflowRow(Struct, frozen=True, omit_defaults=True):
     held: bool = False
     created_at: str | None = None
     updated_at: str | None = None
+    quarantined: str = ""
+    """Why its events cannot be read: nothing of it runs."""
 
 
 class WorkflowPage(Struct, frozen=True, omit_defaults=True):
@@ -184,11 +186,20 @@ class EventPage(Struct, frozen=True, omit_defaults=True):
     next: int | None = None
 
 
-class Explanation(Struct, frozen=True):
+class Explanation(Struct, frozen=True, omit_defaults=True):
+    """`inner` is the same of that task for which this one waits: of the workflow `workflow_id` that it runs, or of one
+    of its items."""
+
     task_id: str
     status: str
     reason: str
     message: str
+    workflow_id: str = ""
+    inner: "Explanation | None" = None
+
+    @property
+    def innermost(self) -> "Explanation":
+        return self if self.inner is None else self.inner.innermost
 
 
 class Explained(Struct, frozen=True):

@@ -1,6 +1,9 @@
 """Why a task stands where it stands: a machine-readable reason and one sentence."""
 
+from collections.abc import Collection
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.core import call_id
@@ -11,16 +14,44 @@ from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import BudgetExceeded, GleitzeitError
 
 
-class Reason(Struct, frozen=True):
+class Reason(Struct, frozen=True, omit_defaults=True):
+    """`inner` is why that one does not go on which this one waits for: a task of the `workflow_id` that it runs, or one
+    of its items."""
+
     task_id: str
     status: str
     reason: str
     message: str
+    workflow_id: str = ""
+    """Where this is an inner one: the workflow of the task."""
+    inner: "Reason | None" = None
+
+
+TELLING = ("running", "waiting", "retrying", "ready", "pending")
+"""The states of tasks in the order in which they say what holds a workflow up."""
 
 
 def explain(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason:
     reason, message = _EXPLAIN[task.state](engine, workflow, task, now)
-    return Reason(task.id, task.state, reason, message)
+    return Reason(task.id, task.state, reason, message, inner=_inner(engine, workflow, task, now))
+
+
+def _inner(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason | None:
+    """Of the task that says most about why this one waits; None if that is itself."""
+    if task.state != "waiting":
+        return None
+    if task.fan is not None:
+        return _most_telling(engine, workflow, task.fan.items, now)
+    child = engine.workflows.get(task.child) if task.child else None
+    return None if child is None else _most_telling(engine, child, child.tasks.values(), now)
+
+
+def _most_telling(engine: Engine, workflow: Workflow, tasks: Collection[Task], now: int) -> Reason | None:
+    first: dict[str, Task] = {}
+    for task in tasks:
+        first.setdefault(task.state, task)
+    found = next((first[state] for state in TELLING if state in first), None)
+    return None if found is None else replace(explain(engine, workflow, found, now), workflow_id=workflow.id)
 
 
 def using(task: Task) -> str:
@@ -94,7 +125,7 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
 def _state_of(child: Workflow | None) -> str:
     if child is None:
         return ""
-    return f", which is {child.state}: {child.counts.get('completed', 0)} of {len(child.tasks)} tasks are completed"
+    return f", which is {child.state}: completed are {child.counts.get('completed', 0)} of {len(child.tasks)} tasks"
 
 
 def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:

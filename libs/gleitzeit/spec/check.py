@@ -339,7 +339,11 @@ class _Check:
         if draft.workflow is None:
             return None
         path, written = draft.workflow
-        if complaint(written, self._findings, path, self._depth + 1) or isinstance(written, str):
+        if complaint(written, self._findings, path, self._depth + 1):
+            return None
+        if isinstance(written, str):
+            message = f"the template '{written}' cannot be looked up here; the coordinator will, when it is submitted"
+            self._findings.warning(path, message)
             return None
         child = _Check(*self._within, depth=self._depth + 1, strict_methods=self._strict).run(written, path)
         if child is not None:

@@ -56,8 +56,12 @@ def _keys_of_items(for_each: ForEachDraft) -> Keys:
 
 def misread(draft_name: str) -> str:
     """Why `item`, `index`, `matrix` or `loop` stands for nothing in a task."""
-    where = "'until'" if draft_name in OF_ROUNDS else "'matrix'" if draft_name == "matrix" else "'for_each' or 'matrix'"
-    return f"'{draft_name}' stands for something only in a task with {where}"
+    return f"'{draft_name}' stands for something only in a task with {where_seen(draft_name)}"
+
+
+def where_seen(name: str) -> str:
+    """What a task must have to see it."""
+    return "'until'" if name in OF_ROUNDS else "'matrix'" if name == "matrix" else "'for_each' or 'matrix'"
 
 
 def link_flow(linker: "Linker", draft: "TaskDraft", needs: dict[str, None]) -> LinkedFlow:

@@ -13,7 +13,7 @@ from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec import assertions, expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
-from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by
+from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by, where_seen
 from gleitzeit.spec.names import index_names
 from gleitzeit.spec.problems import Path, show_path
 from gleitzeit.spec.references import (
@@ -304,6 +304,11 @@ class Linker:
 
     def _check_seen(self, reference: Reference, path: Path) -> None:
         keys, steps = self._seen[reference.base], reference.path
+        if reference.base in self._names.ids:
+            either = f"{reference.source} may mean the task '{reference.base}'"
+            message = f"{either} or what a task with {where_seen(reference.base)} sees; give that task another id"
+            self._findings.error(path, message, needle=reference.source)
+            return
         if keys is None or not steps or steps[0] in keys:
             return
         suggestion = self._findings.near(steps[0], keys)

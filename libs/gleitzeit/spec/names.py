@@ -1,10 +1,17 @@
 """What a task is called in references and dependencies."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
 from gleitzeit.spec.references import RESERVED
+
+WORDS: Final = frozenset({"and", "or", "not", "in"})
+"""Of expressions: where one of them stands, no task can be meant."""
+
+
+_TAKEN: Final = RESERVED | WORDS
 
 
 class NameIndex(Struct, frozen=True):
@@ -16,7 +23,7 @@ class NameIndex(Struct, frozen=True):
 
 def is_reserved(name: str) -> bool:
     """Whether references read something else where it, or what comes before its first dot, stands."""
-    return name.partition(".")[0] in RESERVED
+    return name.partition(".")[0] in _TAKEN
 
 
 def index_names(tasks: Iterable[tuple[str, str]]) -> NameIndex:

@@ -76,7 +76,7 @@ def to_wire(problem: Problem) -> dict[str, Any]:
 
 def from_wire(wire: object) -> tuple[Problem, ...]:
     """The way back, from the list in a reply or in an error's data. What is no problem is left out."""
-    if not isinstance(wire, list):
+    if not isinstance(wire, list | tuple):
         return ()
     found = []
     for one in wire:

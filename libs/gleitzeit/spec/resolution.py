@@ -271,10 +271,10 @@ class Scope:
             return self._of_task(reference, *found)
         if reference.base in NAMESPACES:
             return self._of_namespace(reference)
-        if reference.base in BUILT_INS and not reference.path:
-            return self._built_in(reference.base)
         if reference.base in self.parameters:
             return _inside(reference, self.parameters, (reference.base, *reference.path), self.load)
+        if reference.base in BUILT_INS and not reference.path:
+            return self._built_in(reference.base)
         if reference.mustache:
             return AS_WRITTEN
         if reference.is_expression:

@@ -7,6 +7,7 @@ when the document is submitted), or the workflow itself. What was resolved stand
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.references import has_places
@@ -27,11 +28,21 @@ def places_of(document: object) -> Iterator[tuple[Path, Any]]:
     below: Path = ()
     if isinstance(document, dict) and len(document) == 1 and "workflow" in document:
         document, below = document["workflow"], ("workflow",)
-    tasks = document.get("tasks") if isinstance(document, dict) else None
-    listed: Any = tasks.items() if isinstance(tasks, dict) else enumerate(tasks) if isinstance(tasks, list) else ()
-    for key, task in listed:
-        if isinstance(task, dict) and _runs_workflow(task):
-            yield from _said(task, (*below, "tasks", key))
+    for name in TASK_LISTS:
+        tasks = document.get(name) if isinstance(document, dict) else None
+        listed: Any = tasks.items() if isinstance(tasks, dict) else enumerate(tasks) if isinstance(tasks, list) else ()
+        for key, task in listed:
+            if isinstance(task, dict) and _runs_workflow(task):
+                yield from _said(task, (*below, name, key))
+
+
+def templates_in(document: object) -> Iterator[str]:
+    """The names of templates that tasks of a document run, or of a document within it."""
+    for _, written in places_of(document):
+        if isinstance(written, str) and not is_file(written) and not has_places(written):
+            yield written
+        elif isinstance(written, dict):
+            yield from templates_in(written)
 
 
 def _runs_workflow(task: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
 from gleitzeit.spec.legacy import without_placement
-from gleitzeit.spec.names import is_reserved
+from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
 from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
@@ -233,6 +233,8 @@ class TaskReader:
         Fields(raw, path, self._findings).check_keys(_UNDO_KEYS, {}, "an undo")
         kept = {key: value for key, value in raw.items() if key in _UNDO_KEYS}
         undo = self.read(kept, path, number=0, key=draft.id)
+        if undo is not None and undo.workflow is not None:
+            self._findings.error(path, "an undo is one call: a workflow cannot be run to undo a task")
         if undo is not None and undo.retry is None:
             undo.retry = RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
         return undo
@@ -313,7 +315,8 @@ class TaskReader:
         draft.id_key = "id" if fields.raw.get("id") is not None else "name"
         if is_reserved(draft.id):
             word = draft.id.partition(".")[0]
-            message = f"'{draft.id}' cannot be the id of a task: ${{{word}…}} has a meaning of its own"
+            why = f"'{word}' is a word of conditions" if word in WORDS else f"${{{word}…}} has a meaning of its own"
+            message = f"'{draft.id}' cannot be the id of a task: {why}"
             fields.wrong(draft.id_key, message)
         for key in ("id", "name"):
             text = fields.raw.get(key)

@@ -26,7 +26,7 @@ def validate(
     if online:
         reach = launch.running(settings.target(url, state))
         ask(reach, lambda client: checks.validate_online(client, files, by_schema=schema))
-    leave(checks.validate(files, settings.state_folder(state), by_schema=schema))
+    leave(checks.validate(files, settings.state_folder(state), lambda: settings.target(url, state), by_schema=schema))
 
 
 @app.command()

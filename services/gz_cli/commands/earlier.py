@@ -217,13 +217,7 @@ def start_mcp(
     running.up(listen, state, provider or "echo,python,mcp")
 
 
-@dev_app.command("stop")
-def stop(state: State = None) -> None:
-    """End the stack of the state folder, in an orderly way."""
-    from gz_cli import monitoring, settings
-
-    leave(monitoring.stop(settings.target(None, state).state))
-
+dev_app.command("stop")(running.down)
 
 # ------------------------------------------------------------------------------------------------- tokens
 

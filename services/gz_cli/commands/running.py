@@ -92,7 +92,7 @@ def submit(
     if dry_run:
         from gz_cli import checks
 
-        leave(checks.validate([file], settings.state_folder(state)))
+        leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state)))
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     inputs = typed.with_values(inputs, params)
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
@@ -207,3 +207,11 @@ def up(
         log_level=log_level,
     )
     leave(stack.run(config))
+
+
+@app.command()
+def down(state: State = None) -> None:
+    """End the stack of the state folder, in an orderly way: workflows go on at the next start."""
+    from gz_cli import monitoring, settings
+
+    leave(monitoring.stop(settings.target(None, state).state))

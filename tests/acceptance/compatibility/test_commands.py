@@ -1,15 +1,11 @@
 """Commands and options of earlier versions, with a stack that was started as they started it."""
 
-import contextlib
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import support
-
-from gz_cli.main import main
 
 SUMS = """
 name: sums
@@ -33,12 +29,9 @@ class Earlier:
 
     def gz(self, *words: str, code: int = 0) -> str:
         """What it prints; of a command that is to fail, what it says."""
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as environment, contextlib.redirect_stdout(out):
-            environment.setenv("GLEITZEIT_STATE", str(self.state))
-            with contextlib.redirect_stderr(err):
-                assert main(list(words)) == code, err.getvalue()
-        return (out if code == 0 else err).getvalue().strip()
+        ran = support.gz_here(*words, state=self.state)
+        assert ran.returncode == code, ran.stderr
+        return (ran.stdout if code == 0 else ran.stderr).strip()
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +115,19 @@ def test_tokens(earlier: Earlier, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "set (" in said
     assert file.read_text().strip() not in said
     assert "yes, to ws://" in said
+
+
+def test_templates_are_looked_up_where_a_coordinator_is_at_hand(earlier: Earlier, tmp_path: Path) -> None:
+    file, child = tmp_path / "parent.yaml", tmp_path / "greet.yaml"
+    child.write_text(
+        "name: greet\ninputs: {who: {type: string, required: true}}\ntasks: [{id: a, method: echo/echo}]\n"
+    )
+    file.write_text("name: parent\ntasks: [{id: a, workflow: greet, inputs: {wo: Ada}}]\n")
+    assert "there is no template 'greet'" in earlier.gz("validate", str(file), code=2)
+    nowhere = support.gz_here("validate", str(file), state=tmp_path / "nothing")
+    assert nowhere.returncode == 0
+    assert "warning: the template 'greet' cannot be looked up here" in nowhere.stderr
+    earlier.gz("template", "put", str(child))
+    assert "did you mean 'who'?" in earlier.gz("validate", str(file), code=2)
+    file.write_text("name: parent\ntasks: [{id: a, workflow: greet, inputs: {who: Ada}}]\n")
+    assert earlier.gz("validate", str(file)) == f"{file}: ok, 1 task"

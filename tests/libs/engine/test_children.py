@@ -7,8 +7,8 @@ import pytest
 from tests.libs.engine.builders import Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.explain import explain
-from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
+from gleitzeit.engine.explain import Reason, explain
+from gleitzeit.model.definition import Concurrency, Definition, ForEach, TaskDefinition
 
 CHILD = "w~run~1"
 
@@ -148,7 +148,44 @@ def test_why_it_waits() -> None:
     workflow = desk.submit(run())
     told = explain(desk.engine, workflow, workflow.tasks["run"], desk.now)
     assert told.reason == "child"
-    assert told.message == f"waits for workflow {CHILD}, which is running: 0 of 1 tasks are completed"
+    assert told.message == f"waits for workflow {CHILD}, which is running: completed are 0 of 1 tasks"
+    inner = told.inner
+    assert inner is not None
+    assert (inner.workflow_id, inner.task_id, inner.status, inner.reason) == (CHILD, "inner", "running", "running")
+
+
+@pytest.mark.parametrize(
+    ("within", "options", "reason"),
+    [
+        (task("inner", method="nobody/does"), {}, "no_provider"),
+        (task("inner", method="signal/wait", params={"signal_name": "go"}), {}, "signal"),
+        (task("inner", method="approval/ask", params={"message": "May I?"}), {}, "approval"),
+        (task("inner"), {"concurrency": Concurrency("one", 1)}, "concurrency"),
+    ],
+)
+def test_why_the_child_waits_is_told_with_the_parent(
+    within: TaskDefinition, options: dict[str, Any], reason: str
+) -> None:
+    desk = Desk()
+    desk.submit(task("held"), workflow_id="other", **options)
+    workflow = desk.submit(run(child=definition(within, **options)))
+    told = explain(desk.engine, workflow, workflow.tasks["run"], desk.now)
+    assert told.reason == "child"
+    assert told.inner is not None
+    assert (told.inner.workflow_id, told.inner.reason) == (CHILD, reason)
+    assert told.inner.message
+
+
+def test_why_items_wait_down_to_the_innermost() -> None:
+    desk = Desk()
+    child = definition(task("inner", method="signal/wait", params={"signal_name": "go"}))
+    workflow = desk.submit(run("each", child=child, for_each=ForEach(raw([1, 2]))))
+    told: Reason | None = explain(desk.engine, workflow, workflow.tasks["each"], desk.now)
+    reasons = []
+    while told is not None:
+        reasons.append((told.task_id, told.reason))
+        told = told.inner
+    assert reasons == [("each", "items"), ("each[0]", "child"), ("inner", "signal")]
 
 
 def test_many_of_them_one_for_each_item() -> None:

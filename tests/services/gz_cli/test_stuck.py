@@ -70,3 +70,16 @@ def test_tasks_with_one_reason_are_one_sentence() -> None:
     tasks = [waiting("a"), waiting("b"), waiting("c"), waiting("d", "queued", "next"),
              Explanation("e", "pending", "dependency", "waits for a")]  # fmt: skip
     assert stuck.sentences(tasks) == [f"a and 2 more wait: {NOBODY}"]
+
+
+def test_what_holds_up_a_workflow_within_is_said() -> None:
+    within = [
+        Explanation(name, "waiting", "child", "waits for workflow c", inner=inner)
+        for name, inner in (
+            ("a", waiting("x")),
+            ("b", Explanation("x", "waiting", "items", "0 of 3", inner=waiting("x[0]"))),
+            ("c", Explanation("x", "waiting", "approval", "waits for a person")),
+            ("d", Explanation("x", "running", "running", "has run for 1 s")),
+        )
+    ]
+    assert stuck.sentences(within) == [f"a and 1 more wait: {NOBODY}", "c waits: for a person"]

@@ -1,0 +1,55 @@
+"""A stream that cannot be read costs its own workflow, and everybody who looks is told so."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import support
+from support import gz_here as gz
+
+DOCUMENT = "name: damaged\ntasks: [{id: a, method: signal/wait, params: {signal_name: go}}]\n"
+
+
+def damage(journal: Path, workflow_id: str) -> None:
+    """A bit of the last record of a stream."""
+    with sqlite3.connect(journal) as database:
+        query = "SELECT record FROM tail JOIN stream ON stream.id = tail.stream WHERE name = ?"
+        (record,) = database.execute(query, (workflow_id,)).fetchone()
+        (body,) = database.execute("SELECT body FROM record WHERE id = ?", (record,)).fetchone()
+        changed = bytes([body[0] ^ 1]) + body[1:]
+        database.execute("UPDATE record SET body = ? WHERE id = ?", (changed, record))
+    database.close()
+
+
+def test_a_quarantined_workflow_is_shown_as_such(tmp_path: Path) -> None:
+    state, file = tmp_path / "state", tmp_path / "damaged.yaml"
+    file.write_text(DOCUMENT)
+    stack = support.Stack(state, "--provider", "echo")
+    assert stack.url
+    bad, good = (gz("submit", str(file), "-o", "id", state=state).stdout.strip() for _ in range(2))
+    assert gz("down", state=state).returncode == 0
+    assert stack.process.wait(30) == 0
+    damage(state / "journal.db", bad)
+    stack = support.Stack(state, "--provider", "echo")
+    assert stack.url
+
+    rows = {row["workflow_id"]: row for row in json.loads(gz("list", "-o", "json", state=state).stdout)}
+    assert "is damaged" in rows[bad]["quarantined"]
+    assert "quarantined" not in rows[good]
+    listed = gz("list", state=state)
+    assert [line.split()[0] for line in listed.stdout.splitlines() if "(quarantined)" in line] == [bad]
+    assert "gz journal check" in listed.stderr
+    for command in ("get", "status"):
+        shown = gz(command, bad, state=state)
+        assert shown.returncode == 1
+        assert "running (quarantined)" in shown.stdout
+        assert "gz journal check" in shown.stderr
+        assert json.loads(gz(command, bad, "-o", "json", state=state).stdout)["quarantined"]
+        assert gz(command, good, state=state).returncode == 0
+    assert f"workflow {bad} is quarantined" in gz("status", state=state).stdout
+    refused = gz("cancel", bad, state=state)
+    assert refused.returncode == 1
+    assert "gz journal check" in refused.stderr
+    assert gz("signal", good, "go", state=state).returncode == 0
+    assert gz("watch", good, state=state).returncode == 0
+    assert stack.stop() == 0
