@@ -30,6 +30,7 @@ from gz_cli.talk import complain, put, say
 T = TypeVar("T")
 TASK = "answer"
 PROMPT = "> "
+GOODBYES = frozenset({"/bye", "/exit", "/quit"})
 
 
 class Conversation:
@@ -169,13 +170,15 @@ def converse(background: Background, conversation: Conversation) -> int:
     if interactive:
         import readline  # noqa: F401 - input() edits lines once it is imported
 
-        say("Ctrl-C stops an answer, Ctrl-D ends the conversation.")
+        say("Ctrl-C stops an answer, Ctrl-D or /bye ends the conversation.")
     while True:
         try:
             line = input(PROMPT) if interactive else _line()
         except (EOFError, KeyboardInterrupt):
             if interactive:
                 print()
+            return exits.OK
+        if line.strip() in GOODBYES:
             return exits.OK
         if line.strip():
             turn(background, conversation, line)

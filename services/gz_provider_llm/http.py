@@ -219,10 +219,8 @@ class Http:
             for line in splitter.feed(chunk):
                 if (event := reader.take(line)) is not None:
                     yield event
-        # The last event counts also without the empty line after it.
-        for line in (splitter.rest(), b""):
-            if (event := reader.take(line)) is not None:
-                yield event
+        if (event := reader.end(splitter.rest())) is not None:
+            yield event
 
     def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
         match error:

@@ -5,6 +5,7 @@ from msgspec import Struct
 from gz_provider_llm.errors import ServerError
 
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry", b"error"})
 
 
 class Event(Struct, frozen=True):
@@ -38,17 +39,32 @@ class Splitter:
 
 
 class EventReader:
-    """Puts events together. Only fields that anybody uses."""
+    """Puts events together. Only fields that anybody uses.
+
+    What does not begin like a stream of events is one event as a whole: the answer of a server that does not stream, or
+    the page of somebody else.
+    """
 
     def __init__(self) -> None:
         self._name = ""
         self._data: list[str] = []
+        self._begun = False
+        self._body: bytearray | None = None
 
     def take(self, line: bytes) -> Event | None:
         """An event, if the line ends one."""
+        if self._body is not None:
+            if len(self._body) < LINE_LIMIT_BYTES:
+                self._body += b"\n" + line
+            return None
         if not line:
             name, data, self._name, self._data = self._name, self._data, "", []
             return Event(name, data[0] if len(data) == 1 else "\n".join(data)) if data else None
+        if not self._begun:
+            self._begun = True
+            if line.partition(b":")[0] not in _FIELDS:
+                self._body = bytearray(line)
+                return None
         field, _, value = line.decode(errors="replace").partition(":")
         if field == "data":
             self._data.append(value.removeprefix(" "))
@@ -57,3 +73,9 @@ class EventReader:
         elif field == "error":  # llama.cpp's way to report one
             self._name, self._data = "error", [value]
         return None
+
+    def end(self, rest: bytes) -> Event | None:
+        """The last event, which counts also without the empty line after it; `rest` is what no line feed ended."""
+        if rest:
+            self.take(rest)
+        return self.take(b"") if self._body is None else Event("", self._body.decode(errors="replace"))

@@ -230,7 +230,8 @@ class LlmMethods:
         )
         if session_id:
             self._sessions.add(session_id, (*asked, _said(result)))
-        return chat_wire(result, self._backend.name, watch.timings_ms()) | extra
+        said = chat_wire(result, self._backend.name, watch.timings_ms(), offered_tools=bool(request.tools))
+        return said | extra
 
     async def _models_for(self, params: Mapping[str, Any], kind: str) -> tuple[str, ...]:
         """Those to try, in order."""

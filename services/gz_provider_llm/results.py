@@ -67,7 +67,9 @@ class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider_ids: tuple[str, ...] = ()
 
 
-def chat_wire(result: ChatResult, provider: str, timings_ms: dict[str, float]) -> dict[str, Any]:
+def chat_wire(
+    result: ChatResult, provider: str, timings_ms: dict[str, float], *, offered_tools: bool = False
+) -> dict[str, Any]:
     """The result of llm/chat. `timings_ms` has `total`, and `first_token` if anything was streamed."""
     usage = result.usage
     message: dict[str, Any] = {"role": "assistant", "content": result.content}
@@ -90,6 +92,8 @@ def chat_wire(result: ChatResult, provider: str, timings_ms: dict[str, float]) -
     }
     if result.tool_calls:
         wire["tool_calls"] = message["tool_calls"] = [tool_call_wire(call) for call in result.tool_calls]
+    elif offered_tools:  # so that a reference to them is never one to nothing
+        wire["tool_calls"] = []
     if result.reasoning:
         wire["reasoning"] = result.reasoning
     return wire

@@ -25,7 +25,7 @@ from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Reach, Target, for_providers, running, started, target_of
-from gleitzeit.spec.problems import document_error
+from gleitzeit.spec.problems import document_error, located
 from gleitzeit.spec.references import escape
 
 Mode = Literal["auto", "api", "native"]
@@ -158,7 +158,9 @@ class Client(Coordinator):
         defaults = defaults_of(target) if target is not None else Defaults()
         prepared = prepare_workflow(workflow, environ=self._environ, defaults=defaults, inputs=inputs or {})
         if prepared.checked is None:
-            raise document_error(prepared.errors, prepared.document.name)
+            error = document_error(located(prepared.errors, prepared.document), prepared.document.name)
+            error.add_note(prepared.rendered())  # which a traceback shows
+            raise error
         return prepared
 
     async def submit(
@@ -208,12 +210,17 @@ class Client(Coordinator):
         self, workflow_id: str, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
     ) -> WorkflowResult:
         """Until a workflow has ended. Raises TimeoutError; the workflow goes on."""
-        async with asyncio.timeout(timeout_seconds):
-            async with aclosing(self.watch(workflow_id, stream=on_item is not None)) as items:
-                async for item in items:
-                    if on_item is not None:
-                        on_item(item)
-            return await self.result(workflow_id)
+        try:
+            async with asyncio.timeout(timeout_seconds) as limit:
+                async with aclosing(self.watch(workflow_id, stream=on_item is not None)) as items:
+                    async for item in items:
+                        if on_item is not None:
+                            on_item(item)
+                return await self.result(workflow_id)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"{workflow_id} has not ended within {timeout_seconds:g} s") from None
 
     # Single tasks
 

@@ -44,7 +44,8 @@ def values_of(for_each: ForEach, scope: Scope) -> list[Any]:
 
 
 def _combinations(over: dict[str, Any], most: int) -> list[Any]:
-    """In order, the first axis slowest; without those that an `exclude` fits, and then the `include`s."""
+    """In order, the first axis slowest; without those that an `exclude` fits; each `include` adds to all combinations
+    of whose values it changes none, and is one more where there is no such."""
     made: list[dict[str, Any]] = [{}]
     for name, axis in over["axes"].items():
         if not isinstance(axis, list):
@@ -54,7 +55,16 @@ def _combinations(over: dict[str, Any], most: int) -> list[Any]:
         made = [{**one, name: value} for one in made for value in axis]
     rules = over.get("exclude", ())
     kept = [one for one in made if not any(all(one.get(n) == v for n, v in rule.items()) for rule in rules)]
-    return [*kept, *over.get("include", ())]
+    made = list(kept)
+    for extra in over.get("include", ()):
+        fitting = [
+            n for n, one in enumerate(kept) if all(one.get(name, value) == value for name, value in extra.items())
+        ]
+        for number in fitting:
+            made[number] = {**made[number], **extra}
+        if not fitting:
+            made.append(extra)
+    return made
 
 
 def _kind(value: object) -> str:

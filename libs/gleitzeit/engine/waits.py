@@ -238,7 +238,7 @@ def _filled_in(task: Task, item: fx.Complete) -> Raw:
         raise errors.InvalidParams(f"task {task.id} asks for no values, only for yes or no")
     known = form.get("properties", {})
     wrong = [_not_asked(name, known) for name in given if known and name not in known]
-    for problem in explain(compile_schema({"type": "object", **form}), values, form):
+    for problem in explain(compile_schema({"type": "object", **form}, formats=True), values, form):
         path = ".".join(str(step) for step in problem.path)
         if problem.keyword != "additionalProperties":
             wrong.append(f"'{path}' {problem.message}" if path else problem.message)

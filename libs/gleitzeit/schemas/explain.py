@@ -100,6 +100,8 @@ def _message(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> st
             return _only_one_of(_place(schema, error.schema_path))
         case "not" if isinstance(kind.schema, dict) and list(kind.schema) == ["required"]:
             return _only_one_of([{"required": [name]} for name in kind.schema["required"]])
+        case "format":
+            return f"must be a {kind.format}, not {_shown(error.instance)}"
         case "minLength" if kind.limit == 1:
             return "must not be empty"
         case "falseSchema":

@@ -63,6 +63,12 @@ class Braced(Node, frozen=True):
     inner: Node
 
 
+def braces(text: str, node: Braced) -> tuple[int, int]:
+    """How many characters open and close it."""
+    closing = 2 if text.startswith(("{{", "${{"), node.start) and text.endswith("}}", node.start, node.end) else 1
+    return (3 if closing == 2 and text[node.start] == "$" else 2), closing
+
+
 class Local(Node, frozen=True):
     """The variable of a macro: the `x` of `list.exists(x, x > 1)`."""
 
@@ -144,7 +150,7 @@ _TOKEN = re.compile(
     | (?P<number>0x[0-9a-fA-F]+u?|(?:\d+\.\d+|\d+(?=[eE][-+]?\d))(?:[eE][-+]?\d+)?|\d+u?)
     | (?P<text>[rR]?(?:\"\"\"(?s:.*?)\"\"\"|'''(?s:.*?)'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
     | (?P<word>[A-Za-z_]\w*)
-    | (?P<open>\$\{|\{\{)
+    | (?P<open>\$\{\{?|\{\{)
     | (?P<sign>&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}=&|])""",
     re.VERBOSE,
 )
@@ -284,6 +290,8 @@ class _Parser:
             raise Unreadable("'=' compares nothing: write '=='", token.start)
         if token.text in ("&", "|"):
             raise Unreadable(f"'{token.text}' is written '{token.text * 2}'", token.start)
+        if token.text == "is":
+            raise Unreadable("'is' has no meaning: compare with '== null', or ask 'has(task.field)'", token.start)
         raise Unreadable(f"'{token.text}' is not expected here{hint}", token.start)
 
     def _advance(self) -> _Token:
@@ -479,6 +487,9 @@ class _Parser:
         """`${task.field}`, or an expression in braces."""
         closing = "}" if token.text == "${" else "}}"
         end = _closing(self._text, token.end, self._end, closing)
+        if end < 0 and token.text == "${{":  # a map in `${…}`
+            token, closing = _Token("open", "${", token.start, token.end - 1), "}"
+            end = _closing(self._text, token.end, self._end, closing)
         if end < 0:
             raise Unreadable(f"'{token.text}' is not closed by '{closing}'", token.start)
         self._at = end + len(closing)

@@ -25,6 +25,7 @@ from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import read_defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import Trigger
+from gleitzeit.spec.foreign import OF_A_WORKFLOW
 from gleitzeit.spec.graph import find_cycles
 from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.inputs import check_given, read_inputs
@@ -71,17 +72,6 @@ WORKFLOW_KEYS: Final = frozenset(
         "on_failure",
     }
 )
-
-LATER_WORKFLOW_KEYS: Final = {
-    "type": "batches of files",
-    "batch": "batches of files",
-    "template": "batches of files",
-    "protocol": "batches of files",
-    "secrets": "secrets",
-    "schedule": "schedules",
-    "on": "triggers",
-    "triggers": "triggers",
-}
 
 _UNRESOLVED: Final[Mapping[str, Literal["fail", "keep"]]] = {"fail": "fail", "keep": "keep"}
 _LAST: Final[Mapping[Trigger, str]] = {"always": "always", "failure": "on_failure"}
@@ -169,7 +159,7 @@ class _Check:
             self._findings.error(path, f"{empty}a workflow is a map with 'name' and 'tasks'")
             return None
         fields = Fields(raw, path, self._findings)
-        fields.check_keys(WORKFLOW_KEYS, LATER_WORKFLOW_KEYS, "a workflow")
+        fields.check_keys(WORKFLOW_KEYS, "a workflow", OF_A_WORKFLOW)
         self._reader.defaults = read_defaults(fields, self._within[0])
         drafts = self._read_tasks(fields)
         for trigger, key in _LAST.items():

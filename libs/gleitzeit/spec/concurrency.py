@@ -24,7 +24,7 @@ def read_concurrency(fields: Fields, otherwise: str) -> Concurrency | None:
         fields.wrong("concurrency", "'concurrency' is a limit, a key, or a map with 'key', 'limit' and 'on_conflict'")
         return None
     within = Fields(raw, fields.at("concurrency"), fields.findings)
-    within.check_keys(_KEYS, {}, "'concurrency'")
+    within.check_keys(_KEYS, "'concurrency'")
     return Concurrency(
         key=within.text("key") or otherwise,
         limit=within.whole("limit", 1, _MOST) or 1,

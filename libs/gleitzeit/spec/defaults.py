@@ -86,7 +86,7 @@ def read_defaults(fields: Fields, catalogue: Catalogue) -> Defaults:
     if not raw:
         return Defaults()
     within = Fields(raw, fields.at("defaults"), fields.findings)
-    within.check_keys(_KEYS | {"methods"}, {}, "defaults")
+    within.check_keys(_KEYS | {"methods"}, "defaults")
     methods = within.mapping("methods")
     return Defaults(_read(within), dict(_of_methods(Fields(methods, within.at("methods"), fields.findings), catalogue)))
 
@@ -99,7 +99,7 @@ def _of_methods(fields: Fields, catalogue: Catalogue) -> list[tuple[str, Default
             suggestion = fields.findings.near(name, catalogue.names())
             fields.findings.error(fields.at(name), f"there is no method '{name}'", suggestion, at_key=True)
         within = Fields(fields.mapping(name), fields.at(name), fields.findings)
-        within.check_keys(_KEYS, {}, "the defaults of a method")
+        within.check_keys(_KEYS, "the defaults of a method")
         default = _read(within)
         for param in default.params if schema is not None else ():
             if schema is not None and schema.param_names and param not in schema.param_names:

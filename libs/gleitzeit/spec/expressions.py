@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec import cel
+from gleitzeit.schemas import near
+from gleitzeit.spec import cel, foreign
 from gleitzeit.spec.cel import Unreadable
 from gleitzeit.spec.cel_values import FUNCTIONS, Evaluation, Resolve
 from gleitzeit.spec.references import Part, Reference, parse
@@ -37,8 +38,26 @@ def read(text: str, names: Collection[str] = ()) -> tuple[Reference, ...]:
         if isinstance(node, cel.Chain):
             found.append((node.start, node.reference))
         elif isinstance(node, cel.Call) and node.name not in FUNCTIONS:
-            raise Unreadable(f"there is no function '{node.name}'", text.find(node.name, node.start, node.end))
+            raise Unreadable(_no_function(node.name), text.find(node.name, node.start, node.end))
     return tuple(reference for _, reference in sorted(found, key=lambda one: one[0]))
+
+
+def _no_function(name: str) -> str:
+    known = [*FUNCTIONS, *cel.MACROS, "has"]
+    meant = foreign.FUNCTIONS.get(name) or near(name, known)
+    hint = f" (did you mean '{meant}'?)" if meant in known else f": {meant}" if meant else ""
+    return f"there is no function '{name}'{hint}"
+
+
+def with_base(text: str, base: str, instead: str, names: Collection[str] = ()) -> str:
+    """With every reference to `base` made one to `instead`. Raises Unreadable."""
+    made, end = [], 0
+    chains = [node for node in cel.nodes(cel.parse_expression(text, names)) if isinstance(node, cel.Chain)]
+    for node in sorted(chains, key=lambda one: one.start):
+        if node.reference.base == base and not _in_quotes(text, node):
+            made += [text[end : node.start], f"${{{instead}{node.reference.text.removeprefix(base)}}}"]
+            end = node.end
+    return "".join([*made, text[end:]])
 
 
 def normal(text: str, names: Collection[str] = ()) -> str:
@@ -48,8 +67,8 @@ def normal(text: str, names: Collection[str] = ()) -> str:
         if isinstance(node, cel.Chain) and not _in_quotes(text, node):
             replaced.append((node.start, node.end, f"${{{node.reference.text}}}"))
         elif isinstance(node, cel.Braced):
-            width = 1 if text[node.start] == "$" else 2
-            replaced += [(node.start, node.start + 2, "("), (node.end - width, node.end, ")")]
+            opening, closing = cel.braces(text, node)
+            replaced += [(node.start, node.start + opening, "("), (node.end - closing, node.end, ")")]
     made, end = [], 0
     for start, stop, instead in sorted(replaced):
         made += [text[end:start], instead]

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from gleitzeit.schemas import near
 from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.foreign import NOTHING, Foreign
 from gleitzeit.spec.problems import LIMIT_PROBLEMS, Path, Problem
 
 T = TypeVar("T")
@@ -80,17 +81,16 @@ class Fields:
     def wrong(self, key: str, message: str, suggestion: str = "") -> None:
         self.findings.error(self.at(key), message, suggestion)
 
-    def check_keys(self, known: frozenset[str], later: Mapping[str, str], what: str) -> None:
-        """Report keys that are not `known`; those of `later` have a meaning, but not yet. `x-…` is for the author."""
+    def check_keys(self, known: frozenset[str], what: str, foreign: Foreign = NOTHING) -> None:
+        """Report keys that are not `known`. `x-…` is for the author. `foreign` says what is meant by keys that belong
+        somewhere else."""
         for key in self.raw:
             if key in known or key.startswith("x-"):
                 continue
-            if key in later:
-                self.findings.error(self.at(key), f"'{key}' is not supported yet ({later[key]})", at_key=True)
-            else:
-                suggestion = self.findings.near(key, known)
-                self.findings.error(self.at(key), f"{what} has no key '{key}'", suggestion, at_key=True)
-                self._meant = {suggestion, *(self._meant or ())}
+            meant = foreign.get(key) or self.findings.near(key, known)
+            hint, suggestion = ("", meant) if meant in known else (f": {meant}" if meant else "", "")
+            self.findings.error(self.at(key), f"{what} has no key '{key}'{hint}", suggestion, at_key=True)
+            self._meant = {suggestion, *(self._meant or ())}
 
     def mistyped(self, *keys: str) -> bool:
         """Whether a key that is not known was meant to be one of these: then it need not be missed as well."""

@@ -169,7 +169,7 @@ def _read_list(fields: Fields, key: str) -> ForEachDraft | None:
     if not isinstance(value, dict):
         return _checked_list(fields, value, path)
     within = Fields(value, path, fields.findings)
-    within.check_keys(_FOR_EACH_KEYS, {}, "for_each")
+    within.check_keys(_FOR_EACH_KEYS, "for_each")
     if within.raw.get("glob") is not None:
         message = "a glob is expanded where the author is, by gz or the Python client; this one was not"
         within.wrong("glob", message)
@@ -263,7 +263,7 @@ def _read_case(fields: Fields, raw: object, path: Path) -> CaseDraft | None:
         fields.findings.error(path, "a case is a map with 'when' (or 'value') and 'run'")
         return None
     within = Fields(raw, path, fields.findings)
-    within.check_keys(_CASE_KEYS, {}, "a case")
+    within.check_keys(_CASE_KEYS, "a case")
     when, value = within.raw.get("when"), within.text("value")
     if isinstance(when, bool):
         when = "true" if when else "false"
@@ -283,7 +283,7 @@ def _read_until(fields: Fields) -> UntilDraft | None:
         fields.wrong("until", "'until' is a condition, or a map with 'condition', 'max', 'every' and 'on_exhausted'")
         return None
     within = Fields(raw, fields.at("until"), fields.findings)
-    within.check_keys(_UNTIL_KEYS, {}, "until")
+    within.check_keys(_UNTIL_KEYS, "until")
     condition = within.raw.get("condition")
     if not isinstance(condition, str):
         if condition is not None or not within.mistyped("condition"):

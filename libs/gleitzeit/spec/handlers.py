@@ -26,7 +26,7 @@ def read_handlers(config: Fields) -> dict[str, CallSettings]:
     found = {}
     for name in handlers.raw:
         fields = Fields(handlers.mapping(name), handlers.at(name), config.findings)
-        fields.check_keys(_KEYS, {}, "a handler")
+        fields.check_keys(_KEYS, "a handler")
         if fields.raw.get("base_url") is not None:
             message = "'base_url' has no effect: a provider is told its address when it starts (--url)"
             config.findings.warning(fields.at("base_url"), message, at_key=True)
@@ -39,7 +39,7 @@ def _breaker(handler: Fields) -> BreakerPolicy | None:
     if not raw:
         return None
     fields = Fields(raw, handler.at("circuit_breaker"), handler.findings)
-    fields.check_keys(_BREAKER_KEYS, {}, "a circuit breaker")
+    fields.check_keys(_BREAKER_KEYS, "a circuit breaker")
     wholes = {key: fields.whole(key, 1, _MOST) for key in sorted(_BREAKER_KEYS - {"reset_timeout"})}
     wishes = {**wholes, "reset_timeout_seconds": fields.duration("reset_timeout")}
     return replace(BreakerPolicy(), **{name: value for name, value in wishes.items() if value is not None})

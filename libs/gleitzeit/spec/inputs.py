@@ -31,6 +31,8 @@ WORDS: Final = frozenset(
 )  # fmt: skip
 _TELLING: Final = WORDS - {"title", "description", "items", "format", "examples"}
 """A map of nothing but the others may well be a value."""
+_AS_JSON: Final = {"array": '; a list is written as ["a", "b"]', "object": '; a map is written as {"a": 1}'}
+"""For who typed such an input."""
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
 
@@ -87,7 +89,7 @@ def _declaration(value: object, path: Path, findings: Findings) -> dict[str, Any
     if not isinstance(value, dict) or not _is_declaration(value):
         return {"default": value}
     fields = Fields(value, path, findings)
-    fields.check_keys(WORDS, {}, "an input")
+    fields.check_keys(WORDS, "an input")
     schema = {key: inner for key, inner in value.items() if key in WORDS and inner is not None}
     if "type" in schema:
         schema["type"] = _type_of(schema["type"])
@@ -142,9 +144,10 @@ def misfits(schema: Mapping[str, Any], inputs: Mapping[str, object]) -> list[tup
         wanted = properties.get(name)
         if wanted is None or (value is None and "default" not in wanted):
             continue
-        for problem in explain(compile_schema(wanted), value, wanted):
+        for problem in explain(compile_schema(wanted, formats=True), value, wanted):
             inner = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem.path)
-            found.append((name, f"input '{name}{inner}' {problem.message}", problem.suggestion))
+            how = _AS_JSON.get(wanted.get("type"), "") if isinstance(value, str) else ""
+            found.append((name, f"input '{name}{inner}' {problem.message}{how}", problem.suggestion))
     return found
 
 

@@ -112,7 +112,7 @@ def _one_reference(linker: "Linker", text: str, path: Path) -> str:
 
 def _until(linker: "Linker", draft: UntilDraft, own: str, needs: dict[str, None]) -> Until:
     read = dict[str, None]()
-    condition = linker.condition(draft.condition, draft.path, read)
+    condition = linker.condition(draft.condition, draft.path, read, result_of=own)
     needs |= {name: None for name in read if name != own}
     if condition and own not in read and not any(one.base == "loop" for one in linker.last_read):
         message = f"the condition does not read the task's own result (${{{own}…}}), so that no round can change it"

@@ -13,6 +13,7 @@ from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec import assertions, expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.foreign import SECRETS
 from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by, where_seen
 from gleitzeit.spec.names import index_names
 from gleitzeit.spec.problems import Path, show_path
@@ -287,10 +288,15 @@ class Linker:
         for one in inner:
             self._check(one, path, needs)
 
-    def condition(self, text: str, path: Path, needs: dict[str, None]) -> str:
-        """The normal form of a condition; what it reads is added to `needs`. "" after a complaint."""
+    def condition(self, text: str, path: Path, needs: dict[str, None], *, result_of: str = "") -> str:
+        """The normal form of a condition; what it reads is added to `needs`. "" after a complaint.
+
+        Where no task is called so, `result` is that of the task `result_of`.
+        """
         try:
             self.last_read = ()
+            if result_of and "result" not in self._names.ids and "result" not in self._parameters:
+                text = expressions.with_base(text, "result", f"{result_of}.result", self._names.odd)
             self.last_read = expressions.read(text, self._names.odd)
             for reference in self.last_read:
                 self._check(reference, path, needs)
@@ -402,7 +408,7 @@ class Linker:
         elif base in OF_ITEMS or base in OF_ROUNDS:
             message, suggestion = f"{reference.source}: {misread(base)}", ""
         elif base in RESERVED:
-            message, suggestion = f"{reference.source}: '{base}' is not supported yet", ""
+            message, suggestion = f"{reference.source}: {SECRETS}", ""
         else:
             hint = "" if suggestion else _as_text_hint(reference)
             message = f"{reference.source}: there is no task '{base}'{hint}"

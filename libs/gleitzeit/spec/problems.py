@@ -90,11 +90,16 @@ def from_wire(wire: object) -> tuple[Problem, ...]:
 def document_error(problems: Sequence[Problem], name: str = "") -> DocumentError:
     """The exception that carries `problems`, errors first in its message."""
     first = next((one for one in problems if one.severity == "error"), problems[0])
-    where = f"{name}: " if name else ""
+    where = ": ".join(part for part in (_place(first, name), "" if first.line else show_path(first.path)) if part)
+    where += ": " if where else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     errors = {one.code for one in problems if one.severity == "error"}
     kind = CircularDependency if errors == {CircularDependency.code} else DocumentError
     return kind(f"{where}{sentence(first)}{more}", {"problems": [to_wire(one) for one in problems]})
+
+
+def _place(problem: Problem, name: str) -> str:
+    return f"{name}:{problem.line}:{problem.column}" if name and problem.line else name
 
 
 def problems_of(error: DocumentError) -> tuple[Problem, ...]:

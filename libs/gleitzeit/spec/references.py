@@ -1,6 +1,7 @@
 """`${task.field}` in texts: found, read, replaced. What one stands for is the matter of `resolution`.
 
     ${task.field}  ${task.items[0].name}  ${task.results.0.x}  ${Load Data["a key"]}
+    ${{ task.field }}        the same
     {{ task.field }}         the same, but left as it is when `task` names nothing
     $${                      the text `${`
     ${"any text"}            that text (a JSON string): the way to write `{{` or a `$` before a reference
@@ -33,6 +34,7 @@ LONGEST: Final = 1000
 _TOKEN = re.compile(
     r"""(?P<escape>\$\$\{)
     | \$\{\s*(?P<literal>"(?:[^"\\\n]|\\.)*")\s*\}
+    | \$\{\{(?P<doubled>(?:[^{}"'\n]|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')*)\}\}
     | \$\{(?P<inner>(?:[^{}"'\n]|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')*|[^{}\n]*)\}
     | (?P<broken>\$\{)
     | \{\{\s*(?P<mustache>[A-Za-z_][\w\ -]*(?:\.[\w-]+|\[\d+\])+)\s*\}\}""",
@@ -110,10 +112,8 @@ def _part(match: re.Match[str]) -> Part:
             return "${"
         case "literal":
             return _literal(match["literal"])
-        case "inner":
-            return read_reference(match["inner"], match[0])
-        case "mustache":
-            return read_reference(match["mustache"], match[0])
+        case "inner" | "doubled" | "mustache" as braced:
+            return read_reference(match[braced], match[0])
     raise ParameterError("'${' is not closed by '}' on its line; to write it as text: '$${'")
 
 

@@ -91,7 +91,7 @@ def read_retry(fields: Fields) -> RetryPolicy | None:
 
 
 def _retry_of(fields: Fields, base: RetryPolicy | None) -> RetryPolicy:
-    fields.check_keys(_RETRY_KEYS, {}, "retry")
+    fields.check_keys(_RETRY_KEYS, "retry")
     base = base or RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
     attempts = fields.whole("max_attempts", 1, MOST_ATTEMPTS)
     if attempts is None and (retries := fields.whole("max_retries", 0, MOST_ATTEMPTS - 1)) is not None:

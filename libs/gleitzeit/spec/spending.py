@@ -19,7 +19,7 @@ def read_budget(fields: Fields) -> Budget | None:
             fields.wrong("budget", "a budget says 'tokens', 'calls' or 'seconds'")
         return None
     within = Fields(raw, fields.at("budget"), fields.findings)
-    within.check_keys(_BUDGET_KEYS, {}, "a budget")
+    within.check_keys(_BUDGET_KEYS, "a budget")
     tokens, calls = within.whole("tokens", 1, _MOST), within.whole("calls", 1, _MOST)
     return Budget(tokens, calls, within.duration("seconds"))
 
@@ -47,7 +47,7 @@ def read_cache(fields: Fields) -> CacheDraft | None:
         seconds = fields.duration("cache")
         return CacheDraft(seconds, "", ()) if seconds else None
     within = Fields(raw, fields.at("cache"), fields.findings)
-    within.check_keys(_CACHE_KEYS, {}, "cache")
+    within.check_keys(_CACHE_KEYS, "cache")
     if not within.attempted("ttl"):
         fields.wrong("cache", "'cache' needs a 'ttl': how long a result may be used again, like 1h")
         return None

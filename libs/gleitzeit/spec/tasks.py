@@ -11,6 +11,7 @@ from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
+from gleitzeit.spec.foreign import OF_A_TASK
 from gleitzeit.spec.legacy import without_placement
 from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
@@ -62,13 +63,6 @@ TASK_KEYS: Final = frozenset(
     }
 )
 
-LATER_TASK_KEYS: Final = {
-    "task_type": "the task types of very early versions; say 'method'",
-}
-
-_LATER_METHODS: Final = ("task_type",)
-"""Of these keys, those that say what a task does, in place of a method."""
-
 _TYPES: Final = {
     "python": "python/execute",
     "llm": "llm/chat",
@@ -82,7 +76,6 @@ _TYPES: Final = {
     "shell": "shell/exec",
     "validation": "validation/evaluate",
 }
-_LATER_TYPES: Final = frozenset({"batch", "template", "agent"})
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""
@@ -197,7 +190,7 @@ class TaskReader:
             return None
         fields = Fields(raw, path, self._findings)
         if not raw.keys() <= TASK_KEYS:
-            fields.check_keys(TASK_KEYS, LATER_TASK_KEYS, "a task")
+            fields.check_keys(TASK_KEYS, "a task", OF_A_TASK)
         draft = TaskDraft()
         draft.path = path
         self._identify(draft, fields, key or f"task-{number}")
@@ -230,7 +223,7 @@ class TaskReader:
         if not isinstance(raw, dict):
             fields.wrong("undo", "'undo' is a call: a map with 'method' and 'params'")
             return None
-        Fields(raw, path, self._findings).check_keys(_UNDO_KEYS, {}, "an undo")
+        Fields(raw, path, self._findings).check_keys(_UNDO_KEYS, "an undo")
         kept = {key: value for key, value in raw.items() if key in _UNDO_KEYS}
         undo = self.read(kept, path, number=0, key=draft.id)
         if undo is not None and undo.workflow is not None:
@@ -272,7 +265,7 @@ class TaskReader:
             self._findings.error(path, message)
             return None
         fields = Fields(raw, path, self._findings)
-        fields.check_keys(_FALLBACK_KEYS, {}, "an alternative")
+        fields.check_keys(_FALLBACK_KEYS, "an alternative")
         other = self._other_call(draft, path)
         if method := fields.text("method"):
             self._other_method(other, method, fields)
@@ -360,7 +353,8 @@ class TaskReader:
             self._unknown_method(name, fields)
         if draft.params.get("batch_mode") and not draft.method.startswith("llm/"):  # their provider expands it
             path = draft.param_path(("batch_mode",))
-            self._findings.error(path, "'batch_mode' is not supported yet (batches of files)", at_key=True)
+            message = "'batch_mode' is for methods of llm/v1; 'for_each: {glob: …}' makes a task for each file"
+            self._findings.error(path, message, at_key=True)
 
     def _read_mcp_method(self, draft: TaskDraft, fields: Fields, server: str) -> None:
         """Of mcp/v1, whose methods are spelled in many ways."""
@@ -390,11 +384,10 @@ class TaskReader:
             fields.wrong("protocol", f"protocol '{protocol}' is not supported; a protocol is '<name>/v1'")
             return None
         kind = fields.text("type").lower()
-        if kind in _LATER_TYPES:
-            fields.wrong("type", f"'type: {kind}' is not supported yet")
-            return None
         if kind and kind not in _TYPES:
-            fields.wrong("type", f"there is no task type '{kind}'", self._findings.near(kind, _TYPES))
+            elsewhere = "; it is one of the whole document, beside 'batch' and 'template'" if kind == "batch" else ""
+            suggestion = self._findings.near(kind, _TYPES)
+            fields.wrong("type", f"there is no task type '{kind}'{elsewhere}", suggestion)
             return None
         return kind or _PROVIDERS.get(fields.text("provider").lower(), "")
 
@@ -403,7 +396,7 @@ class TaskReader:
             return method
         if method := _TYPES.get(prefix, ""):
             return method
-        keys = ("method", *_LATER_METHODS, *inner_tasks.METHOD_KEYS)
+        keys = ("method", "task_type", *inner_tasks.METHOD_KEYS)
         if not fields.attempted(*keys) and not fields.mistyped("type"):
             self._findings.error(fields.path, "the task has no 'method'")
         return ""

@@ -82,7 +82,7 @@ async def test_python_gets_values_and_its_source_is_never_read_for_references(
 
 async def test_who_stops_waiting_for_a_single_task_cancels_it(sync_client: SyncClient, environ: dict[str, str]) -> None:
     async with Client(environ=environ) as client:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"wf-\w+ has not ended within 0.3 s"):
             await client.run_task("echo/delay", {"seconds": 9}, timeout_seconds=0.3)
         row = (await client.list(name="echo/delay", limit=1)).workflows[0]
         assert row.status == "cancelled"

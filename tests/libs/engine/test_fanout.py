@@ -1,5 +1,6 @@
 """`for_each` and `matrix`: items are tasks of their own, and the task that has them is what they came to."""
 
+import msgspec
 import pytest
 from tests.libs.engine.builders import Desk, raw, snapshot, task
 
@@ -244,6 +245,21 @@ def test_a_matrix_is_the_product_in_order() -> None:
     desk.submit(many(over, matrix=True, params={"p": "${matrix.a}${item.b}"}))
     sent = [bytes(desk.call(f"m[{n}]").params).split(b'"p":"')[1][:2] for n in range(4)]
     assert sent == [b"1x", b"1y", b"2y", b"9z"]
+
+
+def test_an_include_adds_to_the_combinations_that_it_fits_or_is_one_more() -> None:
+    include = [{"os": "linux", "tag": 1}, {"os": "linux", "py": 3, "tag": 2}, {"extra": 7}, {"os": "win", "py": 4}]
+    over = {"axes": {"os": ["linux", "mac"], "py": [3, 4]}, "include": include}
+    desk = Desk()
+    desk.submit(many(over, matrix=True, params={"p": "${item}"}))
+    sent = [msgspec.json.decode(desk.call(f"m[{n}]").params)["p"] for n in range(5)]
+    assert sent == [
+        {"os": "linux", "py": 3, "tag": 2, "extra": 7},
+        {"os": "linux", "py": 4, "tag": 1, "extra": 7},
+        {"os": "mac", "py": 3, "extra": 7},
+        {"os": "mac", "py": 4, "extra": 7},
+        {"os": "win", "py": 4},
+    ]
 
 
 def test_each_item_goes_round_by_itself() -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, builtin, method_schema
-from gleitzeit.spec.check import LATER_WORKFLOW_KEYS, LIMIT_TASKS, WORKFLOW_KEYS, check
+from gleitzeit.spec.check import LIMIT_TASKS, WORKFLOW_KEYS, check
+from gleitzeit.spec.foreign import OF_A_TASK, OF_A_WORKFLOW
 from gleitzeit.spec.load import load_text
 from gleitzeit.spec.problems import Problem, render
 from gleitzeit.spec.references import substitute
-from gleitzeit.spec.tasks import LATER_TASK_KEYS, TASK_KEYS
+from gleitzeit.spec.tasks import TASK_KEYS
 
 
 def closed(**properties: Any) -> dict[str, Any]:
@@ -134,13 +135,10 @@ def test_what_is_no_workflow(document: object, message: str) -> None:
     assert message in problems[0].message
 
 
-def test_batches_come_later_and_say_so() -> None:
-    _, problems = checked({"name": "b", "type": "batch", "batch": {"directory": "d"}, "template": {}})
-    assert {problem.path[-1] for problem in problems if "not supported yet" in problem.message} == {
-        "type",
-        "batch",
-        "template",
-    }
+def test_the_keys_of_a_batch_are_of_no_other_document() -> None:
+    _, problems = checked({"name": "b", "batch": {"directory": "d"}, "template": {}})
+    found = {problem.path[-1] for problem in problems if "only in a document with 'type: batch'" in problem.message}
+    assert found == {"batch", "template"}
 
 
 def test_what_json_cannot_hold_or_is_too_deep() -> None:
@@ -223,11 +221,6 @@ def test_spellings_of_workflow_keys(keys: dict[str, Any], field: str, value: obj
 def test_a_policy_that_retries_gives_tasks_attempts() -> None:
     tasks = good(flow(ECHO, {**ECHO, "id": "f", "retry": 5}, error_policy="retry")).tasks
     assert [one.retry.max_attempts for one in tasks] == [3, 5]
-
-
-@pytest.mark.parametrize("key", sorted(LATER_WORKFLOW_KEYS))
-def test_later_workflow_keys_are_named(key: str) -> None:
-    assert f"'{key}' is not supported yet" in error(ECHO, **{key: "x"})
 
 
 def test_keys_for_the_author_have_no_meaning() -> None:
@@ -358,7 +351,7 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "ping", "protocol": "echo/v2"}, "protocol 'echo/v2' is not supported", ""),
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
-        ({"type": "agent"}, "'type: agent' is not supported yet", ""),
+        ({"type": "agent"}, "there is no task type 'agent'", ""),
         ({"type": "mcp"}, "the task has no 'method'", ""),
         ({"type": "signal", "signal_action": "snd", "signal_name": "x"}, "must be one of wait, wait_any", "send"),
         ({}, "the task has no 'method'", ""),
@@ -486,7 +479,8 @@ def test_spellings_of_retry(keys: dict[str, Any], policy: RetryPolicy) -> None:
         ({"name": []}, "'name' must be a text"),
         ({"dependencies": {"a": 1}}, "'dependencies' must be a list"),
         ({"descripton": "x"}, "a task has no key 'descripton'"),
-        ({"params": {"batch_mode": True}, "method": "mail/send"}, "'batch_mode' is not supported yet"),
+        ({"run": "ls"}, "a task has no key 'run': a command is 'method: shell/exec'"),
+        ({"params": {"batch_mode": True}, "method": "mail/send"}, "'batch_mode' is for methods of llm/v1"),
     ],
 )
 def test_mistakes_in_task_keys(keys: dict[str, Any], message: str) -> None:
@@ -515,20 +509,19 @@ def test_mistakes_in_task_keys(keys: dict[str, Any], message: str) -> None:
         ({"parameters": 3}, "'parameters' must be a map"),
         ({"env": 3}, "'env' must be a map"),
         ({"descripton": "x"}, "a workflow has no key 'descripton'"),
+        ({"on": {"schedule": "daily"}}, "a workflow has no key 'on': 'gz schedule put"),
     ],
 )
 def test_mistakes_in_workflow_keys(keys: dict[str, Any], message: str) -> None:
     assert message in error(ECHO, **keys)
 
 
-@pytest.mark.parametrize("key", sorted(LATER_TASK_KEYS))
-def test_later_task_keys_are_named(key: str) -> None:
-    assert f"'{key}' is not supported yet" in error({**ECHO, key: "x"})
-
-
-def test_no_key_is_both_known_and_later() -> None:
-    assert WORKFLOW_KEYS.isdisjoint(LATER_WORKFLOW_KEYS)
-    assert TASK_KEYS.isdisjoint(LATER_TASK_KEYS)
+def test_words_of_others_are_no_words_of_ours_and_lead_to_some() -> None:
+    for foreign, known in ((OF_A_TASK, TASK_KEYS), (OF_A_WORKFLOW, WORKFLOW_KEYS)):
+        assert not foreign.keys() & known
+        assert {meant for meant in foreign.values() if " " not in meant} <= known
+    _, [problem] = checked(flow({"id": "t", "method": "echo/ping", "if": "true"}))
+    assert (problem.message, problem.suggestion) == ("a task has no key 'if'", "when")
 
 
 # ---- dependencies and references
@@ -593,7 +586,7 @@ def test_what_references_may_read(text: str) -> None:
         ("${twin.x}", "several tasks have the name 'twin'", ""),
         ("${item.x}", "'item' stands for something only in a task with 'for_each' or 'matrix'", ""),
         ("${loop.round}", "'loop' stands for something only in a task with 'until'", ""),
-        ("${secrets.KEY}", "'secrets' is not supported yet", ""),
+        ("${secrets.KEY}", "a provider reads keys from its own environment", ""),
         ("${fetch || x}", "there is no task 'x'; a text stands in quotes: 'x'", ""),
         ("${fetch.count * 2}", "the result of echo/echo has no 'count', only response, echoed", ""),
         ("${fetch.response *}", "the expression ends too early", ""),
@@ -708,7 +701,7 @@ def test_no_id_begins_like_something_else_that_references_read(name: str) -> Non
         (flow({"id": "t", "methd": "echo/ping"}), "a task has no key 'methd'"),
         (flow({"id": "t", "tpye": "echo"}), "a task has no key 'tpye'"),
         (flow({"id": "t", "method": ["echo/ping"]}), "'method' must be a text"),
-        (flow({"id": "t", "task_type": "x"}), "'task_type' is not supported yet"),
+        (flow({"id": "t", "task_type": "x"}), "a task has no key 'task_type'"),
         (flow({"id": "t", "type": "python", "params": {"cod": "1"}}), "python/execute has no parameter 'cod'"),
         (
             flow({"id": "t", "type": "signal", "params": {"signal_nam": "x"}}),
@@ -907,8 +900,8 @@ scraps = st.sampled_from(
     ["a", "b", "${a.b}", "${", "$${", "{{ a.b }}", "echo/echo", "python/execute", "echo", "x = ${a}"]
 )
 values = json_values | scraps
-tasks = st.dictionaries(st.sampled_from(sorted(TASK_KEYS | LATER_TASK_KEYS.keys())), values, max_size=6)
-documents = st.dictionaries(st.sampled_from(sorted(WORKFLOW_KEYS | LATER_WORKFLOW_KEYS.keys())), values, max_size=5)
+tasks = st.dictionaries(st.sampled_from(sorted(TASK_KEYS | OF_A_TASK.keys())), values, max_size=6)
+documents = st.dictionaries(st.sampled_from(sorted(WORKFLOW_KEYS | OF_A_WORKFLOW.keys())), values, max_size=5)
 
 
 @given(json_values)

@@ -129,6 +129,9 @@ def test_until_with_and_without_bounds() -> None:
     task = good(f"{HEAD}    until: t.response == 'x'\n").tasks[1]
     assert task.until == Until("${t.response} == 'x'")
     assert task.dependencies == ()
+    assert good(f"{HEAD}    until: result.n > 1 && has(result.m)\n").tasks[1].until == Until(
+        "${t.result.n} > 1 && has(${t.result.m})"
+    )
     text = HEAD + "    until: {condition: '${loop.round > 2}', max: 5, every: 2s, on_exhausted: continue}\n"
     assert good(text).tasks[1].until == Until("(${loop.round} > 2)", 5, 2.0, "continue")
 

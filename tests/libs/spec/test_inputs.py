@@ -54,6 +54,15 @@ def test_everything_that_does_not_fit_is_told_at_once_where_it_is_declared() -> 
     ]
 
 
+def test_a_format_is_asked_for_and_a_list_that_was_typed_is_explained() -> None:
+    inputs = {"day": {"type": "string", "format": "date", "default": "2026-02-01"}, "tags": {"type": "list"}}
+    assert problems({"day": "2026-02-03", "tags": ["a"]}, inputs) == []
+    assert problems({"day": "2026-02-30", "tags": "a,b"}, inputs) == [
+        (("inputs", "day"), "input 'day' must be a date, not '2026-02-30'", ""),
+        (("inputs", "tags"), "input 'tags' must be a list, not 'a,b'; a list is written as [\"a\", \"b\"]", ""),
+    ]
+
+
 def test_nothing_is_missed_while_nobody_knows_the_inputs() -> None:
     assert problems(None) == []
     assert problems({"version": "1.10", "count": None, "free": {"any": "thing"}}) == [

@@ -279,7 +279,7 @@ def test_objects_that_json_cannot_hold() -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "flow.yaml"
     path.write_text("a: 1\na: 2\n")
-    with pytest.raises(DocumentError, match=r"flow\.yaml: key 'a' is there twice"):
+    with pytest.raises(DocumentError, match=r"flow\.yaml:2:1: key 'a' is there twice"):
         load_file(path)
     path.write_text("a: 1\n")
     assert load_file(str(path)).value == {"a": 1}

@@ -101,7 +101,8 @@ def test_problems_travel() -> None:
 def test_an_error_carries_all_and_says_the_first_that_counts() -> None:
     found = [Problem((), "careful", severity="warning"), Problem(("a",), "wrong", "right"), Problem((), "also")]
     error = document_error(found, "flow.yaml")
-    assert str(error) == "flow.yaml: wrong (did you mean 'right'?) (and 2 more)"
+    assert str(error) == "flow.yaml: a: wrong (did you mean 'right'?) (and 2 more)"
+    assert str(document_error([Problem(("a",), "wrong", line=3, column=7)], "flow.yaml")) == "flow.yaml:3:7: wrong"
     assert problems_of(error) == tuple(found)
     assert error.code == -28001
 

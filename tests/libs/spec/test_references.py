@@ -56,6 +56,7 @@ def only(text: str) -> Reference:
         ("${task['a b']}", "task", ("a b",)),
         ("${process-a->txt-1.result}", "process-a->txt-1", ("result",)),
         ("${größe.länge}", "größe", ("länge",)),
+        ("${{ task.a }}", "task", ("a",)),
         ("{{ task.a }}", "task", ("a",)),
         ("{{task.a[0]}}", "task", ("a", "0")),
         ("{{ inputs.task.field }}", "inputs", ("task", "field")),

@@ -152,4 +152,4 @@ def test_a_provider_restricts_a_task_but_mcp_is_a_family() -> None:
 def test_files_in_one_task_are_a_matter_of_the_model_s_provider() -> None:
     batch = {"prompt": "sum up", "files": ["a.txt"], "batch_mode": True}
     good({"id": "b", "method": "llm/chat", "params": batch})
-    assert any("'batch_mode' is not supported yet" in problem for problem in checked({**ECHO, "params": batch})[1])
+    assert any("'batch_mode' is for methods of llm/v1" in problem for problem in checked({**ECHO, "params": batch})[1])

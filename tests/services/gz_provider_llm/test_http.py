@@ -274,6 +274,14 @@ async def test_events() -> None:
     assert found == [Event("one", "1"), Event("", "two\n lines"), Event("error", ' {"code": 500}'), Event("", "last")]
 
 
+async def test_what_is_no_stream_of_events_is_one_event() -> None:
+    async with fake_server(answer(200, '{"choices": [1]}'), stream("<html>\n", "log in: now\n\n", "</html>")) as server:
+        http = Http(server.url)
+        assert await first_events(http, 1) == [Event("", '{"choices": [1]}')]
+        assert await first_events(http, 1) == [Event("", "<html>\nlog in: now\n\n</html>")]
+        await http.close()
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
@@ -312,12 +320,15 @@ async def test_a_cancelled_request_is_closed_at_once(script: Answer) -> None:
         await http.close()
 
 
-async def first_events(http: Http, times: int) -> None:
+async def first_events(http: Http, times: int) -> list[Event]:
+    seen = []
     for _ in range(times):
         async with http.events("/x", {}) as events:
             async for event in events:
+                seen.append(event)
                 if event.data == "[DONE]":
                     break
+    return seen
 
 
 @pytest.mark.parametrize(("name", "connections"), [("uvicorn", 1), ("llama.cpp", 3)])

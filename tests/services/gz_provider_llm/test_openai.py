@@ -89,6 +89,12 @@ async def test_all_at_once() -> None:
     assert deltas == []
 
 
+async def test_a_server_that_answers_at_once_what_it_was_to_stream() -> None:
+    body = {"model": "m-1", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
+    result, deltas = await chat(answer(200, body))
+    assert (result.content, result.model, deltas) == ("Hello", "m-1", ["Hello"])
+
+
 async def test_tool_calls_come_in_pieces() -> None:
     pieces = [
         chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x"'}}]),
@@ -125,6 +131,7 @@ async def test_reasoning_is_no_part_of_the_answer() -> None:
         (stream(sse({"error": {"message": "boom"}}, name="error")), ServerError),
         (stream('error: {"code": 500, "message": "boom"}\n\n'), ServerError),
         (stream(sse("{broken")), ServerError),
+        (answer(200, "<html>log in</html>"), ServerError),
         (stream(sse(["no", "object"])), ServerError),
         (stream(sse({"choices": ["no", "object"]})), ServerError),
         (stream(sse(chunk(tool_calls=[3]))), ServerError),
