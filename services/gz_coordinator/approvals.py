@@ -21,6 +21,7 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
 from gleitzeit.engine.task import Task
+from gleitzeit.engine.waits import why_not_answered
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import builtin, openrpc
@@ -84,8 +85,10 @@ class ApprovalMethods:
         def look(workflow: Workflow) -> dict[str, Any]:
             task = self._meant(workflow, task_id, token)
             asks = task.approval
-            shown = {"message": asks.message, "form": asks.form} if asks is not None else {"message": "", "form": {}}
-            return {"name": workflow.definition.name, "open": asks is not None, **shown}
+            known = {"name": workflow.definition.name, "open": asks is not None}
+            if asks is None:
+                return {**known, "message": "", "form": {}, "closed": why_not_answered(workflow, task)}
+            return {**known, "message": asks.message, "form": asks.form}
 
         return await self._of_link(workflow_id, look)
 

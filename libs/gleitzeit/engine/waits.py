@@ -15,7 +15,7 @@ from gleitzeit.engine.children import Children
 from gleitzeit.engine.core import failure, to_ms
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
-from gleitzeit.schemas import compile_schema, explain, near
+from gleitzeit.schemas import SchemaProblem, compile_schema, explain, near
 
 MAX_SIGNALS = 10_000
 """That one workflow keeps until somebody takes them."""
@@ -170,7 +170,7 @@ class Waits(Children):
             self._fail_task(workflow, task, task.attempt, failure(errors.TaskTimeout("nobody answered in time")))
             return
         approved = approval.on_timeout == "approve"
-        values = Raw(msgspec.json.encode(inner.defaults_of(approval.form) if approved else {}))
+        values = Raw(msgspec.json.encode(inner.defaults_of(approval.form)))
         self._answered(workflow, task, approved, values, "nobody answered in time")
 
 
@@ -201,11 +201,12 @@ def _asking(workflow: Workflow, item: fx.Complete) -> Task:
     if task is None:
         raise errors.TaskNotFound(f"workflow {workflow.id} has no task {item.task!r}")
     if task.approval is None or (item.attempt is not None and item.attempt != task.attempt):
-        raise errors.InvalidState(_why_not_answered(workflow, task), {"status": task.state})
+        raise errors.InvalidState(why_not_answered(workflow, task), {"status": task.state})
     return task
 
 
-def _why_not_answered(workflow: Workflow, task: Task) -> str:
+def why_not_answered(workflow: Workflow, task: Task) -> str:
+    """A sentence about a task that asks nobody at the moment: who answered it, or what else became of it."""
     name = f"task {task.id} of {workflow.id}"
     if task.definition.method != "approval/ask":
         return f"{name} asks for no approval: it is {task.definition.method}, and {task.state}"
@@ -225,26 +226,36 @@ def _why_not_answered(workflow: Workflow, task: Task) -> str:
 
 
 def _filled_in(task: Task, item: fx.Complete) -> Raw:
-    """The values with the defaults of the form. Raises InvalidParams with everything that does not fit."""
+    """The values with the defaults of the form. Raises InvalidParams with everything that does not fit: in its data
+    `problems`, each a `path` into the values and a `message`."""
     assert task.approval is not None
     form = msgspec.json.decode(task.approval.form, type=dict[str, Any])
     given = msgspec.json.decode(item.values)
     if not isinstance(given, dict):
         raise errors.InvalidParams(f"the values of an answer are a map, not {str(given)[:40]}")
-    if not item.approved:  # who rejects need not fill in the form
-        return item.values
     values = {**inner.defaults_of(task.approval.form), **given}
+    if not item.approved:  # who rejects need not fill in the form
+        return Raw(msgspec.json.encode(values))
     if not form.get("properties") and not form.get("type") and given:
         raise errors.InvalidParams(f"task {task.id} asks for no values, only for yes or no")
     known = form.get("properties", {})
-    wrong = [_not_asked(name, known) for name in given if known and name not in known]
+    wrong = [_problem((name,), _not_asked(name, known)) for name in given if known and name not in known]
     for problem in explain(compile_schema({"type": "object", **form}, formats=True), values, form):
-        path = ".".join(str(step) for step in problem.path)
         if problem.keyword != "additionalProperties":
-            wrong.append(f"'{path}' {problem.message}" if path else problem.message)
+            wrong.append(_problem((*problem.path, *problem.missing[:1]), _in_words(problem)))
     if wrong:
-        raise errors.InvalidParams(f"the answer does not fit the form: {'; '.join(wrong)}", {"problems": wrong})
+        message = f"the answer does not fit the form: {'; '.join(one['message'] for one in wrong)}"
+        raise errors.InvalidParams(message, {"problems": wrong})
     return Raw(msgspec.json.encode(values))
+
+
+def _problem(path: tuple[str | int, ...], message: str) -> dict[str, Any]:
+    return {"path": list(path), "message": message}
+
+
+def _in_words(problem: SchemaProblem) -> str:
+    path = ".".join(str(step) for step in problem.path)
+    return f"'{path}' {problem.message}" if path else problem.message
 
 
 def _not_asked(name: str, known: Collection[str]) -> str:

@@ -5,7 +5,7 @@ follow from a key, and what can be known of their params before anything runs.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gleitzeit.schemas import compile_schema
+from gleitzeit.schemas import compile_schema, explain
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.moments import Cron, parse_moment, time_zone
@@ -124,6 +124,12 @@ def _check_ask(draft: "TaskDraft", findings: Findings) -> None:
         compile_schema({"type": "object", **form})
     except ValueError as error:
         findings.error(path, f"this is no JSON Schema: {error}")
+        return
+    for name, schema in form.get("properties", {}).items():
+        if isinstance(schema, dict) and "default" in schema:
+            for problem in explain(compile_schema(schema, formats=True), schema["default"], schema):
+                at = draft.param_path(("form", "properties", name, "default"))
+                findings.error(at, f"the default of '{name}' {problem.message}")
 
 
 def _check_timeout(draft: "TaskDraft", findings: Findings) -> None:

@@ -3,8 +3,11 @@
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,12 +65,16 @@ async def test_a_person_answers_by_a_link_and_nothing_happens_before(there: Room
     assert (shown["name"], shown["open"], shown["message"]) == ("Holiday", True, "Go?")
     wrong = await talk(link, "approval.answer", approved=True, values={"days": "x"})
     assert "'days' must be a whole number" in wrong["error"]["message"]
+    [problem] = wrong["error"]["data"]["problems"]
+    assert problem["path"] == ["days"], "the page shows it beside the field"
     assert "result" in await talk(link, "approval.answer", approved=True, values={"days": 3}, by="Ada")
     result = await there.result(workflow_id)
     assert result["results"]["ask me"]["values"] == {"days": 3}
     again = await talk(link, "approval.answer", approved=False)
     assert "was approved before by Ada" in again["error"]["message"]
-    assert (await talk(link, "approval.get"))["result"]["open"] is False
+    shown = (await talk(link, "approval.get"))["result"]
+    assert not shown["open"]
+    assert "was approved before by Ada" in shown["closed"]
 
 
 async def test_the_door_opens_nothing_else(there: Room) -> None:
@@ -90,3 +97,20 @@ async def test_a_link_is_of_one_task_and_one_attempt(there: Room) -> None:
     await there.call("workflow.retry", {"workflow_id": workflow_id})
     await there.turns()
     assert "of an earlier attempt" in (await talk(link, "approval.answer", approved=True))["error"]["message"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="nothing else here reads JavaScript")
+def test_the_script_of_the_page_can_be_read(tmp_path: Path) -> None:
+    script = tmp_path / "page.js"
+    [content] = re.findall(rb"<script>(.*?)</script>", approvals.PAGE, re.DOTALL)
+    script.write_bytes(content)
+    subprocess.run(["node", "--check", script], check=True)
+
+
+async def test_defaults_are_filled_in_whatever_the_answer(there: Room) -> None:
+    form = {"properties": {"days": {"type": "integer", "default": 3}, "why": {"type": "string"}}, "required": ["why"]}
+    asks = {"id": "ask", "approval": {"form": form, "on_reject": "continue"}}
+    workflow_id = (await there.call("workflow.submit", {"definition": {"name": "n", "tasks": [asks]}}))["workflow_id"]
+    await there.turns()
+    await there.call("task.complete", {"workflow_id": workflow_id, "task_id": "ask", "approved": False})
+    assert (await there.result(workflow_id))["results"]["ask"]["values"] == {"days": 3}
