@@ -37,7 +37,7 @@ def validate(files: Sequence[Path], state: Path, target: Callable[[], Target], *
 
 def _names_templates(source: Source) -> bool:
     """Whether only a coordinator can know all that the document runs."""
-    if b"workflow" not in source.content:
+    if not any(word in source.content for word in (b"workflow", b"template", b"agent")):
         return False
     try:
         return any(templates_in(load_text(source.content, lenient=True).value))

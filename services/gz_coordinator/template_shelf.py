@@ -18,6 +18,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.model.templates import TemplateDeleted, TemplateEvent, TemplateStored
 from gleitzeit.schemas import near
 from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.legacy import with_templates
 from gleitzeit.spec.problems import Path, document_error
 from gleitzeit.spec.references import has_places
 from gleitzeit.spec.subworkflows import is_file, places_of, put
@@ -163,6 +164,7 @@ class _TakingIn:
 
     async def run(self, document: Any, below: Path, chain: tuple[str, ...]) -> Any:
         """`below` is where it stands in the document that was submitted, `chain` the templates that it is within."""
+        document = with_templates(document)
         for path, said in list(places_of(document)):
             place = (*below, *path)
             if isinstance(said, dict):

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,46 @@ def child_workflows(stack: support.Stack) -> None:
     assert run(stack, "child_workflows.yaml")["outputs"] == {"said": "Hello, Ada!", "letters": 11}
 
 
+def for_each_workflow(stack: support.Stack) -> None:
+    report = run(stack, "for_each_workflow.yaml")["outputs"]["report"]
+    assert (report["said"], report["letters"]) == (["Hello, Ada!", "Hello, Grace!"], 24)
+    assert report["failed"] == ["input 'name' must not be empty"]
+
+
+def concurrency(stack: support.Stack) -> None:
+    """Three at once run one after the other; another stage does not wait for them."""
+
+    def submit(*words: str) -> str:
+        file = str(EXAMPLES / "concurrency.yaml")
+        return support.gz_here("submit", file, "-o", "id", *words, state=stack.state).stdout.strip()
+
+    first, *others = (submit("-p", f"version={number}") for number in (1, 2, 3))
+    aside = submit("-p", "stage=production")
+    views = {}
+    for workflow_id in (first, *others, aside):
+        assert support.gz_here("watch", workflow_id, state=stack.state).returncode == 0
+        views[workflow_id] = json.loads(support.gz_here("get", workflow_id, "-o", "json", state=stack.state).stdout)
+    for before, after in pairwise((first, *others)):
+        assert views[before]["completed_at"] <= min(task["started_at"] for task in views[after]["tasks"])
+    assert views[first]["outputs"] == {"done": ["1 is on a", "1 is on b"]}
+
+
+def schedule(stack: support.Stack) -> None:
+    def gz(*words: str) -> Any:
+        ran = support.gz_here("schedule", *words, "-o", "json", state=stack.state)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    when = ("--cron", "30 8 * * MON-FRI", "--timezone", "Europe/Berlin", "-p", "city=Graz")
+    assert gz("put", "morning", str(EXAMPLES / "schedule.yaml"), *when)["name"] == "morning"
+    assert gz("get", "morning")["next"]
+    workflow_id = gz("trigger", "morning")["workflow_id"]
+    assert support.gz_here("watch", workflow_id, state=stack.state).returncode == 0
+    result = support.gz_here("result", workflow_id, "-o", "json", state=stack.state)
+    assert json.loads(result.stdout)["outputs"]["report"].startswith("Graz, 7 °C, as of 20")
+    assert gz("delete", "morning")
+
+
 def signals(stack: support.Stack) -> None:
     assert run(stack, "signals.yaml")["outputs"] == {"dinner": "4 plates, 2 bottles"}
 
@@ -196,6 +237,7 @@ CHECKS: dict[str, Callable[[support.Stack], None]] = {
     for check in (
         *(hello, diamond, batch_of_files, references, retry, signal_and_timer, standard_library_report, typed_inputs),
         *(approval, child_workflows, signals, mcp_tools),
+        *(for_each_workflow, concurrency, schedule),
         *(for_each, conditions, until, undo_and_always),
         *(llm_chain, llm_drafts_and_judge, llm_extraction, llm_folder_summaries, llm_vision),
     )

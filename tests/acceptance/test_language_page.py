@@ -62,7 +62,7 @@ def test_every_example_is_listed() -> None:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    stack = support.Stack(tmp_path_factory.mktemp("language") / "state", "--provider", "echo,python")
+    stack = support.Stack(tmp_path_factory.mktemp("language") / "state", "--provider", "echo,python,validation")
     yield stack.url
     assert stack.stop() == 0
 

@@ -13,13 +13,14 @@ from gleitzeit.engine.flow import Flow
 from gleitzeit.engine.inner import Run
 from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.retry import delay_seconds
+from gleitzeit.engine.view import error_view
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.spec.inputs import misfits
 from gleitzeit.spec.references import substitute
 
 CHILD_FAILED = "CHILD_FAILED"
-_ENDS = frozenset({ev.WorkflowCompleted, ev.WorkflowFailed, ev.WorkflowCancelled})
+ENDS = frozenset({ev.WorkflowCompleted, ev.WorkflowFailed, ev.WorkflowCancelled})
 _GIVEN_UP = frozenset({ev.TaskCancelled, ev.TaskFailed, ev.TaskRetrying})
 
 
@@ -36,7 +37,7 @@ class Children(Flow):
         if wrong:
             raise errors.ParameterError("; ".join(message for _, message, _ in wrong))
         attempt = task.attempt + 1
-        origin = ev.Origin(parent=workflow.id, task=task.id, attempt=attempt)
+        origin = ev.Origin(parent=workflow.id, task=task.id, attempt=attempt, callback=run.callback)
         name = child_id(workflow.id, task.id, attempt)
         timeout = task.definition.timeout_seconds
         until = self._now + to_ms(timeout) if timeout is not None and run.wait else None
@@ -51,7 +52,7 @@ class Children(Flow):
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         super()._follow(workflow, event)
-        if type(event) in _ENDS:
+        if type(event) in ENDS:
             self._end_parents_task(workflow)
         elif type(event) in _GIVEN_UP:
             self._cancel_child(workflow.tasks[event.task], f"its task in {workflow.id} has ended")  # type: ignore[union-attr]  # those have a task
@@ -97,6 +98,19 @@ class Children(Flow):
                 child = self.workflows.get(task.child)
                 if child is not None and not child.final:
                     yield from self._family(child)
+
+
+def report_of(child: Workflow) -> Raw:
+    """What a signal says of one that has ended."""
+    said: dict[str, object] = {"workflow_id": child.id, "status": child.state, "result": None, "outputs": None}
+    if child.error is not None:
+        said["error"] = error_view(child.error)
+    if child.state == "completed":
+        try:
+            return _result_of(child)
+        except errors.GleitzeitError as error:
+            said["error"] = error_view(failure(error))
+    return Raw(msgspec.json.encode(said))
 
 
 def _failure_of(child: Workflow) -> ev.Failure:

@@ -78,7 +78,7 @@ class Concurrency(Rerun):
     def _may_begin(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task whose turn it is may start. If not, it comes back by itself, or has failed."""
         limit = task.definition.concurrency
-        if limit is None or task in self._task_permits.key_of:
+        if limit is None or task.expands or task in self._task_permits.key_of:  # of many, each item takes one
             return True
         try:
             key = self._params.scope(workflow, task).filled(limit.key)

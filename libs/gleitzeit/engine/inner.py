@@ -44,6 +44,8 @@ class Run(Struct, frozen=True):
 
     inputs: Mapping[str, Any]
     wait: bool = True
+    callback: str = ""
+    """A signal that it sends when it has ended."""
 
 
 def _duration(method: str, value: object) -> float:
@@ -123,7 +125,9 @@ def _ask(params: Params, now: int) -> Wait:
 
 
 def _run(params: Params, now: int) -> Run:
-    return Run(params.get("inputs") or {}, wait=params.get("wait") is not False)
+    callback = params.get("callback")
+    signal = _name("workflow/run", callback.get("signal")) if isinstance(callback, dict) else ""
+    return Run(params.get("inputs") or {}, wait=params.get("wait") is not False, callback=signal)
 
 
 METHODS: dict[str, Callable[[Params, int], Wait | Send | Run]] = {

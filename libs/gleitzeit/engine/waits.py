@@ -1,6 +1,7 @@
 """Tasks that run inside the coordinator: they wait for a time, for signals, for a child or for a person, and cost
 nothing meanwhile."""
 
+import contextlib
 from collections.abc import Collection
 from typing import Any
 
@@ -11,7 +12,7 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
 from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.children import Children
+from gleitzeit.engine.children import ENDS, Children, report_of
 from gleitzeit.engine.core import failure, to_ms
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
@@ -96,6 +97,19 @@ class Waits(Children):
         for task in sorted(waiting, key=lambda t: (t.started_at, t.index)):
             if any(one is signal for one in workflow.signals):  # nobody has taken it yet
                 self._take_signals(workflow, task)
+
+    def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
+        super()._follow(workflow, event)
+        origin = workflow.submitted.origin
+        if type(event) in ENDS and origin is not None and origin.callback:
+            self._call_back(workflow, origin)
+
+    def _call_back(self, child: Workflow, origin: ev.Origin) -> None:
+        """Tell the parent that it has ended, in the same commit."""
+        parent = self.workflows.get(origin.parent)
+        if parent is not None and not parent.final:
+            with contextlib.suppress(errors.ResourceExhausted):  # nobody takes its signals
+                self._deliver(parent, ev.SignalReceived(self._now, origin.callback, report_of(child), child.id))
 
     def _send(self, workflow: Workflow, task: Task, send: inner.Send) -> None:
         """Into the streams of all that it is for, and the task's end, in one commit. Raises for a target that can have

@@ -44,6 +44,8 @@ class Origin(Struct, frozen=True, omit_defaults=True):
     rerun_of: str = ""
     """The workflow whose results are taken where nothing has changed, except of `from_task`."""
     from_task: str = ""
+    callback: str = ""
+    """The signal that the parent gets when this one has ended."""
 
 
 class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):

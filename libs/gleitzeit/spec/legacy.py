@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.problems import Path
 
@@ -56,6 +57,9 @@ WORKFLOW_KEYS: Final = frozenset({"output"})
 TASK_KEYS: Final = frozenset({"task_type"})
 """Of old documents, beside the state: they are no more when the check begins."""
 
+_REPLACED: Final = frozenset({"method", "protocol", "type", "params", "parameters"})
+_CHAT: Final = {"message": "prompt"}
+
 _REFERENCE = re.compile(r"(?<!\$)\$\{\s*task_(?P<id>[^{}\s]+?)_result(?P<path>[.\[][^{}]*?)?\s*\}")
 _PROTOCOL = re.compile(r"([a-z][a-z0-9_-]*)/v\d+")
 
@@ -87,6 +91,7 @@ def without_placement(method: str, params: dict[str, Any], findings: Findings, p
 
 def modern(workflow: Mapping[str, Any]) -> dict[str, Any]:
     """The map with `tasks`, as it would be written now; what was today's already is as it was. Never raises."""
+    workflow = with_templates(workflow)
     tasks = workflow.get("tasks")
     made = dict(workflow)
     if _is_of_old(workflow, tasks):
@@ -140,6 +145,45 @@ def _without_protocol_as_method(task: dict[str, Any]) -> dict[str, Any]:
         made["signal_action"] = params["signal_action"]
         made["params"] = {key: value for key, value in params.items() if key != "signal_action"}
     return made
+
+
+def with_templates(document: Any) -> Any:
+    """The document with the tasks whose method was `template/<name>` or `agent/<name>` as what they are today."""
+    if not isinstance(document, dict):
+        return document
+    if len(document) == 1 and isinstance(document.get("workflow"), dict):
+        return {"workflow": with_templates(document["workflow"])}
+    changed: dict[str, Any] = {}
+    for name in TASK_LISTS:
+        tasks = document.get(name)
+        if isinstance(tasks, list):
+            changed[name] = [_without_template(task) for task in tasks]
+        elif isinstance(tasks, dict):
+            changed[name] = {key: _without_template(task) for key, task in tasks.items()}
+    return {**document, **changed}
+
+
+def _without_template(task: Any) -> Any:
+    """`template/chat` and `agent/chat` ask a model; the others run the template of that name, with their params as its
+    inputs."""
+    said = _template_of(task) if isinstance(task, dict) else ""
+    if not said:
+        return task
+    params = {**_map(task.get("parameters")), **_map(task.get("params"))}
+    made = {key: value for key, value in task.items() if key not in _REPLACED}
+    if said == "chat":
+        return made | {"method": "llm/chat", "params": {_CHAT.get(key, key): value for key, value in params.items()}}
+    return made | {"method": "workflow/run", "params": {"workflow": said, "inputs": params}}
+
+
+def _template_of(task: dict[str, Any]) -> str:
+    method, family = task.get("method"), task.get("protocol") or task.get("type")
+    if not isinstance(method, str):
+        return ""
+    prefix, slash, name = method.partition("/")
+    if not slash and isinstance(family, str):
+        prefix, name = family.partition("/")[0], method
+    return name if prefix in ("template", "agent") else ""
 
 
 def _map(value: object) -> dict[str, Any]:

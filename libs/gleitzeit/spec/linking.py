@@ -19,6 +19,7 @@ from gleitzeit.spec.names import index_names
 from gleitzeit.spec.problems import Path, show_path
 from gleitzeit.spec.references import (
     BUILT_INS,
+    GONE,
     NAMESPACES,
     RESERVED,
     Reference,
@@ -405,6 +406,8 @@ class Linker:
             return
         if base in self._names.ambiguous:
             message, suggestion = f"{reference.source}: several tasks have the name '{base}'; say the id", ""
+        elif base in GONE:
+            message, suggestion = f"{reference.source} is of an earlier version: {GONE[base]}", ""
         elif base in OF_ITEMS or base in OF_ROUNDS:
             message, suggestion = f"{reference.source}: {misread(base)}", ""
         elif base in RESERVED:

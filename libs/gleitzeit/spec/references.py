@@ -26,7 +26,9 @@ RESERVED: Final = frozenset({"workflow", "env", "config", "inputs", "parameters"
 """Ids that no task may have, because references read something else there."""
 
 NAMESPACES: Final = frozenset({"workflow", "env", "config", "inputs", "input", "parameters"})
-BUILT_INS: Final = frozenset({"WORKFLOW_ID", "TIMESTAMP", "date"})
+BUILT_INS: Final = frozenset({"WORKFLOW_ID", "REQUEST_ID", "TIMESTAMP", "date"})
+GONE: Final = {"SENDER_WORKFLOW_ID": "who sent a signal is in the result of the task that took it, as ${wait.sender}"}
+"""Built-ins of earlier versions, and what there is instead."""
 
 LONGEST: Final = 1000
 """Characters of one reference."""

@@ -358,7 +358,7 @@ class Scope:
         )
 
     def _built_in(self, name: str) -> object:
-        if name == "WORKFLOW_ID":
+        if name in ("WORKFLOW_ID", "REQUEST_ID"):
             return self.workflow["id"]
         timestamp = str(self.workflow["timestamp"])
         return timestamp[:10] if name == "date" else timestamp

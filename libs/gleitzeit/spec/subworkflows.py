@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.legacy import with_templates
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.references import has_places
 
@@ -38,7 +39,7 @@ def places_of(document: object) -> Iterator[tuple[Path, Any]]:
 
 def templates_in(document: object) -> Iterator[str]:
     """The names of templates that tasks of a document run, or of a document within it."""
-    for _, written in places_of(document):
+    for _, written in places_of(with_templates(document)):
         if isinstance(written, str) and not is_file(written) and not has_places(written):
             yield written
         elif isinstance(written, dict):

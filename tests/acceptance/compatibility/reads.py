@@ -433,6 +433,26 @@ READS = [
         "instance_tags: [gpu], require_gpu: true}}",
         {TASK + "params.num_ctx": 4096, TASK + "params.load_balancing_strategy": "least_loaded"},
     ),
+    *(
+        Reads(
+            "method.template",
+            document,
+            {TASK + "method": "llm/chat", TASK + "params": {"prompt": "hi", "session_id": "s"}},
+        )
+        for document in (
+            "{id: a, method: agent/chat, params: {message: hi, session_id: s}}",
+            "{id: a, protocol: template/v1, method: chat, parameters: {message: hi, session_id: s}}",
+        )
+    ),
+    *(
+        Reads(
+            "method.template", document, {TASK + "method": "workflow/run", TASK + "params": {"inputs": {"topic": "x"}}}
+        )
+        for document in (
+            "{id: a, method: template/research, params: {topic: x}}",
+            "{id: a, type: agent, method: analyze, params: {topic: x}}",
+        )
+    ),
     # ------------------------------------------------------------------------------------------------ 8 rulings
     Reads("ruling.4", "{id: a, method: echo/echo, priority: 3}", {TASK + "priority": 3}),
     Reads(
@@ -465,6 +485,11 @@ REFUSED = [
         "{id: b, method: echo/echo, params: {message: '${first_task.response}'}}]",
         "there is no task 'first_task'",
         "first-task",
+    ),
+    Refused("method.template", "{id: a, type: agent}", "method: llm/chat"),
+    Refused("task.task_type", "{id: a, task_type: file_process}", "llm_generate, llm_chat"),
+    Refused(
+        "reference.builtin", "{id: a, method: echo/echo, params: {message: '${SENDER_WORKFLOW_ID}'}}", "${wait.sender}"
     ),
     Refused(
         "reference.none", "{id: a, method: echo/echo, params: {message: '${nothing.x}'}}", "there is no task 'nothing'"

@@ -128,10 +128,10 @@ RUNS = [
             method: echo/echo
             params:
               message: ["${workflow.name}", "${parameters.text}", "${input.text}", "${inputs.deep.x[0]}", "${config.level}",
-                        "${text}", "${workflow.variables.text}"]
+                        "${text}", "${workflow.variables.text}", "${REQUEST_ID == WORKFLOW_ID}"]
         outputs: {a: a.response}
         """,
-        {"a": ["my flow", "hi", "hi", 1, 3, "hi", "hi"]},
+        {"a": ["my flow", "hi", "hi", 1, 3, "hi", "hi", True]},
     ),
     Runs(
         "reference.mustache",
@@ -255,6 +255,32 @@ RUNS = [
          "output": {"format": "json", "fields": [{"power": "${b-2.result}"}]}}
         """,
         {"power": 9.0},
+    ),
+    Runs(
+        "shape.legacy",
+        """
+        {"name": "n", "error_strategy": "continue", "tasks": {
+          "a": {"task_type": "function", "parameters": {"function_name": "math.pow", "args": [2, 3]}},
+          "b": {"task_type": "function", "parameters": {"function": "json.dumps", "kwargs": {"obj": "${task_a_result}"}}},
+          "c": {"task_type": "function", "parameters": {"function_name": "operator.pow", "args": {"a": 1}}}},
+         "outputs": {"b": "b.result"}}
+        """,
+        {"status.b": "completed", "error.c": "pow"},
+    ),
+    Runs(
+        "method.workflow",
+        """
+        name: n
+        tasks:
+          - id: begin
+            method: workflow/execute_async
+            params:
+              workflow_ref: {name: c, tasks: [{id: x, method: echo/echo, params: {message: hi}}], outputs: {said: x.response}}
+              callback: {signal: finished}
+          - {id: wait, type: signal, signal_action: wait, signal_name: finished, timeout: 30}
+        outputs: {status: wait.payload.status, said: wait.payload.outputs.said, same: "${wait.sender == begin.workflow_id}"}
+        """,
+        {"status": "completed", "said": "hi", "same": True},
     ),
     Runs(
         "signals",

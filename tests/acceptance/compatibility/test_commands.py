@@ -131,3 +131,5 @@ def test_templates_are_looked_up_where_a_coordinator_is_at_hand(earlier: Earlier
     assert "did you mean 'who'?" in earlier.gz("validate", str(file), code=2)
     file.write_text("name: parent\ntasks: [{id: a, workflow: greet, inputs: {who: Ada}}]\n")
     assert earlier.gz("validate", str(file)) == f"{file}: ok, 1 task"
+    file.write_text("name: parent\ntasks: [{id: a, method: template/greet, params: {who: Ada}}]\n")
+    assert earlier.gz("run", str(file), "-q", "-o", "id").startswith("wf-")

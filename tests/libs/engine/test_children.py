@@ -8,6 +8,7 @@ from tests.libs.engine.builders import Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.explain import Reason, explain
+from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Concurrency, Definition, ForEach, TaskDefinition
 
 CHILD = "w~run~1"
@@ -124,6 +125,42 @@ def test_one_that_nobody_waits_for_goes_on_by_itself() -> None:
     desk.submit(run(params={"wait": False}))
     assert (desk.workflow().state, desk.workflow(CHILD).state) == ("completed", "running")
     assert result(desk)["workflow_id"] == CHILD
+    desk.complete("inner", 1, CHILD)
+    assert desk.workflow(CHILD).state == "completed"
+
+
+def called_back(desk: Desk) -> Any:
+    """What the signal of the child says."""
+    (signal,) = [event for event in desk.events["w"] if isinstance(event, ev.SignalReceived)]
+    assert (signal.name, signal.sender) == ("done", CHILD)
+    return json.loads(bytes(signal.payload))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_its_end_is_a_signal_for_who_asked_for_one(fails: bool) -> None:
+    desk = Desk()
+    desk.submit(
+        run(params={"wait": False, "callback": {"signal": "done"}}),
+        task("go", method="signal/wait", params={"signal_name": "done"}),
+    )
+    assert desk.states() == {"run": "completed", "go": "waiting"}
+    if fails:
+        desk.fail("inner", workflow_id=CHILD)
+        assert (called_back(desk)["status"], called_back(desk)["error"]["task"]) == ("failed", "inner")
+    else:
+        desk.complete("inner", {"result": "hi"}, CHILD)
+        assert called_back(desk) == {
+            "result": {"said": "hi"}, "outputs": {"said": "hi"}, "workflow_id": CHILD, "status": "completed"
+        }  # fmt: skip
+    assert set(desk.last.appends) == {"w", CHILD}
+    assert desk.workflow().state == "completed"
+    assert desk.restart().workflow().state == "completed"
+
+
+def test_a_signal_of_its_end_that_nobody_can_take_is_lost_without_harm() -> None:
+    desk = Desk()
+    desk.submit(run(params={"wait": False, "callback": {"signal": "done"}}))
+    assert desk.workflow().state == "completed"
     desk.complete("inner", 1, CHILD)
     assert desk.workflow(CHILD).state == "completed"
 

@@ -9,7 +9,7 @@ from tests.libs.engine.builders import Desk, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.explain import explain
-from gleitzeit.model.definition import Concurrency
+from gleitzeit.model.definition import Concurrency, ForEach
 
 
 def keyed(name: str, key: str = "k", limit: int = 1, on_conflict: Any = "queue", **more: Any) -> Any:
@@ -40,6 +40,18 @@ def test_a_key_may_depend_on_what_the_task_reads() -> None:
     desk.submit(task("first"), keyed("a", "x${first}", dependencies=("first",)), keyed("b", "x1"))
     desk.complete("first", 1)
     assert desk.states() == {"first": "completed", "a": "ready", "b": "running"}
+
+
+@pytest.mark.parametrize("key", ["k", "k${item}"])
+def test_of_a_task_with_items_each_item_takes_a_permit_and_the_task_none(key: str) -> None:
+    desk = Desk()
+    desk.submit(keyed("each", key, for_each=ForEach(raw([1, 2]))))
+    for number, running in enumerate(
+        (["each[0]"], ["each[1]"]) if key == "k" else (["each[0]", "each[1]"], ["each[1]"])
+    ):
+        assert [name for name, state in desk.states().items() if state == "running"] == running
+        desk.complete(f"each[{number}]", number)
+    assert desk.workflow().state == "completed"
 
 
 @pytest.mark.parametrize("on_conflict", ["fail", "cancel_running"])
