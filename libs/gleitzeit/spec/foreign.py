@@ -27,7 +27,6 @@ OF_A_TASK: Final[Foreign] = {
     **dict.fromkeys(("onFailure", "on_fail"), "on_failure"),
     **dict.fromkeys(("uses", "action", "operator"), "method"),
     "strategy": "matrix",
-    "task_type": "method",
     "model": "the model is one of its 'params'",
     "prompt": "the prompt is one of its 'params'",
     "messages": "the messages are among its 'params'",

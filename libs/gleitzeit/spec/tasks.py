@@ -12,7 +12,7 @@ from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
 from gleitzeit.spec.foreign import OF_A_TASK
-from gleitzeit.spec.legacy import without_placement
+from gleitzeit.spec.legacy import TASK_TYPES, without_placement
 from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
@@ -76,9 +76,16 @@ _TYPES: Final = {
     "shell": "shell/exec",
     "validation": "validation/evaluate",
 }
+_OTHER_TYPES: Final = {
+    "batch": "it is one of the whole document, beside 'batch' and 'template'",
+    "template": "a task runs the template of a name by 'workflow: NAME'",
+    "agent": "a task asks a model by 'method: llm/chat', or runs a template by 'workflow: NAME'",
+}
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""
+
+_FOREIGN: Final = {**OF_A_TASK, "task_type": f"say 'method'; those of earlier versions were {', '.join(TASK_TYPES)}"}
 
 MOST_ALTERNATIVES: Final = 20
 _FALLBACK_KEYS: Final = frozenset({"model", "method", "params", "provider"})
@@ -190,7 +197,7 @@ class TaskReader:
             return None
         fields = Fields(raw, path, self._findings)
         if not raw.keys() <= TASK_KEYS:
-            fields.check_keys(TASK_KEYS, "a task", OF_A_TASK)
+            fields.check_keys(TASK_KEYS, "a task", _FOREIGN)
         draft = TaskDraft()
         draft.path = path
         self._identify(draft, fields, key or f"task-{number}")
@@ -385,7 +392,7 @@ class TaskReader:
             return None
         kind = fields.text("type").lower()
         if kind and kind not in _TYPES:
-            elsewhere = "; it is one of the whole document, beside 'batch' and 'template'" if kind == "batch" else ""
+            elsewhere = f"; {_OTHER_TYPES[kind]}" if kind in _OTHER_TYPES else ""
             suggestion = self._findings.near(kind, _TYPES)
             fields.wrong("type", f"there is no task type '{kind}'{elsewhere}", suggestion)
             return None
