@@ -35,6 +35,10 @@ async def alive(client: Coordinator) -> list[MethodSchema]:
     return list(found.values())
 
 
+_EARLIER = {"workflow/run": {"workflow_ref": "workflow"}}
+"""method -> param of earlier versions -> what it is called now."""
+
+
 def schema(methods: Iterable[MethodSchema] = ()) -> dict[str, Any]:
     """That of the documents, extended by what ships with us and by `methods`."""
     made = copy.deepcopy(definition_schema())
@@ -93,6 +97,11 @@ def _params(method: MethodSchema) -> dict[str, Any]:
     made.setdefault("description", method.description)
     properties = made.get("properties", {})
     made["properties"] = {key: _or_reference(value) for key, value in properties.items()}
+    for earlier, now in _EARLIER.get(method.name, {}).items():
+        made["properties"][earlier] = made["properties"][now]
+    if method.name.startswith("mcp/tool."):
+        wrapped = {"type": "object", "properties": {"arguments": made}, "required": ["arguments"]}
+        return {"description": made["description"], "anyOf": [made, wrapped]}
     return made
 
 

@@ -5,7 +5,7 @@ Every spelling of the document language has been reduced to one, every dependenc
 """
 
 import enum
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -202,7 +202,7 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     """The environment variables that the document uses, as they were where it was submitted."""
     unresolved: Literal["fail", "keep"] = "fail"
     """`keep`: a reference that stands for nothing stays the text that it is."""
-    outputs: dict[str, str] = {}
+    outputs: dict[str, Any] = {}
     """name -> a text with references, usually one and nothing else"""
     wait_for_completion: bool = False
     """A hint to clients: `gz submit` waits."""

@@ -427,16 +427,19 @@ class Linker:
             at_key = problem.keyword == "additionalProperties"
             self._findings.error(path, _in_context(problem, draft.schema), problem.suggestion, at_key=at_key)
 
-    def outputs(self, raw: Mapping[str, Any], path: Path) -> dict[str, str]:
-        """Each output as a text with references; `task.field` is short for `${task.field}`."""
-        outputs = {}
-        for name, text in raw.items():
+    def outputs(self, raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """Each output as a value with references in its texts; `task.field` alone is short for `${task.field}`."""
+        outputs: dict[str, Any] = {}
+        for name, value in raw.items():
             at = (*path, name)
-            if not isinstance(text, str):
-                self._findings.error(at, "an output is a text like '${task.field}'")
+            if value is None:
+                self._findings.error(at, "an output is a text like '${task.field}', or a list or a map with such texts")
                 continue
-            outputs[name] = text if has_places(text) else f"${{{text.strip()}}}"
-            self._check_text(outputs[name], at, {})
+            short = isinstance(value, str) and not has_places(value)
+            outputs[name] = f"${{{value.strip()}}}" if short else value
+            for steps, inner in _with_paths(outputs[name]):
+                if isinstance(inner, str):
+                    self._check_text(inner, (*at, *steps), {})
         return outputs
 
     def with_env(self, value: Mapping[str, Any], path: Path) -> Any:

@@ -107,11 +107,11 @@ def test_a_value_that_is_lost_fails_the_task_that_needs_it() -> None:
 
 def test_outputs_look_inside_too() -> None:
     desk = Desk()
-    workflow = desk.submit(task("a"), outputs={"title": "${a.result.title}", "whole": "${a.result}"})
+    workflow = desk.submit(task("a"), outputs={"title": "${a.result.title}", "whole": ["${a.result}", 1]})
     desk.complete("a", {"result": reference(TEXT)})
     assert (workflow.state, loads(desk)) == ("running", [name(TEXT)])
     desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
-    assert msgspec.json.decode(workflow.outputs) == {"title": "war", "whole": reference(TEXT)}
+    assert msgspec.json.decode(workflow.outputs) == {"title": "war", "whole": [reference(TEXT), 1]}
 
 
 def test_more_and_larger_values_than_there_is_room_for_fail_the_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,10 @@ SCHEMA = editor.schema(
                     "$defs": {"n": {"type": "integer"}},
                 }
             },
-        )
+        ),
+        method_schema(
+            "mcp/tool.sum", {"params": {"properties": {"a": {"type": "integer"}}, "additionalProperties": False}}
+        ),
     ]
 )
 VALIDATOR = jsonschema_rs.Draft7Validator(SCHEMA, offline=True)
@@ -68,6 +71,9 @@ def test_it_likes_every_example(file: Path) -> None:
         {"method": "mine/method", "params": {"anything": 1}},
         {"method": "words/count", "params": {"n": 3}},
         {"method": "llm/complete", "params": {"prompt": "x", "temperature": 0.5}},
+        {"method": "workflow/execute", "params": {"workflow_ref": "./child.yaml", "inputs": {}}},
+        {"method": "mcp/tool.sum", "params": {"a": 1}},
+        {"method": "mcp/tool.sum", "params": {"arguments": {"a": 1}}},
     ],
 )
 def test_good_tasks(task: dict[str, Any]) -> None:
@@ -81,6 +87,7 @@ def test_good_tasks(task: dict[str, Any]) -> None:
         {"method": "echo/delay", "params": {"secnds": 1}},
         {"method": "llm/complete", "params": {"temperature": "hot"}},
         {"method": "words/count", "params": {"n": "x"}},
+        {"method": "mcp/tool.sum", "params": {"arguments": {"a": "x"}}},
         {"method": "http/get", "params": {"url": "http://x", "expected_status": [99]}},
     ],
 )
