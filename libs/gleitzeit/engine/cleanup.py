@@ -35,14 +35,18 @@ def ending(workflow: Workflow, now: int) -> ev.WorkflowCancelled | ev.WorkflowFa
 
 def outcome_facts(workflow: Workflow) -> dict[str, object]:
     """`${workflow.status}` and `${workflow.error}` of tasks that run at the end: what all others came to. It does not
-    change while they run, whatever becomes of them."""
+    change while they run, whatever becomes of them. `failure` is what `${workflow.error.message}` reads."""
     if workflow.outcome in ("", "completed"):
-        return {"status": workflow.outcome or "running", "error": None}
+        return {"status": workflow.outcome or "running", "error": None, "failure": None}
     first = first_failure(workflow)
     error = first.error if first is not None else None
     if workflow.closing is not None and workflow.closing.error is not None:
         error = workflow.closing.error
-    return {"status": workflow.outcome, "error": error.message if error is not None else None}
+    if error is None:
+        return {"status": workflow.outcome, "error": None, "failure": None}
+    task = first.id if first is not None and first.error is error else ""
+    failure = {"code": error.code, "name": error.name, "message": error.message, "task": task}
+    return {"status": workflow.outcome, "error": error.message, "failure": failure}
 
 
 def first_failure(workflow: Workflow) -> Task | None:

@@ -35,6 +35,8 @@ from gleitzeit.spec.tasks import TaskDraft
 
 _WORKFLOW_FACTS: Final = ("id", "name", "timestamp", "variables")
 _OUTCOME: Final = ("status", "error")
+_FAILURE: Final = ("message", "name", "code", "task")
+"""Of `${workflow.error}`."""
 _RESULT_OF_SWITCH: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"value": {}, "case": {}, "tasks": {}},
@@ -357,6 +359,9 @@ class Linker:
             if name in _OUTCOME and not self._at_the_end:
                 message = f"{reference.source}: known only at the end, in a task that runs 'always' or 'on_failure'"
                 self._findings.error(path, message, **where)
+            elif name == "error" and steps[1:] and steps[1] not in _FAILURE:
+                message = f"{reference.source}: the error has no '{steps[1]}', only {', '.join(_FAILURE)}"
+                self._complain(path, message, self._findings.near(steps[1], _FAILURE), **where)
             elif name and name not in _WORKFLOW_FACTS and name not in _OUTCOME:
                 suggestion = self._findings.near(name, _WORKFLOW_FACTS)
                 self._complain(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)

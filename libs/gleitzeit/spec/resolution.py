@@ -341,6 +341,9 @@ class Scope:
             case "workflow":
                 if path[:1] == ("variables",):
                     return _inside(reference, self.parameters, path[1:], self.load)
+                if path[:1] == ("error",) and path[1:] and "failure" in self.workflow:  # which is a text, as a whole
+                    failure = self.workflow["failure"]
+                    return None if failure is None else _inside(reference, {"error": failure}, path, self.load)
                 return _inside(reference, self.workflow, path, self.load)
         # `inputs.<task>` is a task's result, as in earlier versions, where no input has that name
         if base != "parameters" and path and path[0] not in self.parameters and path[0] in self.tasks:

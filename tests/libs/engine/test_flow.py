@@ -156,11 +156,12 @@ def test_a_timer_and_a_signal_go_round_too() -> None:
 def test_what_runs_at_the_end_of_a_success() -> None:
     desk = Desk()
     desk.submit(
-        task("a"), last("clean", params={"m": "${workflow.status} ${workflow.error}"}), last("alarm", "failure")
-    )
+        task("a"), last("clean", params={"m": "${workflow.status} ${workflow.error}", "of": "${workflow.error.task}"}),
+        last("alarm", "failure"),
+    )  # fmt: skip
     assert reason(desk, "clean") == "last"
     desk.complete("a")
-    assert b'"m":"completed null"' in desk.call("clean").params
+    assert b'"m":"completed null","of":null' in desk.call("clean").params
     assert desk.states()["alarm"] == "skipped"
     desk.complete("clean")
     assert desk.workflow().state == "completed"
@@ -170,7 +171,8 @@ def test_what_runs_at_the_end_of_a_failure_and_what_waits_for_one_that_failed() 
     desk = Desk()
     desk.submit(
         task("a"), task("b"), task("soon", "a", trigger="always"), task("only", "a", trigger="failure"),
-        task("not", "b", trigger="failure"), last("clean", params={"m": "${workflow.status}: ${workflow.error}"}),
+        task("not", "b", trigger="failure"),
+        last("clean", params={"m": "${workflow.status}: ${workflow.error}", "of": "${workflow.error.task}"}),
     )  # fmt: skip
     desk.fail("a", message="broken")
     assert desk.sent() == ["soon", "only"], "though b still runs"
@@ -178,7 +180,7 @@ def test_what_runs_at_the_end_of_a_failure_and_what_waits_for_one_that_failed() 
     assert desk.states()["not"] == "skipped"
     desk.complete("soon")
     desk.complete("only")
-    assert b'"m":"failed: broken"' in desk.call("clean").params
+    assert b'"m":"failed: broken","of":"a"' in desk.call("clean").params
     desk.complete("clean")
     assert desk.workflow().state == "failed"
 

@@ -145,13 +145,14 @@ tasks:
   - {id: mail, method: echo/echo, params: {message: "${after.response}"}}
 always:
   - {id: clean, method: echo/echo, params: {message: "${a.response} ${workflow.status} ${workflow.error}"}}
+  - {id: why, dependencies: [clean], method: echo/echo, params: {message: "${workflow.error.name}"}}
 on_failure:
   - {id: alarm, method: echo/echo, params: {message: x}}
 """)
     found = {task.id: (task.trigger, task.late) for task in definition.tasks}
     assert found == {
         "a": ("success", False), "soon": ("always", False), "after": ("always", True), "mail": ("success", True),
-        "clean": ("always", True), "alarm": ("failure", True),
+        "clean": ("always", True), "why": ("always", True), "alarm": ("failure", True),
     }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def test_it_offers_every_method_with_a_description() -> None:
     offered = {
         one["const"]: one["description"] for one in SCHEMA["definitions"]["task"]["properties"]["method"]["anyOf"][:-1]
     }
-    assert {*builtin().names(), "words/count"} == set(offered)
+    assert {*builtin().names(), "words/count", "mcp/tool.sum"} == set(offered)
     assert all(offered[name] for name in builtin().names())
 
 
