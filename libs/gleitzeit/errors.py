@@ -24,6 +24,7 @@ protocol's own failures, stand where they are raised.
     ├── TaskNotFound                  -29009
     ├── ProtocolNotFound              -30001
     ├── ProviderNotFound              -30002
+    ├── ProviderNotAvailable          -30003  nobody served the task's method for as long as it was to wait
     ├── ProviderBusy                  -30007  full; data.retryAfterSeconds says when to ask again
     ├── Fenced                        -30010  the caller is not, or no longer, the owner
     ├── CallUnknown                   -30011  no such call here; data names the provider's instance
@@ -187,6 +188,11 @@ class ProtocolNotFound(GleitzeitError):
 class ProviderNotFound(GleitzeitError):
     code = -30002
     name = "PROVIDER_NOT_FOUND"
+
+
+class ProviderNotAvailable(GleitzeitError):
+    code = -30003
+    name = "PROVIDER_NOT_AVAILABLE"
 
 
 class ProviderBusy(GleitzeitError):

@@ -129,7 +129,7 @@ class TemplateShelf:
                     return event
             after = records[-1].seq
         message = f"template {name!r} has no version {version}; the newest is {newest.version}"
-        raise errors.TemplateNotFound(message, {"name": name, "versions": newest.version})
+        raise errors.TemplateNotFound(message, {"template": name, "versions": newest.version})
 
     async def _summary(self, name: str) -> Summary | None:
         rows = await self._journal.find(Find(kind=KIND, keys=(name,), limit=1))
@@ -234,4 +234,4 @@ def _not_found(name: str, known: list[str]) -> tuple[str, dict[str, Any]]:
     shown = ", ".join(sorted(known)[:10]) + (", …" if len(known) > 10 else "")
     there = f"; there {'is' if len(known) == 1 else 'are'} {shown}" if known and not suggestion else ""
     none = "; none is stored yet" if not known else ""
-    return f"there is no template {name!r}{meant}{there}{none}", {"name": name, "suggestion": suggestion}
+    return f"there is no template {name!r}{meant}{there}{none}", {"template": name, "suggestion": suggestion}

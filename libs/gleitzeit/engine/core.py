@@ -388,8 +388,9 @@ class Core:
     def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
         if task.state == "ready" and task.ready_at == ready_at and not workflow.final and not task.expands:
             seconds = task.definition.queue_timeout_seconds
-            _, why = self.scheduler.why_waiting(workflow, task)
-            error = errors.TaskTimeout(f"not started within {seconds:g} s (queue_timeout): {why}")
+            reason, why = self.scheduler.why_waiting(workflow, task)
+            kind = errors.ProviderNotAvailable if reason == "no_provider" else errors.TaskTimeout
+            error = kind(f"not started within {seconds:g} s (queue_timeout): {why}")
             self._fail_task(workflow, task, task.attempt, failure(error))
 
 

@@ -208,4 +208,4 @@ def schedule_not_found(name: str, known: list[str]) -> errors.ScheduleNotFound:
     meant = near(name, known)
     there = ", ".join(sorted(known)[:10])
     more = f" (did you mean '{meant}'?)" if meant else f"; there are {there}" if known else "; there is none yet"
-    return errors.ScheduleNotFound(f"there is no schedule {name!r}{more}", {"name": name, "suggestion": meant})
+    return errors.ScheduleNotFound(f"there is no schedule {name!r}{more}", {"schedule": name, "suggestion": meant})

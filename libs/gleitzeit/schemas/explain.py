@@ -104,6 +104,8 @@ def _message(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> st
             return f"must be a {kind.format}, not {_shown(error.instance)}"
         case "minLength" if kind.limit == 1:
             return "must not be empty"
+        case "falseSchema" if error.schema_path and error.schema_path[-1] == "additionalProperties":
+            return "nothing may be given here"  # of which key it speaks it does not say
         case "falseSchema":
             return "is not allowed here"
     return str(error.message)[:300]

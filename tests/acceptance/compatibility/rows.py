@@ -143,7 +143,7 @@ HELD = {
     "client.earlier": "tests/libs/client/test_stack.py::test_earlier_names",
     "environment": "tests/libs/config/test_config.py::test_variables_of_now_and_before",
     "config.sections": "tests/libs/config/test_config.py::test_the_file",
-    "codes.names": "tests/libs/test_errors.py::test_every_code_of_earlier_versions_has_its_name",
+    "codes.names": "tests/acceptance/compatibility/test_codes.py::test_what_is_answered",
     "codes.retryable": "tests/libs/test_errors.py::test_what_earlier_versions_tried_again",
     "ruling.16": "tests/services/gz_provider_python/test_main.py::",
     "ruling.21": "tests/services/gz_provider_llm/test_files.py::",

@@ -157,6 +157,7 @@ def test_a_task_that_nobody_starts_fails_with_the_reason() -> None:
     error = desk.workflow().tasks["a"].error
     assert error is not None
     assert "no provider serves echo/echo" in error.message
+    assert error.code == errors.ProviderNotAvailable.code
 
 
 def test_a_queue_timeout_counts_from_the_latest_time_it_was_ready() -> None:
