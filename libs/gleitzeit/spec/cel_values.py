@@ -7,13 +7,14 @@ Unlike it: whole numbers and fractions mix.
 
 import math
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import jsonschema_rs
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec import cel
+from gleitzeit.spec import cel, cel_times
 from gleitzeit.spec.references import Reference, as_text
 
 STEPS: Final = 100_000
@@ -118,6 +119,9 @@ class Evaluation:
 
     def _has(self, node: cel.Has) -> object:
         try:
+            # What is no map has no key: of a list's items one may be an error, another a number.
+            if isinstance(node.of, cel.Select) and not isinstance(self.value(node.of.of), dict | list):
+                return False
             return self.value(node.of) is not None
         except Unfit:
             raise
@@ -230,6 +234,7 @@ class Evaluation:
 
     def _compare(self, node: cel.Binary, left: Any, right: Any) -> bool:
         alike = (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str))
+        alike = alike or (type(left) is type(right) and cel_times.is_time(left))
         if not alike and not (isinstance(left, bool) and isinstance(right, bool)):
             self._unfit(node, node.operator, left, right)
         match node.operator:
@@ -246,6 +251,13 @@ class Evaluation:
         if operator == "+" and type(left) is type(right) and isinstance(left, str | list):
             self._sized(left)
             return left + self._sized(right)
+        if cel_times.is_time(left) or cel_times.is_time(right):
+            try:
+                return cel_times.calculate(operator, left, right)
+            except TypeError:
+                self._unfit(node, operator, left, right)
+            except OverflowError:
+                raise Unfit(f"{self._words(node)}: there is no such time") from None
         if not is_number(left) or not is_number(right):
             hint = (
                 "; string(…) makes a text of a number" if operator == "+" and {type(left), type(right)} & {str} else ""
@@ -355,6 +367,10 @@ def kind(value: object) -> str:
             return "a list"
         case dict():
             return "a map"
+        case datetime():
+            return "a time"
+        case timedelta():
+            return "a length of time"
     return "a value"
 
 
@@ -410,6 +426,8 @@ def _size(value: Any) -> int:
 
 
 def _int(value: Any) -> int:
+    if isinstance(value, datetime):
+        return int(value.timestamp())
     return int(value.strip()) if isinstance(value, str) else int(value)
 
 
@@ -420,7 +438,7 @@ def _double(value: Any) -> float:
 def _string(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return as_text(value)
+    return as_text(cel_times.plain(value))
 
 
 def _bool(value: Any) -> bool:
@@ -432,7 +450,8 @@ def _bool(value: Any) -> bool:
 
 
 def _type(value: object) -> str:
-    names = {bool: "bool", int: "int", float: "double", str: "string", list: "list", dict: "map"}
+    names: dict[type, str] = {bool: "bool", int: "int", float: "double", str: "string", list: "list", dict: "map"}
+    names |= {datetime: "google.protobuf.Timestamp", timedelta: "google.protobuf.Duration"}
     return names.get(type(value), "null_type")
 
 
@@ -513,5 +532,6 @@ FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
     "ceil": (math.ceil, 1, 1),
     "floor": (math.floor, 1, 1),
     "round": (_round, 1, 1),
+    **cel_times.FUNCTIONS,
 }
 """name -> function, least and most values; `text.contains(part)` is `contains(text, part)`."""

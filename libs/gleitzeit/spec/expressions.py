@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.schemas import near
-from gleitzeit.spec import cel, foreign
+from gleitzeit.spec import cel, cel_times, foreign
 from gleitzeit.spec.cel import Unreadable
 from gleitzeit.spec.cel_values import FUNCTIONS, Evaluation, Resolve
 from gleitzeit.spec.references import Part, Reference, parse
@@ -85,7 +85,7 @@ def evaluate(text: str, resolve: Resolve, names: Collection[str] = ()) -> Any:
 
     Raises ParameterError in words for the author.
     """
-    value = Evaluation(text, resolve, gives_default=True).value(_tree(text, names))
+    value = cel_times.plain(Evaluation(text, resolve, gives_default=True).value(_tree(text, names)))
     if _is_larger(value, LONGEST_RESULT):
         raise ParameterError(f"'{text[:80]}' gives more than {LONGEST_RESULT:,} characters")
     return value

@@ -27,6 +27,17 @@ VALUES: dict[str, Any] = {
 whole = st.sampled_from(["i", "j", "m.a", "l[0]", "size(l)", "size(s)", "0", "1", "12", "m.list[1].age", "-4"])
 fraction = st.sampled_from(["d", "0.5", "2.0", "1.5e2", "-0.25", "double(i)"])
 text = st.sampled_from(["s", '"a"', "'blue'", "m.b.c", 'm["b"].c', '"é\\n"', 'r"\\d"', "string(i)", '""'])
+moments = st.sampled_from(
+    [f'timestamp("{at}")' for at in ("2026-03-29T01:30:00Z", "2026-03-28T23:59:59.250Z", "1969-12-31T22:00:00Z")]
+)
+lengths = st.sampled_from(["1h", "90s", "1h30m", "-5m", "250ms", "36h"]).map('duration("{}")'.format)
+times = moments | st.tuples(moments, st.sampled_from("+-"), lengths).map("({0[0]} {0[1]} {0[2]})".format)
+parts = st.sampled_from(
+    ["FullYear", "Month", "Date", "DayOfMonth", "DayOfYear", "DayOfWeek", "Hours", "Minutes", "Seconds", "Milliseconds"]
+)
+of_times = st.tuples(times, parts).map("({0[0]}).get{0[1]}()".format) | st.tuples(
+    lengths, st.sampled_from(["Hours", "Minutes", "Seconds"])
+).map("{0[0]}.get{0[1]}()".format)
 lists = st.sampled_from(["l", "[1, 2]", "[]", "l + [4]", "l.map(x, x * 2)", "l.filter(x, x > 1)", "[i, j]"])
 
 
@@ -47,6 +58,8 @@ simple_truths = (
     | st.tuples(fraction, st.sampled_from(comparisons), fraction).map(" ".join)
     | st.tuples(text, st.sampled_from(comparisons), text).map(" ".join)
     | st.tuples(lists, st.sampled_from(["==", "!="]), lists).map(" ".join)
+    | st.tuples(times, st.sampled_from(comparisons), times).map(" ".join)
+    | st.tuples(times, times, st.sampled_from(comparisons), lengths).map("{0[0]} - {0[1]} {0[2]} {0[3]}".format)
     | st.tuples(whole, lists).map(" in ".join)
     | st.tuples(text, st.sampled_from(["startsWith", "endsWith", "contains"]), text).map("{0[0]}.{0[1]}({0[2]})".format)
     | lists.map("{}.all(x, x > 0)".format)
@@ -68,6 +81,8 @@ expressions = (
     | _numbers(fraction, "+-*/")
     | st.tuples(text, text).map(" + ".join)
     | lists
+    | times
+    | of_times
     | st.tuples(lists, lists).map(" + ".join)
     | st.sampled_from(['{"a": i, "b": [d]}', "[l, [s]]", "int(d)", 'int("12")', "string(d)"])
 )
