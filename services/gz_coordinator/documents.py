@@ -2,23 +2,26 @@
 
 import asyncio
 import gc
+import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gleitzeit.errors import ResourceExhausted
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
+from gleitzeit.spec.batches import has_batches
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
 from gleitzeit.spec.problems import Problem, document_error
+from gleitzeit.spec.subworkflows import places_of
 
 LARGE_BYTES = 256 << 10
 
@@ -29,7 +32,18 @@ class Verdict(Struct, frozen=True):
 
     @property
     def warnings(self) -> list[str]:
-        return [problem.message for problem in self.problems if problem.severity == "warning"]
+        return warnings_in(self.problems)
+
+
+class Submitted(Struct, frozen=True):
+    """A large submit, as the other process has understood it. `null` for a definition: it is not in order."""
+
+    definition: Raw
+    problems: tuple[Problem, ...]
+    inputs: Raw
+    idempotency_key: str
+    body_sha256: str
+    hold: bool
 
 
 class Documents:
@@ -52,14 +66,23 @@ class Documents:
         """Never raises for what the document says: that is in `problems`. `inputs` None: not known yet."""
         if size_bytes <= LARGE_BYTES:
             return _check(document, inputs, self._environ, catalogue)
-        work = msgspec.json.encode([document, inputs, self._environ]), self.described
+        work = msgspec.json.encode([document, inputs, self._environ])
+        answer = await self._elsewhere(_check_encoded, work, self.described)
+        return msgspec.json.decode(answer, type=Verdict)
+
+    async def submitted(self, params: bytes, catalogue: Catalogue) -> Submitted | None:
+        """For the params of a `workflow.submit`, which are never decoded here. None if more is needed for them than the
+        document itself, or if they are wrong: decode them and see."""
+        answer = await self._elsewhere(_submitted, params, msgspec.json.encode(self._environ), self.described)
+        return msgspec.json.decode(answer, type=Submitted | None)
+
+    async def _elsewhere(self, function: Callable[..., bytes], *work: bytes) -> bytes:
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._process(), _check_encoded, *work)
+            return await asyncio.get_running_loop().run_in_executor(self._process(), function, *work)
         except BrokenProcessPool:
             self._pool = None
             message = "the process that checks large documents has died; a new one is there for the next attempt"
             raise ResourceExhausted(message) from None
-        return msgspec.json.decode(answer, type=Verdict)
 
     def warm_up(self) -> None:
         """Start the other process before the first large document waits for it."""
@@ -82,6 +105,10 @@ class Documents:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warnings_in(problems: Iterable[Problem]) -> list[str]:
+    return [problem.message for problem in problems if problem.severity == "warning"]
 
 
 def in_order(verdict: Verdict) -> Definition:
@@ -115,8 +142,33 @@ def _check(
 
 def _check_encoded(work: bytes, described: bytes) -> bytes:
     """In the other process."""
-    catalogue = builtin()
-    if described != b"{}":
-        catalogue = catalogue.with_methods(methods_of(msgspec.json.decode(described)))
     document, inputs, environ = msgspec.json.decode(work)
-    return msgspec.json.encode(_check(document, inputs, environ, catalogue))
+    return msgspec.json.encode(_check(document, inputs, environ, _catalogue(described)))
+
+
+def _submitted(params: bytes, environ: bytes, described: bytes) -> bytes:
+    """In the other process."""
+    asked = msgspec.json.decode(params)
+    catalogue = _catalogue(described)
+    if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].check_params(asked):
+        return b"null"
+    document = asked["definition"]
+    if has_batches(document) or any(places_of(document)):
+        return b"null"
+    inputs, key = asked.get("inputs") or {}, asked.get("idempotency_key", "")
+    verdict = _check(document, inputs, msgspec.json.decode(environ), catalogue)
+    definition = Raw(msgspec.json.encode(verdict.definition))
+    body = digest([document, inputs]) if key else ""
+    raw_inputs = Raw(msgspec.json.encode(inputs))
+    found = Submitted(definition, verdict.problems, raw_inputs, key, body, asked.get("hold", False))
+    return msgspec.json.encode(found)
+
+
+def _catalogue(described: bytes) -> Catalogue:
+    known = builtin()
+    return known if described == b"{}" else known.with_methods(methods_of(msgspec.json.decode(described)))
+
+
+def digest(body: Any) -> str:
+    """Of a submit's document and inputs: the same with the same key is no other workflow."""
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()

@@ -1,5 +1,6 @@
 """The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,7 +31,7 @@ from gz_coordinator.peers import FORWARD
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
-from gz_coordinator.submission import Submission, submit, with_files
+from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
@@ -62,9 +63,14 @@ def build(parts: Parts) -> Methods:
         functions = {name: parts.shared.routed(name, function) for name, function in functions.items()}
         functions[FORWARD] = parts.shared.peers.forwarded
     for name, function in functions.items():
-        methods.add(name, function, params_schema=builtin().methods[name].check_params)
+        large = functools.partial(_submit_large, parts) if name == "workflow.submit" else None
+        methods.add(name, function, params_schema=builtin().methods[name].check_params, large=large)
     mcp.install(methods, parts, functions)
     return methods
+
+
+async def _submit_large(parts: Parts, request: Request) -> dict[str, Any] | None:
+    return await submit_large(parts, bytes(request.raw_params or b""))
 
 
 def _openrpc(parts: Parts) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Parts:
                 "connected": self.directory is not None and self.directory.connected,
             },
             "workflows": counts,
-            "queued": engine.scheduler.queued,
+            "queued": engine.queued,
             "running": len(engine.calls),
             "providers": len(engine.scheduler.roster) - 1,
             "watchers": len(self.watchers),
@@ -135,7 +135,7 @@ class Parts:
         """In the text format of Prometheus."""
         engine = self.service.engine
         gauges = {
-            "gleitzeit_tasks_queued": engine.scheduler.queued,
+            "gleitzeit_tasks_queued": engine.queued,
             "gleitzeit_calls_running": len(engine.calls),
             "gleitzeit_watchers": len(self.watchers),
             "gleitzeit_journal_stalled": int(bool(self.service.stalled)),

@@ -7,17 +7,18 @@ Reads are served between turns, when everything in memory is durable.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.core import Append as Decided
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.view import counts_raw
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine.workflow import STEP, Workflow, replay, replay_in_steps
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
@@ -25,6 +26,7 @@ from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
+from gz_coordinator.steps import decoded, last_of
 
 log = logging.getLogger("gz.coordinator")
 
@@ -34,6 +36,8 @@ MAX_INPUT_BYTES = 32 << 20
 """Of results in one turn: they are one commit."""
 LOADERS = 2
 """Workflows that are read from the journal to be looked at, at the same time: each is in memory meanwhile."""
+READ_TOGETHER = 100
+"""Workflows that are one question to the journal when all are read."""
 KEPT_FINAL = 1_000
 KEPT_FINAL_BYTES = 128 << 20
 """Of the tasks and results of workflows that have ended, in memory."""
@@ -43,7 +47,7 @@ FULL_RETRY_SECONDS = 1.0
 LONGEST_IDLE_SECONDS = 30.0
 """Timers of the system stand still while the machine sleeps, and what is due does not."""
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(ev.AnyEvent).decode
+_decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).decode
 
 
 class Performer(Protocol):
@@ -99,16 +103,42 @@ def blobs_of(events: Sequence[bytes]) -> tuple[str, ...]:
 
 
 async def load(journal: Journal, workflow_id: str) -> Workflow:
-    """Replay a workflow from its stream. Raises WorkflowNotFound, and JournalCorrupt for a damaged stream."""
-    records: list[Record] = []
-    while page := await journal.read(workflow_id, after=records[-1].seq if records else 0):
-        records.extend(page)
-    if not records:
+    """Replay a workflow from its stream, in steps. Raises WorkflowNotFound, and JournalCorrupt for a damaged stream."""
+    page = await journal.read(workflow_id)
+    if not page:
         raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
     try:
-        return replay(_decode(record.event) for record in records)
+        first = await last_of(decoded(page[0].event))
+        assert first is not None
+        workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
+        while page := await journal.read(workflow_id, after=page[-1].seq):
+            for number, record in enumerate(page, 1):
+                workflow.apply(_decode_record(record))
+                if number % STEP == 0:
+                    await asyncio.sleep(0)
     except (msgspec.MsgspecError, errors.InvalidState) as error:
-        raise errors.JournalCorrupt(f"the stream {workflow_id} is no story of a workflow: {error}") from error
+        raise no_story(workflow_id, error) from error
+    return workflow
+
+
+def no_story(workflow_id: str, error: Exception) -> errors.JournalCorrupt:
+    return errors.JournalCorrupt(f"the stream {workflow_id} is no story of a workflow: {error}")
+
+
+def _decode_record(record: Record) -> ev.AnyEvent:
+    return _decode(record.event)
+
+
+def replayed(workflow_id: str, records: Iterable[Record]) -> Workflow:
+    """As `load`, at once."""
+    try:
+        return replay(map(_decode_record, records))
+    except (msgspec.MsgspecError, errors.InvalidState) as error:
+        raise no_story(workflow_id, error) from error
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 class Service:
@@ -119,6 +149,8 @@ class Service:
         self.clock = Clock(clock)
         self.performer: Performer
         self.audience: Audience
+        self.encoded_first: dict[str, bytes] = {}
+        """The first events of large workflows that are about to be submitted, as JSON."""
         self.stalled = ""
         """Why nothing can be made durable at the moment; empty if all is well."""
         self.quarantined: dict[str, str] = {}
@@ -237,9 +269,7 @@ class Service:
     async def recover(self, *, held: bool) -> tuple[int, list[str]]:
         """Adopt every workflow that has not ended. Returns how many, and a warning for each that cannot be read."""
         count, warnings = 0, list[str]()
-        rows = await self._unfinished(lambda workflow_id: True)
-        self.clock.not_before(max((row.updated_at for row in rows), default=0))
-        async for workflow in self._read(rows, warnings):
+        async for workflow in self._unfinished(lambda workflow_id: True, warnings):
             self.engine.adopt(self.clock(), workflow, held=held)
             count += 1
         await self._adopt_schedules(warnings)
@@ -248,9 +278,7 @@ class Service:
     async def adopt(self, wanted: Callable[[str], bool]) -> tuple[int, list[str]]:
         """While it runs: take over what another coordinator had, as `recover` does."""
         warnings: list[str] = []
-        rows = await self._unfinished(wanted)
-        self.clock.not_before(max((row.updated_at for row in rows), default=0))
-        workflows = tuple([workflow async for workflow in self._read(rows, warnings)])
+        workflows = tuple([workflow async for workflow in self._unfinished(wanted, warnings)])
         await self.ask(lambda token: fx.Adopt(token, workflows))
         if wanted(SCHEDULES):
             await self._adopt_schedules(warnings)
@@ -264,15 +292,19 @@ class Service:
             self._finals_bytes -= self._finals.pop(workflow_id)
 
     async def _read(self, rows: Sequence[Summary], warnings: list[str]) -> AsyncIterator[Workflow]:
-        for row in rows:
-            try:
-                workflow = await load(self.journal, row.stream)
-                workflow.source = await self._source(workflow)
-                yield workflow
-            except errors.GleitzeitError as error:
-                self.quarantined[row.stream] = error.message
-                warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
-                log.error(warnings[-1], extra={"workflow_id": row.stream})
+        """Most streams are short, and many of them are one question to the journal."""
+        for some in batched(rows, READ_TOGETHER):
+            short = await self.journal.read_short([row.stream for row in some])
+            for row in some:
+                try:
+                    known = short.get(row.stream)
+                    workflow = replayed(row.stream, known) if known else await load(self.journal, row.stream)
+                    workflow.source = await self._source(workflow)
+                    yield workflow
+                except errors.GleitzeitError as error:
+                    self.quarantined[row.stream] = error.message
+                    warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
+                    log.error(warnings[-1], extra={"workflow_id": row.stream})
 
     async def _adopt_schedules(self, warnings: list[str]) -> None:
         async for schedule in load_schedules(self.journal, warnings):
@@ -289,14 +321,15 @@ class Service:
         except errors.GleitzeitError:
             return None
 
-    async def _unfinished(self, wanted: Callable[[str], bool]) -> list[Summary]:
-        rows: list[Summary] = []
+    async def _unfinished(self, wanted: Callable[[str], bool], warnings: list[str]) -> AsyncIterator[Workflow]:
+        """Page by page: there may be 100,000 of them. The clock has gone past what was read."""
         for kind in ("workflow", CHILD):
             before = None
             while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=500)):
-                rows += [row for row in page if wanted(row.stream)]
+                self.clock.not_before(max(row.updated_at for row in page))
+                async for workflow in self._read([row for row in page if wanted(row.stream)], warnings):
+                    yield workflow
                 before = (page[-1].created_at, page[-1].stream)
-        return rows
 
     async def run(self) -> None:
         """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""
@@ -325,7 +358,7 @@ class Service:
             self._reads.popleft()()
         decision = self.engine.decide(self.clock(), self._take_inputs())
         if decision.appends or decision.schedules:
-            encoded = [[_encode(event) for event in append.events] for append in decision.appends.values()]
+            encoded = [self._encoded(append) for append in decision.appends.values()]
             commit = [
                 Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow), blobs_of(events))
                 for append, events in zip(decision.appends.values(), encoded, strict=True)
@@ -349,6 +382,12 @@ class Service:
             self._quiet.clear()
         else:
             self._quiet.set()
+
+    def _encoded(self, append: Decided) -> list[bytes]:
+        known = self.encoded_first.get(append.workflow.id) if self.encoded_first and append.seq == 1 else None
+        if known is None:
+            return [_encode(event) for event in append.events]
+        return [known, *map(_encode, append.events[1:])]
 
     def _take_inputs(self) -> list[fx.Input]:
         inputs: list[fx.Input] = []

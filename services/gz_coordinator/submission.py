@@ -2,28 +2,34 @@
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
-from gleitzeit.model.events import Origin
+from gleitzeit.model.definition import Definition
+from gleitzeit.model.events import NULL, Origin, WorkflowSubmitted
 from gleitzeit.process.folders import RootedFiles
 from gleitzeit.spec.batches import Expansion, has_batches
 from gleitzeit.spec.problems import Problem, document_error
 from gz_coordinator.blobs import keep
+from gz_coordinator.documents import digest, warnings_in
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.parts import Parts
+from gz_coordinator.steps import built, decoded_definition, last_of
 
 READ_THERE = (
     "the files of a batch are read where its author is, by gz or the Python client; this coordinator may read none "
     "(--allow-root DIR)"
 )
+
+
+_NONE = Definition("", ())
 
 
 class Submission(Struct, frozen=True):
@@ -51,13 +57,43 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     checked = verdict.definition
     assert checked is not None
     inputs = Raw(msgspec.json.encode(what.inputs))
-    body = hashlib.sha256(msgspec.json.encode([what.body, what.inputs], order="deterministic")).hexdigest()
+    body = digest([what.body, what.inputs]) if what.idempotency_key else ""
     answer = await service.ask(
         lambda token: fx.Submit(token, workflow_id, checked, inputs, what.idempotency_key, body, what.hold, what.origin)
     )
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
     return {**status, "created": answer.created, "warnings": verdict.warnings}
+
+
+async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
+    """As `submit`, for params that are too large to be decoded here; None if they have to be all the same."""
+    service = parts.service
+    service.refuse_if_stalled()
+    found = await parts.documents.submitted(params, service.engine.catalogue)
+    if found is None or (found.idempotency_key and parts.shared is not None):
+        return None
+    if found.definition == NULL:
+        raise document_error(found.problems)
+    workflow_id = await _id_for(parts, found.idempotency_key)
+    definition = await last_of(decoded_definition(found.definition))
+    what = fx.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
+    event = what.event(service.clock())
+    workflow = await built(event)
+    service.encoded_first[workflow_id] = _encoded(event, found.definition)
+    try:
+        answer = await service.ask(lambda token: replace(what, token=token, built=workflow))
+    finally:
+        del service.encoded_first[workflow_id]
+    assert answer.workflow is not None
+    status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+    return {**status, "created": answer.created, "warnings": warnings_in(found.problems)}
+
+
+def _encoded(event: WorkflowSubmitted, definition: Raw) -> bytes:
+    """The event as JSON, with the definition's JSON that is there already."""
+    members = msgspec.json.decode(msgspec.json.encode(replace(event, definition=_NONE)), type=dict[str, Raw])
+    return msgspec.json.encode({**members, "definition": definition})
 
 
 def new_id_here(parts: Parts) -> str:

@@ -86,6 +86,15 @@ async def test_what_was_appended_is_read_in_order(journal: OwnedJournal) -> None
     assert await journal.read("c") == []
 
 
+async def test_many_short_streams_are_read_at_once(journal: OwnedJournal) -> None:
+    await journal.append([append("a", 1, b"1", b"2"), append("b", 1, b"x"), append("long", 1, b"1")])
+    await journal.append([append("long", 2, b"2")])
+    found = await journal.read_short(["a", "b", "long", "unknown"])
+    assert (found["a"], found["b"]) == ([Record(1, b"1"), Record(2, b"2")], [Record(1, b"x")])
+    assert found.get("long", await journal.read("long")) == await journal.read("long")
+    assert "unknown" not in found
+
+
 @pytest.mark.parametrize("after", range(8))
 async def test_read_starts_anywhere_also_between_the_events_of_one_append(journal: OwnedJournal, after: int) -> None:
     await journal.append([append("a", 1, b"1", b"2", b"3")])

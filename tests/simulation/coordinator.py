@@ -129,6 +129,10 @@ class Disk:
         await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
         return await self.memory.read(stream, after, limit)
 
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        return await self.memory.read_short(streams)
+
     async def find(self, query: Find) -> list[Summary]:
         return await self.memory.find(query)
 

@@ -29,6 +29,8 @@ COORDINATOR = "coordinator"
 MAX_QUEUED = 1_000_000
 MAX_LOADS = 3
 """Of one large value for the start of a task: beyond that one drives out the other."""
+SETTLED = 2_000
+"""So many tasks are queued in one turn, or workflows looked at: others wait for its end."""
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
 _NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST"})
@@ -120,8 +122,15 @@ class Core:
         self._prune_at = SPARE_TIMERS
         self._started_bytes = 0
         self._touched: dict[str, Workflow] = {}
+        self._room = 0
+        """What is left of SETTLED in this turn."""
         self._decision = Decision()
         self._now = 0
+
+    @property
+    def queued(self) -> int:
+        """How many tasks are ready, also those that a later turn queues."""
+        return self.scheduler.queued + sum(len(workflow.released) for workflow in self._touched.values())
 
     # Recording
 
@@ -139,8 +148,11 @@ class Core:
 
     def _create(self, event: ev.WorkflowSubmitted, *, held: bool = False) -> Workflow:
         """Begin a workflow, whose id must be new."""
-        workflow = self.workflows[event.workflow_id] = Workflow(event)
-        self._decision.appends[workflow.id] = Append(workflow, 1, [event])
+        return self._enter(Workflow(event), held=held)
+
+    def _enter(self, workflow: Workflow, *, held: bool = False) -> Workflow:
+        self.workflows[workflow.id] = workflow
+        self._decision.appends[workflow.id] = Append(workflow, 1, [workflow.submitted])
         self._touched[workflow.id] = workflow
         if held:
             self.scheduler.held.add(workflow.id)
@@ -298,9 +310,11 @@ class Core:
         self._cancel_workflow(workflow, "the workflow's timeout is over", error)
 
     def _settle(self) -> None:
-        """Queue what became ready and end what has nothing left, until nothing more follows."""
-        while self._touched:
+        """Queue what became ready and end what has nothing left, until nothing more follows, or so much of it as one
+        turn has room for."""
+        while self._touched and self._room > 0:
             _, workflow = self._touched.popitem()
+            self._room -= 1
             while workflow.stirred and not workflow.final:
                 self._settle_items(workflow, workflow.stirred.popitem()[0])
             if workflow.released:
@@ -318,9 +332,12 @@ class Core:
                 self._record(workflow, event)
 
     def _queue(self, workflow: Workflow) -> None:
-        released = [task for task in workflow.released if task.state == "ready"]
-        workflow.released.clear()
-        released = [task for task in released if self._is_wanted(workflow, task)]
+        """As many of those that became ready as there is room for."""
+        released, workflow.released = workflow.released[: self._room], workflow.released[self._room :]
+        self._room -= len(released)
+        if workflow.released:
+            self._touch(workflow)
+        released = [task for task in released if task.state == "ready" and self._is_wanted(workflow, task)]
         for task in released:
             task.model = self._params.model_of(workflow, task)
         released = [task for task in released if not (task.definition.fallback and self._moves_on(workflow, task))]

@@ -11,7 +11,7 @@ from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition, TaskDefinition
-from gleitzeit.model.events import Origin
+from gleitzeit.model.events import Origin, WorkflowSubmitted
 from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
 
 
@@ -75,6 +75,13 @@ class Submit(Struct, frozen=True):
     origin: Origin | None = None
     source: Workflow | None = None
     """The workflow that it runs again."""
+    built: Workflow | None = None
+    """It, if it was too large to be built in a turn."""
+
+    def event(self, at: int) -> WorkflowSubmitted:
+        return WorkflowSubmitted(
+            at, self.workflow_id, self.definition, self.inputs, self.idempotency_key, self.body_sha256, self.origin
+        )
 
 
 class Cancel(Struct, frozen=True):

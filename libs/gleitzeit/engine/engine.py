@@ -11,7 +11,7 @@ from typing import Any
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, SUCCESSOR_GRACE_MS
-from gleitzeit.engine.core import Decision, call_id
+from gleitzeit.engine.core import SETTLED, Decision, call_id
 from gleitzeit.engine.requests import Requests
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.shards import SCHEDULES
@@ -22,6 +22,7 @@ class Engine(Requests):
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = self.scheduler.now = max(now, self._now)
         self._decision = Decision()
+        self._room = SETTLED
         if self._unadmitted:
             self._readmit()
         for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
@@ -31,6 +32,7 @@ class Engine(Requests):
             callback(*arguments)
         self._settle()
         self._start_tasks()
+        self.more = self.more or self._room <= 0
         self._withdraw_sends()
         return self._decision
 
@@ -66,7 +68,7 @@ class Engine(Requests):
         for task in list(workflow.tasks.values()):
             self._adopt_task(workflow, task)
             self._hold_again(workflow, task)
-        workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None}
+        workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None} or None
         self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow
         self.more = True

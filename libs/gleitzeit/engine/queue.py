@@ -11,18 +11,45 @@ from gleitzeit.engine.workflow import Task, Workflow
 
 PATIENCE = 16
 LEVELS = 4
+SPARE = 64
+"""Tasks that are taken may stay so many in a lane."""
 
 
 class Lane:
-    """The ready tasks of one workflow at one level of one queue, first come first served."""
+    """The ready tasks of one workflow at one level of one queue, first come first served.
 
-    __slots__ = ("level", "queue", "tasks", "workflow")
+    A list: there may be 100,000 lanes of one task, and an empty deque takes 600 bytes more.
+    """
 
-    def __init__(self, queue: "Queue", workflow: Workflow, level: int) -> None:
+    __slots__ = ("_taken", "_tasks", "level", "queue", "workflow")
+
+    def __init__(self, queue: "Queue", workflow: Workflow, level: int, first: Task) -> None:
         self.queue = queue
         self.workflow = workflow
         self.level = level
-        self.tasks: deque[Task] = deque()
+        self._tasks = [first]
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return len(self._tasks) - self._taken
+
+    @property
+    def tasks(self) -> list[Task]:
+        return self._tasks[self._taken :]
+
+    def append(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def pop(self) -> Task:
+        task = self._tasks[self._taken]
+        self._taken += 1
+        if self._taken >= SPARE and self._taken * 2 > len(self._tasks):
+            del self._tasks[: self._taken]
+            self._taken = 0
+        return task
+
+    def extend(self, newer: "Lane") -> None:
+        self._tasks += newer.tasks
 
 
 class Queue:
@@ -30,7 +57,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._levels: tuple[deque[Lane], ...] = tuple(deque() for _ in range(LEVELS))
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._lanes: tuple[dict[str, Lane], ...] = tuple({} for _ in range(LEVELS))
         self._passed = [0] * LEVELS
         self.size = 0
 
@@ -46,11 +73,12 @@ class Queue:
 
     def push(self, workflow: Workflow, task: Task) -> None:
         level = task.definition.priority - 1
-        lane = self._lanes.get((workflow.id, level))
+        lane = self._lanes[level].get(workflow.id)
         if lane is None:
-            lane = self._lanes[workflow.id, level] = Lane(self, workflow, level)
+            lane = self._lanes[level][workflow.id] = Lane(self, workflow, level, task)
             self._levels[level].append(lane)
-        lane.tasks.append(task)
+        else:
+            lane.append(task)
         self.size += 1
 
     def lane(self) -> Lane | None:
@@ -69,33 +97,33 @@ class Queue:
     def take(self, lane: Lane) -> Task:
         """The first task of a lane that `lane()` gave; the turn passes to the next workflow."""
         lanes = self._levels[lane.level]
-        task = lane.tasks.popleft()
+        task = lane.pop()
         self.size -= 1
-        if lane.tasks:
+        if len(lane):
             lanes.rotate(-1)
         else:
             lanes.popleft()
-            del self._lanes[lane.workflow.id, lane.level]
+            del self._lanes[lane.level][lane.workflow.id]
         return task
 
     def detach(self, workflow_id: str) -> list[Lane]:
         """Take out the lanes of a workflow, to be given back by `attach`, or to be forgotten."""
         lanes = []
         for level in range(LEVELS):
-            lane = self._lanes.pop((workflow_id, level), None)
+            lane = self._lanes[level].pop(workflow_id, None)
             if lane is not None:
                 self._levels[level].remove(lane)
-                self.size -= len(lane.tasks)
+                self.size -= len(lane)
                 lanes.append(lane)
         return lanes
 
     def attach(self, lane: Lane) -> None:
         """Put back a lane that was detached; what came in the meantime queues behind it."""
-        newer = self._lanes.get((lane.workflow.id, lane.level))
-        self.size += len(lane.tasks)
+        newer = self._lanes[lane.level].get(lane.workflow.id)
+        self.size += len(lane)
+        self._lanes[lane.level][lane.workflow.id] = lane
         if newer is None:
-            self._lanes[lane.workflow.id, lane.level] = lane
             self._levels[lane.level].append(lane)
         else:
-            lane.tasks.extend(newer.tasks)
-            newer.tasks = lane.tasks
+            lane.extend(newer)
+            self._levels[lane.level][self._levels[lane.level].index(newer)] = lane

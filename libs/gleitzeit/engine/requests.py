@@ -28,16 +28,10 @@ class Requests(Schedules):
             message = f"{self.scheduler.queued} tasks are queued; the limit is {MAX_QUEUED}"
             self._refuse(item.token, errors.Overloaded(message, {"retryAfterSeconds": 5}))
             return
-        event = ev.WorkflowSubmitted(
-            self._now,
-            item.workflow_id,
-            item.definition,
-            item.inputs,
-            item.idempotency_key,
-            item.body_sha256,
-            item.origin,
-        )
-        workflow = self._create(event, held=item.held)
+        if item.built is not None:
+            workflow = self._enter(item.built, held=item.held)
+        else:
+            workflow = self._create(item.event(self._now), held=item.held)
         workflow.source = item.source
         self._answer(item.token, workflow)
 

@@ -210,7 +210,7 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        parked = sum(len(lane.tasks) for lanes in self._parked.values() for lane in lanes)
+        parked = sum(len(lane) for lanes in self._parked.values() for lane in lanes)
         return parked + sum(map(len, self._pools))
 
     def add(self, workflow: Workflow, tasks: Iterable[Task]) -> None:

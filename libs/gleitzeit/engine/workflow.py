@@ -1,14 +1,14 @@
 """One workflow: a state machine over its own stream of events. It moves by `apply` alone, and decides nothing."""
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Raw
 
 from gleitzeit.engine import states
 from gleitzeit.engine.meter import meter_for
+from gleitzeit.engine.sharing import share, share_task
 from gleitzeit.engine.task import Fan, Task
 from gleitzeit.errors import InvalidState
 from gleitzeit.model import events as ev
@@ -17,6 +17,11 @@ from gleitzeit.model.definition import Definition, with_alternative
 __all__ = ["Refused", "Task", "Workflow", "replay"]
 
 _CAUSE_CHARACTERS = 160
+STEP = 500
+"""Tasks, or events."""
+T = TypeVar("T")
+Few: TypeAlias = list[T] | tuple[()]
+"""What most workflows have none of: `()` costs nothing, and a list 70 bytes for each of them."""
 
 
 class Refused(InvalidState):
@@ -34,6 +39,18 @@ class Workflow:
     )  # fmt: skip
 
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
+        for _ in self._steps(submitted):
+            pass
+
+    @classmethod
+    def in_steps(cls, submitted: ev.WorkflowSubmitted) -> "Iterator[Workflow]":
+        """Built in steps of about a millisecond, for who has others waiting: what comes last is whole."""
+        workflow = cls.__new__(cls)
+        for _ in workflow._steps(submitted):
+            yield workflow
+
+    def _steps(self, submitted: ev.WorkflowSubmitted) -> Iterator[None]:
+        share(submitted)
         self.submitted = submitted
         self.source: Workflow | None = None
         """The workflow that it runs again, kept by the engine while that may give results; no part of the stream."""
@@ -49,10 +66,18 @@ class Workflow:
         self.completed_at = 0
         self.error: ev.Failure | None = None
         self.outputs: Raw = ev.NULL
-        self.signals: deque[ev.SignalReceived] = deque()
-        self.tasks = {d.id: Task(d, i) for i, d in enumerate(submitted.definition.tasks)}
+        self.signals: Few[ev.SignalReceived] = ()
+        self.tasks: dict[str, Task] = {}
         """Those of the definition, in its order; then items of `for_each` and undos, as they came."""
-        for task in self.tasks.values():
+        count = len(submitted.definition.tasks)
+        for index, definition in enumerate(submitted.definition.tasks):
+            share_task(definition, count)
+            self.tasks[definition.id] = Task(definition, index)
+            if index % STEP == STEP - 1:
+                yield
+        for index, task in enumerate(self.tasks.values()):
+            if index % STEP == STEP - 1:
+                yield
             task.unmet = len(task.definition.dependencies) + task.definition.late
             for dependency in task.definition.dependencies:
                 other = self.tasks[dependency]
@@ -65,7 +90,7 @@ class Workflow:
         """What was spent, if somebody has set a budget."""
         self.released: list[Task] = []
         """Tasks that became ready since the owner last emptied this list."""
-        self.stirred: dict[Task, None] = {}
+        self.stirred: dict[Task, None] | None = None
         """Tasks with items, of which some have ended since the owner last emptied this."""
         self.closing: ev.WorkflowCancelling | None = None
         """It is to end, and what has to run before does."""
@@ -76,15 +101,18 @@ class Workflow:
         self.late_open = False
         self.outcome = ""
         """What it had come to when its late tasks began: completed, failed or cancelled."""
-        self.undoable: list[Task] = []
+        self.undoable: Few[Task] = ()
         """Completed tasks that can be undone, in the order of their completion."""
         self.undoing: Task | None = None
         """The undo that has not ended."""
         self.seq = 1
-        for task in list(self.tasks.values()):
+        for index, task in enumerate(list(self.tasks.values())):
+            if index % STEP == STEP - 1:
+                yield
             if task.unmet == 0:
                 self._release(task, submitted.at)
         self._open_late(submitted.at)
+        yield
 
     # What the rules ask
 
@@ -178,13 +206,13 @@ class Workflow:
         """The task has ended. `met`: what depends on it may run, as far as this one is concerned."""
         if task.parent is not None and task.parent.fan is not None:
             task.parent.fan.end(task, was_active=was_active)
-            self.stirred[task.parent] = None
+            self._stir(task.parent)
             for item in task.parent.fan.due(task.parent.definition.for_each):  # type: ignore[arg-type]  # it has items
                 self._release(item, at)
         elif task.origin is None and not task.definition.late:
             self.ordinary -= 1
         if task.state == "completed" and task.definition.undo is not None and not task.expands:
-            self.undoable.append(task)
+            self.undoable = _with(self.undoable, task)
         if task is self.undoing:
             self.undoing = None
         for dependent in task.dependents:
@@ -194,6 +222,11 @@ class Workflow:
                     self._release(dependent, at)
         if not self.ordinary and not self.late_open:
             self._open_late(at)
+
+    def _stir(self, parent: Task) -> None:
+        if self.stirred is None:
+            self.stirred = {}
+        self.stirred[parent] = None
 
     def _open_late(self, at: int) -> None:
         """Let the late tasks begin, once everything else has ended, and is undone if it has to be."""
@@ -245,7 +278,7 @@ class Workflow:
             self._new_items(task, event.count)
         assert task.fan is not None
         task.fan.begin()
-        self.stirred[task] = None
+        self._stir(task)
         for item in task.fan.due(known.definition.for_each):
             self._release(item, event.at)
 
@@ -273,8 +306,7 @@ class Workflow:
         task.result = event.result
         task.until = event.until
         task.completed_at = event.at
-        for signal in self.signals_for(task) or ():
-            self.signals.remove(signal)
+        self._take_signals(task)
         task.stop_waiting()
         task.until = event.until
 
@@ -292,7 +324,8 @@ class Workflow:
             state = self._next(undo, "UndoAdded")
             undo.failures = undo.losses = 0
             undo.error = None
-        self.undoable.pop()
+        if isinstance(self.undoable, list):
+            self.undoable.pop()
         origin.undone = True
         self.undoing = undo
         self._ready_again(undo, state, event.at)
@@ -319,8 +352,7 @@ class Workflow:
         self._set(task, self._next(task, "TaskCompleted"))
         task.result = event.result
         task.completed_at = event.at
-        for signal in self.signals_for(task) or ():
-            self.signals.remove(signal)
+        self._take_signals(task)
         task.stop_waiting()
         if task.fan is not None:
             task.result = None
@@ -337,6 +369,11 @@ class Workflow:
         if task.wants_all and len(found) < len(set(task.signals)):
             return None
         return list(found.values()) or None
+
+    def _take_signals(self, task: Task) -> None:
+        for signal in self.signals_for(task) or ():
+            if isinstance(self.signals, list):
+                self.signals.remove(signal)
 
     def _retrying(self, event: ev.TaskRetrying) -> None:
         task = self._task(event, event.task, event.attempt)
@@ -442,7 +479,7 @@ class Workflow:
     def _signalled(self, event: ev.SignalReceived) -> None:
         if self.final:
             raise Refused(f"a signal for workflow {self.id}, which is {self.state}")
-        self.signals.append(event)
+        self.signals = _with(self.signals, event)
 
     def _retried(self, event: ev.WorkflowRetried) -> None:
         chosen = [self.tasks[name] for name in event.tasks if name in self.tasks]
@@ -500,6 +537,13 @@ def _cause(task: Task, message: str) -> str:
     return f"{called}: {message[:_CAUSE_CHARACTERS]}{'…' if len(message) > _CAUSE_CHARACTERS else ''}"
 
 
+def _with(few: Few[T], one: T) -> list[T]:
+    if isinstance(few, list):
+        few.append(one)
+        return few
+    return [one]
+
+
 _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.TaskStarted: Workflow._started,
     ev.TaskWaiting: Workflow._waiting,
@@ -529,11 +573,20 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
 
 def replay(stream: Iterable[ev.AnyEvent]) -> Workflow:
     """The workflow whose events these are, in order. Raises Refused if they cannot be a workflow's."""
+    *_, workflow = replay_in_steps(stream)
+    return workflow
+
+
+def replay_in_steps(stream: Iterable[ev.AnyEvent]) -> Iterator[Workflow]:
+    """As `replay`, for who has others waiting: what comes last is the workflow."""
     events = iter(stream)
     first = next(events, None)
     if not isinstance(first, ev.WorkflowSubmitted):
         raise Refused(f"a stream begins with WorkflowSubmitted, not with {type(first).__name__}")
-    workflow = Workflow(first)
-    for event in events:
+    for workflow in Workflow.in_steps(first):
+        yield workflow
+    for number, event in enumerate(events):
         workflow.apply(event)
-    return workflow
+        if number % STEP == STEP - 1:
+            yield workflow
+    yield workflow

@@ -95,6 +95,10 @@ class Journal(Protocol):
         A page may be shorter than `limit` though more follows, where events are large.
         """
 
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        """All events of those of the streams that are one short record, for who has many to read. The others, which may
+        be long, damaged or unknown, are left out: `read` tells what is with them."""
+
     async def find(self, query: Find) -> list[Summary]: ...
 
     async def delete(self, streams: Sequence[str]) -> None:

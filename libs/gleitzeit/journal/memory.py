@@ -194,6 +194,10 @@ class MemoryJournal:
         events = found.events[after : after + limit] if found else ()
         return [Record(seq, event) for seq, event in enumerate(events, after + 1)]
 
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        self._owned()
+        return {name: await self.read(name) for name in streams if name in self._store.streams}
+
     async def find(self, query: Find) -> list[Summary]:
         self._owned()
         matching = (s.summary for s in self._store.streams.values() if _matches(s.summary, query))

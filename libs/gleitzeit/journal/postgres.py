@@ -15,6 +15,7 @@ from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of
 from gleitzeit.journal.merging import Entry, events_of, fences, merged
 from gleitzeit.journal.places import shown
 from gleitzeit.journal.postgres_link import Link
+from gleitzeit.journal.records import unpack_short
 from gleitzeit.model.shards import SHARDS
 
 log = logging.getLogger("gz.journal")
@@ -165,6 +166,11 @@ class PostgresJournal:
         self._claimed()
         rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
         return events_of(stream, [tuple(row) for row in rows], after, limit)
+
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        self._claimed()
+        rows = await self._reader.run(lambda c, again: c.fetch(sql.SHORT, list(streams)))
+        return unpack_short(tuple(row) for row in rows)
 
     async def find(self, query: Find) -> list[Summary]:
         self._claimed()

@@ -96,6 +96,12 @@ SELECT last, count, crc, body FROM (
 ) AS page WHERE bytes_before < $4 ORDER BY first
 """
 
+SHORT = """
+SELECT r.stream, r.last, r.count, r.crc, r.body FROM gz_stream s
+JOIN gz_record r ON r.stream = s.name AND r.last = s.last
+WHERE s.name = ANY ($1::text[]) AND r.first = 1 AND octet_length(r.body) < 65536
+"""
+
 LATE = "DELETE FROM gz_member WHERE until < clock_timestamp() AND owner <> $1"
 DEPOSE = """
 UPDATE gz_shard SET owner = '', epoch = epoch + 1 WHERE owner <> '' AND owner NOT IN (SELECT owner FROM gz_member)

@@ -1,7 +1,8 @@
 """How the events of an append become records, the rows of a journal file, and events again."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -60,6 +61,22 @@ def _cut(events: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
 def checksum(stream: str, last: int, count: int, body: bytes) -> int:
     """Covers where a record belongs too: a row that is intact but in the wrong place is as wrong."""
     return zlib.crc32(body, zlib.crc32(f"{last} {count} {stream}".encode()))
+
+
+def unpack_short(
+    rows: Iterable[tuple[str, int, int, int, bytes]], most_bytes: int = 4 * RECORD_BYTES
+) -> dict[str, list[Record]]:
+    """For `Journal.read_short`, from rows `(stream, last, count, crc, body)`: so many whole streams as have room in one
+    answer."""
+    found: dict[str, list[Record]] = {}
+    for stream, last, count, crc, body in rows:
+        most_bytes -= len(body)
+        if most_bytes < 0:
+            break
+        if count == last:
+            with suppress(JournalCorrupt):
+                found[stream] = unpack(stream, last, count, crc, body)
+    return found
 
 
 def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:

@@ -28,6 +28,7 @@ from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
 from gleitzeit.journal.merging import Entry, events_of, fences, merged
 from gleitzeit.journal.places import shown
+from gleitzeit.journal.records import unpack_short
 from gleitzeit.model.shards import SHARDS
 
 log = logging.getLogger("gz.journal")
@@ -255,6 +256,16 @@ class RedisJournal:
         self._claimed()
         return events_of(stream, await self._rows(stream, after, limit), after, limit)
 
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        self._claimed()
+        answers = await self._run(partial(_beginnings, self._prefix, streams))
+        rows = []
+        for stream, last, page in zip(streams, answers[::2], answers[1::2], strict=True):
+            for id_, fields in page:
+                if id_ == b"%b-0" % (last or b""):
+                    rows.append((stream, int(last), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]))
+        return unpack_short(rows)
+
     async def _rows(self, stream: str, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
         rows: list[tuple[int, int, int, bytes]] = []
         size_bytes, at = 0, after + 1
@@ -360,6 +371,16 @@ async def _evaluate(redis: Any, text: str, prefix: str, arguments: Sequence[Any]
 async def _range(key: str, at: int, count: int, redis: Any, again: bool) -> list[tuple[bytes, dict[bytes, bytes]]]:
     rows: list[tuple[bytes, dict[bytes, bytes]]] = await redis.xrange(key, f"{at}-0", "+", count=count)
     return rows
+
+
+async def _beginnings(prefix: str, streams: Sequence[str], redis: Any, again: bool) -> list[Any]:
+    """For each of the streams the number of its last event, and its first record."""
+    pipeline = redis.pipeline(transaction=False)
+    for stream in streams:
+        pipeline.hget(f"{prefix}s:{stream}", "last")
+        pipeline.xrange(f"{prefix}e:{stream}", count=1)
+    answers: list[Any] = await pipeline.execute()
+    return answers
 
 
 async def _complaints(redis: Any, again: bool) -> list[str]:

@@ -93,6 +93,10 @@ class SqliteJournal:
         thread = self._owned()
         return await thread.call(lambda: thread.database.read(stream, after, limit))
 
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        thread = self._owned()
+        return await thread.call(lambda: thread.database.read_short(streams))
+
     async def find(self, query: Find) -> list[Summary]:
         thread = self._owned()
         return await thread.call(lambda: thread.database.find(query))

@@ -8,7 +8,7 @@ costs five times the call), and no exception reaches it (it would send the text 
 
 import difflib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, Protocol, TypeAlias
@@ -33,6 +33,8 @@ __all__ = ["Function", "Methods", "ParamsProblem", "Request"]
 # def or async def f(request: Request, /, …params…) -> a value that JSON can hold, or JSON already encoded as bytes or
 # Raw
 Function: TypeAlias = Callable[..., Any]
+Large: TypeAlias = Callable[[Request], Awaitable[Any]]
+LARGE_BYTES = 256 << 10
 
 
 class ParamsProblem(Protocol):
@@ -65,7 +67,13 @@ class Methods:
             self.add("rpc.discover", lambda request, /: discover())
 
     def add(
-        self, name: str, function: Function, *, params_schema: ParamsCheck | None = None, bind: bool = True
+        self,
+        name: str,
+        function: Function,
+        *,
+        params_schema: ParamsCheck | None = None,
+        bind: bool = True,
+        large: Large | None = None,
     ) -> None:
         """Have `function(request, …)` answer the method `name`; a method of that name is replaced.
 
@@ -77,9 +85,10 @@ class Methods:
         without a call. `_meta` is allowed for every method and passed only to a function that has a place for it.
         `params_schema(params)` returns the problems of params; positional params are given their names first. With
         `bind=False` the function is called with the request alone and looks into `request.params` or
-        `request.raw_params` itself.
+        `request.raw_params` itself. Params above LARGE_BYTES are shown as they came to `large`, first: unless it
+        returns None, that is the answer.
         """
-        self._methods[name] = _Method(function, params_schema, bind)
+        self._methods[name] = _Method(function, params_schema, bind, large)
 
     def alias(self, old: str, new: str) -> None:
         """Have the name `old` mean the method `new`, which must have been added. Raises KeyError."""
@@ -171,9 +180,10 @@ class _Method:
     Exception.
     """
 
-    __slots__ = ("_check", "_function", "_parameters", "is_asynchronous")
+    __slots__ = ("_check", "_function", "_large", "_parameters", "is_asynchronous")
 
-    def __init__(self, function: Function, check: ParamsCheck | None, bind: bool) -> None:
+    def __init__(self, function: Function, check: ParamsCheck | None, bind: bool, large: "Large | None" = None) -> None:
+        self._large = large
         self._function = function
         self._check = check
         self._parameters = _Parameters(function) if bind else None
@@ -190,6 +200,10 @@ class _Method:
 
     async def _call_asynchronous(self, request: Request) -> Any:
         try:
+            if self._large is not None and len(request.raw_params or b"") > LARGE_BYTES:
+                answer = await self._large(request)
+                if answer is not None:
+                    return Success(answer)
             args, kwargs = self._arguments(request)
             return Success(await self._function(request, *args, **kwargs))
         except Exception as error:  # noqa: BLE001 - as above

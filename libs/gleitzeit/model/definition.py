@@ -123,7 +123,7 @@ class Until(Struct, frozen=True, omit_defaults=True):
     on_exhausted: Literal["fail", "continue"] = "fail"
 
 
-class TaskDefinition(Struct, frozen=True, omit_defaults=True):
+class TaskDefinition(Struct, frozen=True, omit_defaults=True, gc=False):
     """`params` is the JSON object as the author wrote it, references included; `references` says whether it has any.
 
     `bindings` lists, for each parameter that is source code (`x-code`), the references taken out of it: placeholder
@@ -181,7 +181,7 @@ class TaskDefinition(Struct, frozen=True, omit_defaults=True):
         return self.method.split("/", 1)[0] + "/v1"
 
 
-class Definition(Struct, frozen=True, omit_defaults=True):
+class Definition(Struct, frozen=True, omit_defaults=True, gc=False):
     """`error_policy`: `isolate` skips what depends on a failed task and lets the rest go on (the default), `fail_fast`
     also cancels the rest, `continue` runs dependents too, with null for the missing result."""
 

@@ -56,7 +56,7 @@ class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
     inputs: Raw = Raw(b"{}")
     idempotency_key: str = ""
     body_sha256: str = ""
-    """Of the submit's definition and inputs: the same key with another body is refused."""
+    """Of the submit's definition and inputs, if it has a key: the same key with another body is refused."""
     origin: Origin | None = None
 
 

@@ -1,6 +1,5 @@
 """Small workflows and an engine at a standstill, for the tests beside this file."""
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -155,10 +154,12 @@ def snapshot(workflow: Workflow) -> object:
             ]
         elif name == "released":
             value = [t.id for t in value]
+        elif name == "signals":
+            value = [msgspec.json.encode(signal) for signal in value]
         elif name == "counts":
             value = {state: n for state, n in value.items() if n}
         else:
-            value = _plain(value)
+            value = _plain(list(value) if isinstance(value, tuple) else value)
         seen[name] = value
     return seen
 
@@ -170,8 +171,6 @@ def _plain(value: object) -> object:
         return value.id
     if isinstance(value, Fan):
         return len(value.items), value.left, value.active, _plain(value.failed)
-    if isinstance(value, deque):
-        return [msgspec.json.encode(item) for item in value]
     return msgspec.json.encode(value) if isinstance(value, Raw | msgspec.Struct) else repr(value)
 
 

@@ -1,0 +1,65 @@
+"""What is alike in many definitions is kept in memory once.
+
+100,000 queued tasks are 100,000 definitions, whose empty maps, names of methods and parts of the journal's bytes would
+take more than all the rest of them.
+"""
+
+import sys
+from functools import lru_cache
+
+from msgspec import Raw
+from msgspec.structs import force_setattr
+
+from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
+from gleitzeit.model.events import WorkflowSubmitted
+
+_FEW_TASKS = 16
+_NOTHING: dict[str, object] = {}
+"""Never written to: definitions are frozen."""
+_EMPTY = Raw(b"{}")
+# What is a default is left out of JSON only if it is the very object.
+_DEFINITION = Definition("", ())
+_TASK = TaskDefinition("", "")
+_SUBMITTED = WorkflowSubmitted(0, "", _DEFINITION)
+
+
+def share(submitted: WorkflowSubmitted) -> None:
+    """Replace parts of a workflow's first event by equal ones that others have too. To everybody it stays as it was;
+    its tasks are left for `share_task`."""
+    definition = submitted.definition
+    if len(definition.tasks) < _FEW_TASKS:  # what is decoded keeps the whole text in memory that it was decoded from
+        force_setattr(submitted, "inputs", _copy(submitted.inputs, _SUBMITTED.inputs))
+        for name in ("parameters", "inputs", "config"):
+            force_setattr(definition, name, _copy(getattr(definition, name), getattr(_DEFINITION, name)))
+    for name in ("env", "outputs", "metadata", "breakers"):
+        if not getattr(definition, name):
+            force_setattr(definition, name, _NOTHING)
+    _share_texts(definition, "name", "version")
+
+
+def share_task(task: TaskDefinition, siblings: int) -> None:
+    if not task.bindings:
+        force_setattr(task, "bindings", _NOTHING)
+    if not task.metadata:
+        force_setattr(task, "metadata", _NOTHING)
+    force_setattr(task, "method", sys.intern(task.method))
+    force_setattr(task, "retry", _shared_policy(task.retry))
+    if siblings < _FEW_TASKS:
+        force_setattr(task, "params", _copy(task.params, _TASK.params))
+        force_setattr(task, "id", sys.intern(task.id))
+
+
+@lru_cache
+def _shared_policy(policy: RetryPolicy) -> RetryPolicy:
+    return policy
+
+
+def _share_texts(definition: Definition, *names: str) -> None:
+    for name in names:
+        force_setattr(definition, name, sys.intern(getattr(definition, name)))
+
+
+def _copy(value: Raw, default: Raw) -> Raw:
+    if value is default:
+        return value
+    return _EMPTY if value == _EMPTY else value.copy()
