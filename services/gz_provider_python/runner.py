@@ -195,11 +195,23 @@ def _namespace(job: Job, stage: _Stage, filename: str, bound: dict[str, object])
     """The globals of a fresh `__main__`, with what the job puts there."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
+    main.__dict__["workflow"] = types.SimpleNamespace(get_task_result=_results_in(job.variables.get("inputs", {})))
     main.__dict__.update(job.variables)
     main.__dict__.update(bound)
     main.__dict__.update({"__builtins__": builtins, "__file__": filename, script.RETURN: script.TopLevelReturn})
     stage.globals = main.__dict__
     return stage.globals
+
+
+def _results_in(inputs: dict[str, Any]) -> Callable[[str], Any]:
+    """`workflow.get_task_result(id)`, as scripts of earlier versions ask for what tasks before them came to."""
+
+    def get_task_result(task_id: str) -> Any:
+        if task_id not in inputs:
+            raise LookupError(f"there is no result of {task_id!r} here; it must be one of the task's dependencies")
+        return inputs[task_id]
+
+    return get_task_result
 
 
 def _failure(error: BaseException, stage: _Stage) -> Failure:

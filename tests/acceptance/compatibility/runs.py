@@ -85,9 +85,11 @@ RUNS = [
               code: |
                 result = [context['first']['result'], context['First One']['result'], inputs.get('first')]
           - {id: third, method: python/execute, dependencies: [first], params: {code: "result = context", context: {mine: 1}}}
-        outputs: {second: second.result, third: third.result}
+          - {id: fourth, method: python/execute, dependencies: [first], code: "result = workflow.get_task_result('first')"}
+          - {id: fifth, method: python/execute, code: "workflow.get_task_result('first')", on_error: skip}
+        outputs: {second: second.result, third: third.result, fourth: fourth.result}
         """,
-        {"second": [5, 5, 5], "third": {"mine": 1}},
+        {"second": [5, 5, 5], "third": {"mine": 1}, "fourth": 5, "error.fifth": "one of the task's dependencies"},
     ),
     Runs(
         "code.references",
