@@ -147,8 +147,14 @@ def list_tasks(
     looking.get(id, output, url, state)
 
 
-def get_task(id: Id, task: TaskId, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def get_task(id: Id, task: TaskId = "", output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """What a task answered."""
+    from gz_cli.exits import UsageError
+
+    if not task:
+        raise UsageError(
+            "a task is one of a workflow: say ID TASK; `gz list` shows the workflows, `gz get ID` its tasks"
+        )
     looking.result(id, task, output, url, state)
 
 
@@ -199,7 +205,19 @@ _group("replay", timeline=looking.history, start=start_replay, diff=changing.dif
 # ------------------------------------------------------------------------------------------------- the system
 
 _group("queue", stats=looking.system_status)
-_group("cluster", status=looking.system_status, connect=looking.system_status, nodes=system.providers)
+
+
+def connect(
+    where: Annotated[str | None, typer.Argument(metavar="[URL]")] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """How the coordinator there is doing. `coordinator_url` of the configuration is where commands go by themselves."""
+    looking.system_status(output, where or url, state)
+
+
+_group("cluster", status=looking.system_status, connect=connect, nodes=system.providers)
 
 system_app.command("status")(looking.system_status)
 system_app.command("start")(running.up)

@@ -60,6 +60,7 @@ def test_what_cannot_be_meant_is_told_before_anything_runs(earlier: Earlier) -> 
     assert "low, normal, high or urgent" in earlier.gz("run", str(earlier.file), "--priority", "soon", code=2)
     assert "no file can be written" in earlier.gz("run", str(earlier.file), "--output-file", "/none/x.json", code=2)
     assert "gz task list ID" in earlier.gz("task", "list", code=2)
+    assert "say ID TASK" in earlier.gz("task", "status", "a", code=2)
     assert "write both into one" in earlier.gz("task", "submit", "--method", "echo/echo", "--depends-on", "a", code=2)
     assert "gz run FILE" in earlier.gz("replay", "start", earlier.id, "--mode", "full", code=2)
 
@@ -133,3 +134,8 @@ def test_templates_are_looked_up_where_a_coordinator_is_at_hand(earlier: Earlier
     assert earlier.gz("validate", str(file)) == f"{file}: ok, 1 task"
     file.write_text("name: parent\ntasks: [{id: a, method: template/greet, params: {who: Ada}}]\n")
     assert earlier.gz("run", str(file), "-q", "-o", "id").startswith("wf-")
+
+
+def test_a_coordinator_is_looked_at_by_its_url(earlier: Earlier, tmp_path: Path) -> None:
+    url = json.loads((earlier.state / "stack.json").read_text())["url"]
+    assert url in support.gz_here("cluster", "connect", url, state=tmp_path).stdout
