@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 from msgspec import Raw, Struct
@@ -348,7 +349,8 @@ class Watchers:
                     page.clear()  # it reads slowly, if at all: what it has not read is not kept here
                     await watcher.connection.drain()
             if whole:  # else there is more, as a rule
-                await self._read(workflow_id, lambda workflow: self._go_live(watcher, workflow))
+                with self.changes(workflow_id) as changed:
+                    await self._read(workflow_id, partial(self._go_live, watcher, changed))
             if watcher.live:
                 return
 
@@ -362,9 +364,10 @@ class Watchers:
             watcher.connection.notify("notifications/event", event_params(workflow_id, record.seq, record.event))
             watcher.sent = record.seq
 
-    def _go_live(self, watcher: Watcher, workflow: Workflow) -> None:
-        """Called between turns: what the workflow has reached is durable, and nothing is being published."""
-        watcher.live = watcher.sent >= workflow.seq
+    def _go_live(self, watcher: Watcher, changed: asyncio.Event, workflow: Workflow) -> None:
+        """Called between turns: what the workflow has reached is durable, and nothing is being published. Or with what
+        was read from the journal, and was true at some time since the reader asked: then it may have `changed`."""
+        watcher.live = watcher.sent >= workflow.seq and not changed.is_set()
         if watcher.live:
             for line in self.lines.after(workflow.id, watcher.line) if watcher.stream else ():
                 watcher.send_line(line)
