@@ -35,7 +35,7 @@ from gleitzeit.spec.linking import Linker, Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
 from gleitzeit.spec.spending import read_budget
-from gleitzeit.spec.subworkflows import complaint
+from gleitzeit.spec.subworkflows import complaint, is_file
 from gleitzeit.spec.tasks import TaskDraft, TaskReader
 
 LIMIT_TASKS: Final = 100_000
@@ -333,6 +333,8 @@ class _Check:
             return None
         if isinstance(written, str):
             message = f"the template '{written}' cannot be looked up here; the coordinator will, when it is submitted"
+            if is_file(written):
+                message = f"the file '{written}' is read where its author is, by gz or the Python client"
             self._findings.warning(path, message)
             return None
         child = _Check(*self._within, depth=self._depth + 1, strict_methods=self._strict).run(written, path)

@@ -137,14 +137,13 @@ def _without_protocol_as_method(task: dict[str, Any]) -> dict[str, Any]:
     """`method: signal/v1` says the protocol, and what is to be done stands elsewhere, as with a `type`."""
     method = task.get("method")
     found = _PROTOCOL.fullmatch(method) if isinstance(method, str) else None
-    if found is None or task.get("protocol") or task.get("type"):
-        return task
-    made = {key: value for key, value in task.items() if key != "method"} | {"type": found[1]}
+    if found is not None and not task.get("protocol") and not task.get("type"):
+        task = {key: value for key, value in task.items() if key != "method"} | {"type": found[1]}
     params = task.get("params")
-    if found[1] == "signal" and isinstance(params, dict) and "signal_action" in params:
-        made["signal_action"] = params["signal_action"]
-        made["params"] = {key: value for key, value in params.items() if key != "signal_action"}
-    return made
+    if task.get("type") == "signal" and isinstance(params, dict) and "signal_action" in params:
+        within = {key: value for key, value in params.items() if key != "signal_action"}
+        task = {**task, "params": within, "signal_action": params["signal_action"]}
+    return task
 
 
 def with_templates(document: Any) -> Any:

@@ -311,6 +311,11 @@ READS = [
     ),
     Reads(
         "task.signals",
+        "{id: a, type: signal, params: {signal_action: wait_any, signal_names: [s, t]}}",
+        {TASK + "method": "signal/wait_any", TASK + "params": {"signal_names": ["s", "t"]}},
+    ),
+    Reads(
+        "task.signals",
         "{id: a, method: signal/v1, params: {signal_action: wait, signal_name: s}}",
         {TASK + "method": "signal/wait"},
     ),
