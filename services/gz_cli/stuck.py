@@ -1,6 +1,7 @@
 """While nothing of a workflow runs: what it waits for, so that nobody looks at a silent terminal."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ AGAIN_SECONDS = 5.0
 """After it was asked, and is as silent as before."""
 OF_PEOPLE = ("approval", "signal")
 """Reasons that go away only if somebody does something."""
+_SECONDS = re.compile(r"[\d.,]+ s\b")
+"""A time that runs down makes no other reason of it."""
 SOON = "queued"
 """The reason of what starts in a moment."""
 
@@ -28,15 +31,17 @@ async def tell_why(client: Client, progress: WorkflowProgress, tell: Callable[[s
     while True:
         await asyncio.sleep(pause)
         now = (progress.status, sorted(progress.counts.items()))
-        silent = bool(progress.tasks) and not progress.final and not progress.active() and now == before
+        at_rest = all(task.status == "waiting" for task in progress.active())  # perhaps for a workflow that is stuck
+        silent = bool(progress.tasks) and not progress.final and at_rest and now == before
         before, pause = now, LOOK_SECONDS
         if silent:
             pause = AGAIN_SECONDS
             with suppress(GleitzeitError):  # whoever watches learns of it, and says so
                 explained = await client.explain(progress.workflow_id)
                 for sentence in sentences(explained.tasks):
-                    if sentence not in told:
-                        told.add(sentence)
+                    without_clock = _SECONDS.sub("", sentence)
+                    if without_clock not in told:
+                        told.add(without_clock)
                         tell(sentence)
 
 

@@ -52,8 +52,15 @@ async def said(explainer: Explainer, progress: WorkflowProgress) -> list[str]:
 
 
 async def test_each_reason_is_said_once_also_after_the_coordinator_was_away(progress: WorkflowProgress) -> None:
-    explainer = Explainer([waiting("a")], ConnectionLost("gone"), [waiting("a")], [waiting("a", message="paused")], [])
-    assert await said(explainer, progress) == [f"a waits: {NOBODY}", "a waits: paused"]
+    shut = [[waiting("a", message=f"tried again in {seconds} s")] for seconds in ("4.2", "3")]
+    explainer = Explainer([waiting("a")], ConnectionLost("gone"), [waiting("a")], *shut, [])
+    assert await said(explainer, progress) == [f"a waits: {NOBODY}", "a waits: tried again in 4.2 s"]
+
+
+async def test_what_waits_is_asked_for_too(progress: WorkflowProgress) -> None:
+    progress.apply(ev.TaskWaiting(at=2000, task="find", attempt=1, child="c"))
+    inner = [Explanation("find", "waiting", "child", "waits for workflow c", inner=waiting("x"))]
+    assert await said(Explainer(inner, []), progress) == [f"find waits: {NOBODY}"]
 
 
 async def test_while_something_runs_nobody_asks(progress: WorkflowProgress) -> None:
