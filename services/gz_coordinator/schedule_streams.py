@@ -40,13 +40,13 @@ def schedule_append(append: ScheduleAppend) -> Append:
     return Append(stream, append.seq, tuple(_encode(fact) for fact in append.facts), summary)
 
 
-async def load_schedules(journal: Journal, warnings: list[str]) -> AsyncIterator[Schedule]:
-    """All that are not deleted. One that cannot be read is a warning."""
+async def load_schedules(journal: Journal, warnings: list[str]) -> AsyncIterator[tuple[Schedule, int]]:
+    """All that are not deleted, each with the time of its last fact. One that cannot be read is a warning."""
     before = None
     while page := await journal.find(Find(kind=KIND, active=True, before=before, limit=500)):
         for row in page:
             try:
-                yield await _load(journal, row)
+                yield await _load(journal, row), row.updated_at
             except (errors.GleitzeitError, msgspec.MsgspecError, ValueError) as error:
                 warnings.append(f"schedule {row.key} is quarantined, it cannot be read: {error}")
                 log.error(warnings[-1])
@@ -62,7 +62,9 @@ async def _load(journal: Journal, row: Summary) -> Schedule:
     return Schedule(fact.definition, at)
 
 
-async def deleted_before(journal: Journal, name: str) -> Checkpoint | None:
-    """Where a schedule of this name stood when it was deleted."""
+async def deleted_before(journal: Journal, name: str) -> tuple[Checkpoint | None, int]:
+    """Where a schedule of this name stood when it was deleted, and when that was."""
     rows = await journal.find(Find(kind=KIND, keys=(name,), limit=1))
-    return msgspec.json.decode(rows[0].counts, type=Checkpoint) if rows and not rows[0].active else None
+    if not rows or rows[0].active:
+        return None, 0
+    return msgspec.json.decode(rows[0].counts, type=Checkpoint), rows[0].updated_at

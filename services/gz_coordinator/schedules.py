@@ -95,7 +95,8 @@ class ScheduleMethods:
             follows=template if template is not None and "@" not in template else "",
         )
         known = name in service.engine.schedules
-        before = None if known else await deleted_before(self._parts.journal, name)
+        before, deleted_at = (None, 0) if known else await deleted_before(self._parts.journal, name)
+        service.clock.not_before(deleted_at)
         answer = await service.ask(lambda token: fx.PutSchedule(token, what, before, paused))
         return {**self._view(answer.schedule), "created": not known, "warnings": warnings}
 

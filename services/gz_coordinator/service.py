@@ -247,6 +247,7 @@ class Service:
         """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
         if workflow_id not in self.engine.workflows:
             workflow = await self._load(workflow_id)
+            self.clock.not_before(workflow.updated_at)
             if not self.engine.owns(workflow_id):
                 raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
             if workflow_id not in self.engine.workflows:
@@ -307,8 +308,8 @@ class Service:
                     log.error(warnings[-1], extra={"workflow_id": row.stream})
 
     async def _adopt_schedules(self, warnings: list[str]) -> None:
-        async for schedule in load_schedules(self.journal, warnings):
-            self.clock.not_before(schedule.decided)
+        async for schedule, updated_at in load_schedules(self.journal, warnings):
+            self.clock.not_before(max(schedule.decided, updated_at))
             self.engine.adopt_schedule(self.clock(), schedule)
 
     async def _source(self, workflow: Workflow) -> Workflow | None:

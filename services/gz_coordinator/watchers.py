@@ -339,11 +339,11 @@ class Watchers:
         if workflow_id is None:
             return
         limit = FIRST_PAGE
-        while not watcher.connection.closed and watcher in self._by_workflow.get(workflow_id, ()):
+        while self._is_watching(watcher):
             async with self._reading:
                 page = deque(await self._journal.read(workflow_id, after=watcher.sent, limit=limit))
             limit, whole = _next_limit(page), not page
-            while page:
+            while page and self._is_watching(watcher):  # it may have been passed on to another coordinator meanwhile
                 self._send_page(watcher, workflow_id, page)
                 if not await _drained(watcher.connection, HOLD_SECONDS):
                     page.clear()  # it reads slowly, if at all: what it has not read is not kept here
@@ -353,6 +353,9 @@ class Watchers:
                     await self._read(workflow_id, partial(self._go_live, watcher, changed))
             if watcher.live:
                 return
+
+    def _is_watching(self, watcher: Watcher) -> bool:
+        return not watcher.connection.closed and watcher in self._by_workflow.get(watcher.workflow_id, ())
 
     def _send_page(self, watcher: Watcher, workflow_id: str, page: deque[Record]) -> None:
         """Events, as far as the socket takes them, and before each the lines that had been said by then."""
@@ -377,7 +380,7 @@ class Watchers:
         """Wait until the watcher has read, say where the gap is, and go on."""
         await watcher.connection.drain()
         watcher.lagging = False
-        if not watcher.connection.closed:
+        if self._is_watching(watcher):
             where = {"workflow_id": watcher.workflow_id, "seq": watcher.sent}
             watcher.connection.notify("notifications/resync", where)
             if watcher.workflow_id is not None:

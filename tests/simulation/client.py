@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _FINAL = ("completed", "failed", "cancelled")
+_ENDS = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled")
 ANSWER_SECONDS = 8.0
-_LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere, TimeoutError)
+LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere, TimeoutError)
 """What may be otherwise at another time."""
 
 
@@ -40,6 +41,8 @@ class Client:
         self._changed = 0
         """How often this client, the only one to do so, made the workflow go on after its end."""
         self._final: tuple[int, Any] | None = None
+        self._news = asyncio.Event()
+        """What is watched has ended, or left something out, or can be watched no longer."""
         self.process.spawn(self._live())
 
     # The socket
@@ -50,7 +53,13 @@ class Client:
             self._end = self.world.connect_client(self)
             if self._end is not None:
                 self._end.receive = self._receive
+                self._end.add_close_callback(lambda _: self._news.set())
         return self._end
+
+    async def _leave(self) -> None:
+        """What was asked for may still come: not to this connection."""
+        if self._end is not None:
+            await self._end.close()
 
     async def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Raises what the coordinator answered; ConnectionLost and TimeoutError if nobody knows."""
@@ -62,7 +71,7 @@ class Client:
         while True:
             try:
                 return await self._ask(method, **params)
-            except _LATER:
+            except LATER:
                 await asyncio.sleep(self.random.uniform(0.1, 2.0))
 
     # Law 15: numbers only grow, and no event is left out silently
@@ -70,12 +79,15 @@ class Client:
     def _receive(self, end: End, message: Message) -> None:
         match message:
             case ("notify", "notifications/event", params) if end is self._watching:
-                seq = msgspec.json.decode(params)["seq"]
-                if seq != self._watched_to + 1:
-                    raise broken(15, f"{self.name} is shown event {seq} after event {self._watched_to}")
-                self._watched_to = seq
+                told = msgspec.json.decode(params)
+                if told["seq"] != self._watched_to + 1:
+                    raise broken(15, f"{self.name} is shown event {told['seq']} after event {self._watched_to}")
+                self._watched_to = told["seq"]
+                if told["event"]["type"] in _ENDS:
+                    self._news.set()
             case ("notify", "notifications/resync", params):
                 self._watched_to = msgspec.json.decode(params)["seq"]
+                self._news.set()
 
     async def _watch(self) -> None:
         end = await self._connection()
@@ -88,12 +100,31 @@ class Client:
     # Its life
 
     async def _live(self) -> None:
-        await asyncio.sleep(self.random.uniform(0, self.world.rates.storm / 3))
+        await asyncio.sleep(self.random.uniform(0, self.world.rates.storm * (0.9 if self.world.quiet else 0.3)))
         await self._submit()
+        if self.world.quiet:
+            await self._watch_to_the_end()
+        else:
+            await self._ask_to_the_end()
+        self.finished = True
+
+    async def _ask_to_the_end(self) -> None:
         while not await self._over():
             await self._meddle()
             await asyncio.sleep(self.random.uniform(0.2, 4.0))
-        self.finished = True
+
+    async def _watch_to_the_end(self) -> None:
+        """Law 17: who only watches sees it, without asking."""
+        while True:
+            self._news.clear()
+            try:
+                await self._watch()
+            except LATER:
+                await self._leave()
+                continue
+            await self._news.wait()
+            if (await self._insist("workflow.get", workflow_id=self.workflow_id))["status"] in _FINAL:
+                return
 
     async def _submit(self) -> None:
         answer = await self._insist("workflow.submit", definition=self.definition, idempotency_key=self.name)
@@ -143,11 +174,11 @@ class Client:
         """A request that may not fit any more by the time it arrives."""
         if method == "workflow.retry":
             self._changed += 1
-        with contextlib.suppress(*_LATER, errors.InvalidState):
+        with contextlib.suppress(*LATER, errors.InvalidState):
             await self._ask(method, workflow_id=self.workflow_id, **params)
 
     async def _meddle(self) -> None:
-        with contextlib.suppress(*_LATER):
+        with contextlib.suppress(*LATER):
             await self._watch()
         if not self.world.faulty:
             return

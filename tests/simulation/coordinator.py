@@ -2,7 +2,8 @@
 `gz_coordinator.main`; simulated are only the journal's disk, the sockets and the end of the process.
 
 In half of the worlds two of them share the journal, and hold shards of it by leases; they are paused, and cut off from
-it. The process may die at every boundary: before an append, between its durability and its return, and before or after
+it. Each has a machine of its own, whose clock is set forwards and back: what a process starts with stays its clock. The
+process may die at every boundary: before an append, between its durability and its return, and before or after
 each message that leaves it.
 """
 
@@ -35,6 +36,7 @@ from gz_coordinator.parts import Parts
 from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.relays import Relays
+from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _json = msgspec.json.Encoder().encode
 _TASK_METHODS = ("sim/work", "sim/pay")
+EPOCH_MS = 1_800_000_000_000
 CACHE = "$cache/"
 """How the names of streams begin that hold no workflow, but a result for others."""
 
@@ -107,7 +110,7 @@ class Disk:
         coordinator.boundary()
         await self.memory.append(commit)
         world.laws.written(coordinator.owner, [append.stream for append in commit], self.shards)
-        world.laws.appended(commit, coordinator.engine, world.clock())
+        world.laws.appended(commit, coordinator.engine, coordinator.service.clock())
         coordinator.note_cancelled()
         coordinator.boundary()
         if world.faulty and world.random.random() < world.rates.unknown_append:
@@ -169,7 +172,7 @@ class Request:
 
 
 def _functions(parts: Parts) -> dict[str, Any]:
-    return {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table()}
+    return {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table(), **ScheduleMethods(parts).table()}
 
 
 class Coordinator:
@@ -179,8 +182,10 @@ class Coordinator:
     service: Service
     links: Links
 
-    def __init__(self, world: "World", number: int) -> None:
+    def __init__(self, world: "World", number: int, ahead_ms: int) -> None:
+        """`ahead_ms`: what the clock of its machine is before that of the world."""
         self.world = world
+        self.ahead_ms = ahead_ms
         self.owner = f"coordinator#{number}"
         self.process = Process(world.loop, self.owner, world)
         self.ready = False
@@ -191,6 +196,10 @@ class Coordinator:
         """Call ids whose task is durably cancelled, and the socket by which their providers must hear of it."""
         self._request_of: dict[str, tuple[End, int]] = {}
         self.process.spawn(self._main())
+
+    def clock(self) -> int:
+        """As `gz_coordinator.main.utc_clock`: what the machine's clock said at the start, and what has passed since."""
+        return EPOCH_MS + self.ahead_ms + int(self.world.loop.now * 1000)
 
     # Start
 
@@ -205,7 +214,7 @@ class Coordinator:
             world.laws.claimed(self.owner, epochs)
             identity = Identity("simulation", epochs[0], self.owner, lease_seconds=world.rates.lease)
         self.engine = Engine(world.catalogue, identity)
-        self.service = service = Service(self.engine, self.disk, world.clock)
+        self.service = service = Service(self.engine, self.disk, self.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed
         parts.documents = Documents()  # type: ignore[assignment]  # nothing to check
         parts.watchers = Watchers(self.disk, service.read)  # type: ignore[arg-type]  # as above
@@ -219,7 +228,7 @@ class Coordinator:
             identity.fence_of,
             self._fenced,
             self.engine.params_of,
-            ask_cache=CacheShelf(self.disk, world.clock, service.post).ask,  # type: ignore[arg-type]  # as above
+            ask_cache=CacheShelf(self.disk, service.clock, service.post).ask,  # type: ignore[arg-type]  # as above
         )
         if world.shared:
             await self._join(parts, epochs)

@@ -169,10 +169,16 @@ def check_undo(durable: "Durable", name: str) -> None:
 
 
 def check_end(durable: "Durable", status: str) -> None:
-    if status == "completed" or durable.hurried:
+    if status == "completed" or durable.hurried or _is_out_of_time(durable):
         return
     if durable.undoable:
         raise Breach(22, f"it is {status}, and {durable.undoable} were not undone")
+
+
+def _is_out_of_time(durable: "Durable") -> bool:
+    """What runs at the end has its time, too."""
+    seconds = durable.definition.timeout_seconds
+    return seconds is not None and durable.closing is not None and durable.at >= durable.closing.at + seconds * 1000
 
 
 def expected_params(durable: "Durable", task: "DurableTask", params: dict[str, Any]) -> dict[str, Any]:

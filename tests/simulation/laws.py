@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from tests.simulation import flow_laws, time_laws
+from tests.simulation import flow_laws, schedule_laws, time_laws
 
 from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
@@ -20,7 +20,7 @@ from gleitzeit.engine.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
-from gleitzeit.model.shards import shard_of
+from gleitzeit.model.shards import SCHEDULES, shard_of
 from gleitzeit.provider.call import Meta
 
 _decode_event = msgspec.json.Decoder(ev.AnyEvent).decode
@@ -141,6 +141,9 @@ class Durable:
     def apply(self, event: ev.AnyEvent) -> None:
         self.seq += 1
         name = type(event).__name__
+        if event.at < self.at:
+            raise broken(10, f"{name} of {self.id} says {event.at}, after an event of {self.at}")
+        self.at = event.at
         if self.final and not isinstance(event, ev.WorkflowRetried):
             raise broken(2, f"{name} in {self.id}, which is {self.status}")
         try:
@@ -466,34 +469,43 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent", "unsent", "children", "signals", "deposed"), 0
+             "overspent", "unsent", "children", "signals", "deposed", "scheduled"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
+        self.schedules = schedule_laws.ScheduleLaws(self.durable, self.counts)
 
     # The journal
 
     def appended(self, commit: Any, engine: Engine, now: int) -> None:
-        """The commit is durable."""
+        """The commit is durable; `now` is what its writer's clock says."""
         self.counts["appends"] += 1
         self.cancelled = []
-        for append in commit:
+        schedules = [append for append in commit if append.stream.startswith(SCHEDULES)]
+        workflows = [append for append in commit if not append.stream.startswith(SCHEDULES)]
+        for append in workflows:
             for encoded in append.events:
                 event = _decode_event(encoded)
                 self._event(append.stream, event, now)
-                with self._time_told():
+                with self._others_told():
                     self.time.event(append.stream, event)
             self._memory_is_the_replay(append.stream, engine)
-        with self._time_told():
+        with self._others_told():
+            for append in schedules:
+                for encoded in append.events:
+                    self.schedules.fact(append.stream, encoded, now)
             self.time.committed()
-        for append in commit:
+            self.schedules.committed()
+            if schedules:
+                self.schedules.check_memory(engine)
+        for append in workflows:
             self._summary_fits(append.stream, append.summary)
         self._capacities_hold()
 
     @contextmanager
-    def _time_told(self) -> Iterator[None]:
+    def _others_told(self) -> Iterator[None]:
         try:
             yield
-        except time_laws.Breach as breach:
+        except (time_laws.Breach, schedule_laws.Breach) as breach:
             raise broken(breach.law, str(breach)) from None
 
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:
@@ -516,6 +528,7 @@ class Laws:
                 raise broken(4, f"the key {event.idempotency_key} made {same[0]} and {stream}")
             self.durable[stream] = Durable(event)
             self.replayed[stream] = Workflow(event)
+            self.schedules.submitted(event)
             return
         if isinstance(event, ev.TaskCancelled):
             task = self.durable[stream].tasks[event.task]
@@ -543,7 +556,9 @@ class Laws:
         """It is what an equal call came to, at the time that the event says."""
         durable = self.durable[stream]
         task = durable.tasks[event.task]
-        if event.stored_at not in self.completed.get(_cache_entry(durable, task, event.result), ()):
+        times = self.completed.get(_cache_entry(durable, task, event.result), ())
+        of_a_clock_ahead = event.stored_at == event.at and any(at > event.at for at in times)
+        if event.stored_at not in times and not of_a_clock_ahead:
             raise broken(7, f"the kept result of {stream}/{event.task} is not what an equal call came to")
 
     def _memory_is_the_replay(self, stream: str, engine: Engine) -> None:
@@ -599,6 +614,8 @@ class Laws:
                 raise broken(12, f"{stream} is not final, and was not recovered")
             if workflow is not None and snapshot(workflow) != snapshot(replayed):
                 raise broken(3, f"{stream} was recovered as something else")
+        with self._others_told():
+            self.schedules.check_memory(engine)
 
     # What leaves the coordinator
 

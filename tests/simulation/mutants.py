@@ -8,16 +8,17 @@ from typing import Any
 from msgspec import Raw
 
 from gleitzeit import errors
+from gleitzeit.engine import again, inner
 from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
-from gleitzeit.engine import inner
 from gleitzeit.engine import params as params_module
+from gleitzeit.engine import workflow as workflow_module
 from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
-from gleitzeit.engine.scheduler import Provider, Scheduler
+from gleitzeit.engine.scheduler import Pool, Provider, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
@@ -387,6 +388,11 @@ def keeps_the_place_of_a_probe() -> list[Patch]:
 
 
 @mutant
+def forgets_to_wake_for_a_probe() -> list[Patch]:
+    return [(Pool, "wakes", lambda self, now: iter(()))]
+
+
+@mutant
 def moves_memory_beside_the_journal() -> list[Patch]:
     release = Engine._release
 
@@ -427,14 +433,22 @@ def overlooks_signals_that_came_before() -> list[Patch]:
 
 
 @mutant
+def runs_again_what_has_completed() -> list[Patch]:
+    return [
+        (again, "_missed", lambda task: task.ended),
+        (workflow_module, "_may_run_again", lambda task, names: True),
+    ]
+
+
+@mutant
 def starts_beyond_the_limit_of_a_key() -> list[Patch]:
     return [(Engine, "_may_begin", lambda self, workflow, task: True)]
 
 
 # Several coordinators: played where there are two
 
-OF_TWO = ("writes_though_deposed", "goes_on_with_what_it_gave_away", "acknowledges_what_another_coordinator_waits_for",
-          "relays_nothing_after_a_move", "does_not_raise_the_epoch")  # fmt: skip
+OF_TWO = {"writes_though_deposed", "goes_on_with_what_it_gave_away", "acknowledges_what_another_coordinator_waits_for",
+          "relays_nothing_after_a_move", "does_not_raise_the_epoch"}  # fmt: skip
 
 
 @mutant

@@ -1,6 +1,7 @@
 """Everything from one seed: the world, its faults, and the calm after them in which all must come to an end."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from random import Random
 from types import MappingProxyType
@@ -8,12 +9,14 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 from tests.simulation.client import Client
-from tests.simulation.coordinator import CACHE, Coordinator
+from tests.simulation.coordinator import Coordinator
 from tests.simulation.flow_documents import with_flow
 from tests.simulation.laws import Laws, Violation, broken
 from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
+from tests.simulation.planner import Planner
 from tests.simulation.provider import Provider
 from tests.simulation.time_documents import INNER, with_time
 
@@ -33,7 +36,7 @@ from gleitzeit.model.definition import (
 from gleitzeit.schemas import Catalogue, method_schema
 from gz_coordinator import links, peers
 
-EPOCH_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
 MAX_CRASHES = 12
 SHARDS = 8
@@ -67,6 +70,8 @@ class Rates(Struct, frozen=True):
     """A coordinator cannot reach the journal for a while."""
     sicknesses: int
     """Times in which a provider's back end answers nothing but 503."""
+    jumps: int
+    """Times that the clock of a coordinator's machine is set."""
 
 
 def draw(random: Random) -> Rates:
@@ -90,6 +95,7 @@ def draw(random: Random) -> Rates:
         sicknesses=random.choice([0, 2, 6]),
         pauses=random.choice([0, 1, 3]),
         isolations=random.choice([0, 0, 2]),
+        jumps=random.choice([0, 1, 4]),
     )
 
 
@@ -111,28 +117,35 @@ class World:
         self.catalogue = Catalogue([*self.provider_methods, *inner])
         self.crashes = 0
         self.seats: list[Coordinator | None] = [None] * seats
+        self.ahead_ms = [self._jump() if random.random() < 0.3 else 0 for _ in range(seats)]
+        """Of each seat's machine: what its clock is before that of the world."""
         self._coordinators = 0
         self._wires: list[Wire] = []
         self._wire_count = 0
-        names = random.choice([("p0", "p1"), ("p0", "p1", "p2"), ("p", "p")])
+        names = random.choice([("p0", "p1"), ("p0", "p1", "p2"), ("p0", "p1", "p2"), ("p", "p", "q")])
         self.providers = [
             Provider(self, name, f"ws://{i}", random.choice([1, 2, 5]), Random(f"{seed}/provider/{i}"))
             for i, name in enumerate(names)
         ]
+        self.quiet = random.random() < 0.25
+        """Nobody meddles or asks: the coordinators have only themselves to go on, and clients what they watch."""
+        if self.quiet:
+            self.rates = replace(self.rates, jumps=0, crash=0.0, kills=0, drains=0, cuts=0, partitions=0)
         self.clients = [self._client(i) for i in range(random.randint(1, 6))]
+        if not self.quiet and random.random() < 0.5:
+            self.clients.append(Planner(self, "planner", Random(f"{seed}/planner")))
 
     def _client(self, number: int) -> Client:
         random = Random(f"{self.seed}/client/{number}")
-        return Client(self, f"client-{number}", definition(random), definition(random), random)
+        return Client(self, f"client-{number}", self._definition(random), self._definition(random), random)
+
+    def _definition(self, random: Random) -> Definition:
+        return definition(random, breakers=1.0 if self.quiet else 0.6)
 
     @property
     def coordinators(self) -> list[Coordinator]:
         """Those that are up."""
         return [one for one in self.seats if one is not None and one.ready]
-
-    def clock(self) -> int:
-        """UTC milliseconds."""
-        return EPOCH_MS + int(self.loop.now * 1000)
 
     # The course of it
 
@@ -152,7 +165,11 @@ class World:
             raise broken(17, f"all workflows have ended, but {unfinished} have not seen it")
 
     def workflow_streams(self) -> dict[str, list[bytes]]:
-        return {name: stream.events for name, stream in self.store.streams.items() if not name.startswith(CACHE)}
+        return {
+            name: stream.events
+            for name, stream in self.store.streams.items()
+            if not name.startswith(("$cache/", "$schedule/"))
+        }
 
     def _all_over(self) -> bool:
         up = self.coordinators
@@ -171,9 +188,11 @@ class World:
         rates, random, at = self.rates, self.random, self._at
         for seat in range(len(self.seats)):
             at(random.uniform(0, 1 + 10 * seat), self._start_coordinator, seat)
+        for _ in range(rates.pauses):
+            at(random.uniform(1, rates.storm), self._pause, random.randrange(len(self.seats)))
+        for _ in range(rates.jumps):
+            at(random.uniform(1, rates.storm), self._set_clock, random.randrange(len(self.seats)))
         if self.shared:
-            for _ in range(rates.pauses):
-                at(random.uniform(1, rates.storm), self._pause, random.randrange(len(self.seats)))
             for _ in range(rates.isolations):
                 at(random.uniform(1, rates.storm), self._isolate, random.randrange(len(self.seats)))
         for provider in self.providers:
@@ -190,6 +209,8 @@ class World:
             at(random.uniform(1, rates.storm), self._kill_coordinator, random.randrange(len(self.seats)))
         for _ in range(rates.sicknesses):
             at(random.uniform(1, rates.storm), self._sicken, random.choice(self.providers))
+        if self.quiet:
+            at(random.uniform(rates.storm - 12, rates.storm), self._sicken_all)
         for _ in range(rates.full_disks):
             start = random.uniform(1, rates.storm * 0.7)
             at(start, self._disk_full)
@@ -216,10 +237,26 @@ class World:
     def _sicken(self, provider: Provider) -> None:
         provider.sick_until = self.loop.now + self.random.choice([2, 10, 30])
 
+    def _sicken_all(self) -> None:
+        """Until the calm: then only probes lead on, and nothing else happens that could wake anybody."""
+        for provider in self.providers:
+            provider.sick_until = self.rates.storm
+
     def _pause(self, seat: int) -> None:
         coordinator = self.seats[seat]
-        if coordinator is not None:
+        if coordinator is not None and coordinator.process.paused_until < self.loop.now:
             coordinator.process.paused_until = self.loop.now + self.random.choice([1, 8, 40])
+
+    def _jump(self) -> int:
+        return self.random.choice([-DAY_MS, -90_000, -2_000, 2_000, 90_000, DAY_MS])
+
+    def _set_clock(self, seat: int) -> None:
+        """A process keeps the time that it started with, but for the hours that its machine has slept."""
+        jump = self._jump()
+        self.ahead_ms[seat] += jump
+        coordinator = self.seats[seat]
+        if coordinator is not None and jump > 0 and self.random.random() < 0.3:
+            coordinator.ahead_ms += jump
 
     def _isolate(self, seat: int) -> None:
         coordinator = self.seats[seat]
@@ -293,7 +330,7 @@ class World:
     def _start_coordinator(self, seat: int) -> None:
         if self.seats[seat] is None:
             self._coordinators += 1
-            self.seats[seat] = Coordinator(self, self._coordinators)
+            self.seats[seat] = Coordinator(self, self._coordinators, self.ahead_ms[seat])
 
     # Discovery and sockets
 
@@ -380,8 +417,8 @@ _METHODS: MappingProxyType[str, float] = MappingProxyType(
 _CALLED = ("sim/work", "sim/pay")
 
 
-def definition(random: Random) -> Definition:
-    """A document in its normal form, as `gleitzeit.spec` would make it."""
+def definition(random: Random, *, breakers: float) -> Definition:
+    """A document in its normal form, as `gleitzeit.spec` would make it; one with circuit breakers is so likely."""
     count = random.randint(1, 8)
     tasks = with_time(with_flow(tuple(_task(random, i) for i in range(count))))
     return Definition(
@@ -392,7 +429,7 @@ def definition(random: Random) -> Definition:
         max_parallel=random.choice([None, None, 1, 2]),
         priority=Priority.NORMAL,
         breakers={"sim": BreakerPolicy(random.choice([1, 3]), random.choice([1, 2]), random.choice([0.5, 8.0]))}
-        if random.random() < 0.6
+        if random.random() < breakers
         else {},
         budget=_budget(random, calls=12, seconds=30.0) if random.random() < 0.2 else None,
     )
@@ -486,9 +523,11 @@ def _bury(world: World) -> None:
 def installed() -> Iterator[None]:
     """While it lasts, the coordinator's links connect to simulated providers."""
     real = links.connect
+    gc.freeze()  # what is there already need not be looked at again and again: a third of the time
     links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
     peers.connect = connect_peer  # type: ignore[assignment]  # as above
     try:
         yield
     finally:
         links.connect = peers.connect = real
+        gc.unfreeze()

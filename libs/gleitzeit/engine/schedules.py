@@ -29,10 +29,12 @@ def scheduled_id(name: str, due: int) -> str:
 
 class Schedules(Calls):
     def adopt_schedule(self, now: int, schedule: Schedule) -> None:
-        """Go on with one that was read. What it missed is decided about in the next turn."""
+        """Go on with one that was read. What it missed is decided about in the next turn, and whether a time that waits
+        can be started: the workflow before it may have ended while this was read."""
         self._now = max(now, self._now)
         self.schedules[schedule.name] = schedule
         self._arm_schedule(schedule)
+        self._at(self._now, self._go_on_with_queued, schedule)
         self.more = True
 
     def _note(self, schedule: Schedule, fact: sc.AnyScheduleFact) -> None:
@@ -137,6 +139,10 @@ class Schedules(Calls):
                 self._note(schedule, sc.ScheduleMissed(self._now, due, "known", dequeued=True))
             else:
                 self._start_scheduled(schedule, due, "queued")
+
+    def _go_on_with_queued(self, schedule: Schedule) -> None:
+        if self.schedules.get(schedule.name) is schedule:
+            self._start_queued(schedule)
 
     # Requests
 
