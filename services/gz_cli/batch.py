@@ -10,15 +10,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from gleitzeit.client import BatchResult, FileResult, Prepared, prepare
+from gleitzeit.client import BatchResult, Client, FileResult, Prepared, prepare
 from gleitzeit.client import batch as batches
 from gleitzeit.client.documents import defaults_of
 from gleitzeit.client.models import require, with_model
+from gleitzeit.client.views import WorkflowView
 from gleitzeit.errors import DocumentError, GleitzeitError
+from gleitzeit.process.batch_ids import new_batch_id
 from gleitzeit.spec.load import load_object
 from gleitzeit.spec.problems import problems_of, sentence
 from gz_cli import exits
 from gz_cli.connect import connected
+from gz_cli.durations import duration
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
 from gz_cli.output import encode
@@ -32,20 +35,22 @@ SHOWN_FAILURES = 5
 class Wish(Struct, frozen=True):
     """`out` None: to stdout, as `form` says."""
 
-    directory: str
-    pattern: str
-    template: Mapping[str, Any]
+    directory: str = "."
+    pattern: str = "*"
+    template: Mapping[str, Any] = {}
     batch_id: str = ""
     max_parallel: int | None = None
     out: Path | None = None
     form: Format = Format.TEXT
+    timeout_seconds: float | None = None
+    quiet: bool = False
 
 
 def run(reach: Reach, wish: Wish) -> int:
     """The exit code: 0 if any file went well, 1 if none did. Raises UsageError for an `out` of another kind."""
     if wish.out is not None and wish.out.suffix not in batches.FORMATS:
         raise exits.UsageError(f"--out {wish.out.name}: results are written as {', '.join(batches.FORMATS)}")
-    batch_id = wish.batch_id or batches.new_batch_id()
+    batch_id = wish.batch_id or new_batch_id()
     document = batches.batch_document(
         batch_id, wish.template, directory=wish.directory, pattern=wish.pattern, max_parallel=wish.max_parallel
     )
@@ -53,9 +58,10 @@ def run(reach: Reach, wish: Wish) -> int:
     prepared = prepare(load_object(document), folder=Path(), environ=os.environ, defaults=defaults)
     if prepared.checked is None:
         raise exits.UsageError("; ".join(sentence(problem) for problem in prepared.errors))
+    for problem in prepared.of_files:
+        say(sentence(problem))
     paths = batches.paths_of(prepared)
     if not paths:
-        say(f"no file in {wish.directory} is called {wish.pattern}")
         return exits.OK
     found = with_model(reach, prepared.checked, os.environ)
     say(found.note)
@@ -71,32 +77,46 @@ async def _run(reach: Reach, prepared: Prepared, wish: Wish, batch_id: str, path
         assert prepared.checked is not None
         await require(client, prepared.checked, reach)
         workflow_id = await batches.started(client, prepared, batch_id)
-        try:
-            view = await batches.ended(client, workflow_id, len(paths), _progress())
-        except asyncio.CancelledError:
-            with contextlib.suppress(GleitzeitError):
-                await client.hold(workflow_id)
-            say(f"Interrupted; nothing more of it starts. Go on with the same command and `--batch-id {batch_id}`.")
-            raise
-        results = batches.file_results(client, workflow_id, paths)
-        if wish.out is not None and wish.out.suffix == JSON_LINES:
-            statuses: list[tuple[str, str, str]] = []
-            with wish.out.open("w", encoding="utf-8") as file:
-                async for path, one in results:
-                    file.write(batches.line_of(path, one))
-                    statuses.append((path, one.status, one.error))
-        else:
-            kept = {path: one async for path, one in results}
-            statuses = [(path, one.status, one.error) for path, one in kept.items()]
-            summary = batches.summary_of(view, (status for _, status, _ in statuses))
-            asked = {**wish.template, "directory": wish.directory, "pattern": wish.pattern}
-            _deliver(BatchResult(batch_id, view.created_at or "", summary, asked, kept, workflow_id), wish)
-    return _tell(statuses, view.duration_seconds or 0.0, wish)
+        again = f"Go on with the same command and `--batch-id {batch_id}`."
+        return await told(client, prepared, workflow_id, wish, again)
+
+
+async def told(client: Client, prepared: Prepared, workflow_id: str, wish: Wish, again: str) -> int:
+    """Wait for a batch, and say what came of its files; the exit code. `again` says how to go on after Ctrl-C."""
+    paths, batch_id = batches.paths_of(prepared), batches.batch_id_of(prepared)
+    try:
+        async with asyncio.timeout(wish.timeout_seconds):
+            view = await batches.ended(client, workflow_id, len(paths), None if wish.quiet else _progress())
+    except TimeoutError:
+        waited = duration(wish.timeout_seconds or 0)
+        say(f"gz: batch {batch_id} has not ended after {waited}; it goes on. `gz batch show {batch_id}` looks at it")
+        return exits.TIMED_OUT
+    except asyncio.CancelledError:
+        with contextlib.suppress(GleitzeitError):
+            await client.hold(workflow_id)
+        say(f"Interrupted; nothing more of it starts. {again}")
+        raise
+    results = batches.all_results(client, view, paths)
+    if wish.out is not None and wish.out.suffix == JSON_LINES:
+        statuses: list[tuple[str, str, str]] = []
+        with wish.out.open("w", encoding="utf-8") as file:
+            async for path, one in results:
+                file.write(batches.line_of(path, one))
+                statuses.append((path, one.status, one.error))
+    else:
+        kept = {path: one async for path, one in results}
+        statuses = [(path, one.status, one.error) for path, one in kept.items()]
+        summary = batches.summary_of(view, (status for _, status, _ in statuses))
+        asked = batches.parameters_of(prepared)
+        _deliver(BatchResult(batch_id, view.created_at or "", summary, asked, kept, workflow_id), wish)
+    return _tell(statuses, view, wish)
 
 
 def _deliver(result: BatchResult, wish: Wish) -> None:
-    if wish.out is not None:
+    if wish.out is not None and wish.out.suffix in batches.FORMATS:
         result.save(wish.out)
+    elif wish.out is not None:
+        result.save_to_json(wish.out)
     elif wish.form is Format.ID:
         put(result.batch_id)
     elif wish.form is not Format.TEXT:
@@ -111,7 +131,10 @@ def _shown(path: str, one: FileResult) -> str:
     return f"{path}:\n{said}\n"
 
 
-def _tell(statuses: Sequence[tuple[str, str, str]], seconds: float, wish: Wish) -> int:
+def _tell(statuses: Sequence[tuple[str, str, str]], view: WorkflowView, wish: Wish) -> int:
+    if view.status == "cancelled":
+        say(f"{view.workflow_id} was cancelled")
+    seconds = view.duration_seconds or 0.0
     failed = [(path, error) for path, status, error in statuses if status == "failed"]
     where = f", written to {wish.out}" if wish.out is not None else ""
     say(f"{len(statuses) - len(failed):,} of {len(statuses):,} files went well, in {seconds:.1f} s{where}")
@@ -119,6 +142,8 @@ def _tell(statuses: Sequence[tuple[str, str, str]], seconds: float, wish: Wish) 
         say(f"  {path}: {error.splitlines()[0] if error else 'failed'}")
     if len(failed) > SHOWN_FAILURES:
         say(f"  and {len(failed) - SHOWN_FAILURES:,} more failed")
+    if view.status == "cancelled":
+        return exits.CANCELLED
     return exits.FAILED if statuses and len(failed) == len(statuses) else exits.OK
 
 

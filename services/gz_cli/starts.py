@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.client import Client, Prepared, needs, prepare
+from gleitzeit.client.batch import is_batch
 from gleitzeit.client.connecting import dismiss
 from gleitzeit.client.documents import defaults_of
 from gleitzeit.client.models import require, with_model
@@ -18,7 +19,7 @@ from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import load_object
 from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import render
-from gz_cli import exits
+from gz_cli import batch, exits
 from gz_cli.connect import connected
 from gz_cli.documents import beneath, say_problems, typed_by_document
 from gz_cli.documents import prepared as prepared_from
@@ -95,7 +96,15 @@ async def _start(reach: Reach, prepared: Prepared, how: Start) -> int:
         if how.then == "leave" or (how.then != "wait" and not _wants_to_wait(prepared)):
             put_submitted(submitted, how.wait.output)
             return exits.OK
+        if is_batch(prepared):
+            return await _batch(client, prepared, submitted.workflow_id, how.wait)
         return await wait(client, submitted.workflow_id, how.wait, prepared.checked)
+
+
+async def _batch(client: Client, prepared: Prepared, workflow_id: str, how: Wait) -> int:
+    """What came of each file, as `gz batch` tells it. A file for the result that says no other form is JSON."""
+    wish = batch.Wish(out=how.file, form=how.output, timeout_seconds=how.timeout_seconds, quiet=how.quiet)
+    return await batch.told(client, prepared, workflow_id, wish, f"`gz resume {workflow_id}` goes on.")
 
 
 def _wants_to_wait(prepared: Prepared) -> bool:
@@ -120,7 +129,7 @@ async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted |
 
 def say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> None:
     """Those of the coordinator, which knows more than we do; where we found the same, with the place."""
-    ours = [problem for problem in prepared.warnings if problem.message in warnings]
+    ours = [*prepared.of_files, *(problem for problem in prepared.warnings if problem.message in warnings)]
     if ours:
         say(render(beneath(below, ours), prepared.document))
     placed = {problem.message for problem in ours}

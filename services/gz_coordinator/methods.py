@@ -121,7 +121,7 @@ class WorkflowMethods:
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
         size = len(request.raw_params or b"")
         try:
-            found, more_bytes = await with_files(self._parts, definition, keeps=False)
+            found, more_bytes, _ = await with_files(self._parts, definition, None, keeps=False)
             whole = await self._parts.templates.taken_in(found)
         except errors.DocumentError as error:
             return {"valid": False, "problems": (error.data or {})["problems"]}

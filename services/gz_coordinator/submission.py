@@ -14,6 +14,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import NULL, Origin, WorkflowSubmitted
+from gleitzeit.process.batch_ids import with_batch_id
 from gleitzeit.process.folders import RootedFiles
 from gleitzeit.spec.batches import Expansion, has_batches
 from gleitzeit.spec.problems import Problem, document_error
@@ -24,7 +25,7 @@ from gz_coordinator.parts import Parts
 from gz_coordinator.steps import built, decoded_definition, last_of
 
 READ_THERE = (
-    "the files of a batch are read where its author is, by gz or the Python client; this coordinator may read none "
+    "files are found and read where the author is, by gz or the Python client; this coordinator may read none "
     "(--allow-root DIR)"
 )
 
@@ -50,7 +51,7 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     service = parts.service
     service.refuse_if_stalled()
     workflow_id = await _id_for(parts, what.idempotency_key)
-    definition, more_bytes = await with_files(parts, what.definition)
+    definition, more_bytes, of_files = await with_files(parts, what.definition, what.inputs)
     whole = await parts.templates.taken_in(definition)
     size_bytes = what.size_bytes + more_bytes
     verdict = await parts.documents.definition(whole, what.inputs, size_bytes, service.engine.catalogue)
@@ -63,7 +64,7 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     )
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
-    return {**status, "created": answer.created, "warnings": verdict.warnings}
+    return {**status, "created": answer.created, "warnings": [*of_files, *verdict.warnings]}
 
 
 async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
@@ -104,16 +105,16 @@ def new_id_here(parts: Parts) -> str:
     return workflow_id
 
 
-async def with_files(parts: Parts, document: Any, *, keeps: bool = True) -> tuple[Any, int]:
-    """A document with the files that it names in it, and about how much larger it is now. Only for clients that have
-    not read them where the author is, and only from the folders that we may read. With `keeps` their contents are
-    stored. Raises DocumentError."""
+async def with_files(
+    parts: Parts, document: Any, inputs: Mapping[str, object] | None, *, keeps: bool = True
+) -> tuple[Any, int, list[str]]:
+    """A document with the files that it names in it, about how much larger it is now, and warnings. Only for clients
+    that have not read them where the author is, and only from the folders that we may read. With `keeps` their contents
+    are stored. Raises DocumentError."""
     if not has_batches(document):
-        return document, 0
-    if not parts.roots:
-        raise document_error([Problem((), READ_THERE)])
-    files = RootedFiles(parts.roots)
-    found = await asyncio.to_thread(Expansion, document, files)
+        return document, 0, []
+    files = RootedFiles(parts.roots) if parts.roots else NoFiles()
+    found = await asyncio.to_thread(Expansion, with_batch_id(document), files, inputs)
     if wrong := [problem for problem in found.problems if problem.severity == "error"]:
         raise document_error(wrong)
     for name in files.contents if keeps else ():
@@ -122,7 +123,27 @@ async def with_files(parts: Parts, document: Any, *, keeps: bool = True) -> tupl
         except (OSError, ValueError) as error:
             raise document_error([Problem((), str(error))]) from None
         await keep(parts.journal, parts.service.clock, {name: content})
-    return found.definition, len(msgspec.json.encode(found.definition))
+    more_bytes = len(msgspec.json.encode(found.definition)) if files.contents else 0
+    return found.definition, more_bytes, [problem.message for problem in found.problems]
+
+
+class NoFiles:
+    """Of a coordinator that may read none: what one call reads is left to its provider."""
+
+    final = False
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+        self.contents: dict[str, str] = {}
+
+    def matching(self, directory: str, pattern: str, *, content: bool) -> list[Any]:
+        raise ValueError(READ_THERE)
+
+    def named(self, path: str, *, content: bool) -> dict[str, Any]:
+        raise ValueError(READ_THERE)
+
+    def read(self, name: str) -> bytes:
+        raise ValueError(READ_THERE)
 
 
 async def _id_for(parts: Parts, idempotency_key: str) -> str:

@@ -1,4 +1,8 @@
-"""`batch_mode`: one question about many files, each answered for itself."""
+"""`batch_mode`: one question about many files, each answered for itself.
+
+For who calls a provider directly, and for lists of files that only the result of a task tells. What is known when a
+document is submitted are items of its task by then, and their contents travel with them.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +22,8 @@ def items_of(params: Mapping[str, Any], files: Files) -> dict[str, dict[str, Any
     if "directory" in params:
         listed += files.matching(params["directory"], params.get("file_pattern", "*"))
     items = {file if isinstance(file, str) else file["path"]: {**common, "files": [file]} for file in listed}
-    items |= {path: {**common, "image_paths": [path]} for path in params.get("image_paths", ())}
+    for image in params.get("image_paths", ()):
+        items[image if isinstance(image, str) else image["path"]] = {**common, "image_paths": [image]}
     if not items:
         raise BadRequest("batch_mode: there are no files")
     return items

@@ -2,7 +2,10 @@
 
 import base64
 import binascii
+import errno
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +99,7 @@ class Files(Struct, frozen=True):
 
     def _read(self, path: str, limit_bytes: int) -> bytes:
         try:
-            with open(self._at(path), "rb") as file:
+            with open(self._at(path), "rb", opener=_opened) as file:
                 content = file.read(limit_bytes + 1)
         except (OSError, ValueError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -104,6 +107,15 @@ class Files(Struct, frozen=True):
         if len(content) > limit_bytes:
             raise BadRequest(f"{path} is larger than {limit_bytes >> 20} MiB")
         return content
+
+
+def _opened(path: str, flags: int) -> int:
+    """Without waiting, as a FIFO would have it. Raises OSError for what is no regular file."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def is_image_path(path: str) -> bool:
@@ -122,6 +134,23 @@ def image_of(given: str, files: Files) -> Image:
     if (len(given) < 4096 and is_image_path(given)) or files.exists(given):
         return files.image(given)
     return _decoded(given, "")
+
+
+def of_text_size(text: str, path: str) -> str:
+    """It. Raises BadRequest for more than a file of text may have."""
+    if len(text) > TEXT_LIMIT_BYTES:
+        raise BadRequest(f"{path} is larger than {TEXT_LIMIT_BYTES >> 20} MiB")
+    return text
+
+
+def image_in(data: str, path: str, otherwise: str = "no image") -> Image:
+    """From the content of a file, as base64. `otherwise` says what it is if it is none."""
+    try:
+        return _decoded(data, "")
+    except BadRequest as error:
+        if "MiB" in error.message:
+            raise BadRequest(f"{path} is larger than {IMAGE_LIMIT_BYTES >> 20} MiB") from None
+        raise BadRequest(f"{path} is {otherwise} that models can read: png, jpeg, gif, bmp or webp") from None
 
 
 def _decoded(data: str, media_type: str) -> Image:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gleitzeit.spec.references import as_text
 from gz_provider_llm.errors import BadRequest
-from gz_provider_llm.files import Files, Image, image_of, is_image_path
+from gz_provider_llm.files import Files, Image, image_in, image_of, is_image_path, of_text_size
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -158,14 +158,15 @@ def _attached(params: Mapping[str, Any], files: Files) -> tuple[str, tuple[Image
     images = [image_of(image, files) for image in params.get("images", ())]
     if "image_data" in params:
         images.append(image_of(params["image_data"], files))
-    images += [files.image(path) for path in (*_given(params, "image_path"), *params.get("image_paths", ()))]
+    for image in (*_given(params, "image_path"), *params.get("image_paths", ())):
+        images.append(files.image(image) if isinstance(image, str) else image_in(image["content"], image["path"]))
     for file in (*_given(params, "file_path"), *params.get("files", ())):
         path = file if isinstance(file, str) else file["path"]
         if isinstance(file, dict):
-            if is_image_path(path):
-                images.append(image_of(file["content"], files))
+            if file.get("encoding", "base64" if is_image_path(path) else "text") == "base64":
+                images.append(image_in(file["content"], path, "neither a text nor an image"))
             else:
-                text += f"\n\nFile content from {path}:\n{file['content']}"
+                text += f"\n\nFile content from {path}:\n{of_text_size(file['content'], path)}"
         elif is_image_path(path):
             images.append(files.image(path))
         else:

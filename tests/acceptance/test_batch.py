@@ -101,7 +101,30 @@ async def test_a_document_of_type_batch(client: Client, stack: Stack, folder: Pa
     )
     done = await asyncio.to_thread(gz, "run", str(document), "--url", client.url, state=stack.state)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["a.txt ay", "b.txt bad"]
+    assert done.stdout.splitlines() == [f"{folder}/a.txt:", "a.txt ay", f"{folder}/b.txt:", "b.txt bad"]
+    assert "2 of 2 files went well" in done.stderr
+    told = await asyncio.to_thread(gz, "run", str(document), "-o", "json", "--url", client.url, state=stack.state)
+    answer = json.loads(told.stdout)
+    assert answer.keys() >= {"batch_id", "created_at", "summary", "parameters", "results", "workflow_id"}
+    assert answer["results"][f"{folder}/a.txt"] == {"status": "success", "content": "a.txt ay"}
+    assert (answer["summary"]["total"], answer["parameters"]["pattern"]) == (2, "*.txt")
+
+
+async def test_a_document_whose_files_all_fail_fails(
+    client: Client, stack: Stack, folder: Path, tmp_path: Path
+) -> None:
+    document, out = tmp_path / "batch.yaml", tmp_path / "results.md"
+    text = f"type: batch\nid: half\nbatch: {{directory: {folder}, pattern: '%s'}}\ntemplate: "
+    text += json.dumps({"method": "python/execute", "code": CODE})
+    document.write_text(text % "*.txt")
+    arguments = ("run", str(document), "--url", stack.url, "--output-file", str(out))
+    done = await asyncio.to_thread(gz, *arguments, state=stack.state)
+    assert (done.returncode, "1 of 2 files went well" in done.stderr) == (0, True), done.stderr
+    assert out.read_text().startswith("# half\n")
+    document.write_text(text % "b.txt")
+    done = await asyncio.to_thread(gz, *arguments, state=stack.state)
+    assert (done.returncode, "0 of 1 files went well" in done.stderr) == (1, True), done.stderr
+    assert "it is bad" in done.stderr
 
 
 async def test_who_only_names_files_is_served_from_the_allowed_folders(client: Client, folder: Path) -> None:
@@ -112,7 +135,13 @@ async def test_who_only_names_files_is_served_from_the_allowed_folders(client: C
 
     submitted = await client.submit_definition(named(str(folder), "**/*"))
     result = await client.wait(submitted.workflow_id, timeout_seconds=60)
-    assert result.value("process") == ["a.txt: ay", "b.txt: bad", "c.txt: sea ${env.HOME}"]
+    assert {Path(path).name: one["content"] for path, one in result.value("process").items()} == {
+        "a.txt": "a.txt: ay", "b.txt": "b.txt: bad", "c.txt": "c.txt: sea ${env.HOME}"
+    }  # fmt: skip
+    assert list(submitted.warnings) == [
+        f"{folder}/fifo.md: no regular file; it is left out",
+        f"{folder}/secret.md: a link that leads out of the folder; it is left out",
+    ]
     for directory, words in (
         (f"{folder}/..", "leads upwards"),
         ("/etc", "none of the folders"),

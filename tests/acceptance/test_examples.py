@@ -52,9 +52,10 @@ def diamond(stack: support.Stack) -> None:
 
 
 def batch_of_files(stack: support.Stack) -> None:
-    results = run(stack, "batch_of_files.yaml")["results"]
+    answer = run(stack, "batch_of_files.yaml")
     scripts = sorted(path.name for path in (EXAMPLES / "scripts").glob("*.py"))
-    assert [item["result"]["file"] if "result" in item else item["file"] for item in results["process"]] == scripts
+    assert [one["content"]["file"] for one in answer["results"].values()] == scripts
+    assert answer["summary"]["successful"] == len(scripts)
 
 
 def references(stack: support.Stack) -> None:

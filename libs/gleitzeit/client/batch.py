@@ -6,11 +6,8 @@ only for what is missing, failed or changed.
 
 import asyncio
 import csv
-import datetime
-import hashlib
 import io
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,8 +25,6 @@ from gleitzeit.spec.batches import TASK
 from gleitzeit.spec.references import substitute
 from gleitzeit.spec.resolution import payload
 
-KEPT_SECONDS = 30 * 24 * 3600
-"""How long a second run with the same id finds what the first has done."""
 LOOK_SECONDS = 0.5
 FETCHED_AT_ONCE = 16
 _ITEM = re.compile(rf"{TASK}\[(\d+)\]")
@@ -134,11 +129,6 @@ FORMATS = tuple(_WRITERS)
 # To run one
 
 
-def new_batch_id() -> str:
-    """`batch-YYYYMMDD-HHMMSS-xxxx`, the time in UTC."""
-    return f"batch-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
 def batch_document(
     batch_id: str,
     template: Mapping[str, Json],
@@ -149,19 +139,38 @@ def batch_document(
     max_parallel: int | None = None,
 ) -> dict[str, Any]:
     """A document of type batch. What its files come to is kept under the id, as long as the template is the same."""
-    asked = hashlib.sha256(msgspec.json.encode(template, order="deterministic")).hexdigest()[:16]
-    known_by = f"batch {batch_id} {asked} ${{item.sha256}} ${{item.path}}"
     where: dict[str, Any] = {"pattern": pattern} | ({"directory": directory} if directory is not None else {})
     where |= {"files": list(files)} if files else {}
     where |= {"max_parallel": max_parallel} if max_parallel is not None else {}
-    cache = {"ttl": KEPT_SECONDS, "key": known_by}
-    return {"type": "batch", "name": "batch", "id": batch_id, "batch": where, "template": {"cache": cache, **template}}
+    return {"type": "batch", "name": "batch", "id": batch_id, "batch": where, "template": dict(template)}
 
 
 def paths_of(prepared: Prepared) -> list[str]:
     """The files of a prepared batch, in the order of its items."""
-    items = prepared.definition["tasks"][0]["for_each"]["items"]
+    items = _document(prepared)["tasks"][0]["for_each"]["items"]
     return [str(substitute(item["path"], lambda reference: reference.source)) for item in items]
+
+
+def is_batch(prepared: Prepared) -> bool:
+    """Whether a document is of type batch, and not a workflow that has one among other tasks."""
+    if prepared.checked is None or not isinstance(prepared.checked.metadata.get("batch"), dict):
+        return False
+    first = prepared.checked.tasks[0]
+    return first.id == TASK and first.for_each is not None and first.for_each.by == "path"
+
+
+def batch_id_of(prepared: Prepared) -> str:
+    return str(_document(prepared).get("id", ""))
+
+
+def parameters_of(prepared: Prepared) -> dict[str, Json]:
+    """What was asked of each file, and of which."""
+    return dict(_document(prepared)["metadata"]["batch"]["parameters"])
+
+
+def _document(prepared: Prepared) -> dict[str, Any]:
+    inner = prepared.definition.get("workflow")
+    return inner if isinstance(inner, dict) else prepared.definition
 
 
 async def started(client: Coordinator, prepared: Prepared, batch_id: str) -> str:
@@ -213,6 +222,19 @@ async def file_results(
         after = page.next
 
 
+async def all_results(
+    client: Coordinator, view: WorkflowView, paths: Sequence[str]
+) -> AsyncIterator[tuple[str, FileResult]]:
+    """As `file_results`, and those that were never begun, as in a batch that was cancelled or failed at once."""
+    told = set[str]()
+    async for path, result in file_results(client, view.workflow_id, paths):
+        told.add(path)
+        yield path, result
+    for path in paths:
+        if path not in told:
+            yield path, FileResult("failed", error=view.error.message if view.error is not None else view.status)
+
+
 async def _whole(client: Coordinator, workflow_id: str, task: TaskView) -> TaskView:
     """With its result, also where that is too large for a page."""
     if task.status != "completed":
@@ -246,8 +268,6 @@ async def run_batch(
     paths = paths_of(prepared)
     workflow_id = await started(client, prepared, batch_id)
     view = await ended(client, workflow_id, len(paths), on_progress)
-    results = {path: result async for path, result in file_results(client, workflow_id, paths)}
-    for path in paths:  # what was never begun, as in a batch that was cancelled
-        results.setdefault(path, FileResult("failed", error=view.status))
+    results = {path: result async for path, result in all_results(client, view, paths)}
     summary = summary_of(view, (result.status for result in results.values()))
     return BatchResult(batch_id, view.created_at or "", summary, dict(parameters), results, workflow_id)

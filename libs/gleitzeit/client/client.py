@@ -24,6 +24,7 @@ from gleitzeit.config import load_config
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NotRunning
+from gleitzeit.process.batch_ids import new_batch_id
 from gleitzeit.process.reach import Reach, Target, for_providers, running, started, target_of
 from gleitzeit.spec.problems import document_error, located
 from gleitzeit.spec.references import escape
@@ -349,7 +350,7 @@ class Client(Coordinator):
         That files failed is in the result. A second run with the same `batch_id` does only what is missing, failed or
         changed. Raises DocumentError for a folder that is not there, and what `submit` raises.
         """
-        batch_id = batch_id or batches.new_batch_id()
+        batch_id = batch_id or new_batch_id()
         template: dict[str, Json] = {"method": method, **given(protocol=protocol, prompt=prompt, model=model), **params}
         document = batches.batch_document(
             batch_id,

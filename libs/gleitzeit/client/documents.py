@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gleitzeit.client.subworkflows import Taking
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
+from gleitzeit.process.batch_ids import with_batch_id
 from gleitzeit.process.folders import OwnFiles
 from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
@@ -63,6 +64,8 @@ class Prepared(Struct, frozen=True):
     problems: tuple[Problem, ...]
     files: OwnFiles | None = None
     """Whose contents must be at the coordinator before it is submitted: see `Client.bring`."""
+    of_files: tuple[Problem, ...] = ()
+    """Those warnings that no coordinator can find: what was left out here, and patterns that mean no file."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -134,12 +137,10 @@ def prepare(
     found: list[Problem] = []
     files: OwnFiles | None = None
     if isinstance(definition, dict):
-        if has_batches(definition):
-            files = OwnFiles(folder)
-            batches = Expansion(resolve_env(definition, environ), files)
-            definition, found = batches.definition, batches.problems
-        definition, missing = _completed(definition, folder, environ)
-        taking = Taking(lambda inner, place: _completed(inner, place, environ), catalogue or builtin())
+        here = _Here(environ, OwnFiles(folder))
+        files = here.files
+        definition, found, missing = here.completed(definition, folder, inputs)
+        taking = Taking(here.child, catalogue or builtin())
         definition = taking.into(definition, folder)
         missing += taking.problems
     catalogue = catalogue or builtin()
@@ -149,10 +150,10 @@ def prepare(
     problems = tuple(located((*document.problems, *found, *(() if errors else checked.problems), *missing), document))
     if document.problems or missing or errors or checked.definition is None:
         return Prepared(document, definition, None, problems)
+    made = checked.definition
     if defaults != NO_DEFAULTS:
-        definition, made = _with_defaults(definition, checked.definition, defaults, catalogue)
-        return Prepared(document, definition, made, problems, files)
-    return Prepared(document, definition, checked.definition, problems, files)
+        definition, made = _with_defaults(definition, made, defaults, catalogue)
+    return Prepared(document, definition, made, problems, files, tuple(located(found, document)))
 
 
 def _with_defaults(
@@ -217,10 +218,27 @@ def find_file(name: str, folder: Path) -> Path | None:
     return next((Path(os.path.normpath(path)) for path in candidates if path.is_file()), None)
 
 
-def _completed(
-    definition: dict[str, Any], folder: Path, environ: Mapping[str, str]
-) -> tuple[dict[str, Any], list[Problem]]:
-    return _with_whole_paths(resolve_env(definition, environ), folder)
+class _Here:
+    """What this machine knows, for a document and the workflows in files that it runs."""
+
+    def __init__(self, environ: Mapping[str, str], files: OwnFiles) -> None:
+        self._environ = environ
+        self.files = files
+
+    def completed(
+        self, definition: dict[str, Any], folder: Path, inputs: Mapping[str, object] | None
+    ) -> tuple[dict[str, Any], list[Problem], list[Problem]]:
+        """The document, what is wrong with the files that it is about, and which files of its tasks are missing."""
+        definition, problems = resolve_env(definition, self._environ), list[Problem]()
+        if has_batches(definition):
+            expansion = Expansion(with_batch_id(definition), self.files.beside(folder), inputs)
+            definition, problems = expansion.definition, expansion.problems
+        definition, missing = _with_whole_paths(definition, folder)
+        return definition, problems, missing
+
+    def child(self, definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+        definition, problems, missing = self.completed(definition, folder, {})
+        return definition, [*problems, *missing]
 
 
 def _with_whole_paths(definition: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Problem]]:
@@ -288,7 +306,10 @@ def _params_with_paths(task: object) -> Iterator[str]:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, str) and os.path.isabs(value)
+    """Or brings its content along."""
+    if isinstance(value, list):
+        return all(_is_whole(one) for one in value)
+    return isinstance(value, dict) or (isinstance(value, str) and os.path.isabs(value))
 
 
 def _is_of_model(task: Mapping[str, Any]) -> bool:

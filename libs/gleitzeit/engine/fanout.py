@@ -1,7 +1,7 @@
 """`for_each` and `matrix`: the items of a task, what becomes of it when they end, and what its result is.
 
 An item is a task of its own, `task[7]`, with the body of its parent. The parent's result is that of its items, in
-their order, made from theirs when somebody asks for it.
+their order, made from theirs when somebody asks for it; or with `by` a map, as batches of files have it.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine.cleanup import is_spared
-from gleitzeit.engine.task import Task
+from gleitzeit.engine.task import Fan, Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import ParameterError, ResourceExhausted
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach
-from gleitzeit.spec.resolution import Joined, Scope, joined
+from gleitzeit.spec.references import substitute
+from gleitzeit.spec.resolution import Joined, Scope, joined, payload
 
 MOST_TASKS = 100_000
 """In one workflow, its items included."""
@@ -84,6 +85,10 @@ def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]
     if fan is None or for_each is None or parent.state != "waiting":
         return
     error = _failure(fan.failed) if fan.failed is not None and for_each.on_item_error == "fail" else None
+    if error is None and for_each.by and not fan.left and _all_failed(fan):
+        none = f"none of {len(fan.items):,} went well; the first"
+        yield ev.TaskFailed(now, parent.id, parent.attempt, _failure(fan.items[0], none))
+        return
     at_once = (
         workflow.definition.error_policy == "fail_fast" and not workflow.tolerates(parent) and not is_spared(parent)
     )
@@ -97,18 +102,50 @@ def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]
         yield ev.TaskCompleted(now, parent.id, parent.attempt)
 
 
-def _failure(item: Task | None) -> ev.Failure:
-    assert item is not None
+def _all_failed(fan: Fan) -> bool:
+    return fan.failed is not None and all(item.state == "failed" for item in fan.items)
+
+
+def _failure(item: Task, which: str = "") -> ev.Failure:
     assert item.error is not None
     error = item.error
-    return ev.Failure(error.code, f"item {item.number}: {error.message}", error.name, error.data, error.retryable)
+    message = f"{which or f'item {item.number}'}: {error.message}"
+    return ev.Failure(error.code, message, error.name, error.data, error.retryable)
 
 
-def joined_result(parent: Task, decode: Callable[[Raw], object] = _decode) -> Joined:
-    """The result of a task with items, for references."""
+def joined_result(parent: Task, decode: Callable[[Raw], object] = _decode) -> object:
+    """The result of a task with items, for references: Joined, or a map."""
     assert parent.fan is not None
     assert parent.definition.for_each is not None
+    if parent.definition.for_each.by:
+        return _mapped(parent, parent.definition.for_each, decode)
     return Joined(list(_results(parent, decode)))
+
+
+def _mapped(parent: Task, for_each: ForEach, decode: Callable[[Raw], object]) -> dict[str, object]:
+    assert parent.fan is not None
+    entries: dict[str, dict[str, object]] = {}
+    tokens: list[int] = []
+    for value, item in zip(_decode(for_each.over), parent.fan.items, strict=True):
+        key = str(substitute(value[for_each.by], lambda reference: reference.source))
+        if item.state == "completed":
+            result = decode(item.result or ev.NULL)
+            entries[key] = _success(result)
+            if isinstance(result, dict) and isinstance(used := result.get("tokens_used"), int):
+                tokens.append(used)
+        elif item.error is not None and for_each.on_item_error != "skip":
+            entries[key] = {"status": "failed", "error": item.error.message}
+    failed = sum(entry["status"] == "failed" for entry in entries.values())
+    return {
+        "result": entries,
+        "summary": {"total": len(entries), "successful": len(entries) - failed, "failed": failed},
+        **({"usage": {"total_tokens": sum(tokens)}, "tokens_used": sum(tokens)} if tokens else {}),
+    }
+
+
+def _success(result: object) -> dict[str, object]:
+    entry: dict[str, object] = {"status": "success", "content": payload(result)}
+    return entry | {"json": result["json"]} if isinstance(result, dict) and "json" in result else entry
 
 
 def _results(parent: Task, decode: Callable[[Raw], object]) -> Iterator[tuple[object, bool]]:
@@ -130,5 +167,6 @@ def _error(error: ev.Failure) -> dict[str, object]:
 
 
 def joined_raw(parent: Task) -> Raw:
-    """The same as it travels: the list of what the items came to."""
-    return Raw(msgspec.json.encode(joined(joined_result(parent), ())))
+    """The same as it travels: the list of what the items came to, or the map."""
+    result = joined_result(parent)
+    return Raw(msgspec.json.encode(joined(result, ()) if isinstance(result, Joined) else result))

@@ -95,6 +95,8 @@ class ForEach(Struct, frozen=True, omit_defaults=True):
     on_item_error: Literal["fail", "skip", "collect"] = "fail"
     when_each: bool = False
     """The task's `when` is one of each item, not of the whole."""
+    by: str = ""
+    """The member of each item by which the result is a map, as that of a batch of files by `path`."""
 
 
 class Case(Struct, frozen=True, omit_defaults=True):

@@ -1,37 +1,41 @@
-"""Documents that mean files: `type: batch`, `for_each: {glob: …}`, and params with `batch_mode`.
+"""Documents that mean files: `type: batch`, `for_each: {glob: …}`, `batch_mode`, and a model's params that name some.
 
-Each becomes a task with one item for each file: `${item.path}`, `${item.name}`, `${item.size_bytes}` and, where
-somebody reads them, `${item.content}` and `${item.sha256}`.
+What is done for each of many files becomes a task with one item for each: `${item.path}`, `${item.name}`,
+`${item.size_bytes}`, `${item.modified}` and, where somebody reads them, `${item.content}`, `${item.encoding}` (`text`,
+or `base64` of what is none) and `${item.sha256}`. What a single call reads goes along with its params.
 
 Which files there are, whoever holds them says (`Files`): the author's machine, or a coordinator with leave to look.
+Paths that only the results of tasks tell are left to the provider.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
-import msgspec
-
+from gleitzeit.spec import batch_tasks
+from gleitzeit.spec.batch_tasks import TASK, family, split_pattern
+from gleitzeit.spec.environment import TASK_LISTS
+from gleitzeit.spec.known_inputs import Known, known_of
+from gleitzeit.spec.model_files import PATHS, WithFiles
 from gleitzeit.spec.problems import Path, Problem
+from gleitzeit.spec.subworkflows import places_of, put
+
+__all__ = ["MOST_FILES", "TASK", "Expansion", "Files", "Item", "has_batches", "split_pattern"]
 
 MOST_FILES: Final = 100_000
-TASK: Final = "process"
-_OF_THE_TASK: Final = frozenset(
-    {
-        *("method", "protocol", "type", "provider", "fallback", "when", "timeout", "queue_timeout", "priority"),
-        *("retry", "retry_config", "max_retries", "on_lost", "cache", "budget", "tags", "metadata", "description"),
-    }
-)
-_OF_THE_BATCH: Final = frozenset({"batch_mode", "files", "image_paths", "directory", "file_pattern"})
-_FILE_PATH = re.compile(r"(\$\{|\{\{)(\s*)file_path\b")
-_FILE_PART = re.compile(r"(\$\{|\{\{)(\s*)file\.(content|name|path|size_bytes)\b")
-_READS_ITEM = re.compile(r"(?:\$\{|\{\{)[^{}]*\bitem\b")
+_BATCH_KEYS: Final = frozenset({"directory", "pattern", "max_parallel", "files", "on_item_error"})
 
 Item = dict[str, Any]
+Definition = dict[str, Any]
 
 
 class Files(Protocol):
-    """Both raise ValueError, in words for the author. With `content` each item has what stands for it."""
+    """Both methods raise ValueError, in words for the author. With `content` each item has what stands for it, or in
+    `unread` why nothing does."""
+
+    final: bool
+    """Whether what is not found here is nowhere: no provider is to look for it."""
+    left_out: list[str]
+    """What was left out since somebody took this list, and why."""
 
     def matching(self, directory: str, pattern: str, *, content: bool) -> list[Item]:
         """The regular files below a folder, sorted by path; `**` goes down into folders."""
@@ -40,99 +44,214 @@ class Files(Protocol):
 
 
 class Expansion:
-    """`definition` is `document` with the files in it; `problems` are those of its batches, at their places."""
+    """`definition` is `document` with the files in it; `problems` are those of its batches, at their places.
 
-    def __init__(self, document: Mapping[str, Any], files: Files) -> None:
+    `inputs` are those of the submit to come, None where they are not known yet.
+    """
+
+    def __init__(self, document: Mapping[str, Any], files: Files, inputs: Mapping[str, object] | None = None) -> None:
         self.problems: list[Problem] = []
         self._files = files
-        self.definition: dict[str, Any] = dict(document)
+        self.definition: Definition = self._document((), dict(document), inputs, complete=inputs is not None)
+
+    def _document(
+        self, at: Path, document: Definition, inputs: Mapping[str, object] | None, *, complete: bool
+    ) -> Definition:
+        inner = document.get("workflow")
+        if len(document) == 1 and isinstance(inner, dict):
+            return {"workflow": self._document((*at, "workflow"), inner, inputs, complete=complete)}
+        reading = _Reading(self._files, self.problems, known_of(document, inputs or {}), complete=complete)
         if document.get("type") == "batch":
-            self.definition = self._batch(self.definition)
-        elif isinstance(document.get("tasks"), list):
-            tasks = [self._task(("tasks", number), task) for number, task in enumerate(document["tasks"])]
-            self.definition["tasks"] = tasks
-        elif isinstance(document.get("tasks"), dict):
-            self.definition["tasks"] = {
-                key: self._task(("tasks", key), task) for key, task in document["tasks"].items()
-            }
+            return reading.batch(at, document)
+        changed: Definition = {key: reading.tasks((*at, key), document[key]) for key in TASK_LISTS if key in document}
+        return self._children(at, {**document, **changed})
+
+    def _children(self, at: Path, document: Definition) -> Definition:
+        """Workflows that are written in the tasks that run them. What those give them nobody knows yet."""
+        for path, said in list(places_of(document)):
+            if isinstance(said, dict):
+                document = put(document, path, self._document((*at, *path), said, None, complete=True))
+        return document
+
+
+class _Reading:
+    """Of one document, whose values are `known`; with `complete` no others will be."""
+
+    def __init__(self, files: Files, problems: list[Problem], known: Known, *, complete: bool) -> None:
+        self._files = files
+        self._problems = problems
+        self._known = known
+        self._complete = complete
 
     def _wrong(self, path: Path, message: str) -> None:
-        self.problems.append(Problem(path, message))
+        self._problems.append(Problem(path, message))
+
+    def _warn(self, path: Path, message: str) -> None:
+        self._problems.append(Problem(path, message, severity="warning"))
 
     # type: batch
 
-    def _batch(self, document: dict[str, Any]) -> dict[str, Any]:
+    def batch(self, at: Path, document: Definition) -> Definition:
         batch, template = document.get("batch"), document.get("template")
         rest = {key: value for key, value in document.items() if key not in ("type", "batch", "template", "protocol")}
         if not isinstance(batch, dict) or not isinstance(template, dict):
             missing = "batch" if not isinstance(batch, dict) else "template"
-            self._wrong((missing,) if missing in document else (), f"a document of type batch has a map '{missing}'")
+            place = (*at, missing) if missing in document else at
+            self._wrong(place, f"a document of type batch has a map '{missing}'")
             return {**rest, "tasks": []}
-        for key in batch.keys() - {"directory", "pattern", "max_parallel", "files", "on_item_error"}:
-            self._wrong(("batch", key), f"'{key}' is nothing that a batch has: directory, pattern, files, max_parallel")
-        task = _template_task(template, str(document.get("protocol", "")))
-        items = self._listed(("batch",), batch, batch.get("pattern", "*"), content=_reads_content(task))
-        return {"name": "batch", **rest, "tasks": [_over(task, items, batch)]}
-
-    def _listed(self, path: Path, where: Mapping[str, Any], pattern: object, *, content: bool) -> list[Item]:
-        """The files that `directory` and `pattern`, and lists of paths, mean."""
-        try:
-            items = [self._files.named(str(name), content=content) for key in ("files", "image_paths")
-                     for name in where.get(key) or ()]  # fmt: skip
-            if where.get("directory") is not None:
-                items += self._files.matching(str(where["directory"]), str(pattern), content=content)
-            elif not items:
-                self._wrong(path, "a batch wants a 'directory', or 'files'")
-        except ValueError as error:
-            self._wrong((*path, "directory") if "directory" in where else path, str(error))
-            return []
-        if len(items) > MOST_FILES:
-            self._wrong(path, f"{len(items):,} files; at most {MOST_FILES:,} are taken")
-        if not items and not self.problems:
-            shown = f"no file in {where.get('directory')} is called {pattern}"
-            self.problems.append(Problem(path, shown, severity="warning"))
-        return items
+        for key in batch.keys() - _BATCH_KEYS:
+            message = f"'{key}' is nothing that a batch has: directory, pattern, files, max_parallel, on_item_error"
+            self._wrong((*at, "batch", key), message)
+        task = batch_tasks.from_template(template, str(document.get("protocol", "")))
+        if isinstance(document.get("id"), str):
+            task = batch_tasks.kept(task, document["id"])
+        where = {**batch, "file_pattern": batch.get("pattern")}
+        items = self._listed((*at, "batch"), where, content=batch_tasks.reads_content(task))
+        said = document.get("metadata")
+        about = {**template, **{key: batch[key] for key in ("directory", "pattern") if key in batch}}
+        metadata = {**(said if isinstance(said, dict) else {}), "batch": {"parameters": about}}
+        return {"name": "batch", **rest, "metadata": metadata, "tasks": [batch_tasks.over(task, items, batch)]}
 
     # tasks
+
+    def tasks(self, path: Path, tasks: Any) -> Any:
+        if isinstance(tasks, list):
+            return [self._task((*path, number), task) for number, task in enumerate(tasks)]
+        if isinstance(tasks, dict):
+            return {key: self._task((*path, key), task) for key, task in tasks.items()}
+        return tasks
 
     def _task(self, path: Path, task: Any) -> Any:
         if not isinstance(task, dict):
             return task
         over = task.get("for_each", task.get("foreach"))
         if isinstance(over, dict) and isinstance(over.get("glob"), str | list):
-            return self._globbed(path, task, over)
+            task = self._globbed(path, task, over)
         for key in ("params", "parameters"):
             params = task.get(key)
-            if isinstance(params, dict) and params.get("batch_mode") is True and _family(task) != "llm":
+            if not isinstance(params, dict):
+                continue
+            if params.get("batch_mode") is True:
                 return self._batch_mode((*path, key), task, key, params)
+            if family(task) == "llm":
+                taken = WithFiles(self._files, self._problems, self._known, (*path, key))
+                task = {**task, key: taken.into(params, str(task.get("method", "")))}
         return task
 
     def _globbed(self, path: Path, task: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         key = "for_each" if "for_each" in task else "foreach"
+        for name in ("params", "parameters") if family(task) == "llm" else ():
+            if isinstance(task.get(name), dict):
+                task = {**task, name: batch_tasks.with_contents(task[name])}
+        content, place = batch_tasks.reads_content(task), (*path, key, "glob")
         patterns = over["glob"] if isinstance(over["glob"], list) else [over["glob"]]
         items: dict[str, Item] = {}
-        for directory, pattern in map(split_pattern, map(str, patterns)):
-            found = self._listed((*path, key), {"directory": directory}, pattern, content=_reads_content(task))
-            items |= {item["path"]: item for item in found}
-        rest = {name: value for name, value in over.items() if name != "glob"}
-        return {**task, key: {**rest, "items": list(items.values())}}
+        for pattern in patterns:
+            for whole in self._meant(place, pattern):
+                directory, rest = split_pattern(whole)
+                found = self._matching(place, directory, rest, content=content)
+                items |= {item["path"]: item for item in found}
+        self._counted(place, len(items), f"no file is called {', '.join(map(str, patterns))}")
+        others = {name: value for name, value in over.items() if name != "glob"}
+        return {**task, key: {**others, "items": list(items.values())}}
 
     def _batch_mode(self, path: Path, task: dict[str, Any], key: str, params: dict[str, Any]) -> dict[str, Any]:
-        own = {name: value for name, value in params.items() if name not in _OF_THE_BATCH}
-        made = {**task, key: _with_file(_family(task), _renamed(own))}
-        items = self._listed(path, params, params.get("file_pattern", "*"), content=_reads_content(made))
-        return _over(made, items, {})
+        if family(task) == "llm":
+            if any(self._known.filled(params[name])[1] for name in _WHERE if name in params):
+                return task  # only the results of tasks say which: the provider reads them
+            if "session_id" in params:
+                self._wrong((*path, "session_id"), "batch_mode and session_id do not go together")
+        for name in ("for_each", "foreach", "matrix"):
+            if task.get(name) is not None:
+                self._wrong((*path, "batch_mode"), f"a task has '{name}' or 'batch_mode', not both")
+                return task
+        own = {name: value for name, value in params.items() if name not in (*batch_tasks.OF_THE_BATCH, "relative_to")}
+        made = {**task, key: batch_tasks.given_file(task, own)}
+        items = self._listed(path, params, content=batch_tasks.reads_content(made))
+        return batch_tasks.over(made, items, {})
+
+    # files
+
+    def _meant(self, path: Path, said: object) -> Iterator[str]:
+        """A path with its inputs in it; nothing, if they are not known."""
+        value, is_open = self._known.filled(said)
+        if not is_open:
+            yield str(value)
+        elif self._complete:
+            self._wrong(path, f"which files there are must be known when it is submitted: {said} is not")
+        else:
+            self._warn(path, f"which files there are cannot be said before {said} is known")
+
+    def _listed(self, path: Path, where: Mapping[str, Any], *, content: bool) -> list[Item]:
+        """The files that `directory` and `file_pattern`, and lists of paths, mean."""
+        base = str(where.get("relative_to") or "")
+        items: dict[str, Item] = {}
+        for key in ("files", "image_paths"):
+            listed = where.get(key, [])
+            for number, said in enumerate(listed if isinstance(listed, list) else [listed]):
+                place = (*path, key, number) if isinstance(listed, list) else (*path, key)
+                for name in self._meant(place, said):
+                    item = self._named(place, below(base, name), content=content)
+                    items |= {item["path"]: item} if item is not None else {}
+        directory = where.get("directory")
+        pattern = where.get("file_pattern") or "*"
+        if directory is not None:
+            for folder in self._meant((*path, "directory"), directory):
+                for glob in self._meant((*path, "file_pattern"), pattern):
+                    place = (*path, "directory")
+                    found = self._matching(place, below(base, folder), glob, content=content)
+                    items |= {item["path"]: item for item in found}
+        elif not where.get("files") and not where.get("image_paths"):
+            self._wrong(path, "a batch wants a 'directory', or 'files'")
+        self._counted(path, len(items), f"no file in {directory} is called {pattern}")
+        return list(items.values())
+
+    def _matching(self, place: Path, directory: str, pattern: str, *, content: bool) -> list[Item]:
+        try:
+            found = self._files.matching(directory, pattern, content=content)
+        except ValueError as error:
+            self._wrong(place, str(error))
+            return []
+        left_out, self._files.left_out = self._files.left_out, []
+        for words in left_out:
+            self._warn(place, words)
+        return found
+
+    def _named(self, place: Path, path: str, *, content: bool) -> Item | None:
+        try:
+            return self._files.named(path, content=content)
+        except ValueError as error:
+            self._wrong(place, str(error))
+            return None
+
+    def _counted(self, place: Path, count: int, none: str) -> None:
+        if count > MOST_FILES:
+            self._wrong(place, f"{count:,} files; at most {MOST_FILES:,} are taken")
+        if not count and not self._problems:
+            self._warn(place, none)
+
+
+_WHERE: Final = ("files", "image_paths", "directory", "file_pattern", "relative_to")
+
+
+def below(folder: str, path: str) -> str:
+    """Where a relative path is, if it begins in the folder."""
+    return path if not folder or path.startswith(("/", "~")) else f"{folder.rstrip('/')}/{path}"
 
 
 def has_batches(document: object) -> bool:
-    """Whether files are to be found for it. Looks at the document's own tasks only."""
+    """Whether files may have to be found for it."""
     if not isinstance(document, dict):
         return False
+    inner = document.get("workflow")
+    if len(document) == 1 and isinstance(inner, dict):
+        return has_batches(inner)
     if document.get("type") == "batch":
         return True
-    tasks = document.get("tasks")
-    listed = tasks.values() if isinstance(tasks, dict) else tasks if isinstance(tasks, list) else ()
-    return any(_means_files(task) for task in listed)
+    lists = (document.get(key) for key in TASK_LISTS)
+    listed = (task for tasks in lists for task in (tasks.values() if isinstance(tasks, dict) else tasks or ()))
+    children = (said for _, said in places_of(document) if isinstance(said, dict))
+    return any(_means_files(task) for task in listed) or any(has_batches(child) for child in children)
 
 
 def _means_files(task: object) -> bool:
@@ -141,69 +260,5 @@ def _means_files(task: object) -> bool:
     over = task.get("for_each", task.get("foreach"))
     if isinstance(over, dict) and isinstance(over.get("glob"), str | list):
         return True
-    given = (task.get(key) for key in ("params", "parameters"))
-    return _family(task) != "llm" and any(isinstance(one, dict) and one.get("batch_mode") is True for one in given)
-
-
-def split_pattern(pattern: str) -> tuple[str, str]:
-    """The folder that a glob begins in, and the rest: `docs/**/*.txt` -> `docs`, `**/*.txt`."""
-    parts = pattern.split("/")
-    plain = next((n for n, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts) - 1)
-    return "/".join(parts[:plain]) or ("/" if pattern.startswith("/") else "."), "/".join(parts[plain:])
-
-
-def _over(task: dict[str, Any], items: list[Item], batch: Mapping[str, Any]) -> dict[str, Any]:
-    each: dict[str, Any] = {"items": items, "on_item_error": batch.get("on_item_error", "collect")}
-    each["max_items"] = max(len(items), 1)
-    if batch.get("max_parallel") is not None:
-        each["max_parallel"] = batch["max_parallel"]
-    return {**task, "for_each": each}
-
-
-def _template_task(template: Mapping[str, Any], protocol: str) -> dict[str, Any]:
-    """What stands at the top of a template is the task's if a task has that key, else a param."""
-    task = {key: value for key, value in template.items() if key in _OF_THE_TASK}
-    params = {key: value for key, value in template.items()
-              if key not in _OF_THE_TASK and key not in ("params", "parameters", "id", "name")}  # fmt: skip
-    for key in ("parameters", "params"):
-        params |= template[key] if isinstance(template.get(key), dict) else {}
-    if protocol and "protocol" not in task and "/" not in str(task.get("method", "")):
-        task["protocol"] = protocol
-    return {"id": TASK, **task, "params": _with_file(_family(task), _renamed(params), str(task.get("method", "")))}
-
-
-def _family(task: Mapping[str, Any]) -> str:
-    """`llm`, `python`, …"""
-    method = str(task.get("method", ""))
-    said = method if "/" in method else str(task.get("protocol") or task.get("type") or "python")
-    return said.partition("/")[0]
-
-
-def _renamed(value: Any) -> Any:
-    """With the names that references to the file had in earlier versions."""
-    if isinstance(value, str):
-        return _FILE_PART.sub(r"\1\2item.\3", _FILE_PATH.sub(r"\1\2item.path", value))
-    if isinstance(value, dict):
-        return {key: _renamed(inner) for key, inner in value.items()}
-    return [_renamed(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _with_file(family: str, params: dict[str, Any], method: str = "") -> dict[str, Any]:
-    """The file, where the author has not said what is to become of it."""
-    if _READS_ITEM.search(msgspec.json.encode(params).decode()):
-        return params
-    match family:
-        case "llm" if method.endswith(("embed", "embeddings")):
-            return {"input": "${item.content}", **params}
-        case "llm":
-            return {**params, "files": [{"path": "${item.path}", "content": "${item.content}"}]}
-        case "python":
-            file = {"file_path": "${item.path}", "file_name": "${item.name}", "content": "${item.content}"}
-            context = params.get("context")
-            return {**params, "context": {**(context if isinstance(context, dict) else {}), **file}}
-    return {**params, "file_path": "${item.path}"}
-
-
-def _reads_content(task: Mapping[str, Any]) -> bool:
-    encoded = msgspec.json.encode(task)
-    return b"item.content" in encoded or b"item.sha256" in encoded
+    given = [one for one in (task.get("params"), task.get("parameters")) if isinstance(one, dict)]
+    return any(one.get("batch_mode") is True or not PATHS.isdisjoint(one) for one in given)

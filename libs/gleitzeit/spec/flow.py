@@ -34,7 +34,7 @@ MOST_ITEMS: Final = 100_000
 MOST_ROUNDS: Final = 1_000_000
 DEFAULT_ROUNDS: Final = 100
 
-_FOR_EACH_KEYS: Final = frozenset({"items", "max_parallel", "max_items", "on_item_error", "glob"})
+_FOR_EACH_KEYS: Final = frozenset({"items", "max_parallel", "max_items", "on_item_error", "glob", "by"})
 _UNTIL_KEYS: Final = frozenset({"condition", "max", "every", "on_exhausted"})
 _CASE_KEYS: Final = frozenset({"when", "value", "run"})
 ItemError = Literal["fail", "skip", "collect"]
@@ -56,6 +56,7 @@ class ForEachDraft:
         self.max_parallel: int | None = None
         self.max_items = DEFAULT_ITEMS
         self.on_item_error: ItemError = "fail"
+        self.by = ""
 
 
 class CaseDraft:
@@ -181,7 +182,14 @@ def _read_list(fields: Fields, key: str) -> ForEachDraft | None:
     draft = _checked_list(fields, value["items"], within.at("items"))
     if draft is not None:
         _read_bounds(within, draft)
+        draft.by = within.text("by") or ""
+        if draft.by and not (isinstance(draft.over, list) and all(_has(draft.by, item) for item in draft.over)):
+            within.wrong("by", f"'by' wants a list that is written here, of maps with a text '{draft.by}' in each")
     return draft
+
+
+def _has(member: str, item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get(member), str)
 
 
 def _checked_list(fields: Fields, value: object, path: Path) -> ForEachDraft | None:

@@ -95,6 +95,7 @@ def _for_each(linker: "Linker", draft: ForEachDraft, needs: dict[str, None]) -> 
         max_parallel=draft.max_parallel,
         max_items=draft.max_items,
         on_item_error=draft.on_item_error,
+        by=draft.by,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.model import blobs
 from gleitzeit.model.definition import Alternative
 from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec import assertions, expressions
@@ -512,13 +513,14 @@ def _with_paths(value: object) -> Iterator[tuple[Path, object]]:
 
 
 def _is_open(problem: SchemaProblem, params: object) -> bool:
-    """Whether the value in question is known only when references are resolved. Which keys there are is known now."""
+    """Whether the value in question is known only when references are resolved, or blobs are read. Which keys there are
+    is known now."""
     if problem.keyword in ("additionalProperties", "required"):
         return False
     value: Any = params
     for step in problem.path:
         value = value[step]
-    return any(has_places(text) for text in texts_in(value))
+    return any(has_places(text) for text in texts_in(value)) or any(True for _ in blobs.references_in(value))
 
 
 def _in_context(problem: SchemaProblem, schema: MethodSchema) -> str:

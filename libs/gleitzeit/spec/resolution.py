@@ -28,6 +28,10 @@ Load = Callable[[Blob], object]
 """The value of a blob. May raise whatever tells its caller to come again when it is there."""
 
 
+UNREAD: Final = "unread"
+"""The member of an item that says why it has no content."""
+
+
 def load_nothing(blob: Blob) -> object:
     """For who can do without the values of blobs."""
     return blob
@@ -307,6 +311,8 @@ class Scope:
             if last is _MISSING:
                 raise ParameterError(f"{reference.source}: {_what_is_missing(value['last'], path[1:])}")
             return last
+        if isinstance(value, dict) and path and path[0] not in value and UNREAD in value:
+            raise ParameterError(str(value[UNREAD]))
         return _inside(reference, value, path, self.load)
 
     def _of_task(self, reference: Reference, base: str, path: tuple[str, ...]) -> object:

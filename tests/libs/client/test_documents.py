@@ -83,13 +83,13 @@ def test_a_file_that_is_not_there_is_a_problem_with_a_place(folder: Path) -> Non
 @pytest.mark.parametrize(
     "params",
     [
-        '{prompt: x, files: [a.txt], batch_mode: true}',
-        '{prompt: x, directory: "${parameters.d}", batch_mode: true}',
-        '{prompt: x, image_paths: [/whole.png]}',
-        '{prompt: x, image_path: "${parameters.d}"}',
+        '{prompt: x, files: ["${b.result}"], batch_mode: true}',
+        '{prompt: x, directory: "${b.result}", batch_mode: true}',
+        '{prompt: x, image_paths: [/whole.png, missing.png]}',
+        '{prompt: x, image_path: "${b.result}"}',
     ],
 )  # fmt: skip
-def test_paths_that_a_model_s_provider_reads_begin_at_the_document(folder: Path, params: str) -> None:
+def test_paths_that_only_the_provider_can_read_begin_at_the_document(folder: Path, params: str) -> None:
     text = "name: n\nparameters: {d: x}\ntasks:\n  - {id: a, method: llm/chat, params: %s}\n"
     given = prepared(text % params, folder).definition["tasks"][0]["params"]
     assert given["relative_to"] == str(folder)

@@ -16,7 +16,7 @@ from gleitzeit.spec.references import substitute
 def many(over: object, *needs: str, **more: object) -> TaskDefinition:
     fields = {
         name: more.pop(name)
-        for name in ("max_parallel", "max_items", "on_item_error", "matrix", "when_each")
+        for name in ("max_parallel", "max_items", "on_item_error", "matrix", "when_each", "by")
         if name in more
     }
     encoded = raw(over)
@@ -126,6 +126,38 @@ def test_collect_puts_errors_into_the_list_and_skip_leaves_them_out() -> None:
         assert desk.workflow().tasks["m"].state == "completed"
         desk.complete("join")
         assert desk.workflow().state == "completed"
+
+
+FILES = [{"path": "d/a$${b}.txt"}, {"path": "c.txt"}, {"path": "d.txt", "unread": "d.txt cannot be read"}]
+
+
+def test_the_result_may_be_a_map_by_a_member_of_the_items() -> None:
+    desk = Desk()
+    parent = many(FILES, by="path", on_item_error="collect", params={"message": "${item.content || item.path}"})
+    workflow = desk.submit(parent, task("join", "m", params={"all": "${m.result}", "of": "${m.summary.total}"}))
+    desk.complete("m[0]", {"response": "x", "json": {"n": 1}, "tokens_used": 4})
+    desk.fail("m[1]", message="broken")
+    desk.complete("m[2]", {"response": "y"})
+    assert seen(workflow, '${m.result["c.txt"].status}') == "failed"
+    whole = seen(workflow, "${m}")
+    assert whole == {
+        "d/a${b}.txt": {"status": "success", "content": "x", "json": {"n": 1}},
+        "c.txt": {"status": "failed", "error": "broken"},
+        "d.txt": {"status": "success", "content": "y"},
+    }
+    assert b'"of":3' in desk.call("join").params
+    assert seen(workflow, "${m.summary}") == {"total": 3, "successful": 2, "failed": 1}
+    assert seen(workflow, "${m.usage.total_tokens}") == 4
+    assert seen(workflow, "${m.status}") == "completed"
+
+
+def test_a_file_that_could_not_be_read_is_a_failed_item() -> None:
+    desk = Desk()
+    workflow = desk.submit(many(FILES[2:] * 2, by="path", on_item_error="collect", params={"x": "${item.content}"}))
+    assert desk.states() == {"m": "failed", "m[0]": "failed", "m[1]": "failed"}
+    error = workflow.tasks["m"].error
+    assert error is not None
+    assert (error.code, error.message) == (-29006, "none of 2 went well; the first: d.txt cannot be read")
 
 
 def test_the_first_failure_cancels_what_has_not_started_and_fails_the_task() -> None:

@@ -8,9 +8,16 @@ from gleitzeit.schemas import builtin
 from gleitzeit.spec.batches import Expansion, has_batches, split_pattern
 from gleitzeit.spec.check import check
 
+BLOB = {"$blob": f"sha256:{'0' * 64}", "size_bytes": 3, "as": "text"}
+
 
 class Folder:
-    """Two files wherever somebody looks; a folder `gone` is not there."""
+    """Two files wherever somebody looks; a folder `gone` is not there, nor is a file `gone.txt`."""
+
+    final = False
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
 
     def matching(self, directory: str, pattern: str, *, content: bool) -> list[dict[str, Any]]:
         if directory == "gone":
@@ -18,8 +25,10 @@ class Folder:
         return [self.named(f"{directory}/{name}", content=content) for name in ("a.txt", "b.txt") if pattern != "none"]
 
     def named(self, path: str, *, content: bool) -> dict[str, Any]:
+        if path == "gone.txt":
+            raise ValueError("gone.txt cannot be read: No such file or directory")
         item: dict[str, Any] = {"path": path, "name": path.rpartition("/")[2], "size_bytes": 3}
-        return item | ({"content": "blob", "sha256": "ab"} if content else {})
+        return item | ({"content": BLOB, "sha256": "ab", "encoding": "text"} if content else {})
 
 
 def expanded(document: dict[str, Any]) -> dict[str, Any]:
@@ -39,10 +48,14 @@ def test_a_batch_is_a_task_with_an_item_for_each_file() -> None:
     made = expanded({**document, "error_policy": "continue"})
     (task,) = made["tasks"]
     assert (made["name"], made["error_policy"], task["timeout"]) == ("n", "continue", 60)
-    assert task["params"]["files"] == [{"path": "${item.path}", "content": "${item.content}"}]
+    assert task["params"]["files"] == [
+        {"path": "${item.path}", "content": "${item.content}", "encoding": "${item.encoding}"}
+    ]
     assert [item["path"] for item in task["for_each"]["items"]] == ["docs/a.txt", "docs/b.txt"]
     assert (task["for_each"]["on_item_error"], task["for_each"]["max_parallel"]) == ("collect", 3)
-    assert task["for_each"]["items"][0]["content"] == "blob"
+    assert task["for_each"]["items"][0]["content"] == BLOB
+    assert task["for_each"]["by"] == "path"
+    assert made["metadata"]["batch"]["parameters"]["prompt"] == "Sum up."
 
 
 def test_each_protocol_takes_a_file_in_its_way() -> None:
@@ -81,9 +94,80 @@ def test_a_glob_of_a_task_and_lists_of_files() -> None:
     assert made["params"].keys() == {"code", "context"}
 
 
-def test_a_model_reads_lists_of_files_itself() -> None:
-    params = {"prompt": "p", "batch_mode": True, "files": ["a.txt"]}
-    assert not has_batches({"name": "n", "tasks": [{"id": "t", "method": "llm/chat", "params": params}]})
+def task(params: dict[str, Any], method: str = "llm/chat", **more: Any) -> dict[str, Any]:
+    return {
+        "name": "n",
+        "tasks": [{"id": "t", "method": method, "params": {"model": "m", "prompt": "p", **params}}],
+        **more,
+    }
+
+
+def test_a_model_s_lists_of_files_are_items_too() -> None:
+    made = expanded(task({"batch_mode": True, "files": ["a.txt"], "relative_to": "docs"}))["tasks"][0]
+    assert [item["path"] for item in made["for_each"]["items"]] == ["docs/a.txt"]
+    assert made["params"].keys() == {"model", "prompt", "files"}
+    made = expanded(task({"batch_mode": True, "image_paths": ["a.png"]}, "llm/vision"))["tasks"][0]
+    assert made["params"]["image_paths"] == [{"path": "${item.path}", "content": "${item.content}"}]
+
+
+def test_a_folder_may_be_an_input() -> None:
+    params = {"batch_mode": True, "directory": "${inputs.folder}", "file_pattern": "${pattern}"}
+    document = task(params, inputs={"folder": "docs", "pattern": {"type": "string", "default": "none"}})
+    assert expanded(document)["tasks"][0]["for_each"]["items"] == []
+    expansion = Expansion(document, Folder(), {"folder": "other", "pattern": "*"})
+    assert [item["path"] for item in expansion.definition["tasks"][0]["for_each"]["items"]] == [
+        "other/a.txt", "other/b.txt"
+    ]  # fmt: skip
+
+
+def test_what_only_a_result_tells_is_left_to_the_provider() -> None:
+    first = {"id": "first", "method": "echo/echo", "params": {"message": "x"}}
+    for params in ({"batch_mode": True, "directory": "${first.result}"}, {"files": ["${first.result}"]}):
+        document = task(params)
+        document["tasks"].insert(0, first)
+        assert expanded(document)["tasks"] == document["tasks"]
+    (problem,) = Expansion(task({}, for_each=1) | {"tasks": [globbed("${first.x}/*")]}, Folder(), {}).problems
+    assert (problem.path, "must be known" in problem.message) == (("tasks", 0, "for_each", "glob"), True)
+    (problem,) = Expansion({"name": "n", "tasks": [globbed("${inputs.x}/*")]}, Folder()).problems
+    assert problem.severity == "warning"
+
+
+def globbed(pattern: str, **params: Any) -> dict[str, Any]:
+    return {"id": "t", "method": "llm/chat", "for_each": {"glob": pattern}, "params": {"model": "m", **params}}
+
+
+def test_what_a_single_call_reads_goes_along() -> None:
+    params = {"file_path": "a.txt", "files": ["b.txt", "gone.txt"], "image_path": "c.png", "images": ["d.png", "iVBO"]}
+    made = expanded(task(params))["tasks"][0]["params"]
+    assert made["files"] == [
+        {"path": "a.txt", "content": BLOB, "encoding": "text"}, {"path": "b.txt", "content": BLOB, "encoding": "text"},
+        "gone.txt",
+    ]  # fmt: skip
+    assert made["image_paths"] == [{"path": "c.png", "content": BLOB}]
+    assert made.keys().isdisjoint({"file_path", "image_path"})
+    embedded = {"id": "t", "method": "llm/embed", "params": {"model": "m", "file_path": "a.txt"}}
+    assert expanded({"name": "n", "tasks": [embedded]})["tasks"][0]["params"] == {"model": "m", "input": BLOB}
+
+
+def test_the_path_of_an_item_goes_with_its_content() -> None:
+    made = expanded({"name": "n", "tasks": [globbed("*.txt", prompt="p", file_path="${item.path}")]})["tasks"][0]
+    assert made["params"]["files"][0]["content"] == "${item.content}"
+    assert made["for_each"]["items"][0]["content"] == BLOB
+
+
+@pytest.mark.parametrize("where", ["wrapped", "always", "child"])
+def test_files_are_found_in_all_tasks_of_a_document(where: str) -> None:
+    inner = {"name": "n", "tasks": [globbed("*.txt", prompt="p")]}
+    document: dict[str, Any] = {
+        "wrapped": {"workflow": inner},
+        "always": {**task({}), "always": [globbed("*.txt", prompt="p")]},
+        "child": {"name": "n", "tasks": [{"id": "c", "workflow": inner}]},
+    }[where]
+    assert has_batches(document)
+    expansion = Expansion(document, Folder())
+    assert not expansion.problems
+    assert "glob" not in str(expansion.definition)
+    assert not Expansion({"name": "n", "tasks": []}, Folder()).problems
 
 
 @pytest.mark.parametrize(
