@@ -15,7 +15,7 @@ from gleitzeit.spec import batch_tasks
 from gleitzeit.spec.batch_tasks import TASK, family, split_pattern
 from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.known_inputs import Known, known_of
-from gleitzeit.spec.model_files import PATHS, WithFiles
+from gleitzeit.spec.model_files import WithFiles, names_files
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.subworkflows import places_of, put
 
@@ -261,4 +261,6 @@ def _means_files(task: object) -> bool:
     if isinstance(over, dict) and isinstance(over.get("glob"), str | list):
         return True
     given = [one for one in (task.get("params"), task.get("parameters")) if isinstance(one, dict)]
-    return any(one.get("batch_mode") is True or not PATHS.isdisjoint(one) for one in given)
+    if any(one.get("batch_mode") is True for one in given):
+        return True
+    return family(task) == "llm" and any(names_files(one) for one in given)

@@ -1,5 +1,6 @@
 """Files that one call of a model's method reads: taken along in its params, so that its provider may be anywhere."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from gleitzeit.spec.batch_tasks import IMAGE_SUFFIXES
@@ -8,6 +9,17 @@ from gleitzeit.spec.problems import Path, Problem
 
 PATHS: Final = frozenset({"file_path", "files", "image_path", "image_paths", "images"})
 """Params that name files. `images` may also hold the images themselves."""
+
+
+def names_files(params: Mapping[str, Any]) -> bool:
+    """Whether there are paths in them, not only files that come along."""
+    if PATHS.isdisjoint(params):
+        return False
+    for key in PATHS & params.keys():
+        listed = params[key] if isinstance(params[key], list) else [params[key]]
+        if any(isinstance(one, str) and (key != "images" or _is_image_path(one)) for one in listed):
+            return True
+    return False
 
 
 class _Files(Protocol):

@@ -149,6 +149,15 @@ def test_what_a_single_call_reads_goes_along() -> None:
     assert expanded({"name": "n", "tasks": [embedded]})["tasks"][0]["params"] == {"model": "m", "input": BLOB}
 
 
+def test_what_comes_along_is_not_looked_for_again() -> None:
+    for params in ({"file_path": "a.txt", "image_path": "c.png"}, {"batch_mode": True, "directory": "docs"}):
+        document = task(params)
+        assert has_batches(document)
+        assert not has_batches(expanded(document))
+    assert not has_batches(task({"file": "a.py", "file_path": "b.py"}, "python/execute"))
+    assert not has_batches(task({"images": ["iVBORw0KGgo="]}, "llm/vision"))
+
+
 def test_the_path_of_an_item_goes_with_its_content() -> None:
     made = expanded({"name": "n", "tasks": [globbed("*.txt", prompt="p", file_path="${item.path}")]})["tasks"][0]
     assert made["params"]["files"][0]["content"] == "${item.content}"
