@@ -129,6 +129,8 @@ class Link:
             connection.split_batches = True
         if description.instance != self.instance:
             self._report_down(gone=True)
+            if self.registration is None:  # discovery, which is later than we are, says nothing new of this address
+                self._links.post(fx.ProviderSeen(description.instance))
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection
         connection.data[TAKES_BLOBS] = description.takes_blobs and self._links.blob_methods is not None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from gleitzeit.discovery.base import ProviderSeen
 from gleitzeit.engine import effects as fx
 from gleitzeit.errors import ProviderNotFound
 from gleitzeit.jsonrpc.methods import Methods
@@ -118,6 +119,27 @@ async def test_a_registration_that_fails_leaves_the_one_before(world: World) -> 
         await world.links.register(Registration(server.url, name="renamed"))
     await world.until(lambda: [link.status for link in world.links] == ["ready"])
     assert next(iter(world.links)).name == "p"
+
+
+async def test_one_that_was_started_anew_where_another_had_been_is_known_to_exist(world: World) -> None:
+    """Its link comes upon it before discovery names it. A namesake elsewhere is no reason to give its calls up."""
+    instances = iter(["i1", "i2"])
+    server = await world.provider(lambda: document(name="p", instance=next(instances), calls="v1"))
+    world.links.report(ProviderSeen("p", "i1", server.url))
+    await world.until(lambda: world.told(fx.ProviderReady))
+    for connection in list(server.connections):
+        await connection.close()
+    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
+    world.links.report(ProviderSeen("p", "i2", server.url))
+    changes = [item for item in world.posted if not isinstance(item, fx.ProviderDown) or item.gone]
+    shown = [(type(item).__name__, getattr(item, "instance", "")) for item in changes]
+    assert shown == [
+        ("ProviderSeen", "i1"),
+        ("ProviderReady", "i1"),
+        ("ProviderDown", "i1"),
+        ("ProviderSeen", "i2"),
+        ("ProviderReady", "i2"),
+    ]
 
 
 async def test_a_registered_provider_that_is_dead_is_reported_gone_and_still_tried(world: World) -> None:
