@@ -357,6 +357,8 @@ class Service:
         self.check_lease()
         while self._reads:
             self._reads.popleft()()
+        if not self._has_to_decide():
+            return
         decision = self.engine.decide(self.clock(), self._take_inputs())
         if decision.appends or decision.schedules:
             encoded = [self._encoded(append) for append in decision.appends.values()]
@@ -389,6 +391,12 @@ class Service:
         if known is None:
             return [_encode(event) for event in append.events]
         return [known, *map(_encode, append.events[1:])]
+
+    def _has_to_decide(self) -> bool:
+        if self._inbox or self.engine.more:
+            return True
+        due = self.engine.due_at()
+        return due is not None and due <= self.clock()
 
     def _take_inputs(self) -> list[fx.Input]:
         inputs: list[fx.Input] = []

@@ -21,6 +21,7 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
 from gz_coordinator.lines import Line, Lines
+from gz_coordinator.recent import Recent
 from gz_coordinator.texts import Text, Texts
 
 MAX_LAG_BYTES = 1 << 20
@@ -169,6 +170,7 @@ class Watchers:
         """`read` looks at a workflow between turns, as `Service.read` does."""
         self.texts = Texts()
         self.lines = Lines()
+        self.recent = Recent()
         self._journal = journal
         self._read = read
         self._by_workflow: dict[str | None, set[Watcher]] = {}
@@ -190,7 +192,7 @@ class Watchers:
             watcher.line = self.lines.last
         if watcher.live:
             self._catch_up_texts(watcher)
-        else:
+        elif not self._catch_up_from_memory(watcher):
             self._spawn(self._catch_up(watcher))
 
     def remove(self, connection: Connection, workflow_id: str | None = None) -> None:
@@ -221,6 +223,7 @@ class Watchers:
         """Workflows have moved to another coordinator: their watchers, who are forgotten here, each with how much of
         the text of which task it has."""
         left = []
+        self.recent.forget(gone)
         for workflow_id in [key for key in self._by_workflow if key is not None and gone(key)]:
             texts = self.texts.of_workflow(workflow_id)
             for watcher in self._by_workflow.pop(workflow_id):
@@ -231,6 +234,7 @@ class Watchers:
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         """Events that have just become durable."""
+        self.recent.add(workflow.id, first_seq, encoded)
         for changed in self._waiting.get(workflow.id, ()):
             changed.set()
         watchers = [watcher for watcher in self._of(workflow.id) if watcher.live]
@@ -333,6 +337,18 @@ class Watchers:
             if not text.call.current:
                 watcher.forget(text)
 
+    def _catch_up_from_memory(self, watcher: Watcher) -> bool:
+        """At once, if what is durable is at hand and the socket takes it: what becomes so later is published later."""
+        workflow_id = watcher.workflow_id
+        events = None if workflow_id is None else self.recent.after(workflow_id, watcher.sent)
+        if workflow_id is None or events is None:
+            return False
+        page = deque(Record(seq, event) for seq, event in enumerate(events, watcher.sent + 1))
+        self._send_page(watcher, workflow_id, page)
+        if not page:
+            self._begin_live(watcher, workflow_id)
+        return watcher.live
+
     async def _catch_up(self, watcher: Watcher) -> None:
         """From the journal, page by page, until nothing durable is missing; then live, without a gap."""
         workflow_id = watcher.workflow_id
@@ -370,11 +386,14 @@ class Watchers:
     def _go_live(self, watcher: Watcher, changed: asyncio.Event, workflow: Workflow) -> None:
         """Called between turns: what the workflow has reached is durable, and nothing is being published. Or with what
         was read from the journal, and was true at some time since the reader asked: then it may have `changed`."""
-        watcher.live = watcher.sent >= workflow.seq and not changed.is_set()
-        if watcher.live:
-            for line in self.lines.after(workflow.id, watcher.line) if watcher.stream else ():
-                watcher.send_line(line)
-            self._catch_up_texts(watcher)
+        if watcher.sent >= workflow.seq and not changed.is_set():
+            self._begin_live(watcher, workflow.id)
+
+    def _begin_live(self, watcher: Watcher, workflow_id: str) -> None:
+        watcher.live = True
+        for line in self.lines.after(workflow_id, watcher.line) if watcher.stream else ():
+            watcher.send_line(line)
+        self._catch_up_texts(watcher)
 
     async def _resync(self, watcher: Watcher) -> None:
         """Wait until the watcher has read, say where the gap is, and go on."""

@@ -25,6 +25,8 @@ from gleitzeit.journal.records import Packed, pack
 
 MOST_PUTS = 32
 """Pieces of blobs in one transaction."""
+IDLE_SECONDS = 0.05
+"""After which there is time for what makes later commits faster."""
 _T = TypeVar("_T")
 
 
@@ -192,6 +194,8 @@ class _Thread:
     """
 
     database: Database
+    _grows = False
+    """Whether the log of the file is to be made larger when there is time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
@@ -202,6 +206,7 @@ class _Thread:
 
     def open(self, path: Path, max_bytes: int | None, owner: str) -> int:
         self.database = Database(path, max_bytes)
+        self._grows = True
         return self.database.claim(owner)
 
     def append(self, rows: list[Packed]) -> "asyncio.Future[None]":
@@ -264,7 +269,7 @@ class _Thread:
         """Wait unless there are calls to do; then take all that is there. False if nothing more will come."""
         item = None
         try:
-            item = self._queue.get(block=not calls)
+            item = self._queue.get(block=not calls, timeout=IDLE_SECONDS if self._grows else None)
             while item is not None:
                 if isinstance(item, _Commit):
                     commits.append(item)
@@ -272,6 +277,8 @@ class _Thread:
                     calls.append(item)
                 item = self._queue.get_nowait()
         except queue.Empty:
+            if self._grows and not commits and not calls:
+                self._grows = self.database.grow_wal()
             return True
         return False
 

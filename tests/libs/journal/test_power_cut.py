@@ -29,7 +29,10 @@ import asyncio, os, random, sys
 from pathlib import Path
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
-from gleitzeit.journal import database
+from gleitzeit.journal import database, sqlite
+
+sqlite.IDLE_SECONDS = 0.0  # the log is made larger in between
+database.WAL_STEP_BYTES = 40_000
 
 if sys.argv[2] == "careless":
     prepare = database.Database._prepare

@@ -3,6 +3,7 @@
 
 import asyncio
 import ctypes
+import itertools
 import os
 import signal
 import sqlite3
@@ -16,7 +17,8 @@ import pytest
 
 from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
 from gleitzeit.journal.base import Append, Find, Summary
-from gleitzeit.journal.database import FORMAT
+from gleitzeit.journal.database import FORMAT, WAL_BYTES, WAL_STEP_BYTES, Database
+from gleitzeit.journal.records import pack
 from gleitzeit.journal.sqlite import SqliteJournal
 
 # Appends one event after the other and prints the number of each that is acknowledged, until it is killed.
@@ -335,3 +337,68 @@ async def test_a_full_disk_loses_nothing_and_is_got_over(small_disk: Path) -> No
     journal = await claimed(small_disk / "journal.db")
     assert len(await journal.read("a")) == seq
     await journal.close()
+
+
+# -- room for what is to come
+
+
+def wal(file: Path) -> int:
+    return file.with_name("journal.db-wal").stat().st_size
+
+
+def test_the_log_grows_ahead_up_to_what_sqlite_fills_before_it_begins_anew(file: Path) -> None:
+    database = Database(file)
+    database.claim("test")
+    sizes = [wal(file)]
+    while database.grow_wal():
+        sizes.append(wal(file))
+    assert all(after - before == WAL_STEP_BYTES for before, after in itertools.pairwise(sizes))
+    assert WAL_BYTES <= wal(file) < WAL_BYTES + WAL_STEP_BYTES
+    grown = wal(file)
+    for number in range(150):
+        assert database.commit([[pack(append("a", number + 1, b"x" * 30_000))]]) == [None]
+    assert not database.grow_wal()
+    assert wal(file) == grown, "it was filled, checkpointed and begun anew, and never too small"
+    assert len(database.read("a", 0, 10)) == 10
+    database.close()
+    assert not file.with_name("journal.db-wal").exists()
+
+
+def test_a_log_with_room_is_read_after_a_kill(file: Path) -> None:
+    """What it holds counts, and the zeros behind it do not; also where nothing is in front of them."""
+    database = Database(file)
+    database.claim("test")
+    left: dict[str, bytes] = {}
+    for events in range(3):
+        if events:
+            assert database.commit([[pack(append("a", events, b"%d" % events))]]) == [None]
+        database.grow_wal()
+        for name in ("journal.db", "journal.db-wal"):
+            left[f"{events}{name}"] = file.with_name(name).read_bytes()
+    database.close()
+    for events in range(3):
+        for name in ("journal.db", "journal.db-wal"):
+            file.with_name(name).write_bytes(left[f"{events}{name}"])
+        heir = Database(file)
+        assert [record.event for record in heir.read("a", 0, 10)] == [b"1", b"2"][:events]
+        heir.close()
+
+
+async def test_the_log_grows_while_nothing_else_is_to_be_done(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gleitzeit.journal.sqlite.IDLE_SECONDS", 0.0)
+    journal = await claimed(file)
+    async with asyncio.timeout(10):
+        while wal(file) < WAL_BYTES:  # noqa: ASYNC110 - a thread does it
+            await asyncio.sleep(0)
+    await journal.append([append("a", 1, b"1")])
+    await journal.close()
+
+
+def test_nothing_is_taken_from_a_disk_that_is_nearly_full(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(file)
+    database.claim("test")
+    before = wal(file)
+    monkeypatch.setattr("gleitzeit.journal.database.ROOM_BYTES", 1 << 62)
+    assert not database.grow_wal()
+    assert wal(file) == before
+    database.close()

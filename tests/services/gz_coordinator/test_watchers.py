@@ -137,3 +137,19 @@ async def test_who_watches_twice_is_told_once(scene: Scene) -> None:
     assert len(scene.watchers) == 1
     scene.watchers.remove(scene.connection)
     assert len(scene.watchers) == 0
+
+
+async def test_who_watches_what_began_lately_has_all_of_it_at_once_and_asks_no_journal(scene: Scene) -> None:
+    await scene.journal.close()
+    scene.watch()
+    scene.watchers.publish(scene.workflow, 3, [msgspec.json.encode(event) for event in ENDED])
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_what_is_known_no_more_is_read_from_the_journal(scene: Scene) -> None:
+    scene.watchers.leave(lambda workflow_id: True)
+    await scene.append(*ENDED)
+    scene.watch(after=1)
+    await settle()
+    assert scene.seen == ["TaskStarted", "TaskCompleted", "WorkflowCompleted"]
