@@ -29,6 +29,17 @@ async def change(
     return exits.OK
 
 
+async def delete(client: Client, text: str, output: Format) -> int:
+    workflow_id = await client.resolve_id(text)
+    deleted = await client.delete(workflow_id)
+    if output is Format.TEXT:
+        tasks = f", and {counted(deleted - 1, 'workflow')} that its tasks ran" if deleted > 1 else ""
+        put(f"{workflow_id} is deleted{tasks}")
+    else:
+        put(workflow_id if output is Format.ID else encode({"workflow_id": workflow_id, "deleted": deleted}, output))
+    return exits.OK
+
+
 async def signal(client: Client, text: str, name: str, payload: object, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
     signalled = await client.signal(workflow_id, name, payload)

@@ -70,6 +70,8 @@ def stack(**arguments: object) -> "StackConfig":
         tls_key=config.tls_key,
         allow_env=config.allow_env,
         allow_root=config.allow_root,
+        retention_seconds=config.retention_seconds,
+        retention_count=config.retention_count,
         log_level=given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
         log_format=config.log_format,
         log_file=config.log_file,

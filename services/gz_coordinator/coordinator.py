@@ -18,6 +18,7 @@ from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
 from gz_coordinator import approvals
 from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
+from gz_coordinator.deletion import keep_for_ever
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
 from gz_coordinator.methods import build
@@ -114,6 +115,8 @@ class Coordinator:
                  " held" if held and recovered else "")  # fmt: skip
         await self._find_providers()
         sweeping = asyncio.create_task(sweep_for_ever(parts.journal, service.clock), name="sweep of blobs")
+        if parts.retention.limited:
+            self._background.append(asyncio.create_task(keep_for_ever(parts, parts.retention), name="retention"))
         gc.freeze()
         gc.enable()
         gc.set_threshold(50_000)
@@ -130,7 +133,7 @@ class Coordinator:
     async def _join(self, holdings: Holdings) -> int:
         """Become one of several coordinators. Returns how many workflows came with the shards that were free."""
         await holdings.start(self._parts.url)
-        self._background = [
+        self._background += [
             asyncio.create_task(holdings.run(), name="the shards"),
             asyncio.create_task(self._learn_registrations(holdings), name="registered providers"),
         ]

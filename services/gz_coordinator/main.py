@@ -92,7 +92,7 @@ async def main(chosen: argparse.Namespace) -> int:
             parts = Parts(
                 service, journal, identity, shown(journal.url), embedded=chosen.embedded, documents=documents,
                 nats_url=chosen.nats, url=chosen.advertise, warnings=[*warnings, *journal.warnings],
-                roots=chosen.allow_root,
+                roots=chosen.allow_root, retention=options.retention(chosen),
             )  # fmt: skip
             parts.approval_key = approval_key(options.state_folder(chosen))
             coordinator = Coordinator(parts, lifetime)

@@ -24,6 +24,7 @@ from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
 from gz_coordinator.approvals import ApprovalMethods, link_of
 from gz_coordinator.blobs import BlobMethods, keep
+from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
@@ -55,6 +56,7 @@ def build(parts: Parts) -> Methods:
         TemplateMethods(parts, schedules.follow),
         ApprovalMethods(parts),
         RerunMethods(parts),
+        DeletionMethods(parts),
         schedules,
         blobs,
     ):

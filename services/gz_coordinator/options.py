@@ -6,11 +6,12 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from gleitzeit.config import default_folder, read_token
+from gleitzeit.config import default_folder, read_token, values
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal import base as journal
 from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
+from gz_coordinator.retention import Retention
 
 LEASE_SECONDS = 900.0
 
@@ -87,6 +88,18 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "(default: none)",
     )
     parser.add_argument(
+        "--retention",
+        metavar="DURATION",
+        type=duration,
+        help="forget workflows that ended so long ago, as 30d (default: never)",
+    )
+    parser.add_argument(
+        "--retention-count",
+        metavar="N",
+        type=int,
+        help="forget all but the N newest of the workflows that have ended (default: none)",
+    )
+    parser.add_argument(
         "--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
     )
     parser.add_argument(
@@ -100,6 +113,21 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
     parser.add_argument("--log-format", default="auto", choices=["auto", "text", "json"])
     return parser.parse_args(arguments)
+
+
+def duration(text: str) -> float:
+    """Seconds, or 30d. Raises ArgumentTypeError."""
+    try:
+        return values.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def retention(chosen: argparse.Namespace) -> Retention:
+    """Raises ConfigurationError."""
+    if chosen.retention_count is not None and chosen.retention_count < 1:
+        raise ConfigurationError("--retention-count wants a number from 1")
+    return Retention(chosen.retention, chosen.retention_count)
 
 
 def state_folder(chosen: argparse.Namespace) -> Path:

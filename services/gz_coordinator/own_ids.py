@@ -16,8 +16,12 @@ def own_id_append(workflow: Workflow) -> Append | None:
     own = definition.metadata.get("id")
     if not isinstance(own, str) or own == definition.name:
         return None
-    stream, at = f"{_STREAM}{workflow.id}", workflow.created_at
+    stream, at = own_id_stream(workflow.id), workflow.created_at
     return Append(stream, 1, (), Summary(stream, OWN_ID, own, "submitted", False, at, at))
+
+
+def own_id_stream(workflow_id: str) -> str:
+    return f"{_STREAM}{workflow_id}"
 
 
 def workflow_of(row: Summary) -> str:

@@ -18,6 +18,7 @@ from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links, Registration, registration_of
+from gz_coordinator.retention import Retention
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
 from gz_coordinator.template_shelf import TemplateShelf
@@ -43,6 +44,7 @@ class Parts:
     nats_url: str | None = None
     approval_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """What the secrets of links to answer tasks are made of."""
+    retention: Retention = field(default_factory=Retention)
     roots: Sequence[Path] = ()
     """The folders whose files documents may name."""
     url: str = ""

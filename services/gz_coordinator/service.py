@@ -157,6 +157,9 @@ class Service:
         """Workflows whose streams cannot be read, and why: nothing of them runs."""
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
+        self._to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
+        self._deletions = 0
+        """How often that has begun or ended."""
         self._wake = asyncio.Event()
         self._loading = asyncio.Semaphore(LOADERS)
         self._finals: dict[str, int] = {}
@@ -245,15 +248,27 @@ class Service:
 
     async def bring_back(self, workflow_id: str) -> None:
         """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
-        if workflow_id not in self.engine.workflows:
+        while workflow_id not in self.engine.workflows:
+            deletions = self._deletions
             workflow = await self._load(workflow_id)
             self.clock.not_before(workflow.updated_at)
             if not self.engine.owns(workflow_id):
                 raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
+            if deletions % 2 or deletions != self._deletions:  # something was being deleted: is it still there?
+                continue
             if workflow_id not in self.engine.workflows:
                 self.engine.adopt(self.clock(), workflow)
                 if workflow.final:
                     self._keep_final(workflow)
+
+    async def delete(self, workflows: Sequence[str], streams: Sequence[str]) -> None:
+        """Forget workflows that have ended, and their streams. Raises InvalidState if one has not, or gives results to
+        another one that is under way; ResourceExhausted while the journal is full."""
+        self.refuse_if_stalled()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._to_delete.append((workflows, streams, future))
+        self._wake.set()
+        await future
 
     async def drain(self) -> None:
         """Start no more tasks, and wait until none runs. Requests are answered all the while."""
@@ -335,7 +350,7 @@ class Service:
     async def run(self) -> None:
         """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""
         while not self._stopping:
-            if not self._inbox and not self._reads and not self.engine.more:
+            if not self._inbox and not self._reads and not self._to_delete and not self.engine.more:
                 await self._idle()
             await self._turn()
 
@@ -348,13 +363,45 @@ class Service:
             delay = min((due - self.clock()) / 1000, LONGEST_IDLE_SECONDS)
             timer = loop.call_later(max(0.0, delay), self._wake.set)
         self._wake.clear()
-        if not self._inbox and not self._reads:
+        if not self._inbox and not self._reads and not self._to_delete:
             await self._wake.wait()
         if timer is not None:
             timer.cancel()
 
+    async def _delete_all(self) -> None:
+        """Between two turns, as nothing is decided meanwhile about what goes."""
+        while self._to_delete:
+            workflows, streams, future = self._to_delete.popleft()
+            self._deletions += 1
+            try:
+                self._check_ended(workflows)
+                await self.journal.delete(streams)
+            except (errors.InvalidState, errors.JournalFull) as error:
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            finally:
+                self._deletions += 1
+            for workflow_id in workflows:
+                self.quarantined.pop(workflow_id, None)
+                self._finals_bytes -= self._finals.pop(workflow_id, 0)
+                if workflow_id in self.engine.workflows:
+                    self.engine.forget(workflow_id)
+            if not future.done():
+                future.set_result(None)
+
+    def _check_ended(self, workflows: Sequence[str]) -> None:
+        known, gone = self.engine.workflows, frozenset(workflows)
+        for workflow in filter(None, map(known.get, workflows)):
+            if not workflow.final:
+                raise errors.InvalidState(f"workflow {workflow.id} is {workflow.state}", {"status": workflow.state})
+        for user in known.values():
+            if user.source is not None and user.source.id in gone and not user.final:
+                raise errors.InvalidState(f"workflow {user.source.id} gives results to {user.id}, which is under way")
+
     async def _turn(self) -> None:
         self.check_lease()
+        await self._delete_all()
         while self._reads:
             self._reads.popleft()()
         if not self._has_to_decide():

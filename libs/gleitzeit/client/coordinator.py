@@ -152,6 +152,11 @@ class Coordinator(Session):
     async def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
         return await self._view(State, "workflow.cancel", workflow_id=workflow_id, reason=reason)
 
+    async def delete(self, workflow_id: str) -> int:
+        """Forget a workflow that has ended, with those that were its tasks; returns how many workflows are gone."""
+        deleted: int = (await self.call("workflow.delete", {"workflow_id": workflow_id}))["deleted"]
+        return deleted
+
     async def pause(self, workflow_id: str) -> State:
         """Nothing new starts; what runs goes on."""
         return await self._view(State, "workflow.pause", workflow_id=workflow_id)

@@ -164,6 +164,9 @@ class SyncClient:
     def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
         return self._run(self.client.cancel(workflow_id, reason=reason))
 
+    def delete(self, workflow_id: str) -> int:
+        return self._run(self.client.delete(workflow_id))
+
     def pause(self, workflow_id: str) -> State:
         return self._run(self.client.pause(workflow_id))
 

@@ -71,6 +71,10 @@ class Config(Struct, frozen=True, kw_only=True):
     """Whether documents may run commands on this machine, in a stack that `gz run` starts."""
     allow_root: tuple[Path, ...] = ()
     """The folders whose files documents may name, of a coordinator of ours."""
+    retention_seconds: float | None = None
+    """How long a coordinator of ours keeps workflows that have ended; None: for ever."""
+    retention_count: int | None = None
+    """How many of them, the newest; None: all."""
     allow_env: tuple[str, ...] = ()
     """The environment variables of a coordinator of ours that any document may read."""
     sources: dict[str, str] = {}
@@ -302,6 +306,8 @@ SETTINGS: dict[str, Setting] = {
     "llm_idle_timeout_seconds": Setting(values.seconds, ("GLEITZEIT_LLM_IDLE_TIMEOUT", "GLEITZEIT_OLLAMA_TIMEOUT")),
     "allow_shell": Setting(values.flag, ("GLEITZEIT_ALLOW_SHELL",)),
     "allow_root": Setting(values.folders, ("GLEITZEIT_ALLOW_ROOT",), values.absolute_folders),
+    "retention_seconds": Setting(values.seconds, ("GLEITZEIT_RETENTION",)),
+    "retention_count": Setting(values.number, ("GLEITZEIT_RETENTION_COUNT",)),
     "allow_env": Setting(values.names, ("GLEITZEIT_ALLOW_ENV",)),
 }
 """In the order in which they are shown."""

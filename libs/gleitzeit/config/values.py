@@ -122,6 +122,10 @@ def count(value: object) -> int:
     return whole(value, 1, MOST_PARALLEL)
 
 
+def number(value: object) -> int:
+    return whole(value, 1, 1_000_000_000)
+
+
 def whole(value: object, least: int, most: int) -> int:
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:

@@ -52,6 +52,15 @@ def hold(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = N
 
 
 @app.command()
+def delete(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """Forget a workflow that has ended, with everything that is kept of it."""
+    from gz_cli import changes, launch, settings
+
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: changes.delete(client, id, output))
+
+
+@app.command()
 def retry(
     id: Id,
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task and what waits for it.")] = None,

@@ -94,6 +94,7 @@ for _name, _command in (
     ("get", looking.get),
     ("cancel", changing.cancel),
     ("retry", changing.retry),
+    ("delete", changing.delete),
     ("watch", looking.watch),
     ("logs", looking.history),
     ("export", export),

@@ -1,0 +1,103 @@
+"""Forgetting workflows that have ended: one that somebody names, and those that nobody wants to keep any longer."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from gleitzeit import errors
+from gleitzeit.journal.base import Find, Journal, Summary
+from gleitzeit.jsonrpc.methods import Request
+from gz_coordinator.own_ids import own_id_stream
+from gz_coordinator.parts import Parts
+from gz_coordinator.retention import Retention
+from gz_coordinator.service import CHILD
+
+log = logging.getLogger("gz.coordinator")
+
+CHILD_SEPARATOR = "~"
+PAGE = 100
+LOOK_SECONDS = 60.0
+
+
+class DeletionMethods:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        return {"workflow.delete": self.delete}
+
+    async def delete(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
+        rows = [row async for row in family(self._parts.journal, workflow_id)]
+        if not any(row.stream == workflow_id for row in rows):
+            raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
+        parent, is_child, _ = workflow_id.partition(CHILD_SEPARATOR)
+        if is_child and [row async for row in _rows(self._parts.journal, Find("workflow", stream_prefix=parent))]:
+            raise errors.InvalidState(f"workflow {workflow_id} is a task of {parent}: delete that one")
+        await forget(self._parts, rows)
+        return {"workflow_id": workflow_id, "deleted": len(rows)}
+
+
+async def forget(parts: Parts, rows: list[Summary]) -> None:
+    """Raises InvalidState if one of them has not ended, and then nothing is forgotten."""
+    known = parts.service.quarantined
+    under_way = next((row for row in rows if row.active and row.stream not in known), None)
+    if under_way is not None:
+        raise errors.InvalidState(
+            f"workflow {under_way.stream} is {under_way.status}: only what has ended can be deleted; cancel it first",
+            {"status": under_way.status},
+        )
+    workflows = [row.stream for row in rows]
+    await parts.service.delete(workflows, [*workflows, *map(own_id_stream, workflows)])
+
+
+async def family(journal: Journal, workflow_id: str) -> AsyncIterator[Summary]:
+    """Its row, and those of the workflows that are or were its tasks, at any depth."""
+    for kind in ("workflow", CHILD):
+        async for row in _rows(journal, Find(kind, stream_prefix=workflow_id)):
+            if row.stream == workflow_id or row.stream.startswith(workflow_id + CHILD_SEPARATOR):
+                yield row
+
+
+async def _rows(journal: Journal, query: Find) -> AsyncIterator[Summary]:
+    """All of them, newest first."""
+    before = query.before
+    while page := await journal.find(Find(query.kind, (), (), query.stream_prefix, query.active, before, PAGE)):
+        for row in page:
+            yield row
+        if len(page) < PAGE:
+            return
+        before = page[-1].created_at, page[-1].stream
+
+
+async def keep_for_ever(parts: Parts, retention: Retention) -> None:
+    """Now and every minute, forget what is beyond it: of the workflows that are ours, one after the other."""
+    while True:
+        try:
+            count = await forget_beyond(parts, retention)
+            if count:
+                log.info("%d workflows that had ended are forgotten, as the retention says", count)
+        except (errors.JournalError, errors.ResourceExhausted) as error:
+            log.warning("what the retention says cannot be forgotten now: %s", error)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def forget_beyond(parts: Parts, retention: Retention) -> int:
+    """Returns how many are gone, not counting those that were tasks."""
+    since = parts.service.clock() - round(retention.seconds * 1000) if retention.seconds is not None else None
+    before = None if retention.count is not None or since is None else (since, "")
+    seen = gone = 0
+    async for row in _rows(parts.journal, Find("workflow", active=False, before=before)):
+        seen += 1
+        old = since is not None and row.updated_at < since
+        if (old or (retention.count is not None and seen > retention.count)) and parts.service.engine.owns(row.stream):
+            gone += await _forget_one(parts, row)
+    return gone
+
+
+async def _forget_one(parts: Parts, row: Summary) -> bool:
+    try:
+        await forget(parts, [found async for found in family(parts.journal, row.stream)])
+    except errors.InvalidState:  # it has begun again, or a workflow that is under way takes results of it
+        return False
+    return True
