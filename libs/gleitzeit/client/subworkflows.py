@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gleitzeit.errors import DocumentError
-from gleitzeit.schemas import Catalogue
+from gleitzeit.schemas import Catalogue, near
 from gleitzeit.spec.check import check
 from gleitzeit.spec.load import load_file
 from gleitzeit.spec.problems import Path as Place
@@ -46,6 +46,8 @@ class Taking:
             return self._wrong(place, f"these workflows run each other: {names}")
         if len(chain) >= LIMIT_NESTING:
             return self._wrong(place, f"workflows within workflows are nested deeper than {LIMIT_NESTING}")
+        if not file.exists():
+            return self._absent(place, said, file)
         try:
             document = load_file(file, lenient=True)
         except OSError as error:
@@ -63,9 +65,15 @@ class Taking:
             return self._wrong(place, *_told(said, wrong))
         return definition if len(self.problems) == known else None
 
+    def _absent(self, place: Place, said: str, file: Path) -> None:
+        there = [one.name for one in file.parent.iterdir()] if file.parent.is_dir() else []
+        meant = near(file.name, there)
+        suggestion = said.removesuffix(file.name) + meant if meant else ""
+        self.problems.append(Problem(place, f"there is no file '{said}' (looked in {file.parent})", suggestion))
+
     def _wrong(self, place: Place, *messages: str) -> None:
         self.problems += [Problem(place, message) for message in messages]
 
 
 def _told(name: str, problems: Any) -> list[str]:
-    return [f"{name}:{one.line}:{one.column}: {sentence(one)}" for one in problems]
+    return [f"{name}{f':{one.line}:{one.column}' if one.line else ''}: {sentence(one)}" for one in problems]

@@ -224,3 +224,12 @@ def test_defaults_for_retries_and_the_error_policy(tmp_path: Path) -> None:
     ready = prepare(said, folder=tmp_path, environ={}, defaults=defaults)
     assert ready.checked is not None
     assert ready.checked.error_policy == "fail_fast"
+
+
+def test_a_workflow_within_that_is_not_there_is_missed_once_with_the_file_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "child.yaml").write_text("name: child\ntasks: [{id: a, method: echo/ping}]\n")
+    file = tmp_path / "parent.yaml"
+    file.write_text("name: parent\ntasks:\n  - {id: t, workflow: ./chld.yaml}\n")
+    [problem] = prepare_file(file, environ={}).problems
+    assert problem.message == f"there is no file './chld.yaml' (looked in {tmp_path})"
+    assert (problem.suggestion, problem.line, problem.column) == ("./child.yaml", 3, 23)
