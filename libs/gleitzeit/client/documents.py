@@ -301,8 +301,16 @@ def _params_with_paths(task: object) -> Iterator[str]:
     if isinstance(task, dict) and _is_of_model(task):
         for name in ("params", "parameters"):
             params = task.get(name)
-            if isinstance(params, dict) and any(not _is_whole(params[key]) for key in MODEL_PATHS if key in params):
+            if isinstance(params, dict) and (
+                any(not _is_whole(params[key]) for key in MODEL_PATHS if key in params) or _shows_images(params)
+            ):
                 yield name
+
+
+def _shows_images(params: Mapping[str, Any]) -> bool:
+    messages = params.get("messages")
+    listed = messages if isinstance(messages, list) else ()
+    return any(isinstance(one, dict) and ("images" in one or isinstance(one.get("content"), list)) for one in listed)
 
 
 def _is_whole(value: object) -> bool:

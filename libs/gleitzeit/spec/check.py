@@ -331,8 +331,6 @@ class _Check:
         path, written = draft.workflow
         if complaint(written, self._findings, path, self._depth + 1):
             return None
-        if isinstance(written, str) and is_file(written):
-            return None  # of whom reading it told what is wrong
         if isinstance(written, str):
             message = f"the template '{written}' cannot be looked up here; the coordinator will, when it is submitted"
             if is_file(written):

@@ -87,6 +87,7 @@ def test_a_file_that_is_not_there_is_a_problem_with_a_place(folder: Path) -> Non
         '{prompt: x, directory: "${b.result}", batch_mode: true}',
         '{prompt: x, image_paths: [/whole.png, missing.png]}',
         '{prompt: x, image_path: "${b.result}"}',
+        '{messages: [{role: user, content: x, images: ["${b.result}"]}]}',
     ],
 )  # fmt: skip
 def test_paths_that_only_the_provider_can_read_begin_at_the_document(folder: Path, params: str) -> None:
