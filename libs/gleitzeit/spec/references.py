@@ -44,7 +44,7 @@ _TOKEN = re.compile(
 )
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(\d+)\s*\]|\[\s*"([^"\]]*)"\s*\]|\[\s*'([^'\]]*)'\s*\]""")
 _VARIABLE = re.compile(r"(?:env\.)?([A-Za-z_]\w*):-?(.*)", re.DOTALL)
-_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s""")
+_OPERATOR = re.compile(r"""[|*<>=+&?!()"'/%,]|\s-\s|\s(?:and|or|not|in)\s|\[\s*[^\W\d]""")
 _SIGN_BEFORE = re.compile(r"not\s|-")
 
 AS_WRITTEN: Final = object()

@@ -51,6 +51,8 @@ def resolve(reference: Reference) -> Any:
         ('check.none || check.name || "x"', "blue"),
         ("check.none || null", None),
         ("check.list[0] + check.list.1", 3),
+        ("check.list[check.list[0]]", 2),
+        ("check.people[check.count - 3].age", 30),
         ("check['name'] + '!'", "blue!"),
         ("'${check.name} and ${check.count}'", "blue and 3"),
         ("check.list.map(x, x > 1, x * 2)", [4, 6]),

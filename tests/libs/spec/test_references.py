@@ -120,7 +120,7 @@ def test_several_in_one_text() -> None:
         ("${ .a}", "names nothing"),
         ("${a..b}", "is not a reference like"),
         ("${a.}", "is not a reference like"),
-        ("${a[x]}", "is not a reference like"),
+        ("${a[-1]}", "is not a reference like"),
         ("${a[0}", "is not a reference like"),
         ("${" + "a" * 1001 + "}", "1001 characters"),
         (r'${"\x"}', "not a JSON string"),
@@ -137,7 +137,7 @@ def test_a_broken_one_says_how_to_write_it_as_text() -> None:
     assert "'$${a..b}'" in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["check.result.score > 0.8", 'a.response || "}"', "a.count * 2", "not a.b", "-a"])
+@pytest.mark.parametrize("text", ["check.result.score > 0.8", 'a.response || "}"', "a.count * 2", "not a.b", "-a", "a[b.c].d"])
 def test_an_expression_is_one_reference(text: str) -> None:
     (found,) = parse(f"${{{text}}}")
     assert isinstance(found, Reference)
