@@ -88,7 +88,25 @@ class Evaluation:
     def _local(self, node: cel.Local) -> object:
         return self._locals[node.name]
 
+    def _further(self, node: cel.Node) -> Reference | None:
+        """`a[i].b` is one reference, with all that is special in them, once it is known what `i` is."""
+        steps: list[str | cel.Node] = []
+        while isinstance(node, cel.Select | cel.Index):
+            steps.append(node.key)
+            node = node.of
+        if not isinstance(node, cel.Chain) or all(isinstance(step, str) for step in steps):
+            return None
+        keys = [step if isinstance(step, str) else self.value(step) for step in reversed(steps)]
+        path = [int(key) if isinstance(key, float) and key.is_integer() else key for key in keys]
+        if not all(key if isinstance(key, str) else type(key) is int and key >= 0 for key in path):
+            return None
+        text = node.reference.text + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+        whole = (*node.reference.path, *map(str, path))
+        return Reference(f"${{{text}}}", text, node.reference.base, whole)
+
     def _select(self, node: cel.Select) -> object:
+        if (reference := self._further(node)) is not None:
+            return self._resolve(reference)
         value = self.value(node.of)
         if isinstance(value, dict):
             if node.key in value:
@@ -99,6 +117,8 @@ class Evaluation:
         raise Unfit(f"{self._words(node)}: {kind(value)} has no '{node.key}'")
 
     def _index(self, node: cel.Index) -> object:
+        if (reference := self._further(node)) is not None:
+            return self._resolve(reference)
         value, key = self.value(node.of), self.value(node.key)
         if isinstance(value, dict):
             if isinstance(key, str) and key in value:
@@ -120,7 +140,12 @@ class Evaluation:
     def _has(self, node: cel.Has) -> object:
         try:
             # What is no map has no key: of a list's items one may be an error, another a number.
-            if isinstance(node.of, cel.Select) and not isinstance(self.value(node.of.of), dict | list):
+            inner = node.of
+            if (
+                isinstance(inner, cel.Select)
+                and not self._further(inner)
+                and not isinstance(self.value(inner.of), dict | list)
+            ):
                 return False
             return self.value(node.of) is not None
         except Unfit:

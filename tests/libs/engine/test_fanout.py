@@ -294,6 +294,19 @@ def test_an_include_adds_to_the_combinations_that_it_fits_or_is_one_more() -> No
     ]
 
 
+def test_an_item_that_another_task_chose_is_read_as_one_that_was_written() -> None:
+    desk = Desk()
+    desk.submit(
+        many(["x", "y"], params={"p": "${item}"}), task("judge"),
+        task("join", "m", "judge", params={"text": "${m[judge.best].text}", "whole": "${m[judge.best]}", "n": "${m[1].n}"}),
+    )  # fmt: skip
+    desk.complete("judge", {"best": 1})
+    for number in range(2):
+        desk.complete(f"m[{number}]", {"result": f"r{number}", "text": f"t{number}", "n": number})
+    params = msgspec.json.decode(desk.call("join").params)
+    assert (params["text"], params["whole"], params["n"]) == ("t1", "r1", 1)
+
+
 def test_each_item_goes_round_by_itself() -> None:
     desk = Desk()
     desk.submit(many([3, 1], until=Until("${m.n} >= ${item}"), params={"n": "${loop.round}"}))

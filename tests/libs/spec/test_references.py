@@ -137,7 +137,9 @@ def test_a_broken_one_says_how_to_write_it_as_text() -> None:
     assert "'$${a..b}'" in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["check.result.score > 0.8", 'a.response || "}"', "a.count * 2", "not a.b", "-a", "a[b.c].d"])
+@pytest.mark.parametrize(
+    "text", ["check.result.score > 0.8", 'a.response || "}"', "a.count * 2", "not a.b", "-a", "a[b.c].d"]
+)
 def test_an_expression_is_one_reference(text: str) -> None:
     (found,) = parse(f"${{{text}}}")
     assert isinstance(found, Reference)
