@@ -146,8 +146,10 @@ def prepare(
     catalogue = catalogue or builtin()
     checked = check(definition, catalogue, inputs=inputs)
     errors = [problem for problem in found if problem.severity == "error"]
-    # What follows from a batch without files says nothing new.
-    problems = tuple(located((*document.problems, *found, *(() if errors else checked.problems), *missing), document))
+    # What follows from a batch without files, or from a file that is missing, says nothing new.
+    told = {problem.path for problem in missing}
+    beyond = () if errors else [one for one in checked.problems if one.severity == "error" or one.path not in told]
+    problems = tuple(located((*document.problems, *found, *beyond, *missing), document))
     if document.problems or missing or errors or checked.definition is None:
         return Prepared(document, definition, None, problems)
     made = checked.definition
