@@ -5,26 +5,28 @@ passed on without the secrets that were sent to it.
 """
 
 import asyncio
+import logging
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Any, NoReturn
 
-import httpx
+import aiohttp
 import msgspec
 from msgspec import Struct
+from yarl import URL
 
 from gleitzeit.errors import GleitzeitError
-from gz_provider_llm.answers import CLOSE_AFTER_STREAMS
 from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
 from gz_provider_llm.lines import Event, EventReader, Splitter
 from gz_provider_llm.refusals import meaning, said, status_in
-from gz_provider_llm.sending import checked_url, headers_for, sending_to
+from gz_provider_llm.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
 
-CONNECT_TIMEOUT_SECONDS = 5.0
+logger = logging.getLogger(__name__)
+
 SHORT_SECRET = 8
 """A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 IDLE_TIMEOUT_SECONDS = 60.0
@@ -32,6 +34,7 @@ LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 MESSAGE_LIMIT = 2000
+_NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
 class Http:
@@ -59,7 +62,7 @@ class Http:
         self.url = base_url.rstrip("/")
         """Without a trailing slash."""
         parsed = checked_url(self.url)
-        self.shown_url = str(parsed.copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
+        self.shown_url = str(parsed.with_user(None).with_query(None).with_fragment(None)).rstrip("/")
         """As it may be told to everybody."""
         self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password) if secret)
         self._idle_timeout_seconds = idle_timeout_seconds
@@ -68,10 +71,9 @@ class Http:
         self._key_hint = key_hint
         self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
         """Asked when the server has said nothing for the idle timeout: whether it is known to work nevertheless."""
-        self._headers = headers_for(parsed, headers or {})
-        # Silence is measured by _Patience, which can wait on.
-        self._timeouts = httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS, write=idle_timeout_seconds)
-        self._send, self._close = sending_to(parsed)
+        self._sessions = Sessions(parsed, headers_for(parsed, headers or {}))
+        self._closes_after_streams = parsed.scheme == "http"
+        """Until it is heard what server it is."""
 
     async def get_json(self, path: str, *, base: str = "") -> Any:
         """`base` is where the path begins, if not at `url`. Raises what `errors.py` names."""
@@ -96,7 +98,7 @@ class Http:
         from it: raise StreamCut if what should come last has not come.
         """
         async with (
-            self._opened("POST", path, body) as reply,
+            self._opened("POST", path, body, streams=True) as reply,
             aclosing(self._lines(reply)) as lines,
         ):
             yield lines
@@ -106,14 +108,14 @@ class Http:
     async def events(self, path: str, body: object) -> AsyncIterator[AsyncIterator[Event]]:
         """POST, and the answer as server-sent events. For its end see `lines`."""
         async with (
-            self._opened("POST", path, body) as reply,
+            self._opened("POST", path, body, streams=True) as reply,
             aclosing(self._events(reply)) as events,
         ):
             yield events
             await _use_up(reply, events)
 
     async def close(self) -> None:
-        await self._close()
+        await self._sessions.close()
 
     def decode(self, content: bytes | str) -> Any:
         """JSON from the server; raises ServerError for what is none."""
@@ -159,10 +161,14 @@ class Http:
         return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
 
     @asynccontextmanager
-    async def _opened(self, method: str, path: str, body: object, base: str = "") -> AsyncIterator["_Reply"]:
+    async def _opened(
+        self, method: str, path: str, body: object, base: str = "", *, streams: bool = False
+    ) -> AsyncIterator["_Reply"]:
         patience = _Patience(self._idle_timeout_seconds, self.works_on)
+        session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
+        url = without_user((base or self.url) + path)
         try:
-            async with patience.limit, self._sent(method, (base or self.url) + path, body, patience) as reply:
+            async with patience.limit, self._sent(session, method, url, body, patience) as reply:
                 yield reply
         except TimeoutError:
             if not patience.limit.expired():
@@ -172,29 +178,30 @@ class Http:
             patience.end()
 
     @asynccontextmanager
-    async def _sent(self, method: str, url: str, body: object, patience: "_Patience") -> AsyncIterator["_Reply"]:
-        request = httpx.Request(
-            method,
-            _url(url),
-            content=None if body is None else msgspec.json.encode(body),
-            headers=self._headers if body is None else {**self._headers, "content-type": "application/json"},
-            extensions={"timeout": self._timeouts.as_dict()},
-        )
+    async def _sent(
+        self, session: aiohttp.ClientSession, method: str, url: URL, body: object, patience: "_Patience"
+    ) -> AsyncIterator["_Reply"]:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = None if body is None else {"content-type": "application/json"}
         patience.begin()
+        for _ in range(2):  # the loop hears now of connections that the server has closed: none of them is used again
+            await asyncio.sleep(0)
         try:
-            response = await self._send(request)
-        except httpx.RequestError as error:
+            response = await session.request(method, url, data=content, headers=headers, allow_redirects=False)
+        except aiohttp.ClientError as error:
             raise self._failed(error, begun=False) from None
-        reply = _Reply(response, patience)
+        logger.debug("HTTP Request: %s %s%s: %d", method, self.shown_url, url.path, response.status)
         patience.heard()
+        self._closes_after_streams = response.headers.get("server") in CLOSE_AFTER_STREAMS
+        reply = _Reply(response, patience)
         try:
-            if not response.is_success:
+            if not 200 <= response.status < 300:
                 await self._refuse(reply)
             yield reply
-        except httpx.RequestError as error:
+        except aiohttp.ClientError as error:
             raise self._failed(error, begun=True) from None
         finally:
-            await response.aclose()
+            response.close()
 
     async def _refuse(self, reply: "_Reply") -> NoReturn:
         content = await reply.read(ERROR_LIMIT_BYTES)
@@ -202,7 +209,7 @@ class Http:
             answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
             answer = content.decode(errors="replace")
-        raise self.error(reply.response.status_code, answer, _retry_after(reply.response.headers))
+        raise self.error(reply.response.status, answer, _retry_after(reply.response.headers))
 
     async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
         splitter = Splitter(self.shown_url)
@@ -222,14 +229,11 @@ class Http:
         if (event := reader.end(splitter.rest())) is not None:
             yield event
 
-    def _failed(self, error: httpx.RequestError, *, begun: bool) -> GleitzeitError:
-        match error:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
-                hint = f". {self._hint}" if self._hint else ""
-                data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
-                return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
-            case httpx.TimeoutException():
-                return self._silent()
+    def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
+        if isinstance(error, _NEVER_ARRIVED):
+            hint = f". {self._hint}" if self._hint else ""
+            data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
+            return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
         if begun:
             return self.cut()
         return StreamCut(f"{self.shown_url} closed the connection before it answered")
@@ -291,17 +295,14 @@ class _Patience:
             self._look()
 
 
-_url = lru_cache(maxsize=64)(httpx.URL)
-
-
 class _Reply(Struct, frozen=True):
     """An answer whose body has yet to be read."""
 
-    response: httpx.Response
+    response: aiohttp.ClientResponse
     patience: _Patience
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        async for chunk in self.response.aiter_bytes():
+        async for chunk in self.response.content.iter_any():
             self.patience.heard()
             yield chunk
 
@@ -317,9 +318,9 @@ class _Reply(Struct, frozen=True):
 
 async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
     """What follows the last event has to be read before the connection can be used again. It should be there."""
-    if reply.response.headers.get("server", "").encode() in CLOSE_AFTER_STREAMS:
+    if reply.response.headers.get("server") in CLOSE_AFTER_STREAMS:
         return
-    with suppress(TimeoutError, httpx.RequestError, GleitzeitError):
+    with suppress(TimeoutError, aiohttp.ClientError, GleitzeitError):
         async with asyncio.timeout(LEFTOVER_SECONDS):
             async for _ in rest:
                 pass
@@ -334,7 +335,7 @@ def _mask(secret: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """In seconds or as a date; None if the server does not say."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -356,13 +357,8 @@ def _number(text: str) -> float | None:
     return number if 0 <= number < float("inf") else None
 
 
-def _reason(error: httpx.RequestError) -> str:
-    """What the operating system said, which stands below two libraries' own words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
+def _reason(error: aiohttp.ClientError) -> str:
+    """What the operating system said, which stands below the library's own words."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error.strerror).lower() if isinstance(error, OSError) and error.strerror else str(error)

@@ -16,7 +16,7 @@ Format = Literal["auto", "text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_CHATTY = ("websockets", "nats", "httpx", "httpcore", "asyncio")
+_CHATTY = ("websockets", "nats", "httpx", "httpcore", "aiohttp", "asyncio")
 
 
 def configure(level: str = "info", format: Format = "auto", *, service: str = "") -> None:
