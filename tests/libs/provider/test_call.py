@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gleitzeit.provider.call import PIECE_CHARACTERS, Call, Meta, StreamBuffer
+from gleitzeit.provider.call import PIECE_CHARACTERS, PIECE_SECONDS, Call, Meta, StreamBuffer
 
 
 class Listener:
@@ -128,3 +128,30 @@ async def test_a_piece_that_is_said_has_a_bound(listener: Listener) -> None:
 async def test_a_piece_is_text(listener: Listener) -> None:
     with pytest.raises(TypeError, match="not bytes"):
         Call("m", Meta(progress_token="p"), listener).stream(b"a")  # type: ignore[arg-type]
+
+
+async def test_a_stream_that_is_faster_than_anybody_reads_is_said_in_larger_pieces(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    words = 0
+    while loop.time() - began < 4 * PIECE_SECONDS:
+        call.stream("x")
+        words += 1
+        await asyncio.sleep(0)
+    call.flush()
+    pieces = [params["delta"] for _, params in listener.heard]
+    assert "".join(pieces) == "x" * words
+    assert pieces[0] == "x"
+    assert len(pieces) <= 6
+
+
+async def test_the_last_words_do_not_wait_for_others(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    call.stream("a")
+    await asyncio.sleep(0)
+    call.stream("b")
+    async with asyncio.timeout(5):
+        while len(listener.heard) < 2:  # noqa: ASYNC110 - nothing else tells it
+            await asyncio.sleep(0)
+    assert [params["delta"] for _, params in listener.heard] == ["a", "b"]
