@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from gleitzeit.client import Client
 from gleitzeit.client.views import (
+    CoordinatorRow,
     Explained,
     Explanation,
     ProviderView,
@@ -359,6 +360,11 @@ def _event_row(entry: dict[str, object]) -> tuple[object, ...]:
     return (entry.get("seq"), when, fields.get("type"), fields.get("task"), event_words(fields))
 
 
+def _shards_words(row: CoordinatorRow, status: SystemStatus) -> str:
+    here = ", this one" if row.instance == status.instance else ""
+    return f"{row.shards} at {row.url or 'a coordinator that has just come'} ({row.instance}{here})"
+
+
 def _system_words(status: SystemStatus) -> str:
     nats = status.nats
     active = {name: number for name, number in status.workflows.items() if number and name not in WORKFLOW_FINAL}
@@ -377,6 +383,7 @@ def _system_words(status: SystemStatus) -> str:
             ("providers", status.providers),
             ("workflows", workflows or "none active; `gz list` shows all"),
             ("tasks", f"{status.queued:,} queued, {status.running:,} running"),
+            *(("shards", _shards_words(row, status)) for row in status.coordinators),
         ]
     )
     advice = [WHAT_TO_DO] if any("is quarantined" in warning for warning in status.warnings) else []

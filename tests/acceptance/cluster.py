@@ -86,6 +86,11 @@ class Cluster:
     def kill(self, child: Child, number: int = signal.SIGKILL) -> None:
         os.kill(child.pid, number)
 
+    async def killed(self, child: Child) -> None:
+        """When this returns, it is not among the living any more."""
+        self.kill(child)
+        await child.wait()
+
     def log(self, child: Child) -> str:
         return (self._folder / f"{child.name}.log").read_text()
 

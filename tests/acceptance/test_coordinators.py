@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import cluster_chapters as chapters
 import msgspec
 import pytest
 import support
@@ -199,6 +200,10 @@ async def a_coordinator_that_comes_gets_its_part(cluster: Cluster, folder: Path)
 STORY = (
     any_coordinator_answers_for_all,
     events_are_seen_everywhere,
+    chapters.what_one_is_given_the_other_has,
+    chapters.a_schedule_never_fires_twice,
+    chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
+    a_coordinator_that_comes_gets_its_part,
     a_killed_coordinators_workflows_go_on_elsewhere,
     a_coordinator_that_comes_gets_its_part,
     a_paused_coordinator_finds_itself_deposed_and_exits,

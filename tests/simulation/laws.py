@@ -1,8 +1,8 @@
 """The laws of the house, checked where things become observable: at an append, a send, an answer, an execution.
 
 What is durable is read a second time here, by rules of its own (`Durable`), so that an error in the engine's table of
-states is not also an error of its judge. The numbers are those of the list in the design; 13 (bounded starvation)
-is a matter of the queue, whose tests are in tests/libs.
+states is not also an error of its judge. The numbers are those of the list in the design; `table` says where each is
+checked.
 """
 
 import hashlib

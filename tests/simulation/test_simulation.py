@@ -5,12 +5,16 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.libs.engine import test_queue
 from tests.simulation import flow_mutants, schedule_mutants  # noqa: F401  # they register themselves
 from tests.simulation.mutants import MUTANTS, OF_TWO, planted
+from tests.simulation.table import LAWS
 from tests.simulation.world import installed, run
 
+from gleitzeit.engine import queue
 from gleitzeit.engine.workflow import Refused
 from gleitzeit.errors import JournalConflict
 
@@ -83,6 +87,23 @@ def test_a_planted_bug_is_noticed(name: str) -> None:
             if violation is not None:
                 return
     pytest.fail(f"{SEEDS_FOR_A_MUTANT} worlds, and nobody noticed that the code {name.replace('_', ' ')}")
+
+
+def test_a_planted_bug_in_the_queue_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets what is low starve."""
+    monkeypatch.setattr(queue, "PATIENCE", 1_000_000)
+    with pytest.raises(AssertionError):
+        test_queue.test_what_is_low_waits_for_a_bounded_number_of_turns()
+
+
+@pytest.mark.parametrize("law", sorted(LAWS))
+def test_every_law_is_checked_and_can_be_broken(law: int) -> None:
+    places, bugs = LAWS[law]
+    for place in places.split():
+        file, function = place.split(":")
+        assert f"def {function}(" in (Path(__file__).parent / file).read_text()
+    for bug in bugs.split():
+        assert bug in MUTANTS or law == 13
 
 
 def test_a_seed_decides_everything() -> None:

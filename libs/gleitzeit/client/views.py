@@ -267,8 +267,18 @@ class NatsStatus(Struct, frozen=True, omit_defaults=True):
     connected: bool = False
 
 
+class CoordinatorRow(Struct, frozen=True):
+    """One of several that share a journal."""
+
+    instance: str
+    url: str
+    shards: int
+    """How many of them it has."""
+
+
 class SystemStatus(Struct, frozen=True, omit_defaults=True):
-    """`workflows` counts those that the coordinator has in memory, by status."""
+    """`workflows` counts those that the coordinator has in memory, by status. Where several share a journal, `shards`
+    are those of this one, and `coordinators` all of them."""
 
     version: str
     pid: int
@@ -284,6 +294,8 @@ class SystemStatus(Struct, frozen=True, omit_defaults=True):
     queued: int = 0
     running: int = 0
     providers: int = 0
+    shards: tuple[int, ...] = ()
+    coordinators: tuple[CoordinatorRow, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -1,0 +1,188 @@
+"""Chapters of the life of a cluster: what is done at one coordinator and seen at the other, and schedules."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import support
+from cluster import Cluster
+
+from gleitzeit.client import Client
+from gleitzeit.model.shards import SCHEDULES, SHARDS, shard_of
+from gleitzeit.process.children import Child
+from gleitzeit.transport import Connection
+
+
+def _echo(task: str, message: str, **more: Any) -> dict[str, Any]:
+    return {"id": task, "method": "echo/echo", "params": {"message": message}, **more}
+
+
+async def what_one_is_given_the_other_has(cluster: Cluster, folder: Path) -> None:
+    one, other = [await cluster.connected(child) for child in cluster.living]
+    for here, there, name in ((one, other, "a"), (other, one, "b")):
+        await _templates(here, there, f"{folder.name}-{name}")
+        await _approvals(here, there)
+        await _blobs(here, there, os.urandom(300_000))
+        listed = [await connection.call("schedule.list") for connection in (here, there)]
+        assert listed[0] == listed[1]
+    known = [await c.call("protocol.list") for c in (one, other)]
+    assert known[0] == known[1]
+    await _a_batch(cluster, folder)
+    await _the_status_shows_who_has_what(cluster, one, other)
+
+
+async def _templates(here: Connection, there: Connection, name: str) -> None:
+    definition = {"name": name, "inputs": {"who": {"type": "string"}}, "tasks": [_echo("hi", "hello ${inputs.who}")]}
+    stored = await here.call("template.put", {"name": name, "definition": definition})
+    assert (await there.call("template.get", {"name": name}))["version"] == stored["version"]
+    run = await there.call("template.run", {"name": name, "inputs": {"who": "you"}})
+    view = await _ended(here, run["workflow_id"])
+    assert view["tasks"][0]["result"]["response"] == "hello you"
+    changed = {**definition, "tasks": [_echo("hi", "bye ${inputs.who}")]}
+    await there.call("template.put", {"name": name, "definition": changed})
+    run = await here.call("template.run", {"name": name, "inputs": {"who": "you"}})
+    assert (await _ended(there, run["workflow_id"]))["tasks"][0]["result"]["response"] == "bye you"
+
+
+async def _approvals(here: Connection, there: Connection) -> None:
+    ask = {"id": "ask", "method": "approval/ask", "params": {"message": "go on?"}}
+    for answering in (here, there):
+        workflow_id = await support.submit(here, ask, _echo("after", "${ask.comment}"))
+        await support.eventually(lambda w=workflow_id: _waits(there, w))
+        answer = {"workflow_id": workflow_id, "task_id": "ask", "approved": True, "comment": "yes"}
+        await answering.call("task.complete", answer)
+        assert (await _ended(there, workflow_id))["tasks"][1]["result"]["response"] == "yes"
+
+
+async def _waits(connection: Connection, workflow_id: str) -> bool:
+    view = await connection.call("workflow.get", {"workflow_id": workflow_id})
+    return any(task["status"] == "waiting" for task in view["tasks"])
+
+
+async def _ended(connection: Connection, workflow_id: str) -> dict[str, Any]:
+    view: dict[str, Any] = {}
+
+    async def look() -> bool:
+        view.update(await connection.call("workflow.get", {"workflow_id": workflow_id}))
+        return view["status"] in ("completed", "failed", "cancelled")
+
+    await support.eventually(look)
+    assert view["status"] == "completed", view
+    return view
+
+
+async def _blobs(here: Connection, there: Connection, content: bytes) -> None:
+    name = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    for offset in range(0, len(content), 262_144):
+        data = base64.b64encode(content[offset : offset + 262_144]).decode()
+        await here.call("blob.put", {"blob": name, "size_bytes": len(content), "data": data, "offset": offset})
+    found = b""
+    while len(found) < len(content):
+        found += base64.b64decode((await there.call("blob.get", {"blob": name, "offset": len(found)}))["data"])
+    assert found == content
+
+
+async def _a_batch(cluster: Cluster, folder: Path) -> None:
+    """Of files, put at one coordinator; what came of it is read at the other."""
+    (folder / "texts").mkdir()
+    for number in range(5):
+        (folder / "texts" / f"{number}.txt").write_text(f"text {number}")
+    here, there = [cluster.urls[child] for child in cluster.living]
+    async with Client(here) as client:
+        batch = await client.batch_process(folder / "texts", method="echo/echo", message="${item.content}")
+    async with Client(there) as client:
+        view = await client.get(await client.resolve_id(batch.batch_id))
+    assert view.status == "completed"
+
+
+async def _the_status_shows_who_has_what(cluster: Cluster, one: Connection, other: Connection) -> None:
+    shards: list[int] = []
+    for child, connection in zip(cluster.living, (one, other), strict=True):
+        status = await connection.call("system.status")
+        shards += status["shards"]
+        listed = {row["url"]: row["shards"] for row in status["coordinators"]}
+        assert listed[cluster.urls[child]] == len(status["shards"])
+        assert sum(listed.values()) == 64
+        words = await _gz("status", "--url", cluster.urls[child])
+        assert all(row["instance"] in words for row in status["coordinators"]), words
+    assert sorted(shards) == list(range(64))
+
+
+async def _gz(*arguments: str) -> str:
+    command = [sys.executable, "-m", "gz_cli", *arguments]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def a_watch_at_the_other_goes_on_when_the_owner_dies(cluster: Cluster, folder: Path) -> None:
+    victim, heir = cluster.living
+    connection = await cluster.connected(victim)
+    wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": "go"}}
+    mine = await _of_its_own(cluster, victim, [wait, _echo("after", "${w.payload}")])
+    watching = asyncio.create_task(_gz("watch", mine, "-o", "json", "--url", cluster.urls[heir]))
+    await support.eventually(lambda: _waits(connection, mine))
+    await cluster.killed(victim)
+    heirs = await cluster.connected(heir)
+    await heirs.call("workflow.signal", {"workflow_id": mine, "name": "go", "payload": "gone on"})
+    said = [json.loads(line) for line in (await asyncio.wait_for(watching, 60)).splitlines()]
+    assert [event["seq"] for event in said] == list(range(1, len(said) + 1))
+    assert said[-1]["event"]["type"] == "WorkflowCompleted"
+
+
+async def _of_its_own(cluster: Cluster, owner: Child, tasks: list[dict[str, Any]]) -> str:
+    """A workflow that this coordinator has: who makes one without a key has it."""
+    return await support.submit(await cluster.connected(owner), *tasks)
+
+
+async def a_schedule_never_fires_twice(cluster: Cluster, folder: Path) -> None:
+    """Its owner is killed around a tick; another one comes."""
+    name, marks, chance = f"tick-{folder.name}", folder / "ticks", random.Random(folder.name)
+    code = f"open({str(marks)!r}, 'a').write('${{workflow.id}} ')\nresult = 1"
+    task = {"id": "tick", "method": "python/execute", "params": {"code": code}}
+    connection = await cluster.connected(cluster.living[0])
+    definition = {"name": name, "tasks": [task]}
+    await connection.call("schedule.put", {"name": name, "definition": definition, "every": 1, "overlap": "allow"})
+    await _fires_once_more(cluster, name)
+    owner = await _owner(cluster)
+    await asyncio.sleep(chance.random())  # the moment, within the second from tick to tick
+    await cluster.killed(owner)
+    await cluster.start_coordinator()
+    await _fires_once_more(cluster, name)
+    last = await cluster.connected(cluster.living[0])
+    deleted = await last.call("schedule.delete", {"name": name})
+
+    async def all_ended() -> bool:
+        rows = (await last.call("workflow.list", {"name": name, "limit": 1000}))["workflows"]
+        return len(rows) == deleted["fired"] and all(row["status"] == "completed" for row in rows)
+
+    await support.eventually(all_ended)
+    ticks = marks.read_text().split()
+    assert len(ticks) == len(set(ticks)) == deleted["fired"]
+    await cluster.balanced()
+
+
+async def _fires_once_more(cluster: Cluster, name: str) -> None:
+    connection = await cluster.connected(cluster.living[0])
+    fired = (await connection.call("schedule.get", {"name": name}))["fired"]
+
+    async def more() -> bool:
+        return bool((await connection.call("schedule.get", {"name": name}))["fired"] > fired)
+
+    await support.eventually(more)
+
+
+async def _owner(cluster: Cluster) -> Child:
+    """The coordinator that has the schedules."""
+    shard = shard_of(SCHEDULES, SHARDS)
+    for child in cluster.living:
+        if shard in (await (await cluster.connected(child)).call("system.status"))["shards"]:
+            return child
+    raise AssertionError(f"nobody has shard {shard}")

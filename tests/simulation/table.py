@@ -1,0 +1,77 @@
+"""For each law where it is checked, and the planted bugs that show that the check can fail.
+
+All of them hold in worlds of one and of two coordinators. Of 9, what a single coordinator starts is counted only where
+there is one, as each of several starts as if a place were its own; what a provider executes is counted in all. 13 is a
+matter of the queue alone, and shows in no world: they are too small for it.
+"""
+
+LAWS: dict[int, tuple[str, str]] = {
+    1: ("laws.py:_check_dependency", "starts_one_dependency_early"),
+    2: ("laws.py:apply laws.py:_reset client.py:_check_view", "runs_again_what_has_completed"),
+    3: ("laws.py:_memory_is_the_replay laws.py:recovered", "moves_memory_beside_the_journal"),
+    4: (
+        "laws.py:submit_acknowledged laws.py:all_over client.py:_submit_another",
+        "makes_a_workflow_for_every_submit accepts_another_body_for_a_key",
+    ),
+    5: (
+        "laws.py:call_sent laws.py:acknowledged_calls laws.py:answered laws.py:event_published",
+        "sends_before_the_journal acks_before_durable answers_before_durable shows_events_before_durable"
+        " acknowledges_what_another_coordinator_waits_for",
+    ),
+    6: (
+        "laws.py:execution_started",
+        "executes_again_at_restart executes_what_it_runs_already forgets_tombstones ignores_the_instance"
+        " says_that_what_was_sent_has_not_run",
+    ),
+    7: (
+        "laws.py:_result_is_real laws.py:_cached_result_is_real",
+        "completes_with_another_result records_results_of_earlier_attempts takes_any_age_from_the_cache"
+        " keeps_all_results_under_one_key",
+    ),
+    8: (
+        "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay",
+        "retries_beyond_the_policy does_not_back_off charges_busy_as_an_attempt never_quarantines ignores_budgets",
+    ),
+    9: ("laws.py:_capacities_hold laws.py:execution_started", "ignores_capacity ignores_max_parallel"),
+    10: (
+        "coordinator.py:note_cancelled laws.py:_TaskCompleted laws.py:apply",
+        "cancels_without_telling fires_timers_early forgets_that_its_clock_is_behind",
+    ),
+    11: (
+        "laws.py:claimed laws.py:written laws.py:execution_started",
+        "writes_though_deposed skips_the_fence does_not_raise_the_epoch goes_on_with_what_it_gave_away",
+    ),
+    12: (
+        "laws.py:recovered schedule_laws.py:check_memory",
+        "derives_nothing_at_start forgets_schedules_at_restart",
+    ),
+    13: (
+        "../libs/engine/test_queue.py:test_what_is_low_waits_for_a_bounded_number_of_turns",
+        "lets_what_is_low_starve",
+    ),
+    14: ("laws.py:_params_are_right", "substitutes_twice falls_back_to_the_same_call"),
+    15: ("client.py:_receive", "leaves_a_gap_before_live_events"),
+    16: ("laws.py:_nothing_is_left", "keeps_the_place_of_a_probe keeps_the_place_of_an_ended_call"),
+    17: (
+        "laws.py:all_over client.py:_watch_to_the_end",
+        "never_attaches forgets_timers_at_restart leaves_a_sick_provider_alone_for_ever forgets_to_wake_for_a_probe"
+        " relays_nothing_after_a_move",
+    ),
+    18: ("flow_laws.py:check_start flow_laws.py:check_skip", "runs_what_is_not_wanted"),
+    19: ("flow_laws.py:_check_items flow_laws.py:check_parents_end", "lets_all_items_run_at_once"),
+    20: ("flow_laws.py:repeated flow_laws.py:check_rounds", "forgets_the_bound_of_a_loop"),
+    21: ("flow_laws.py:check_start laws.py:_TaskCancelled", "cancels_what_runs_always"),
+    22: ("flow_laws.py:check_undo flow_laws.py:check_end", "undoes_nothing undoes_the_first_thing_first"),
+    23: (
+        "time_laws.py:_completed time_laws.py:_failed",
+        "gives_a_signal_to_all_that_wait overlooks_signals_that_came_before",
+    ),
+    24: ("time_laws.py:committed", "forgets_whose_task_a_child_is"),
+    25: ("time_laws.py:committed", "starts_beyond_the_limit_of_a_key"),
+    26: (
+        "schedule_laws.py:_fired schedule_laws.py:_is_next schedule_laws.py:committed planner.py:_see_it_go_on",
+        "fires_again_after_a_restart fires_schedules_early fires_schedules_that_are_paused"
+        " starts_beside_what_is_under_way goes_on_with_schedules_that_it_gave_away"
+        " forgets_schedules_when_it_takes_over",
+    ),
+}
