@@ -11,7 +11,10 @@ class Format(enum.StrEnum):
 
 
 class GraphFormat(enum.StrEnum):
+    """`text` is another word for `ascii`."""
+
     ASCII = "ascii"
+    TEXT = "text"
     MERMAID = "mermaid"
     DOT = "dot"
     SVG = "svg"

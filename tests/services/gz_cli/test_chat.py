@@ -1,5 +1,6 @@
 """What an answer looks like while it grows, and what a turn submits."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gleitzeit.client import StreamItem, WatchEvent
+from gleitzeit.client import Client, StreamItem, WatchEvent
+from gleitzeit.client.sync import Background
 from gleitzeit.model.events import Failure, TaskFellBack
-from gz_cli.chat import Answer, document, prepared, text_of
+from gz_cli.chat import Answer, Conversation, converse, document, prepared, text_of
 
 
 def delta(text: str, offset: int = 0, attempt: int = 1, *, gap: bool = False) -> StreamItem:
@@ -70,6 +72,16 @@ def test_the_text_of_a_result() -> None:
     assert text_of({"response": "a", "content": "b"}) == "a"
     assert text_of({"content": "b"}) == "b"
     assert text_of("c") == "c"
+
+
+@pytest.mark.parametrize("word", ["/bye", "/exit", " /quit "])
+def test_words_that_end_a_conversation_are_not_asked(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{word}\nWho is there?\n"))
+    with Background() as background:
+        assert converse(background, Conversation(Client("ws://127.0.0.1:1"), {}, None)) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_param_that_there_is_none_of(tmp_path: Path) -> None:

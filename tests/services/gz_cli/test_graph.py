@@ -8,6 +8,7 @@ ODD = Definition(name='"N"', tasks=(TaskDefinition(id='a "b" <c>', method="echo/
 
 
 def test_the_tree(definition: Definition) -> None:
+    assert draw(definition, GraphFormat.TEXT) == draw(definition, GraphFormat.ASCII)
     assert draw(definition, GraphFormat.ASCII).splitlines() == [
         "Report",
         "hello  echo/echo",
