@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from gleitzeit.spec.durations import parse_duration
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
 
 
@@ -20,7 +21,7 @@ def timestamp(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
+        return _EPOCH + timedelta(seconds=value)
     try:
         found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
     except ValueError:
@@ -50,7 +51,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds" if value.microsecond else "seconds").replace("+00:00", "Z")
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s" if value % timedelta(seconds=1) else f"{value // timedelta(seconds=1)}s"
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
     if isinstance(value, list):
         return [plain(one) for one in value]
     if isinstance(value, dict):
