@@ -153,7 +153,10 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
-        rows = table(("task", "status", "why"), [row for task in explained.tasks for row in _why_rows(task)])
+        rows = table(
+            ("task", "status", "why"),
+            [row for task in explained.tasks for row in _why_rows(task, explained.workflow_id)],
+        )
         failed = [task.task_id for task in explained.tasks if task.status == "failed"][: failures.SHOWN_TASKS]
         why = failures.of_tasks([await client.task(explained.workflow_id, task) for task in failed])
         put("\n\n".join(part for part in (_end_of(explained), rows if explained.tasks else "", why) if part))
@@ -162,12 +165,12 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     return exits.OK
 
 
-def _why_rows(task: Explanation, depth: int = 0) -> Iterator[tuple[object, ...]]:
-    """And below it, that of the task for which it waits."""
-    name = f"{'  ' * depth}in {task.workflow_id}: {task.task_id}" if depth else task.task_id
-    yield name, task.status, task.message
+def _why_rows(task: Explanation, within: str, depth: int = 0) -> Iterator[tuple[object, ...]]:
+    """And below it, that of the task for which it waits. `within` is the workflow of the one above."""
+    elsewhere = f"in {task.workflow_id}: " if task.workflow_id not in ("", within) else ""
+    yield "  " * depth + elsewhere + task.task_id, task.status, task.message
     if task.inner is not None:
-        yield from _why_rows(task.inner, depth + 1)
+        yield from _why_rows(task.inner, task.workflow_id or within, depth + 1)
 
 
 def _end_of(explained: Explained) -> str:

@@ -1,5 +1,6 @@
 """Planted bugs. Each takes the place of a piece of the code under test; a suite that does not notice is not one."""
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
@@ -352,7 +353,7 @@ def accepts_another_body_for_a_key() -> list[Patch]:
 
 @mutant
 def leaves_a_gap_before_live_events() -> list[Patch]:
-    def go_live(self: Watchers, watcher: Any, workflow: Workflow) -> None:
+    def go_live(self: Watchers, watcher: Any, changed: asyncio.Event, workflow: Workflow) -> None:
         watcher.live = True
         watcher.sent = workflow.seq
 
