@@ -86,7 +86,7 @@ async def told(client: Client, prepared: Prepared, workflow_id: str, wish: Wish,
     paths, batch_id = batches.paths_of(prepared), batches.batch_id_of(prepared)
     try:
         async with asyncio.timeout(wish.timeout_seconds):
-            view = await batches.ended(client, workflow_id, len(paths), None if wish.quiet else _progress())
+            view = await batches.ended(client, workflow_id, len(paths), None if wish.quiet else progress())
     except TimeoutError:
         waited = duration(wish.timeout_seconds or 0)
         say(f"gz: batch {batch_id} has not ended after {waited}; it goes on. `gz batch show {batch_id}` looks at it")
@@ -108,19 +108,19 @@ async def told(client: Client, prepared: Prepared, workflow_id: str, wish: Wish,
         statuses = [(path, one.status, one.error) for path, one in kept.items()]
         summary = batches.summary_of(view, (status for _, status, _ in statuses))
         asked = batches.parameters_of(prepared)
-        _deliver(BatchResult(batch_id, view.created_at or "", summary, asked, kept, workflow_id), wish)
+        deliver(BatchResult(batch_id, view.created_at or "", summary, asked, kept, workflow_id), wish.out, wish.form)
     return _tell(statuses, view, wish)
 
 
-def _deliver(result: BatchResult, wish: Wish) -> None:
-    if wish.out is not None and wish.out.suffix in batches.FORMATS:
-        result.save(wish.out)
-    elif wish.out is not None:
-        result.save_to_json(wish.out)
-    elif wish.form is Format.ID:
+def deliver(result: BatchResult, out: Path | None, form: Format) -> None:
+    if out is not None and out.suffix in batches.FORMATS:
+        result.save(out)
+    elif out is not None:
+        result.save_to_json(out)
+    elif form is Format.ID:
         put(result.batch_id)
-    elif wish.form is not Format.TEXT:
-        put(encode(result, wish.form))
+    elif form is not Format.TEXT:
+        put(encode(result, form))
     else:
         for path, one in result.results.items():
             put(_shown(path, one))
@@ -147,7 +147,7 @@ def _tell(statuses: Sequence[tuple[str, str, str]], view: WorkflowView, wish: Wi
     return exits.FAILED if statuses and len(failed) == len(statuses) else exits.OK
 
 
-def _progress() -> Callable[[int, int], None]:
+def progress() -> Callable[[int, int], None]:
     """A line that grows on a terminal; nothing elsewhere."""
     live = is_live(sys.stderr)
     shown = -1

@@ -23,6 +23,7 @@ from gleitzeit.schemas import MethodSchema, builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
 from gz_coordinator.approvals import ApprovalMethods, link_of
+from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.links import Link, Registration
@@ -50,6 +51,10 @@ def build(parts: Parts) -> Methods:
     functions: dict[str, Callable[..., Any]] = {}
     blobs = BlobMethods(parts.journal, parts.service.clock)
     schedules = ScheduleMethods(parts)
+
+    async def resume(request: Request, workflow_id: str) -> Any:
+        return await functions["workflow.resume"](request, workflow_id=workflow_id)
+
     for group in (
         WorkflowMethods(parts),
         ProviderMethods(parts),
@@ -59,6 +64,7 @@ def build(parts: Parts) -> Methods:
         DeletionMethods(parts),
         schedules,
         blobs,
+        BatchMethods(parts, resume),
     ):
         functions |= group.table()
     if parts.shared is not None:

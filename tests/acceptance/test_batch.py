@@ -161,3 +161,53 @@ async def test_validating_finds_the_files_too(client: Client, folder: Path) -> N
     document["batch"] = {"directory": "/etc"}
     answer = await client.validate(document)
     assert "none of the folders" in answer.problems[0]["message"]
+
+
+def test_batches_are_listed_shown_exported_and_gone_on_with(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "list"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (folder / name).write_text(name)
+    flag = tmp_path / "flag"
+    code = f"import os\nassert not context['file_name'].startswith('b') or os.path.exists({str(flag)!r}), 'no flag'\n"
+    code += "result = context['content']"
+    common = ("--url", stack.url)
+    method = ("--method", "python/execute", "-p", f"code={json.dumps(code)}", "--batch-id", "flags")
+    done = gz("batch", "./list", *method, *common, state=stack.state, cwd=tmp_path)
+    assert (done.returncode, "2 of 3 files went well" in done.stderr) == (0, True), done.stderr
+
+    rows = json.loads(gz("batch", "list", "-o", "json", *common, state=stack.state).stdout)
+    assert (rows[0]["batch_id"], rows[0]["status"]) == ("flags", "completed")
+    assert gz("batch-list", "-o", "id", *common, state=stack.state).stdout.splitlines()[0] == "flags"
+    shown = gz("batch", "show", "flags", *common, state=stack.state)
+    assert "list/a.txt:\na.txt\n" in shown.stdout
+    assert "2 of 3 files went well, 1 failed; `gz batch resume flags`" in shown.stderr
+    out = tmp_path / "flags.csv"
+    assert gz("batch", "export", rows[0]["workflow_id"], "--out", str(out), *common, state=stack.state).returncode == 0
+    with out.open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["success", "failed", "success"]
+
+    flag.touch()
+    (folder / "a.txt").unlink()
+    resumed = gz("batch", "resume", "flags", "-o", "json", *common, state=stack.state)
+    assert resumed.returncode == 0, resumed.stderr
+    answer = json.loads(resumed.stdout)
+    assert answer["summary"]["successful"] == 3
+    assert answer["results"]["list/b.txt"] == {"status": "success", "content": "b.txt"}
+    history = gz("batch", "list", "-o", "json", *common, state=stack.state).stdout
+    assert [row["batch_id"] for row in json.loads(history)[:2]] == ["flags", "flags"]
+    unknown = gz("batch", "show", "unknown", *common, state=stack.state)
+    assert (unknown.returncode, "there is no batch 'unknown'" in unknown.stderr) == (3, True)
+
+
+async def test_a_batch_without_an_id_is_given_one(client: Client, folder: Path) -> None:
+    template = {"method": "echo/echo", "message": "${file.name}"}
+    document = {"name": "n", "type": "batch", "batch": {"directory": str(folder)}, "template": template}
+    submitted = await client.submit_definition(document)
+    await client.wait(submitted.workflow_id, timeout_seconds=60)
+    page = await client.call("batch.get", {"batch_id": submitted.workflow_id, "limit": 1})
+    assert page["batch_id"].startswith("batch-20")
+    assert (list(page["results"]), page["next"]) == ([f"{folder}/a.txt"], 1)
+    assert page["parameters"]["directory"] == str(folder)
+    rest = await client.call("batch.get", {"batch_id": page["batch_id"], "after": 1})
+    assert (list(rest["results"]), "next" in rest) == ([f"{folder}/b.txt"], False)

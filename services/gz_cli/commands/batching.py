@@ -1,16 +1,43 @@
-"""The command about many files."""
+"""The commands about many files.
+
+`gz batch DIR` is one of them, whose name may be left out: what is not the name of another is a folder. A folder that is
+called like one is `./list`.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from gz_cli.formats import Format
-from gz_cli.options import Inputs, MaxParallel, Provider, State, Url
-from gz_cli.root import app, leave
+from gz_cli.options import Inputs, MaxParallel, Output, Provider, State, Url
+from gz_cli.root import HELP, app, ask, leave
 
 
-@app.command()
+class _OrFolder(typer.core.TyperGroup):
+    """A group with a command that is meant where none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        return super().parse_args(ctx, args if named or not args else ["run", *args])
+
+
+batch_app = typer.Typer(
+    cls=_OrFolder,
+    help="One question about every file of a folder: `gz batch DIR`, with the options of `gz batch run`.",
+    context_settings=HELP,
+)
+app.add_typer(batch_app, name="batch", no_args_is_help=True)
+
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The id of a batch, or of a workflow of it.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "--output", metavar="FILE", help="Write it there: .json, .jsonl, .csv or .md."),
+]
+
+
+@batch_app.command("run")
 def batch(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder with the files.")],
     pattern: Annotated[
@@ -27,10 +54,7 @@ def batch(
         str | None, typer.Option("--method", metavar="METHOD", help="Call this (default: llm/chat, or llm/vision).")
     ] = None,
     param: Inputs = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "--output", metavar="FILE", help="Write it there: .json, .jsonl, .csv or .md."),
-    ] = None,
+    out: Out = None,
     batch_id: Annotated[
         str | None,
         typer.Option(
@@ -53,3 +77,47 @@ def batch(
 
     template = work.template_of(method, prompt, model, vision=vision, params=params)
     leave(work.run(reach, work.Wish(directory, pattern, template, batch_id or "", max_parallel, out, format)))
+
+
+@batch_app.command("list")
+def listed(
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000)] = 50,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """The batches that there are, the newest first."""
+    from gz_cli import kept_batches, launch, settings
+
+    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.listed(client, limit, output))
+
+
+@batch_app.command()
+def show(batch_id: BatchId, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+    """How far a batch is, and what came of its files."""
+    from gz_cli import kept_batches, launch, settings
+
+    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.show(client, batch_id, output))
+
+
+@batch_app.command()
+def export(batch_id: BatchId, out: Out = None, url: Url = None, state: State = None) -> None:
+    """Write down what came of the files of a batch."""
+    from gz_cli import kept_batches, launch, settings
+
+    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.export(client, batch_id, out))
+
+
+@batch_app.command()
+def resume(
+    batch_id: BatchId, out: Out = None, output: Output = Format.TEXT, url: Url = None, state: State = None
+) -> None:
+    """Go on with what failed or was not begun, with the files as they were. For files that have changed since:
+    `gz batch DIR --batch-id ID`."""
+    from gz_cli import kept_batches, launch, settings
+
+    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.resume(client, batch_id, out, output))
+
+
+for _command in (listed, show, export, resume):  # as some documents of earlier versions spelled them
+    app.command(f"batch-{_command.__name__.removesuffix('ed')}", hidden=True)(_command)

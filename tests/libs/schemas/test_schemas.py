@@ -21,7 +21,7 @@ OWN = frozenset(
     workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
     template.put template.get template.list template.delete template.run task.complete
     schedule.put schedule.get schedule.list schedule.delete schedule.pause schedule.resume schedule.trigger
-    schedule.backfill workflow.rerun workflow.diff
+    schedule.backfill batch.list batch.get batch.resume workflow.rerun workflow.diff
     """.split()  # noqa: SIM905  # one a line would fill a screen
 )
 
