@@ -269,3 +269,16 @@ def test_no_time_is_fired_twice_whatever_happens(
     assert schedule.checkpoint() == desk.engine.schedules["s"].checkpoint()
     if overlap != "allow":
         assert sum(not desk.workflow(fact.workflow_id).final for fact in fired) <= 1
+
+
+def test_a_time_that_waits_is_started_if_the_workflow_before_it_ended_while_this_was_read() -> None:
+    desk = Clockwork()
+    desk.put(plan(overlap="queue"))
+    desk.until(NOW + 2 * HOUR)
+    assert desk.fired() == [60]
+    schedule = desk.engine.schedules.pop("s")  # another coordinator had it, and its stream has not been read yet
+    desk.finish()
+    assert desk.fired() == [60]
+    desk.engine.adopt_schedule(desk.now, Schedule(schedule.definition, schedule.checkpoint()))
+    desk.tell()
+    assert desk.fired() == [60, 120]
