@@ -74,9 +74,13 @@ class Relay:
     def _wish(self) -> dict[str, Any]:
         params: dict[str, Any] = {"stream": self.stream}
         if self.workflow_id is not None:
-            params |= {"workflow_id": self.workflow_id, "after": self.sent}
-            params["streams"] = {task: {"attempt": p.attempt, "offset": p.offset} for task, p in self.positions.items()}
+            params |= {"workflow_id": self.workflow_id, **self.position()}
         return {"method": "workflow.watch", "params": params, "workflow_id": self.workflow_id or ""}
+
+    def position(self) -> dict[str, Any]:
+        """How far its client has seen the workflow."""
+        streams = {task: {"attempt": p.attempt, "offset": p.offset} for task, p in self.positions.items()}
+        return {"after": self.sent, "streams": streams}
 
     def _pass(self, connection: Connection, method: str, params: Raw | None) -> None:
         if self.client.closed or self._lagging or params is None:
@@ -149,6 +153,7 @@ class Relays:
                 except errors.ShardElsewhere:
                     if not self._holdings.is_mine(workflow_id):
                         raise
+                    params |= relay.position()  # what came before the answer that never came
                 else:
                     request.defer()
                     request.answer(answer)
