@@ -20,7 +20,7 @@ from gleitzeit.model import events as ev
 from gz_cli import exits
 from gz_cli.talk import put, say
 
-KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "cluster", "cache")
+KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "cluster", "limit", "cache")
 """All that coordinators write, each as the kind of its streams."""
 WORKFLOWS = ("workflow", "child")
 SPARED_BLOB_SECONDS = 24 * 3600

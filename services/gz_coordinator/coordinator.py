@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 from msgspec import Raw
 
+from gleitzeit.engine import effects as fx
 from gleitzeit.errors import JournalError, JournalFenced
 from gleitzeit.journal.base import OwnedJournal
 from gleitzeit.process.lifetime import Lifetime
@@ -25,6 +26,7 @@ from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.permits import PermitExchange
 from gz_coordinator.relays import Relays
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
@@ -69,6 +71,7 @@ class Coordinator:
             ask_cache=self._shelf.ask,
             load_blob=partial(load, parts.journal),
             keep_blobs=partial(keep, parts.journal, self._service.clock),
+            ask_others=self._ask_others,
         )
 
     def share(self, journal: OwnedJournal, lease_seconds: float, token: str | None, tls: ssl.SSLContext | None) -> None:
@@ -80,7 +83,12 @@ class Coordinator:
             journal, self._service, parts.identity.owner, epochs, lease_seconds=lease_seconds, on_deposed=self.deposed
         )
         peers = Peers(holdings, token, tls)
-        parts.shared = Shared(holdings, peers, Relays(peers, parts.watchers))
+        relays, permits = Relays(peers, parts.watchers), PermitExchange(peers, self._service)
+        parts.shared = Shared(holdings, peers, relays, permits)
+
+    def _ask_others(self, effect: fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits) -> None:
+        if self._parts.shared is not None:
+            self._parts.shared.permits.perform(effect)
 
     def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
         """Raises ConfigurationError for an address that others can reach without token and TLS."""

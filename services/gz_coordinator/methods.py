@@ -29,10 +29,10 @@ from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
-from gz_coordinator.peers import FORWARD
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
+from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
@@ -69,7 +69,7 @@ def build(parts: Parts) -> Methods:
         functions |= group.table()
     if parts.shared is not None:
         functions = {name: parts.shared.routed(name, function) for name, function in functions.items()}
-        functions[FORWARD] = parts.shared.peers.forwarded
+        functions |= parts.shared.table()
     for name, function in functions.items():
         large = functools.partial(_submit_large, parts) if name == "workflow.submit" else None
         methods.add(name, function, params_schema=builtin().methods[name].check_params, large=large)
@@ -83,7 +83,8 @@ async def _submit_large(parts: Parts, request: Request) -> dict[str, Any] | None
 
 def _openrpc(parts: Parts) -> dict[str, Any]:
     about = {"name": "coordinator", "instance": parts.identity.owner, "cluster": parts.identity.cluster}
-    served = [m for m in builtin().coordinator_methods() if m.name != FORWARD or parts.shared is not None]
+    left_out = BETWEEN_COORDINATORS if parts.shared is None else ()
+    served = [m for m in builtin().coordinator_methods() if m.name not in left_out]
     return openrpc("gz-coordinator", parts.version, served, about)
 
 

@@ -133,6 +133,11 @@ class Peers:
                 connection = self._connections[url] = await self.open(url)
             return connection
 
+    async def ask(self, url: str, method: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
+        """What no client has asked for. Raises ConnectionLost, TimeoutError, and whatever the other one answers."""
+        connection = await self._connection(url)
+        return await connection.call(method, params, timeout_seconds=timeout_seconds)
+
     # Requests of other coordinators
 
     async def _watched(self, function: Callable[..., Any], request: Request, params: Mapping[str, Any]) -> None:

@@ -45,11 +45,12 @@ class CallPerformer:
         ask_cache: Callable[[fx.LookUp | fx.KeepResult], None] | None = None,
         load_blob: Callable[[str], Awaitable[bytes]] | None = None,
         keep_blobs: KeepBlobs | None = None,
+        ask_others: Callable[[fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits], None] = lambda effect: None,
     ) -> None:
         """`connection` finds the socket of a provider's instance, `fence_of` the fence of a workflow. `on_fenced` hears
         that we were deposed. `params_of` makes the params of a call that had to wait. `stream_seq` says how far a
         call's stream has come here (0: not at all); without `ask_cache` nothing is known, without `load_blob` there
-        are no blobs."""
+        are no blobs, and without `ask_others` no other coordinators."""
         self._connection = connection
         self._post = post
         self._fence_of = fence_of
@@ -59,6 +60,7 @@ class CallPerformer:
         self._ask_cache = ask_cache or self._know_nothing
         self._load_blob = load_blob or _no_blob
         self._keep_blobs = keep_blobs
+        self._ask_others = ask_others
         self._requests: dict[str, tuple[Connection, int]] = {}
         """The request that stands for a call at the moment, by call id."""
         self._waiting: dict[Connection, deque[fx.Call]] = {}
@@ -87,6 +89,8 @@ class CallPerformer:
                     self._ask_cache(effect)
                 case fx.LoadBlob(name):
                     self._spawn(self._load(name))
+                case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits():
+                    self._ask_others(effect)
         for instance, call_ids in acks.items():
             connection = self._connection(instance)
             if connection is not None and not connection.closed:

@@ -5,6 +5,7 @@ Reads are served between turns, when everything in memory is durable.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,9 @@ from gleitzeit.engine.workflow import STEP, Workflow, replay, replay_in_steps
 from gleitzeit.journal.base import Append, Find, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
+from gleitzeit.model.permits import Held, stream_of
 from gleitzeit.model.shards import SCHEDULES
+from gz_coordinator.limit_streams import limit_append, load_limits
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
@@ -43,6 +46,8 @@ KEPT_FINAL_BYTES = 128 << 20
 """Of the tasks and results of workflows that have ended, in memory."""
 TASK_BYTES = 1_500
 """What a task takes besides its result."""
+MAX_FREE_LIMITS = 200
+"""Rows of keys of which nobody holds a permit any more, until they are deleted."""
 FULL_RETRY_SECONDS = 1.0
 LONGEST_IDLE_SECONDS = 30.0
 """Timers of the system stand still while the machine sleeps, and what is due does not."""
@@ -165,6 +170,8 @@ class Service:
         self._finals: dict[str, int] = {}
         """Ended workflows that are still in memory, longest ago first, with the bytes they take."""
         self._finals_bytes = 0
+        self._free_limits: dict[str, None] = {}
+        """Streams of limits of which nobody holds a permit."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         """Set between turns while no call runs."""
@@ -295,7 +302,8 @@ class Service:
         """While it runs: take over what another coordinator had, as `recover` does."""
         warnings: list[str] = []
         workflows = tuple([workflow async for workflow in self._unfinished(wanted, warnings)])
-        await self.ask(lambda token: fx.Adopt(token, workflows))
+        limits = tuple(await load_limits(self.journal, wanted, warnings))
+        await self.ask(lambda token: fx.Adopt(token, workflows, limits))
         if wanted(SCHEDULES):
             await self._adopt_schedules(warnings)
             self.wake()
@@ -407,7 +415,7 @@ class Service:
         if not self._has_to_decide():
             return
         decision = self.engine.decide(self.clock(), self._take_inputs())
-        if decision.appends or decision.schedules:
+        if decision.appends or decision.schedules or decision.limits:
             encoded = [self._encoded(append) for append in decision.appends.values()]
             commit = [
                 Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow), blobs_of(events))
@@ -415,8 +423,10 @@ class Service:
             ]
             new = [append.workflow for append in decision.appends.values() if append.seq == 1]
             scheduled = map(schedule_append, decision.schedules.values())
-            await self._append([*commit, *filter(None, map(own_id_append, new)), *scheduled])
+            limits = [limit_append(held, self.clock()) for held in decision.limits]
+            await self._append([*commit, *filter(None, map(own_id_append, new)), *scheduled, *limits])
             self._after_commit(decision, encoded)
+            await self._sweep_limits(decision.limits)
         else:
             await asyncio.sleep(0)
         if self.engine.scheduler.changes:
@@ -466,6 +476,19 @@ class Service:
             oldest = next(iter(self._finals))
             self._finals_bytes -= self._finals.pop(oldest)
             self.engine.forget(oldest)
+
+    async def _sweep_limits(self, changed: Sequence[Held]) -> None:
+        """Forget keys that nobody uses, between two turns: nothing else writes their rows."""
+        for held in changed:
+            if held.grants:
+                self._free_limits.pop(stream_of(held.limit), None)
+            else:
+                self._free_limits[stream_of(held.limit)] = None
+        if len(self._free_limits) > MAX_FREE_LIMITS:
+            ours = [stream for stream in self._free_limits if self.engine.owns(stream)]
+            self._free_limits.clear()
+            with contextlib.suppress(errors.JournalFull):
+                await self.journal.delete(ours)
 
     def _keep_final(self, workflow: Workflow) -> None:
         results = sum(len(task.result) for task in workflow.tasks.values() if task.result is not None)

@@ -4,15 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from gz_coordinator.holdings import Holdings
-from gz_coordinator.peers import Peers
+from gz_coordinator.peers import FORWARD, Peers
+from gz_coordinator.permits import METHODS, PermitExchange
 from gz_coordinator.relays import Relays
+
+BETWEEN_COORDINATORS = frozenset({FORWARD, *METHODS})
 
 
 class Shared:
-    def __init__(self, holdings: Holdings, peers: Peers, relays: Relays) -> None:
+    def __init__(self, holdings: Holdings, peers: Peers, relays: Relays, permits: PermitExchange) -> None:
         self.holdings = holdings
         self.peers = peers
         self.relays = relays
+        self.permits = permits
+
+    def table(self) -> dict[str, Callable[..., Any]]:
+        """What other coordinators may ask."""
+        return {FORWARD: self.peers.forwarded, **self.permits.table()}
 
     def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The method `name` for clients, wherever its workflow is."""
@@ -25,5 +33,6 @@ class Shared:
         return routed
 
     async def close(self) -> None:
+        await self.permits.close()
         await self.relays.close()
         await self.peers.close()

@@ -33,8 +33,9 @@ from gz_coordinator.links import Links
 from gz_coordinator.main import CALL_LEASE_SECONDS
 from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.parts import Parts
-from gz_coordinator.peers import FORWARD, Peers
+from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.permits import PermitExchange
 from gz_coordinator.relays import Relays
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import Service
@@ -229,6 +230,7 @@ class Coordinator:
             self._fenced,
             self.engine.params_of,
             ask_cache=CacheShelf(self.disk, service.clock, service.post).ask,  # type: ignore[arg-type]  # as above
+            ask_others=lambda effect: parts.shared.permits.perform(effect) if parts.shared is not None else None,
         )
         if world.shared:
             await self._join(parts, epochs)
@@ -252,9 +254,9 @@ class Coordinator:
         )  # fmt: skip
         peers = Peers(holdings, None, None)
         self._relays = Relays(peers, parts.watchers)
-        parts.shared = shared = Shared(holdings, peers, self._relays)
+        parts.shared = shared = Shared(holdings, peers, self._relays, PermitExchange(peers, self.service))
         self._methods = {name: shared.routed(name, f) for name, f in _functions(parts).items()}
-        self._methods[FORWARD] = peers.forwarded
+        self._methods |= shared.table()
         self.process.spawn(self._turn())
         try:
             await holdings.start(self.owner)

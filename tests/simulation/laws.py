@@ -20,6 +20,7 @@ from gleitzeit.engine.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
+from gleitzeit.model.permits import LIMITS
 from gleitzeit.model.shards import SCHEDULES, shard_of
 from gleitzeit.provider.call import Meta
 
@@ -27,7 +28,7 @@ _decode_event = msgspec.json.Decoder(ev.AnyEvent).decode
 _json = msgspec.json.Encoder().encode
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _FINAL = ("completed", "failed", "cancelled")
-_NO_FALLBACK = ("BUDGET_EXCEEDED", "CALL_LOST", "LOOP_EXHAUSTED")
+_NO_FALLBACK = ("BUDGET_EXCEEDED", "CALL_LOST", "LOOP_EXHAUSTED", "CONCURRENCY_REPLACED")
 
 
 class Violation(AssertionError):
@@ -312,7 +313,7 @@ class Durable:
     def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed | ev.TaskFellBack) -> None:
         if event.error.code == errors.ProviderBusy.code:
             raise broken(8, f"that a provider was busy is charged to {self.id}/{event.task}")
-        if event.error.code == errors.TaskTimeout.code:
+        if event.error.code == errors.TaskTimeout.code or event.error.name == "CONCURRENCY_REPLACED":
             task.timed_out.add(event.attempt)
 
     def _TaskReleased(self, event: ev.TaskReleased) -> None:
@@ -481,7 +482,7 @@ class Laws:
         self.counts["appends"] += 1
         self.cancelled = []
         schedules = [append for append in commit if append.stream.startswith(SCHEDULES)]
-        workflows = [append for append in commit if not append.stream.startswith(SCHEDULES)]
+        workflows = [append for append in commit if not append.stream.startswith((SCHEDULES, LIMITS))]
         for append in workflows:
             for encoded in append.events:
                 event = _decode_event(encoded)

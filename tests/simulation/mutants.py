@@ -449,7 +449,8 @@ def starts_beyond_the_limit_of_a_key() -> list[Patch]:
 # Several coordinators: played where there are two
 
 OF_TWO = {"writes_though_deposed", "goes_on_with_what_it_gave_away", "acknowledges_what_another_coordinator_waits_for",
-          "relays_nothing_after_a_move", "does_not_raise_the_epoch"}  # fmt: skip
+          "relays_nothing_after_a_move", "does_not_raise_the_epoch", "counts_permits_by_itself",
+          "forgets_permits_when_their_shard_moves", "leaves_permits_with_the_dead"}  # fmt: skip
 
 
 @mutant
@@ -501,3 +502,21 @@ def acknowledges_what_another_coordinator_waits_for() -> list[Patch]:
 @mutant
 def relays_nothing_after_a_move() -> list[Patch]:
     return [(Relays, "_given", lambda self, shards: None)]
+
+
+@mutant
+def counts_permits_by_itself() -> list[Patch]:
+    def keep_to_oneself(self: Engine) -> None:
+        self._limits_changed.clear()
+
+    return [(Engine, "_keeps", lambda self, limit: True), (Engine, "_note_limits", keep_to_oneself)]
+
+
+@mutant
+def forgets_permits_when_their_shard_moves() -> list[Patch]:
+    return [(Engine, "_adopt_limits", _nothing)]
+
+
+@mutant
+def leaves_permits_with_the_dead() -> list[Patch]:
+    return [(Engine, "_look_after_permits", _nothing)]

@@ -16,12 +16,15 @@ LIMITS = {"k0": 1, "k1": 2}
 """One key, one limit, as authors have it."""
 
 
-def with_time(tasks: tuple[TaskDefinition, ...]) -> tuple[TaskDefinition, ...]:
-    """The same document for the same tasks; about half of them are left as they are."""
+def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tuple[TaskDefinition, ...]:
+    """The same document for the same tasks; about half of them are left as they are. Where it is `crowded` most tasks
+    have a key, and wait for each other."""
     random = Random(msgspec.json.encode(tasks) + b"time")
+    if crowded:
+        return tuple(_limited(random, task, 0.9) for task in tasks)
     if random.random() < 0.5 or any(task.late and task.trigger == "failure" for task in tasks):
         return tasks  # whether those run when it is cancelled after a failure is for the laws of flow to say
-    limited = tuple(_limited(random, task) for task in tasks)
+    limited = tuple(_limited(random, task, 0.3) for task in tasks)
     number = random.randint(1, 4)
     first = next(
         (task.id for task in limited if not task.late), ""
@@ -29,11 +32,21 @@ def with_time(tasks: tuple[TaskDefinition, ...]) -> tuple[TaskDefinition, ...]:
     return (*limited, *(_more(random, f"x{i}", first, depth=0) for i in range(number)))
 
 
-def _limited(random: Random, task: TaskDefinition) -> TaskDefinition:
-    if task.for_each is not None or task.switch is not None or random.random() < 0.7:
+def _limited(random: Random, task: TaskDefinition, share: float) -> TaskDefinition:
+    if task.for_each is not None or task.switch is not None or random.random() >= share:
         return task
+    return replace(task, concurrency=_limit(random, "queue", "queue", "fail", "cancel_running"))
+
+
+def limit_of_all(tasks: tuple[TaskDefinition, ...]) -> Concurrency | None:
+    """Of the workflow as a whole; the same for the same tasks."""
+    random = Random(msgspec.json.encode(tasks) + b"limit")
+    return _limit(random, "queue", "queue", "queue", "fail", "cancel_running") if random.random() < 0.2 else None
+
+
+def _limit(random: Random, *on_conflict: Any) -> Concurrency:
     key = random.choice(list(LIMITS))
-    return replace(task, concurrency=Concurrency(key, LIMITS[key], random.choice(["queue", "queue", "fail"])))
+    return Concurrency(key, LIMITS[key], random.choice(on_conflict))
 
 
 def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:

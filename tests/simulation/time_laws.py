@@ -3,7 +3,7 @@
 23. A signal is taken at most once, by a task that waits for it, as it was sent; no task fails for want of one that is
     there. What a task sends has arrived in the commit in which the task ends.
 24. A child begins in the commit in which its task begins to wait, and ends in the one in which the task ends.
-25. No more tasks of a key are under way than its limit.
+25. No more tasks of a key are under way than its limit, and no more workflows, whoever has them.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from gleitzeit.model import events as ev
 if TYPE_CHECKING:
     from tests.simulation.laws import Durable
 
+_BEGINS = (ev.TaskStarted, ev.TaskWaiting, ev.TaskCached, ev.TasksAdded)
 _ENDS = (ev.WorkflowCompleted, ev.WorkflowFailed, ev.WorkflowCancelled)
 
 
@@ -29,8 +30,6 @@ class TimeLaws:
     """Told of every event, in the order of the journal, before and after it is applied to what is durable."""
 
     def __init__(self, durable: Mapping[str, "Durable"], counts: dict[str, int]) -> None:
-        self.shared = False
-        """Several coordinators: limits of keys count in each by itself."""
         self._durable = durable
         self._counts = counts
         self._kept: dict[str, list[tuple[str, Any, str]]] = {}
@@ -41,6 +40,8 @@ class TimeLaws:
         """By child: the task that waits for it."""
         self._running: dict[str, set[tuple[str, str]]] = {}
         """By key: the tasks under way."""
+        self._under_way: dict[str, set[str]] = {}
+        """By key: the workflows."""
         self._sent: list[tuple[str, int]] = []
         self._arrived: list[tuple[str, str]] = []
         self._begun: set[str] = set()
@@ -66,6 +67,7 @@ class TimeLaws:
         name = getattr(event, "task", None)
         if name is not None:
             self._limits(stream, name)
+        self._limits_of_workflows(stream, event)
 
     def _waiting(self, stream: str, event: ev.TaskWaiting) -> None:
         if event.signals:
@@ -109,6 +111,18 @@ class TimeLaws:
         else:
             under_way.discard((stream, name))
 
+    def _limits_of_workflows(self, stream: str, event: ev.AnyEvent) -> None:
+        """What runs last of one that was turned away needs no permit."""
+        durable = self._durable[stream]
+        limit = durable.definition.concurrency
+        if limit is None:
+            return
+        under_way = self._under_way.setdefault(limit.key, set())
+        if isinstance(event, _ENDS):
+            under_way.discard(stream)
+        elif isinstance(event, _BEGINS) and durable.closing is None and stream not in under_way:
+            under_way.add(stream)
+
     def committed(self) -> None:
         """The commit is whole."""
         for child in [child for child in self._waits if child not in self._durable]:
@@ -126,7 +140,11 @@ class TimeLaws:
                 raise Breach(23, f"{sender} says that it has sent {number} signals, of which not all have arrived")
         for key, under_way in self._running.items():
             limits = [self._durable[s].tasks[n].definition.concurrency.limit for s, n in under_way]
-            if limits and len(under_way) > min(limits) and not self.shared:
+            if limits and len(under_way) > min(limits):
                 raise Breach(25, f"{len(under_way)} tasks of {key} are under way, which has a limit of {min(limits)}")
+        for key, workflows in self._under_way.items():
+            most = min((self._durable[one].definition.concurrency.limit for one in workflows), default=0)
+            if len(workflows) > most:
+                raise Breach(25, f"{workflows} of {key} are under way, which has a limit of {most}")
         self._sent, self._arrived, self._ended = [], [], []
         self._begun = set()

@@ -18,7 +18,7 @@ from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
 from tests.simulation.planner import Planner
 from tests.simulation.provider import Provider
-from tests.simulation.time_documents import INNER, with_time
+from tests.simulation.time_documents import INNER, limit_of_all, with_time
 
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
@@ -33,6 +33,7 @@ from gleitzeit.model.definition import (
     RetryPolicy,
     TaskDefinition,
 )
+from gleitzeit.model.permits import LIMITS
 from gleitzeit.schemas import Catalogue, method_schema
 from gz_coordinator import links, peers
 
@@ -108,7 +109,7 @@ class World:
         self.rates = draw(random)
         self.loop = SimLoop()
         self.laws = Laws()
-        self.shared = self.laws.shared = self.laws.time.shared = seats > 1
+        self.shared = self.laws.shared = seats > 1
         self.store = MemoryStore(shards=SHARDS, clock=lambda: self.loop.now) if self.shared else MemoryStore()
         self.faulty = True
         self.outside = Process(self.loop, "outside", self)
@@ -131,7 +132,9 @@ class World:
         """Nobody meddles or asks: the coordinators have only themselves to go on, and clients what they watch."""
         if self.quiet:
             self.rates = replace(self.rates, jumps=0, crash=0.0, kills=0, drains=0, cuts=0, partitions=0)
-        self.clients = [self._client(i) for i in range(random.randint(1, 6))]
+        self._crowded = seed % 8 == 3 and not self.quiet
+        clients = random.randint(1, 6)
+        self.clients = [self._client(i) for i in range(6 if self._crowded else clients)]
         if not self.quiet and random.random() < 0.5:
             self.clients.append(Planner(self, "planner", Random(f"{seed}/planner")))
 
@@ -140,7 +143,7 @@ class World:
         return Client(self, f"client-{number}", self._definition(random), self._definition(random), random)
 
     def _definition(self, random: Random) -> Definition:
-        return definition(random, breakers=1.0 if self.quiet else 0.6)
+        return definition(random, breakers=1.0 if self.quiet else 0.6, crowded=self._crowded)
 
     @property
     def coordinators(self) -> list[Coordinator]:
@@ -168,7 +171,7 @@ class World:
         return {
             name: stream.events
             for name, stream in self.store.streams.items()
-            if not name.startswith(("$cache/", "$schedule/"))
+            if not name.startswith(("$cache/", "$schedule/", LIMITS))
         }
 
     def _all_over(self) -> bool:
@@ -417,10 +420,11 @@ _METHODS: MappingProxyType[str, float] = MappingProxyType(
 _CALLED = ("sim/work", "sim/pay")
 
 
-def definition(random: Random, *, breakers: float) -> Definition:
-    """A document in its normal form, as `gleitzeit.spec` would make it; one with circuit breakers is so likely."""
+def definition(random: Random, *, breakers: float, crowded: bool) -> Definition:
+    """A document in its normal form, as `gleitzeit.spec` would make it; one with circuit breakers is so likely. Where
+    it is `crowded` most tasks have a key."""
     count = random.randint(1, 8)
-    tasks = with_time(with_flow(tuple(_task(random, i) for i in range(count))))
+    tasks = with_time(with_flow(tuple(_task(random, i) for i in range(count))), crowded=crowded)
     return Definition(
         name=f"w{random.randrange(1000)}",
         tasks=tasks,
@@ -432,6 +436,7 @@ def definition(random: Random, *, breakers: float) -> Definition:
         if random.random() < breakers
         else {},
         budget=_budget(random, calls=12, seconds=30.0) if random.random() < 0.2 else None,
+        concurrency=limit_of_all(tasks),
     )
 
 

@@ -1,173 +1,289 @@
-"""Limits by key: how many workflows, and how many tasks, of one key may be under way at once. Not journaled: who holds
-a permit follows from what runs, and is found again at start."""
+"""Limits by key: how many workflows, and how many tasks, of one key may be under way at once. Here is who asks for a
+permit, waits for it, and gives it back; who gives them is in `limits`."""
+
+from collections import deque
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.core import call_id, failure
+from gleitzeit.engine.limits import Limits, Verdict
 from gleitzeit.engine.params import scope_of
-from gleitzeit.engine.permits import Permits
-from gleitzeit.engine.rerun import Rerun
+from gleitzeit.engine.permits import Limit, Permit
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import Concurrency as Wanted
+from gleitzeit.model.permits import Ask, Held, HeldPermit, holder_of, parts_of
 
 LIMIT_REACHED = "CONCURRENCY_LIMIT"
 REPLACED = "CONCURRENCY_REPLACED"
+UNUSED_MS = 2_000
+"""A task that had to wait for its permit, and then cannot start for another reason, lets others go first."""
 _HOLDING = frozenset({"running", "waiting"})
 
 
-class Concurrency(Rerun):
+class Concurrency(Limits):
     # Workflows: a permit is held from the first moment to the end
 
     def _admit(self, workflow: Workflow) -> None:
         """A new workflow, or one that begins again, takes a permit, waits for one, or ends."""
-        limit = workflow.definition.concurrency
-        if limit is None:
+        wanted = workflow.definition.concurrency
+        if wanted is None:
             return
         try:
-            key = scope_of(workflow).filled(limit.key)
+            key = scope_of(workflow).filled(wanted.key)
         except errors.GleitzeitError as error:
             self._cancel_workflow(workflow, "its concurrency key cannot be read", failure(error))
             return
-        permits = self._workflow_permits
-        if not permits.free(key, limit.limit) and limit.on_conflict == "fail":
-            many = "1 workflow" if limit.limit == 1 else f"{limit.limit} workflows"
-            message = f"{many} with the key {key!r} may be under way at once (concurrency)"
-            error_of = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
-            self._cancel_workflow(workflow, "the limit of its concurrency key is reached", error_of)
-            return
-        if limit.on_conflict == "cancel_running":
-            for other in list(permits.holders.get(key, ()))[: self._too_many(permits, key, limit.limit)]:
-                self._cancel_workflow(self.workflows[other], f"workflow {workflow.id} takes its place (concurrency)")
-        if permits.free(key, limit.limit):
-            permits.take(key, workflow.id)
-        else:
-            self.scheduler.blocked[workflow.id] = key
-            permits.wait(key, workflow.id, limit.limit)
-
-    def _too_many(self, permits: "Permits[str] | Permits[Task]", key: str, limit: int) -> int:
-        """How many must go so that one more may come."""
-        return max(0, len(permits.holders.get(key, ())) + 1 - limit)
+        permit = self._wish(workflow, None, key, wanted)
+        self.scheduler.blocked[workflow.id] = key
+        match self._claim(permit):
+            case "granted":
+                self._granted(permit)
+            case "reached":
+                self._turned_away(permit)
 
     def _readmit(self) -> None:
-        """After a start: who was under way holds its permit, the others wait as before."""
+        """After a start: who was under way holds its permit, the others wait as before. Where several coordinators
+        share the journal, the one that keeps the permits knows who that is."""
         adopted, self._unadmitted = self._unadmitted, []
-        begun = [w for w in adopted if w.state != "pending"]
-        for workflow in sorted(begun, key=lambda w: (w.created_at, w.id)):
-            limit = workflow.definition.concurrency
-            assert limit is not None
-            self._workflow_permits.take(scope_of(workflow).filled(limit.key), workflow.id)
-        waiting = sorted((w for w in adopted if w.state == "pending"), key=lambda w: (w.created_at, w.id))
-        for workflow in waiting:
-            if not workflow.final:
+        adopted.sort(key=lambda w: (w.created_at, w.id))
+        begun = [workflow for workflow in adopted if not self._shared and _has_begun(workflow)]
+        for workflow in begun:
+            wanted = workflow.definition.concurrency
+            assert wanted is not None
+            self._hold_permit(self._wish(workflow, None, scope_of(workflow).filled(wanted.key), wanted))
+        for workflow in adopted:
+            if workflow not in self._permit_of and not workflow.final:
                 self._admit(workflow)
-
-    def _leave_workflow(self, workflow: Workflow) -> None:
-        waited_for = self.scheduler.blocked.pop(workflow.id, None)
-        if waited_for is not None:
-            self._workflow_permits.forget(workflow.id, waited_for)
-        key = self._workflow_permits.leave(workflow.id)
-        while key is not None and (following := self._workflow_permits.next(key)) is not None:
-            self._workflow_permits.take(key, following)
-            self.scheduler.blocked.pop(following, None)
-            self.scheduler.unpark(self.workflows[following])
 
     # Tasks: a permit is held by an attempt
 
     def _may_begin(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task whose turn it is may start. If not, it comes back by itself, or has failed."""
-        limit = task.definition.concurrency
-        if limit is None or task.expands or task in self._task_permits.key_of:  # of many, each item takes one
+        wanted = task.definition.concurrency
+        if wanted is None or task.expands:  # of many, each item takes one
             return True
+        permit = self._permit_of.get(task)
+        if permit is not None:
+            return permit.granted
         try:
-            key = self._params.scope(workflow, task).filled(limit.key)
+            key = self._params.scope(workflow, task).filled(wanted.key)
         except BlobNeeded as needed:
             self._need_blob(workflow, task, needed)
             return False
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return False
-        permits = self._task_permits
-        if not permits.free(key, limit.limit) and limit.on_conflict == "fail":
-            message = f"{limit.limit} tasks with the key {key!r} run, which is the limit (concurrency)"
-            error_of = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
-            self._fail_task(workflow, task, task.attempt, error_of)
-            return False
-        if limit.on_conflict == "cancel_running":
-            for other in list(permits.holders.get(key, ()))[: self._too_many(permits, key, limit.limit)]:
-                self._replace_task(other, f"task {task.id} of {workflow.id} takes its place (concurrency)")
-        if permits.free(key, limit.limit):
-            permits.take(key, task)
-            self._permit_of[task] = workflow
-            return True
-        permits.wait(key, task, limit.limit)
-        self._permit_of[task] = workflow
-        self._waits_for_permit[task] = key
-        return False
+        permit = self._wish(workflow, task, key, wanted)
+        match self._claim(permit):
+            case "granted":
+                permit.granted = True
+            case "reached":
+                self._turned_away(permit)
+        return permit.granted and not permit.dropped  # who made room may have taken this one along
 
-    def _replace_task(self, task: Task, reason: str) -> None:
-        workflow = self._permit_of[task]
+    def _hold_again(self, workflow: Workflow, task: Task) -> None:
+        """After a start: a task that runs or waits holds its permit."""
+        wanted = task.definition.concurrency
+        holds = task.state in _HOLDING and not task.expands
+        if wanted is not None and holds and task not in self._permit_of:
+            try:
+                key = self._params.scope(workflow, task).filled(wanted.key)
+            except BlobNeeded as needed:
+                self._await_blob(needed, self._hold_again, workflow, task)
+                return
+            self._hold_permit(self._wish(workflow, task, key, wanted, began=True))
+
+    # One permit, from the wish to the end
+
+    def _wish(self, workflow: Workflow, task: Task | None, key: str, wanted: Wanted, *, began: bool = False) -> Permit:
+        self._ask_count += 1
+        if task is None:
+            name, holder = f"workflow/{key}", holder_of(workflow.id)
+        else:
+            name, holder = f"task/{key}", holder_of(workflow.id, task.id, task.attempt + (not began))
+        number = "" if began else f"{self._identity.owner}.{self._ask_count}"
+        epoch = self._identity.epoch_of(workflow.id)
+        permit = Permit(Ask(name, holder, number, wanted.limit, wanted.on_conflict, epoch), workflow, task)
+        self._permits[holder] = self._permit_of[task or workflow] = permit
+        return permit
+
+    def _hold_permit(self, permit: Permit) -> None:
+        """It holds one, whatever the limit. Where that is in the journal, it is known to whom it has to be."""
+        permit.granted = True
+        if not self._shared:
+            self._limits.setdefault(permit.ask.limit, Limit(Held(permit.ask.limit))).grant(permit.ask)
+
+    def _claim(self, permit: Permit) -> Verdict:
+        if self._keeps(permit.ask.limit):
+            return self._decide(permit.ask, permit)
+        self._unasked.setdefault(permit.ask.limit, deque()).append(permit)
+        self._ask_others(permit.ask.limit)
+        return "waits"
+
+    def _ask_others(self, limit: str) -> None:
+        """For as many as could have one at the same time: the others wait here."""
+        unasked, asked = self._unasked.get(limit), self._asked.setdefault(limit, {})
+        while unasked:
+            permit = unasked[0]
+            if not permit.dropped:
+                if permit.ask.on_conflict == "queue" and len(asked) >= permit.ask.most:
+                    return
+                asked[permit] = None
+                self._effect(fx.AskPermit(permit))
+            unasked.popleft()
+        self._unasked.pop(limit, None)
+        if not asked:
+            del self._asked[limit]
+
+    def _permit_answered(self, item: fx.PermitAnswered) -> None:
+        permit, limit = item.permit, item.permit.ask.limit
+        asked = self._asked.get(limit, {})
+        asked.pop(permit, None)
+        if item.verdict == "here":
+            waiting = [permit, *self._unasked.pop(limit, ())]
+            self._claim_again([one for one in waiting if not one.dropped])
+        elif permit.dropped:
+            if item.verdict == "granted":
+                self._effect(fx.ReturnPermit(_held(permit)))
+        elif item.verdict == "granted":
+            self._granted(permit)
+        elif item.verdict == "reached":
+            self._turned_away(permit)
+        self._ask_others(limit)
+
+    def _claim_again(self, permits: list[Permit]) -> None:
+        """What keeps the permits of their keys has moved."""
+        for permit in permits:
+            match self._claim(permit):
+                case "granted":
+                    self._granted(permit)
+                case "reached":
+                    self._turned_away(permit)
+
+    def _granted(self, permit: Permit) -> None:
+        """It need not wait any longer."""
+        permit.granted = True
+        workflow, task = permit.workflow, permit.task
+        if task is None:
+            self.scheduler.blocked.pop(workflow.id, None)
+            self.scheduler.unpark(workflow)
+        else:
+            self.scheduler.add(workflow, [task])
+            self._at(self._now + UNUSED_MS, self._unused, workflow, permit)
+        self.more = True
+
+    def _unused(self, workflow: Workflow, permit: Permit) -> None:
+        if permit.task is not None and permit.task.state == "ready" and not permit.dropped:
+            self._let_go(permit)
+
+    def _turned_away(self, permit: Permit) -> None:
+        """There are as many as the limit, and it does not wait."""
+        self._drop(permit)
+        many, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
+        workflow, task = permit.workflow, permit.task
+        if task is not None:
+            message = f"{many} tasks with the key {key!r} run, which is the limit (concurrency)"
+            error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
+            self._fail_task(workflow, task, task.attempt, error)
+            return
+        count = "1 workflow" if many == 1 else f"{many} workflows"
+        message = f"{count} with the key {key!r} may be under way at once (concurrency)"
+        error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
+        self._cancel_workflow(workflow, "the limit of its concurrency key is reached", error)
+
+    def _evict(self, permit: Permit, reason: str) -> None:
+        if permit.task is None:
+            if not permit.workflow.final:
+                self._cancel_workflow(permit.workflow, reason)
+            return
+        workflow, task = permit.workflow, permit.task
         call = self.calls.pop(call_id(workflow.id, task.id, task.attempt), None)
         if call is not None:
             self.scheduler.leave(call)
             self._effect(fx.CancelCall(call, reason))
         self._fail_task(workflow, task, task.attempt, ev.Failure(errors.TaskCancelled.code, reason, REPLACED))
 
-    def _hold_again(self, workflow: Workflow, task: Task) -> None:
-        """After a start: a task that runs or waits holds its permit."""
-        limit = task.definition.concurrency
-        if limit is not None and task.state in _HOLDING:
-            self._task_permits.take(self._params.scope(workflow, task).filled(limit.key), task)
-            self._permit_of[task] = workflow
+    def _drop(self, permit: Permit) -> None:
+        permit.dropped = True
+        del self._permits[permit.ask.holder]
+        del self._permit_of[permit.task or permit.workflow]
+        if permit.task is None:
+            self.scheduler.blocked.pop(permit.workflow.id, None)
 
-    def _leave_task(self, task: Task) -> None:
-        waited_for = self._waits_for_permit.pop(task, None)
-        if waited_for is not None:
-            self._task_permits.forget(task, waited_for)
-        self._permit_of.pop(task, None)
-        key = self._task_permits.leave(task)
-        if key is not None:
-            self._pass_on(key)
-
-    def _pass_on(self, key: str) -> None:
-        """To those that wait: each takes its permit when it is its turn to start once more."""
-        following = self._task_permits.next(key)
-        if following is not None:
-            del self._waits_for_permit[following]
-            workflow = self._permit_of.pop(following)
-            if following.state == "ready" and not workflow.final:
-                self.scheduler.add(workflow, [following])
-                self.more = True
+    def _let_go(self, permit: Permit) -> None:
+        """It is over, or nobody wants it any more."""
+        self._drop(permit)
+        if self._keeps(permit.ask.limit):
+            if permit.granted:
+                self._leave(permit.ask.limit, permit.ask.holder, permit.ask.id)
             else:
-                self._pass_on(key)
+                self._waits_no_more(permit)
+        elif permit.granted or permit in self._asked.get(permit.ask.limit, ()):
+            self._effect(fx.ReturnPermit(_held(permit)))
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         super()._follow(workflow, event)
         name = getattr(event, "task", None)
         if name is not None and self._permit_of:
             task = workflow.tasks.get(name)
-            if task is None:
-                pass
-            elif task in self._task_permits.key_of:
-                if task.state not in _HOLDING:
-                    self._leave_task(task)
-            elif task in self._waits_for_permit and task.state != "ready":
-                self._leave_task(task)
+            permit = self._permit_of.get(task) if task is not None else None
+            if task is not None and permit is not None and task.state not in _HOLDING:
+                self._let_go(permit)
         if workflow.definition.concurrency is not None:
             if workflow.final:
-                self._leave_workflow(workflow)
+                if (permit := self._permit_of.get(workflow)) is not None:
+                    self._let_go(permit)
             elif type(event) is ev.WorkflowRetried:
                 self._admit(workflow)
 
+    # Between coordinators
+
+    def _check_permits(self, item: fx.CheckPermits) -> None:
+        """Of workflows that are ours: which of these permits is nobody's?"""
+        gone: list[HeldPermit] = []
+        for asked in item.permits:
+            workflow_id, _ = parts_of(asked.holder)
+            if not self.owns(workflow_id):
+                continue
+            permit = self._permits.get(asked.holder)
+            if permit is None or permit.ask.limit != asked.limit:
+                epoch = self._identity.epoch_of(workflow_id)
+                gone.append(HeldPermit(asked.limit, asked.holder, asked.ask, epoch))
+            elif asked.leaving and permit.granted:
+                self._evict(permit, asked.leaving)
+        self._decision.answers.append(fx.Answer(item.token, permits=tuple(gone)))
+
+    def _disown_permits(self) -> None:
+        """What workflows hold that are another's now, they hold there; what they wait for they will ask for there. And
+        ours ask another where the shard of a key is another's."""
+        for permit in [permit for permit in self._permits.values() if permit.workflow.disowned]:
+            if permit.task is not None and permit.task.state not in _HOLDING:
+                self._let_go(permit)
+            else:
+                if not permit.granted and self._keeps(permit.ask.limit):
+                    self._waits_no_more(permit)
+                self._drop(permit)
+        self._claim_again([permit for permit in self._disown_limits() if not permit.dropped])
+        self._look_later()
+
     def why_no_permit(self, workflow: Workflow, task: Task) -> str:
         """Why it waits for a permit, in a sentence; "" if it does not."""
-        if task in self._waits_for_permit:
-            limit, key = task.definition.concurrency, self._waits_for_permit[task]
-            most = limit.limit if limit is not None else 1
-            return f"{most} task{'s' * (most != 1)} with the key {key!r} may run at once (concurrency)"
-        if workflow.id in self.scheduler.blocked:
-            limit, key = workflow.definition.concurrency, self.scheduler.blocked[workflow.id]
-            most = limit.limit if limit is not None else 1
-            return f"{most} workflow{'s' * (most != 1)} with the key {key!r} may be under way at once (concurrency)"
+        for subject, what, verb in ((task, "task", "run"), (workflow, "workflow", "be under way")):
+            permit = self._permit_of.get(subject)
+            if permit is not None and not permit.granted:
+                most, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
+                return f"{most} {what}{'s' * (most != 1)} with the key {key!r} may {verb} at once (concurrency)"
         return ""
+
+
+def _held(permit: Permit) -> HeldPermit:
+    return HeldPermit(permit.ask.limit, permit.ask.holder, permit.ask.id, permit.ask.epoch)
+
+
+def _has_begun(workflow: Workflow) -> bool:
+    """Whether something of it has started since it was submitted, or retried."""
+    since = max(workflow.created_at, workflow.retried_at)
+    return any(task.attempt and max(task.started_at, task.completed_at) >= since for task in workflow.tasks.values())

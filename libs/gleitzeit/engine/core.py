@@ -2,7 +2,7 @@
 
 import heapq
 import urllib.parse
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +15,13 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
-from gleitzeit.engine.permits import Permits
+from gleitzeit.engine.permits import Limit, Permit
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import TaskDefinition
+from gleitzeit.model.permits import Held
 from gleitzeit.model.schedules import AnyScheduleFact
 from gleitzeit.schemas import Catalogue
 
@@ -33,8 +34,9 @@ SETTLED = 2_000
 """So many tasks are queued in one turn, or workflows looked at: others wait for its end."""
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
-_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST"})
-"""What is spent is spent for the alternatives too; and what may have had its effect is not repeated elsewhere."""
+_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST", "CONCURRENCY_REPLACED"})
+"""What is spent is spent for the alternatives too; what may have had its effect is not repeated elsewhere; and who made
+room for another does not come back by another way."""
 
 
 class Append(Struct):
@@ -54,13 +56,15 @@ class ScheduleAppend(Struct):
 
 
 class Decision:
-    """`appends` by workflow, `schedules` by the name of the schedule: all of them are one commit."""
+    """`appends` by workflow, `schedules` by the name of the schedule, and `limits` whose permits others hold now: all
+    of them are one commit."""
 
-    __slots__ = ("answers", "appends", "effects", "schedules")
+    __slots__ = ("answers", "appends", "effects", "limits", "schedules")
 
     def __init__(self) -> None:
         self.appends: dict[str, Append] = {}
         self.schedules: dict[str, ScheduleAppend] = {}
+        self.limits: list[Held] = []
         self.effects: list[fx.Effect] = []
         self.answers: list[fx.Answer] = []
 
@@ -86,12 +90,22 @@ class Core:
         self.calls: dict[str, fx.Call] = {}
         self.schedules: dict[str, Schedule] = {}
         """Those that are not deleted, by name."""
-        self._workflow_permits: Permits[str] = Permits()
-        self._task_permits: Permits[Task] = Permits()
-        self._permit_of: dict[Task, Workflow] = {}
-        """Of the tasks that hold or wait for a permit: their workflows."""
-        self._waits_for_permit: dict[Task, str] = {}
-        """For one of this key."""
+        self._identity = identity
+        self._shared = identity.shards > 1
+        """Other coordinators may work on the same journal."""
+        self._limits: dict[str, Limit] = {}
+        """Whose permits are ours to give, by name: those of which there is one that holds or waits."""
+        self._limits_changed: dict[str, Limit] = {}
+        self._looks = False
+        """A time is set to look after what others hold."""
+        self._permits: dict[str, Permit] = {}
+        """What workflows and tasks of ours hold or wait for, by holder."""
+        self._permit_of: dict[Task | Workflow, Permit] = {}
+        self._asked: dict[str, dict[Permit, None]] = {}
+        """By limit whose permits another coordinator keeps: what it has been asked for, …"""
+        self._unasked: dict[str, deque[Permit]] = {}
+        """… and what it will be asked for when it has answered."""
+        self._ask_count = 0
         self._unadmitted: list[Workflow] = []
         """Adopted ones that have a concurrency key."""
         self._scheduled: dict[str, dict[str, None]] = {}
@@ -411,7 +425,9 @@ class Core:
             self._fail_task(workflow, task, task.attempt, failure(error))
 
 
-def _awaited(subject: fx.Call | Workflow | Schedule) -> bool:
+def _awaited(subject: fx.Call | Workflow | Schedule | None) -> bool:
+    if subject is None:
+        return True
     if isinstance(subject, fx.Call):
         return subject.current
     return not subject.final and not (isinstance(subject, Workflow) and subject.disowned)

@@ -7,11 +7,13 @@ from typing import Any, Literal
 from msgspec import Raw, Struct
 
 from gleitzeit.engine.breaker import Circuit
+from gleitzeit.engine.permits import Permit
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import Origin, WorkflowSubmitted
+from gleitzeit.model.permits import Ask, Held, HeldPermit
 from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
 
 
@@ -173,10 +175,11 @@ class Backfill(Struct, frozen=True):
 
 
 class Adopt(Struct, frozen=True, eq=False):
-    """These workflows, as replayed, are ours from now on."""
+    """These workflows, as replayed, are ours from now on, and so are the permits of these keys."""
 
     token: Any
     workflows: tuple[Workflow, ...]
+    limits: tuple[Held, ...] = ()
 
 
 class Disown(Struct, frozen=True, eq=False):
@@ -185,6 +188,45 @@ class Disown(Struct, frozen=True, eq=False):
 
     token: Any
     wanted: Callable[[str], bool]
+
+
+# Inputs: permits of keys, between coordinators
+
+
+class TakePermit(Struct, frozen=True):
+    """Another coordinator asks for one that is ours to give. Answered when it is its turn, with a verdict."""
+
+    token: Any
+    ask: Ask
+
+
+class ReturnPermits(Struct, frozen=True):
+    """They are free again; said at least once. Without a token it is our own word, which may be for another by now."""
+
+    token: Any
+    permits: tuple[HeldPermit, ...]
+
+
+class CheckPermits(Struct, frozen=True):
+    """Who keeps these asks whether workflows of ours know of them. The answer has those that do not; who holds one that
+    has to make room, ends."""
+
+    token: Any
+    permits: tuple[HeldPermit, ...]
+
+
+class PermitsGone(Struct, frozen=True):
+    """The answer to an AskAfterPermits, by those who have the workflows, with the epochs of their shards."""
+
+    permits: tuple[HeldPermit, ...]
+
+
+class PermitAnswered(Struct, frozen=True):
+    """The answer to an AskPermit. "here": the permits of its key are ours to give by now. "dropped": nobody wants it,
+    and it was not granted as far as we know."""
+
+    permit: Permit
+    verdict: Literal["granted", "reached", "here", "dropped"]
 
 
 # Inputs: what came of calls, and of providers
@@ -267,6 +309,7 @@ class ProviderDraining(Struct, frozen=True):
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete | Adopt | Disown
     | PutSchedule | ChangeSchedule | Trigger | Backfill
+    | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | BlobLoaded
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
@@ -316,8 +359,28 @@ class LoadBlob(Struct, frozen=True):
     name: str
 
 
+class AskPermit(Struct, frozen=True):
+    """Of the coordinator that keeps the permits of the key, whoever that is, until it answers or nobody wants it any
+    more: PermitAnswered, in any case."""
+
+    permit: Permit
+
+
+class ReturnPermit(Struct, frozen=True):
+    """Say so to the coordinator that keeps the permits of its key."""
+
+    permit: HeldPermit
+
+
+class AskAfterPermits(Struct, frozen=True):
+    """Of the coordinators that have the holders' workflows; answer with PermitsGone what they know nothing of."""
+
+    permits: tuple[HeldPermit, ...]
+
+
 class Answer(Struct, frozen=True):
-    """`error` is to be raised at the one who asked, else `workflow` is what it was about."""
+    """`error` is to be raised at the one who asked, else `workflow` is what it was about. `verdict` and `permits` are
+    for other coordinators."""
 
     token: Any
     workflow: Workflow | None = None
@@ -325,6 +388,11 @@ class Answer(Struct, frozen=True):
     tasks: Sequence[str] = ()
     error: GleitzeitError | None = None
     schedule: Schedule | None = None
+    verdict: str = ""
+    permits: tuple[HeldPermit, ...] = ()
 
 
-Effect = CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LoadBlob
+Effect = (
+    CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LoadBlob
+    | AskPermit | ReturnPermit | AskAfterPermits
+)  # fmt: skip

@@ -34,6 +34,8 @@ class Engine(Requests):
         self._start_tasks()
         self.more = self.more or self._room <= 0
         self._withdraw_sends()
+        if self._limits_changed:
+            self._note_limits()
         return self._decision
 
     def _withdraw_sends(self) -> None:
@@ -91,8 +93,10 @@ class Engine(Requests):
 
     def _adopt(self, item: fx.Adopt) -> None:
         """While it runs. Providers that are there already do not announce themselves again."""
+        self._adopt_limits(item.limits)
         for workflow in item.workflows:
             self.adopt(self._now, workflow)
+        self._readmit()
         adopted = {workflow.id for workflow in item.workflows}
         names = {provider.name for provider in self.scheduler.roster.values()}
         for call in [call for call in self.calls.values() if call.workflow.id in adopted]:
@@ -107,9 +111,7 @@ class Engine(Requests):
         gone = [workflow for workflow in self.workflows.values() if item.wanted(workflow.id)]
         for workflow in gone:
             workflow.disowned = True
-            self._leave_workflow(workflow)
-        for task in [task for task, workflow in self._permit_of.items() if workflow.disowned]:
-            self._leave_task(task)
+        self._disown_permits()
         for workflow in gone:
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
@@ -148,6 +150,11 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.Backfill: Engine._backfill,
     fx.Adopt: Engine._adopt,
     fx.Disown: Engine._disown,
+    fx.TakePermit: Engine._take_permit,
+    fx.ReturnPermits: Engine._return_permits,
+    fx.CheckPermits: Engine._check_permits,
+    fx.PermitsGone: Engine._permits_gone,
+    fx.PermitAnswered: Engine._permit_answered,
     fx.CallCompleted: Engine._call_completed,
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,

@@ -56,6 +56,10 @@ class Identity(Struct, frozen=True):
         shard = shard_of(workflow_id, self.shards) or 0
         return self._fence(shard, self.epochs.get(shard, 0))
 
+    def epoch_of(self, workflow_id: str) -> int:
+        """0 if it is not ours."""
+        return self.epoch if self.epochs is None else self.epochs.get(shard_of(workflow_id, self.shards) or 0, 0)
+
     def _fence(self, shard: int, epoch: int) -> dict[str, Any]:
         return {"cluster": self.cluster, "shard": shard, "epoch": epoch, "owner": self.owner}
 

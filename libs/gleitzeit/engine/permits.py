@@ -1,52 +1,80 @@
-"""Permits of keys: who holds one, and who waits for one."""
+"""Permits of keys: who holds one and who waits for one (the keeper's side), and what has been asked for (the other)."""
 
-from collections import deque
-from typing import Generic, TypeVar
+from typing import Any
 
-Holder = TypeVar("Holder")
+from gleitzeit.engine.task import Task
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.model.permits import Ask, Grant, Held
 
 
-class Permits(Generic[Holder]):
-    """Who holds a permit of which key, longest first, and who waits for one, longest first."""
+class Permit:
+    """What a workflow of ours, or a task of one, has asked for: from the asking to the end."""
 
-    def __init__(self) -> None:
-        self.holders: dict[str, dict[Holder, None]] = {}
-        self.waiting: dict[str, deque[tuple[Holder, int]]] = {}
-        self.key_of: dict[Holder, str] = {}
+    __slots__ = ("ask", "dropped", "granted", "task", "workflow")
 
-    def free(self, key: str, limit: int) -> bool:
-        return len(self.holders.get(key, ())) < limit
+    def __init__(self, ask: Ask, workflow: Workflow, task: Task | None, *, granted: bool = False) -> None:
+        self.ask = ask
+        self.workflow = workflow
+        self.task = task
+        """None: it is for the workflow as a whole."""
+        self.granted = granted
+        self.dropped = False
+        """Nobody wants it any more: if it comes all the same, it is given back."""
 
-    def take(self, key: str, holder: Holder) -> None:
-        self.holders.setdefault(key, {})[holder] = None
-        self.key_of[holder] = key
 
-    def wait(self, key: str, holder: Holder, limit: int) -> None:
-        self.waiting.setdefault(key, deque()).append((holder, limit))
+class Waiting:
+    """One that waits. `whom` is the Permit if it is ours, else the token of another coordinator's request, which has to
+    ask again before `until` (UTC milliseconds), or is gone."""
 
-    def leave(self, holder: Holder) -> str | None:
-        """The key of which there is a permit more now, if it held one."""
-        key = self.key_of.pop(holder, None)
-        if key is not None:
-            del self.holders[key][holder]
-            if not self.holders[key]:
-                del self.holders[key]
-        return key
+    __slots__ = ("ask", "until", "whom")
 
-    def next(self, key: str) -> Holder | None:
+    def __init__(self, ask: Ask, whom: Any, until: int | None) -> None:
+        self.ask = ask
+        self.whom = whom
+        self.until = until
+
+
+class Limit:
+    """A key and its permits."""
+
+    __slots__ = ("grants", "leaving", "name", "waiting")
+
+    def __init__(self, held: Held) -> None:
+        self.name = held.limit
+        self.grants = {grant.holder: grant for grant in held.grants}
+        """Longest first."""
+        self.waiting: dict[str, Waiting] = {}
+        """By holder, in the order in which they will have their turn."""
+        self.leaving: dict[str, str] = {}
+        """Holders that have to make room, and why."""
+
+    def held(self) -> Held:
+        return Held(self.name, tuple(self.grants.values()))
+
+    def free(self, most: int) -> bool:
+        return len(self.grants) < most
+
+    def grant(self, ask: Ask) -> None:
+        """One that asks again keeps its place."""
+        self.grants[ask.holder] = Grant(ask.holder, ask.id, ask.epoch)
+        self.waiting.pop(ask.holder, None)
+
+    def leave(self, holder: str) -> None:
+        del self.grants[holder]
+        self.leaving.pop(holder, None)
+
+    def wait(self, waiting: Waiting) -> None:
+        """One that asks again keeps its place; one that takes the place of another is the first."""
+        if waiting.ask.on_conflict == "cancel_running" and waiting.ask.holder not in self.waiting:
+            self.waiting = {waiting.ask.holder: waiting, **self.waiting}
+        else:
+            self.waiting[waiting.ask.holder] = waiting
+
+    def oldest(self, most: int) -> list[str]:
+        """Those that have to go so that one more may come."""
+        return list(self.grants)[: max(0, len(self.grants) + 1 - most)]
+
+    def following(self) -> Waiting | None:
         """Who waits first, if there is a permit for it; it waits no more."""
-        queue = self.waiting.get(key)
-        if not queue or not self.free(key, queue[0][1]):
-            return None
-        holder, _ = queue.popleft()
-        if not queue:
-            del self.waiting[key]
-        return holder
-
-    def forget(self, holder: Holder, key: str) -> None:
-        """It waits no more, whatever comes."""
-        queue = self.waiting.get(key)
-        if queue is not None:
-            self.waiting[key] = kept = deque(entry for entry in queue if entry[0] is not holder)
-            if not kept:
-                del self.waiting[key]
+        first = next(iter(self.waiting.values()), None)
+        return self.waiting.pop(first.ask.holder) if first is not None and self.free(first.ask.most) else None

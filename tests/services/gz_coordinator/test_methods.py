@@ -11,6 +11,7 @@ from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
 from gz_coordinator.peers import FORWARD, Peers
+from gz_coordinator.permits import PermitExchange
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.templates import TemplateMethods
@@ -18,7 +19,7 @@ from gz_coordinator.templates import TemplateMethods
 
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods)  # fmt: skip
+               ScheduleMethods, BlobMethods, PermitExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
     return {**found, FORWARD: Peers.__new__(Peers).forwarded}
