@@ -14,6 +14,8 @@ import pytest
 import support
 from cluster import LEASE_SECONDS, Cluster, submit_many
 
+from gleitzeit.model.permits import stream_of
+from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, connect
 
@@ -197,6 +199,62 @@ async def a_coordinator_that_comes_gets_its_part(cluster: Cluster, folder: Path)
         await watch.connection.close()
 
 
+async def a_limit_holds_for_all_together(cluster: Cluster, folder: Path) -> None:
+    first, second = cluster.living
+    connections = [await cluster.connected(child) for child in (first, second)]
+    status = await connections[0].call("system.status")
+    here = shard_of(stream_of("task/two at once"), SHARDS) in status["shards"]
+    keeper, other = (first, second) if here else (second, first)
+    marks = folder / "marks"
+    code = (
+        f"import os, time\nfile = os.open({str(marks)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+        "os.write(file, b'+')\ntime.sleep(0.3)\nos.write(file, b'-')\nresult = 1"
+    )
+    limit = {"key": "two at once", "limit": 2}
+    tasks = [{"id": "a", "method": "python/execute", "params": {"code": code}, "concurrency": limit}]
+    ids = [name for connection in connections for name in await submit_many(connection, 10, tasks)]
+    await support.eventually(lambda: marks.exists() and marks.read_text().count("-") >= 4)
+    assert {"concurrency"} in [await _reasons(connections[0], name) for name in ids]
+    victim, heir = (keeper, other) if cluster.journal.startswith("postgres") else (other, keeper)
+    cluster.kill(victim)
+    for name in ids:
+        assert (await support.finished(cluster.urls[heir], name))["status"] == "completed"
+    running = most = 0
+    for mark in marks.read_text():
+        running += 1 if mark == "+" else -1
+        most = max(most, running)
+    assert (most, running) == (2, 0), marks.read_text()
+    assert marks.read_text().count("+") == len(ids)
+    await cluster.start_coordinator()
+    await cluster.balanced()
+
+
+async def _reasons(connection: Connection, workflow_id: str) -> set[str]:
+    told = await connection.call("workflow.explain", {"workflow_id": workflow_id})
+    return {task["reason"] for task in told["tasks"]}
+
+
+async def one_takes_the_place_of_anothers(cluster: Cluster, folder: Path) -> None:
+    """Whichever coordinators have the two workflows, and the key."""
+    first, second = [await cluster.connected(child) for child in cluster.living]
+    wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": "go"}}
+    key = f"only one {folder.name}"
+    for number in range(4):
+        before, after = [
+            await support.submit(
+                connection, wait, concurrency={"key": f"{key}{number}", "on_conflict": "cancel_running"}
+            )
+            for connection in (first, second)
+        ]
+        await support.eventually(lambda w=before: _is(second, w, "cancelled"))
+        await support.eventually(lambda w=after: _is(first, w, "running"))
+        failing = {"key": f"{key}{number}", "on_conflict": "fail"}
+        for connection in (first, second):
+            workflow_id = await support.submit(connection, wait, concurrency=failing)
+            await support.eventually(lambda w=workflow_id: _is(first, w, "failed"))
+        await second.call("workflow.cancel", {"workflow_id": after})
+
+
 STORY = (
     any_coordinator_answers_for_all,
     events_are_seen_everywhere,
@@ -204,6 +262,8 @@ STORY = (
     chapters.a_schedule_never_fires_twice,
     chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
     a_coordinator_that_comes_gets_its_part,
+    one_takes_the_place_of_anothers,
+    a_limit_holds_for_all_together,
     a_killed_coordinators_workflows_go_on_elsewhere,
     a_coordinator_that_comes_gets_its_part,
     a_paused_coordinator_finds_itself_deposed_and_exits,
