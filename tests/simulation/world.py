@@ -254,12 +254,8 @@ class World:
         return self.random.choice([-DAY_MS, -90_000, -2_000, 2_000, 90_000, DAY_MS])
 
     def _set_clock(self, seat: int) -> None:
-        """A process keeps the time that it started with, but for the hours that its machine has slept."""
-        jump = self._jump()
-        self.ahead_ms[seat] += jump
-        coordinator = self.seats[seat]
-        if coordinator is not None and jump > 0 and self.random.random() < 0.3:
-            coordinator.ahead_ms += jump
+        """A process keeps the time that it started with: the next one hears of it."""
+        self.ahead_ms[seat] += self._jump()
 
     def _isolate(self, seat: int) -> None:
         coordinator = self.seats[seat]
