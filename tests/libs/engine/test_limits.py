@@ -1,0 +1,112 @@
+"""Permits between coordinators: one grant for one wish, durable before it is told, and nothing of that where one is
+alone."""
+
+from tests.libs.engine.builders import CATALOGUE, NOW, Desk, task
+
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.core import Decision
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.limits import LOOK_MS
+from gleitzeit.engine.params import Identity
+from gleitzeit.model.definition import Concurrency
+from gleitzeit.model.permits import Ask, Grant, Held, HeldPermit
+
+LIMIT = "task/k"
+
+
+def keeper(*, keeps: bool = True) -> Engine:
+    """One of several coordinators, which has the key's shard, or not, and none of the workflows."""
+    engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs={0: 1}))
+    engine.owns = lambda stream: keeps and stream.startswith("$limit/")
+    return engine
+
+
+def wish(holder: str, number: str, *, epoch: int = 1, most: int = 1) -> Ask:
+    return Ask(LIMIT, holder, number, most, epoch=epoch)
+
+
+def take(engine: Engine, ask: Ask, token: str) -> Decision:
+    return engine.decide(NOW, [fx.TakePermit(token, ask)])
+
+
+def told(decision: Decision) -> dict[str, str]:
+    return {one.token: type(one.error).__name__ if one.error else one.verdict for one in decision.answers}
+
+
+def test_who_waits_has_its_turn_in_the_commit_in_which_a_permit_comes_back() -> None:
+    engine = keeper()
+    assert told(take(engine, wish("a/t/1", "1"), "first")) == {"first": "granted"}
+    assert told(take(engine, wish("b/t/1", "2"), "second")) == {}
+    back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    assert told(back) == {"second": "granted", "back": ""}
+    assert back.limits == [Held(LIMIT, (Grant("b/t/1", "2", 1),))]
+
+
+def test_what_is_said_of_an_earlier_wish_frees_nothing() -> None:
+    engine = keeper()
+    take(engine, wish("a/t/1", "1"), "first")
+    assert told(take(engine, wish("a/t/1", "2"), "again")) == {"again": "granted"}
+    late = engine.decide(NOW, [fx.ReturnPermits("late", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    gone = engine.decide(NOW, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=9),))])
+    assert (late.limits, gone.limits) == ([], [])
+    assert told(take(engine, wish("b/t/1", "3"), "other")) == {}
+
+
+def test_who_had_the_workflow_before_is_not_heard_any_more() -> None:
+    engine = keeper()
+    take(engine, wish("a/t/1", "1", epoch=2), "heir")
+    assert told(take(engine, wish("a/t/1", "2", epoch=1), "deposed")) == {"deposed": "outdated"}
+    engine.decide(NOW, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=1),))])
+    assert told(take(engine, wish("b/t/1", "3"), "other")) == {}
+
+
+def test_what_was_granted_is_known_where_the_shard_goes_and_asked_after() -> None:
+    engine = keeper()
+    engine.decide(NOW, [fx.Adopt("adopt", (), (Held(LIMIT, (Grant("a/t/1", "1", 1),)),))])
+    assert told(take(engine, wish("b/t/1", "2"), "other")) == {}
+    looked = engine.decide(NOW + LOOK_MS, [])
+    assert looked.effects == [fx.AskAfterPermits((HeldPermit(LIMIT, "a/t/1", "1", 1),))]
+    gone = engine.decide(NOW + LOOK_MS, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", 1),))])
+    assert told(gone) == {"other": "granted"}
+
+
+def test_a_key_of_another_is_not_ours_to_give() -> None:
+    assert told(take(keeper(keeps=False), wish("a/t/1", "1"), "asked")) == {"asked": "ShardElsewhere"}
+
+
+def test_alone_a_coordinator_writes_and_asks_nothing() -> None:
+    desk = Desk()
+    limit = Concurrency("k", 1)
+    for name in ("one", "two"):
+        desk.submit(task("a", concurrency=limit), workflow_id=name, concurrency=limit)
+        assert not desk.last.limits
+    desk.complete("a", workflow_id="one")
+    assert desk.states("two") == {"a": "running"}
+    assert not desk.last.limits
+    assert not any(isinstance(e, fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits) for e in desk.last.effects)
+
+
+def test_a_permit_that_its_turn_finds_paused_goes_to_the_next() -> None:
+    desk = Desk()
+    limit = Concurrency("k", 1)
+    for name in ("one", "two", "three"):
+        desk.submit(task("a", concurrency=limit), workflow_id=name)
+    desk.tell(fx.Pause("p", "two"))
+    desk.complete("a", workflow_id="one")
+    assert [desk.states(name)["a"] for name in ("two", "three")] == ["ready", "ready"]
+    desk.wait(3)
+    assert [desk.states(name)["a"] for name in ("two", "three")] == ["ready", "running"]
+    desk.tell(fx.Resume("r", "two"))
+    desk.complete("a", workflow_id="three")
+    assert desk.states("two")["a"] == "running"
+
+
+def test_one_that_ends_before_it_uses_its_permit_leaves_it_to_the_next() -> None:
+    desk = Desk()
+    limit = Concurrency("k", 1)
+    for name in ("one", "two", "three"):
+        desk.submit(task("a", concurrency=limit), workflow_id=name)
+    desk.tell(fx.Hold("h", "two"))
+    desk.complete("a", workflow_id="one")
+    desk.tell(fx.Cancel("c", "two"))
+    assert desk.states("three")["a"] == "running"
