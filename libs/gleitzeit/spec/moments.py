@@ -15,6 +15,7 @@ from cronsim import CronSim, CronSimError
 from gleitzeit.schemas import near
 
 LAST_YEAR: Final = 9000
+DAY_MS: Final = 86_400_000
 UTC: Final = "UTC"
 _NAMED: Final = {
     "@hourly": "0 * * * *",
@@ -97,6 +98,8 @@ class Cron:
             CronSim(self._fields, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
         except CronSimError as error:
             raise ValueError(_complaint(self._fields, str(error))) from None
+        minute, hour = self._fields.split()[-5:-3]
+        self._even = minute.startswith("*") or hour.startswith("*")
         if self.next_after(0) is None:
             raise ValueError(f"'{self.expression}' is never due")
 
@@ -107,13 +110,46 @@ class Cron:
     def after(self, now: int) -> Iterator[int]:
         """All times it is due after `now`, in order, none twice."""
         last = now
-        for moment in CronSim(self._fields, from_ms(now, self.zone)):
+        for moment in self._evenly(now) if self._even else CronSim(self._fields, from_ms(now, self.zone)):
             if moment.year >= LAST_YEAR:
                 return
             due = to_ms(moment)
             if due > last:
                 last = due
                 yield due
+
+    def _evenly(self, now: int) -> Iterator[datetime.datetime]:
+        """Whenever the wall clock shows a time that fits: from one change of the zone's offset to the next. CronSim by
+        itself leaves out times beside a change that is not by whole hours, or not at a full one, and may not end."""
+        last: int | None = now
+        while last is not None:
+            begin, last = last, None
+            for moment in CronSim(self._fields, from_ms(begin, datetime.timezone(self._offset(begin + 1)))):
+                changed = self._changed(begin + 1, to_ms(moment))
+                if changed is not None:
+                    last = changed - 1
+                    break
+                yield moment
+                begin = to_ms(moment)
+
+    def _offset(self, at: int) -> datetime.timedelta:
+        offset = from_ms(at, self.zone).utcoffset()
+        assert offset is not None
+        return offset
+
+    def _changed(self, after: int, until: int) -> int | None:
+        """When the zone's offset is first another than at `after`; None if not up to `until`."""
+        offset = self._offset(after)
+        low = after
+        while low < until:
+            high = min(low + DAY_MS, until)
+            if self._offset(high) != offset:
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    low, high = (middle, high) if self._offset(middle) == offset else (low, middle)
+                return high
+            low = high
+        return None
 
 
 def _complaint(fields: str, said: str) -> str:

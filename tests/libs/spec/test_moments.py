@@ -48,6 +48,30 @@ def test_what_recurs_within_the_hour_goes_on_evenly() -> None:
         assert {b - a for a, b in itertools.pairwise(found)} == {20 * 60_000}
 
 
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Australia/Lord_Howe", "2026-04-04T15:00"),  # by half an hour
+        ("Australia/Lord_Howe", "2026-10-03T15:30"),
+        ("Antarctica/Troll", "2026-10-25T01:00"),  # by two
+        ("America/St_Johns", "2006-04-02T03:31"),  # a minute past midnight
+        ("America/St_Johns", "2006-10-29T02:31"),  # and back into the day before
+        ("Europe/Berlin", "2026-03-29T01:00"),
+    ],
+)
+def test_what_recurs_is_due_whenever_the_clock_shows_it(zone: str, change: str) -> None:
+    tz, begin, end = time_zone(zone), utc(change) - 4 * HOUR, utc(change) + 4 * HOUR
+    shown = [(at, from_ms(at, tz)) for at in range(begin + 60_000, end + 1, 60_000)]
+    for expression, minutes, hours in (
+        ("30 * * * *", {30}, set(range(24))),
+        ("* 2 * * *", set(range(60)), {2}),
+        ("*/15 1-2 * * *", {0, 15, 30, 45}, {1, 2}),
+        ("0 */2 * * *", {0}, set(range(0, 24, 2))),
+    ):
+        due = itertools.takewhile(lambda at: at <= end, Cron(expression, zone).after(begin))
+        assert list(due) == [at for at, clock in shown if clock.minute in minutes and clock.hour in hours]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 59), st.integers(0, 23), MOMENTS)
 def test_a_daily_time_is_due_once_a_day_by_the_wall_clock(zone: str, minute: int, hour: int, start: int) -> None:
