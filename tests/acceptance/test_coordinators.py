@@ -240,12 +240,10 @@ async def one_takes_the_place_of_anothers(cluster: Cluster, folder: Path) -> Non
     wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": "go"}}
     key = f"only one {folder.name}"
     for number in range(4):
-        before, after = [
-            await support.submit(
-                connection, wait, concurrency={"key": f"{key}{number}", "on_conflict": "cancel_running"}
-            )
-            for connection in (first, second)
-        ]
+        limit = {"key": f"{key}{number}", "on_conflict": "cancel_running"}
+        before = await support.submit(first, wait, concurrency=limit)
+        await support.eventually(lambda w=before: _is(second, w, "running"))
+        after = await support.submit(second, wait, concurrency=limit)
         await support.eventually(lambda w=before: _is(second, w, "cancelled"))
         await support.eventually(lambda w=after: _is(first, w, "running"))
         failing = {"key": f"{key}{number}", "on_conflict": "fail"}

@@ -43,6 +43,8 @@ def _limited(random: Random, task: TaskDefinition, share: float) -> TaskDefiniti
 def limit_of_all(tasks: tuple[TaskDefinition, ...]) -> Concurrency | None:
     """Of the workflow as a whole; the same for the same tasks."""
     random = Random(msgspec.json.encode(tasks) + b"limit")
+    if any(task.late and task.trigger == "failure" for task in tasks):
+        return None  # as above: who takes its place cancels it
     return _limit(random, "queue", "queue", "queue", "fail", "cancel_running") if random.random() < 0.2 else None
 
 
