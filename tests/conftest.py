@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tests.servers import Postgres, Redis
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The simulation first, which takes longest and in one process: else the others wait for it at the end."""
+    items.sort(key=lambda item: "simulation" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """A command that was run in this process sends its logging to the stderr of its test, which is soon closed."""
