@@ -40,9 +40,9 @@ async def delete(client: Client, text: str, output: Format) -> int:
     return exits.OK
 
 
-async def signal(client: Client, text: str, name: str, payload: object, output: Format) -> int:
+async def signal(client: Client, text: str, name: str, payload: object, key: str | None, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
-    signalled = await client.signal(workflow_id, name, payload)
+    signalled = await client.signal(workflow_id, name, payload, idempotency_key=key)
     if signalled.kept and name not in signalled.awaited:
         awaited = f"Awaited: {', '.join(signalled.awaited)}" if signalled.awaited else "No task awaits any signal"
         say(f"warning: no task is known to wait for the signal {name}; it is kept until one does. {awaited}")

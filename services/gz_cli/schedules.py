@@ -140,8 +140,8 @@ async def change(client: Client, name: str, what: str, output: Format) -> int:
     return exits.OK
 
 
-async def trigger(client: Client, name: str, output: Format) -> int:
-    state = await client.schedules.trigger(name)
+async def trigger(client: Client, name: str, key: str | None, output: Format) -> int:
+    state = await client.schedules.trigger(name, idempotency_key=key)
     put(state.workflow_id if output in (Format.TEXT, Format.ID) else encode(state, output))
     return exits.OK
 

@@ -26,6 +26,7 @@ from gz_coordinator.approvals import ApprovalMethods, link_of
 from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
+from gz_coordinator.documents import digest
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
@@ -272,14 +273,19 @@ class WorkflowMethods:
             tasks = (await self._service.read(workflow_id, lambda w: task_of(w, wanted).id),)
         return await self._change(workflow_id, lambda token: fx.Retry(token, workflow_id, tasks), with_tasks=True)
 
-    async def signal(self, request: Request, /, workflow_id: str, name: str, payload: Any = None) -> dict[str, Any]:
+    async def signal(
+        self, request: Request, /, workflow_id: str, name: str, payload: Any = None, idempotency_key: str = ""
+    ) -> dict[str, Any]:
         encoded = Raw(msgspec.json.encode(payload))
+        body = digest([name, payload]) if idempotency_key else ""
         await self._service.bring_back(workflow_id)
-        answer = await self._service.ask(lambda token: fx.Signal(token, workflow_id, name, encoded))
+        answer = await self._service.ask(
+            lambda token: fx.Signal(token, workflow_id, name, encoded, "", idempotency_key, body)
+        )
         workflow = answer.workflow
         assert workflow is not None
         kept = any(signal.name == name for signal in workflow.signals)
-        return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow)}
+        return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow), "created": answer.created}
 
     async def _change(
         self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False

@@ -1,6 +1,7 @@
 """`schedule.*`: workflows that the clock starts."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -156,13 +157,19 @@ class ScheduleMethods:
         answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "resume"))
         return self._view(answer.schedule)
 
-    async def trigger(self, request: Request, /, name: str) -> dict[str, Any]:
+    async def trigger(self, request: Request, /, name: str, idempotency_key: str = "") -> dict[str, Any]:
         service = self._parts.service
         now = service.clock()
-        workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
-        answer = await service.ask(lambda token: fx.Trigger(token, name, workflow_id))
+        if idempotency_key:
+            workflow_id = scheduled_id(f"{name}\0\0{idempotency_key}", 0)
+            with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
+                await service.bring_back(workflow_id)
+        else:
+            workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
+        answer = await service.ask(lambda token: fx.Trigger(token, name, workflow_id, bool(idempotency_key)))
         assert answer.workflow is not None
-        return view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+        status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+        return {**status, "created": answer.created}
 
     async def backfill(self, request: Request, /, name: str, since: Any, until: Any = None) -> dict[str, Any]:
         service = self._parts.service

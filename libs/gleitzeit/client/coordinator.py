@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from gleitzeit.client.session import Session
+from gleitzeit.client.session import PATIENCE_SECONDS, Session
 from gleitzeit.client.subscription import Overflow, Subscription
 from gleitzeit.client.views import (
     Difference,
@@ -43,8 +43,6 @@ from gleitzeit.process.folders import FileOpener
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
-PATIENCE_SECONDS = 60.0
-"""How long a watcher tries to reach a coordinator that went away."""
 
 
 MOST_CANDIDATES = 10
@@ -190,10 +188,12 @@ class Coordinator(Session):
     async def diff(self, a: str, b: str) -> Difference:
         return await self._view(Difference, "workflow.diff", a=a, b=b)
 
-    async def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
-        """Kept until a task waits for it."""
+    async def signal(
+        self, workflow_id: str, name: str, payload: object = None, *, idempotency_key: str | None = None
+    ) -> Signalled:
+        """Kept until a task waits for it. The same key with the same name and payload is the same signal."""
         params = {"workflow_id": workflow_id, "name": name, "payload": payload}
-        return msgspec.convert(await self.call("workflow.signal", params), Signalled)
+        return msgspec.convert(await self._call_once("workflow.signal", params, idempotency_key), Signalled)
 
     async def history(
         self, workflow_id: str, *, after: int = 0, limit: int | None = None, events: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """Workflows that the clock starts, as a Python program sees them: `client.schedules`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from gleitzeit.client.templates import Call
 from gleitzeit.client.views import Json, State
+
+CallOnce = Callable[[str, Mapping[str, Any], str | None], Awaitable[Any]]
 
 
 class ScheduleView(Struct, frozen=True, omit_defaults=True):
@@ -46,8 +48,9 @@ class _List(Struct, frozen=True):
 class Schedules:
     """Raises ScheduleNotFound."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, call_once: CallOnce) -> None:
         self._call = call
+        self._call_once = call_once
 
     async def put(
         self,
@@ -82,8 +85,9 @@ class Schedules:
     async def resume(self, name: str) -> ScheduleView:
         return await self._view("schedule.resume", {"name": name})
 
-    async def trigger(self, name: str) -> State:
-        return msgspec.convert(await self._call("schedule.trigger", {"name": name}), State)
+    async def trigger(self, name: str, *, idempotency_key: str | None = None) -> State:
+        """The same key starts no second workflow."""
+        return msgspec.convert(await self._call_once("schedule.trigger", {"name": name}, idempotency_key), State)
 
     async def backfill(self, name: str, since: str | float, until: str | float | None = None) -> ScheduleView:
         """For the times of the past for which no workflow was ever started."""

@@ -1,9 +1,10 @@
 """One socket to a coordinator, opened when it is first needed, and again when it was lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, repeat
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgspec
 from msgspec import Raw
@@ -23,6 +24,10 @@ Find = Callable[[], Awaitable[Reach]]
 
 RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
+PATIENCE_SECONDS = 60.0
+"""How long we try to reach a coordinator that went away."""
+SENT_AGAIN = 3
+"""So often, when the answer is lost."""
 SUCCESSOR_SECONDS = 2.0
 """For another stack to take the place of one that has died."""
 
@@ -40,7 +45,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self.templates = Templates(self.call)
         self.blobs = BlobChannel(self._open_second)
-        self.schedules = Schedules(self.call)
+        self.schedules = Schedules(self.call, self._call_once)
 
     @property
     def url(self) -> str:
@@ -57,6 +62,18 @@ class Session:
         """Call any method of the coordinator; the decoded result. Raises TimeoutError after `timeout_seconds`."""
         connection = await self._connected()
         return await connection.call(method, params, timeout_seconds=timeout_seconds)
+
+    async def _call_once(self, method: str, params: Mapping[str, Any], idempotency_key: str | None) -> Any:
+        """A call that counts once however often it is sent: when the answer is lost it is sent again, with the same
+        key. Raises ConnectionLost if the coordinator stays away."""
+        asked = {**params, "idempotency_key": idempotency_key or uuid4().hex}
+        for _ in range(SENT_AGAIN):
+            connection = await self._connected()
+            try:
+                return await connection.call(method, asked)
+            except ConnectionLost:
+                await self._reconnect(PATIENCE_SECONDS)
+        return await self.call(method, asked)
 
     async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
         connection = await self._connected()

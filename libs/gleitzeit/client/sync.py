@@ -176,8 +176,10 @@ class SyncClient:
     def retry(self, workflow_id: str, task_id: str | None = None) -> State:
         return self._run(self.client.retry(workflow_id, task_id))
 
-    def signal(self, workflow_id: str, name: str, payload: object = None) -> Signalled:
-        return self._run(self.client.signal(workflow_id, name, payload))
+    def signal(
+        self, workflow_id: str, name: str, payload: object = None, *, idempotency_key: str | None = None
+    ) -> Signalled:
+        return self._run(self.client.signal(workflow_id, name, payload, idempotency_key=idempotency_key))
 
     def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
         return self._run(self.client.explain(workflow_id, task_id))

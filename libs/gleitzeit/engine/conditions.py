@@ -8,9 +8,10 @@ from msgspec import Raw, Struct
 
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.model.definition import Case, Switch
+from gleitzeit.model.definition import Case, Switch, TaskDefinition
+from gleitzeit.spec import expressions
 from gleitzeit.spec.references import as_text
-from gleitzeit.spec.resolution import Scope
+from gleitzeit.spec.resolution import Scope, split_base
 
 
 class Unwanted(Struct, frozen=True):
@@ -29,6 +30,8 @@ def why_unwanted(workflow: Workflow, task: Task, scope: Callable[[], Scope]) -> 
         needs = [workflow.tasks[name] for name in definition.dependencies]
         for rule in (_nothing_failed, _nothing_ran, _not_chosen):
             if (found := rule(workflow, task, needs)) is not None:
+                if rule is _nothing_ran and _asks_how_they_ended(definition, needs, scope):
+                    continue
                 return found
     each = definition.for_each is not None and definition.for_each.when_each
     if definition.when and each is (task.parent is not None) and not scope().holds(definition.when):
@@ -54,6 +57,15 @@ def _nothing_ran(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted 
         return None
     names = ", ".join(other.definition.name or other.id for other in needs[:5])
     return Unwanted("dependencies", f"nothing that it depends on ran ({names})")
+
+
+def _asks_how_they_ended(definition: TaskDefinition, needs: list[Task], scope: Callable[[], Scope]) -> bool:
+    """Whether its condition reads the status of something that it depends on: then that decides, and no rule."""
+    if not definition.when:
+        return False
+    named = {name for other in needs for name in (other.id, other.definition.name) if name}
+    read = expressions.read(definition.when, scope().odd_names)
+    return any(found[1] == ("status",) for one in read if (found := split_base(one, dict.fromkeys(named))) is not None)
 
 
 def _not_chosen(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:

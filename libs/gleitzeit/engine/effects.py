@@ -125,6 +125,8 @@ class Signal(Struct, frozen=True):
     name: str
     payload: Raw
     sender: str = ""
+    idempotency_key: str = ""
+    body_sha256: str = ""
 
 
 class Complete(Struct, frozen=True):
@@ -156,11 +158,13 @@ class ChangeSchedule(Struct, frozen=True):
 
 
 class Trigger(Struct, frozen=True):
-    """Start a workflow of the schedule now. `workflow_id` is a new one."""
+    """Start a workflow of the schedule now. `workflow_id` is a new one, or (`known_is_fine`) that of an idempotency
+    key, whose workflow may have been started before."""
 
     token: Any
     name: str
     workflow_id: str
+    known_is_fine: bool = False
 
 
 class Backfill(Struct, frozen=True):

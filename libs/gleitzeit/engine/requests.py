@@ -97,12 +97,31 @@ class Requests(Schedules):
         self._answer(item.token, workflow, tasks=names)
 
     def _signal(self, item: fx.Signal) -> None:
+        if item.idempotency_key and self._has_signal(item):
+            return
         workflow = self._unfinished(item.token, item.workflow_id, "signalled")
         if workflow is None:
             return
         try:
-            self._deliver(workflow, ev.SignalReceived(self._now, item.name, item.payload, item.sender))
+            self._deliver(workflow, _received(self._now, item))
         except errors.GleitzeitError as error:
             self._refuse(item.token, error)
         else:
             self._answer(item.token, workflow)
+
+    def _has_signal(self, item: fx.Signal) -> bool:
+        """Whether it came before, perhaps as what ended the workflow; then the asker was told."""
+        workflow = self.workflows.get(item.workflow_id)
+        body = None if workflow is None else (workflow.signal_keys or {}).get(item.idempotency_key)
+        if workflow is None or body is None:
+            return False
+        if body == item.body_sha256:
+            self._answer(item.token, workflow, created=False)
+        else:
+            message = f"idempotency key {item.idempotency_key!r} was used before for another signal"
+            self._refuse(item.token, errors.InvalidState(message, {"workflow_id": workflow.id}))
+        return True
+
+
+def _received(now: int, item: fx.Signal) -> ev.SignalReceived:
+    return ev.SignalReceived(now, item.name, item.payload, item.sender, item.idempotency_key, item.body_sha256)

@@ -178,6 +178,9 @@ class Schedules(Calls):
         schedule = self._known_schedule(item.token, item.name)
         if schedule is None:
             return
+        if item.known_is_fine and (known := self.workflows.get(item.workflow_id)) is not None:
+            self._decision.answers.append(fx.Answer(item.token, known, created=False, schedule=schedule))
+            return
         if self._overloaded(schedule):
             message = f"{self.scheduler.queued} tasks are queued; the limit is {MAX_QUEUED}"
             self._refuse(item.token, errors.Overloaded(message, {"retryAfterSeconds": 5}))

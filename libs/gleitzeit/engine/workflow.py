@@ -17,6 +17,8 @@ from gleitzeit.model.definition import Definition, with_alternative
 __all__ = ["Refused", "Task", "Workflow", "replay"]
 
 _CAUSE_CHARACTERS = 160
+KEPT_KEYS = 1_000
+"""Of signals: who asks again does so soon."""
 STEP = 500
 """Tasks, or events."""
 T = TypeVar("T")
@@ -34,8 +36,8 @@ class Workflow:
     __slots__ = (
         "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id",
         "inputs", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
-        "signals", "source", "started_at", "state", "stirred", "submitted", "tasks", "undoable", "undoing",
-        "updated_at",
+        "signal_keys", "signals", "source", "started_at", "state", "stirred", "submitted", "tasks", "undoable",
+        "undoing", "updated_at",
     )  # fmt: skip
 
     def __init__(self, submitted: ev.WorkflowSubmitted) -> None:
@@ -67,6 +69,8 @@ class Workflow:
         self.error: ev.Failure | None = None
         self.outputs: Raw = ev.NULL
         self.signals: Few[ev.SignalReceived] = ()
+        self.signal_keys: dict[str, str] | None = None
+        """The last idempotency keys of signals, each with the sha256 of what it came with."""
         self.tasks: dict[str, Task] = {}
         """Those of the definition, in its order; then items of `for_each` and undos, as they came."""
         count = len(submitted.definition.tasks)
@@ -480,6 +484,15 @@ class Workflow:
         if self.final:
             raise Refused(f"a signal for workflow {self.id}, which is {self.state}")
         self.signals = _with(self.signals, event)
+        if event.idempotency_key:
+            self._keep_key(event)
+
+    def _keep_key(self, event: ev.SignalReceived) -> None:
+        if self.signal_keys is None:
+            self.signal_keys = {}
+        elif len(self.signal_keys) >= KEPT_KEYS:
+            del self.signal_keys[next(iter(self.signal_keys))]
+        self.signal_keys[event.idempotency_key] = event.body_sha256
 
     def _retried(self, event: ev.WorkflowRetried) -> None:
         chosen = [self.tasks[name] for name in event.tasks if name in self.tasks]

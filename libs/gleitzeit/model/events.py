@@ -99,6 +99,10 @@ class SignalReceived(Event, frozen=True, omit_defaults=True, tag=True):
     name: str
     payload: Raw = NULL
     sender: str = ""
+    idempotency_key: str = ""
+    """Of who sent it: the same one once more is the same signal, and no second event."""
+    body_sha256: str = ""
+    """Of name and payload, where there is a key."""
 
 
 class TaskStarted(Event, frozen=True, omit_defaults=True, tag=True):

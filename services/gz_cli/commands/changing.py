@@ -121,6 +121,9 @@ def signal(
     payload: Annotated[
         str | None, typer.Option("--payload", metavar="VALUE", help="A value for it: JSON, or else text.")
     ] = None,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key is the same signal.")
+    ] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -129,7 +132,7 @@ def signal(
     from gz_cli import changes, launch, settings, typed
 
     reach = launch.running_or_journal(settings.target(url, state))
-    ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), output))
+    ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), key, output))
 
 
 @app.command()

@@ -121,12 +121,20 @@ def delete_schedule(name: Name, output: Output = Format.TEXT, url: Url = None, s
 
 
 @schedule_app.command("trigger")
-def trigger_schedule(name: Name, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
+def trigger_schedule(
+    name: Name,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key starts no second workflow.")
+    ] = None,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
     """Start a workflow of it now, and print its id."""
     from gz_cli import launch, schedules, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    ask(reach, lambda client: schedules.trigger(client, name, output))
+    ask(reach, lambda client: schedules.trigger(client, name, key, output))
 
 
 @schedule_app.command("backfill")

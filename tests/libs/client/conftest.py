@@ -24,6 +24,8 @@ class FakeCoordinator:
         self.asked: list[tuple[str, Any]] = []
         self.watchers: dict[str, Connection] = {}
         self.problems: list[dict[str, Any]] = []
+        self.answers_lost = 0
+        """So many more signals are taken, and not answered."""
         self.server = self._server(0)
 
     def _server(self, port: int) -> Server:
@@ -77,8 +79,11 @@ class FakeCoordinator:
     def workflow_cancel(self, request: Request, /, workflow_id: str, reason: str = "") -> dict[str, Any]:
         return {"workflow_id": workflow_id, "status": "cancelled", "held": False}
 
-    def workflow_signal(self, request: Request, /, **params: Any) -> dict[str, Any]:
+    async def workflow_signal(self, request: Request, /, **params: Any) -> dict[str, Any]:
         self.asked.append(("workflow.signal", params))
+        if self.answers_lost:
+            self.answers_lost -= 1
+            await request.connection.close()
         return {"workflow_id": params["workflow_id"], "status": "running", "kept": True, "awaited": ["gone"]}
 
     def provider_list(self, request: Request, /) -> dict[str, Any]:

@@ -59,9 +59,12 @@ async def test_pages_of_tasks(client: Client, coordinator: Any) -> None:
 async def test_the_other_calls(client: Client, coordinator: Any) -> None:
     assert (await client.cancel("wf-1")).status == "cancelled"
     assert [provider.name for provider in await client.providers()] == ["echo"]
-    signalled = await client.signal("wf-1", "go", {"by": "Ada"})
+    signalled = await client.signal("wf-1", "go", {"by": "Ada"}, idempotency_key="k")
     assert (signalled.kept, signalled.awaited) == (True, ("gone",))
-    assert coordinator.asked[-1] == ("workflow.signal", {"workflow_id": "wf-1", "name": "go", "payload": {"by": "Ada"}})
+    assert coordinator.asked[-1] == (
+        "workflow.signal",
+        {"workflow_id": "wf-1", "name": "go", "payload": {"by": "Ada"}, "idempotency_key": "k"},
+    )
     assert await client.call("ping") == {}
 
 
@@ -215,6 +218,15 @@ async def test_a_call_after_a_lost_connection_connects_again(client: Client, coo
             with contextlib.suppress(ConnectionLost):
                 assert await client.call("ping") == {}
                 break
+
+
+async def test_a_signal_whose_answer_is_lost_is_sent_again_as_the_same(client: Client, coordinator: Any) -> None:
+    coordinator.streams["wf-1"] = [STARTED]
+    coordinator.answers_lost = 2
+    assert (await client.signal("wf-1", "go")).workflow_id == "wf-1"
+    keys = [params["idempotency_key"] for method, params in coordinator.asked if method == "workflow.signal"]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
 
 
 async def test_nobody_there() -> None:

@@ -44,6 +44,25 @@ def test_what_is_not_wanted_is_skipped_and_null() -> None:
     assert desk.workflow().state == "completed"
 
 
+@pytest.mark.parametrize(
+    ("condition", "state"),
+    [
+        ("${no.status} == 'skipped'", "running"),
+        ("${no.status} == 'failed'", "skipped"),
+        ("${no.status} in ['skipped', 'failed'] && ${a.n} == 1", "running"),
+        ("${a.n} == 1", "skipped"),
+        ("${no.n} == null", "skipped"),
+    ],
+)
+def test_a_condition_that_reads_how_a_skipped_task_ended_decides_by_itself(condition: str, state: str) -> None:
+    desk = Desk()
+    desk.submit(task("a"), task("no", "a", when="false"), task("b", "no", when=condition), task("then", "b"))
+    desk.complete("a", {"n": 1})
+    assert desk.states()["b"] == state
+    assert (desk.states()["then"] == "pending") == (state == "running")
+    assert replay(desk.events["w"]).tasks["b"].state == state
+
+
 def test_a_condition_that_cannot_be_computed_fails_the_task() -> None:
     desk = Desk()
     workflow = desk.submit(task("a"), task("b", "a", when="${a.n} > 5"))

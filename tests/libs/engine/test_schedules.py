@@ -199,6 +199,16 @@ def test_by_hand_at_once_also_while_it_is_paused() -> None:
     assert desk.facts["s"][-1] == sc.ScheduleFired(NOW, 0, "wf-1", "triggered")
 
 
+def test_by_hand_with_a_key_once() -> None:
+    desk = Clockwork()
+    desk.put(plan())
+    desk.tell(fx.Trigger("t", "s", "wf-k", known_is_fine=True))
+    desk.tell(fx.Trigger("t", "s", "wf-k", known_is_fine=True))
+    [answer] = desk.last.answers
+    assert (answer.created, answer.workflow) == (False, desk.workflow("wf-k"))
+    assert desk.facts["s"].count(sc.ScheduleFired(NOW, 0, "wf-k", "triggered")) == 1
+
+
 def test_backfill_is_one_after_the_other_and_never_twice() -> None:
     desk = Clockwork()
     desk.put(plan(overlap="skip"))

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.libs.engine.builders import NOW, Desk, raw, snapshot, task
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import waits
+from gleitzeit.engine import waits, workflow
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.workflow import replay
 from gleitzeit.model.definition import TaskDefinition
@@ -97,6 +98,31 @@ def test_any_of_several_takes_one_and_leaves_the_others() -> None:
     signal(desk, "a", 2)
     assert result(desk, "any")["payload"] == 1
     assert [one.name for one in desk.workflow().signals] == ["c", "a"]
+
+
+def test_a_signal_sent_again_with_its_key_is_one_signal_also_after_the_end() -> None:
+    desk = Desk()
+    desk.submit(wait("one", "signal/wait", name="go"), wait("two", "signal/wait", name="go"))
+    again = fx.Signal("s", "w", "go", raw(1), "", "k", "body")
+    for _ in range(3):
+        desk.tell(again)
+    assert [desk.workflow().tasks[name].state for name in ("one", "two")] == ["completed", "waiting"]
+    desk.tell(replace(again, body_sha256="another"))
+    assert isinstance(desk.error(), errors.InvalidState)
+    desk.tell(replace(again, idempotency_key="l"))
+    assert desk.workflow().state == "completed"
+    desk.tell(again)
+    assert [(one.error, one.created) for one in desk.last.answers] == [(None, False)]
+    assert replay(desk.events["w"]).signal_keys == desk.workflow().signal_keys == {"k": "body", "l": "body"}
+
+
+def test_of_the_keys_of_signals_the_last_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "KEPT_KEYS", 2)
+    desk = Desk()
+    desk.submit(wait("all", "signal/wait_all", names=["never"]))
+    for key in "abc":
+        desk.tell(fx.Signal("s", "w", "go", raw(1), "", key, "body"))
+    assert list(desk.workflow().signal_keys or ()) == ["b", "c"]
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=8))

@@ -2,7 +2,7 @@
 that moves when it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,6 +58,9 @@ class Room:
         self.echo = self.service.performer = self.service.audience = Echo(self)
         self.parts = Parts(self.service, self.journal, identity, "memory:")
         self.call: Any = None
+
+    async def call_once(self, method: str, params: Mapping[str, Any], idempotency_key: str | None) -> Any:
+        return await self.call(method, {**params, "idempotency_key": idempotency_key or "a key"})
 
     async def until(self, workflow_id: str, *statuses: str) -> dict[str, Any]:
         """The workflow, as soon as it has one of the statuses."""

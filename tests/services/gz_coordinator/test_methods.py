@@ -8,7 +8,9 @@ import pytest
 
 from gleitzeit.schemas import builtin
 from gz_coordinator.approvals import ApprovalMethods
+from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods
+from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.methods import ProviderMethods, WorkflowMethods
 from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.permits import PermitExchange
@@ -19,7 +21,7 @@ from gz_coordinator.templates import TemplateMethods
 
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods, PermitExchange)  # fmt: skip
+               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, PermitExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
     return {**found, FORWARD: Peers.__new__(Peers).forwarded}
