@@ -22,6 +22,7 @@ from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
 from gz_coordinator.deletion import keep_for_ever
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
+from gz_coordinator.looks import BlobLooks
 from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
@@ -61,6 +62,8 @@ class Coordinator:
         )
         self._service.audience = parts.watchers
         self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
+        self._keep_blobs = partial(keep, parts.journal, self._service.clock)
+        self._looks = BlobLooks(parts.journal, self._keep_blobs)
         self._service.performer = CallPerformer(
             parts.links.connection,
             self._service.post,
@@ -70,7 +73,8 @@ class Coordinator:
             stream_seq=parts.watchers.texts.seq_of,
             ask_cache=self._shelf.ask,
             load_blob=partial(load, parts.journal),
-            keep_blobs=partial(keep, parts.journal, self._service.clock),
+            keep_blobs=self._keep_blobs,
+            look_into=self._looks.into,
             ask_others=self._ask_others,
         )
 
@@ -191,6 +195,7 @@ class Coordinator:
         await parts.links.close()
         await server.close(reason="the coordinator stops")
         parts.documents.close()
+        self._looks.close()
         return self._code
 
     async def _end_when_idle(self, server: Server) -> None:

@@ -1,20 +1,12 @@
 """From a submitted document to a definition; large ones are checked in a process of their own, beside the loop."""
 
-import asyncio
-import gc
 import hashlib
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.errors import ResourceExhausted
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
 from gleitzeit.spec.batches import has_batches
@@ -22,6 +14,7 @@ from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
 from gleitzeit.spec.problems import Problem, document_error
 from gleitzeit.spec.subworkflows import places_of
+from gz_coordinator.aside import Aside
 
 LARGE_BYTES = 256 << 10
 
@@ -53,7 +46,7 @@ class Documents:
         self._environ = dict(environ or {})
         self.described: bytes = b"{}"
         """What providers say of their methods, beyond what ships with us, as an OpenRPC document."""
-        self._pool: ProcessPoolExecutor | None = None
+        self._aside = Aside("checks large documents")
 
     def providers_describe(self, catalogue: Catalogue) -> None:
         known = builtin()
@@ -67,32 +60,18 @@ class Documents:
         if size_bytes <= LARGE_BYTES:
             return _check(document, inputs, self._environ, catalogue)
         work = msgspec.json.encode([document, inputs, self._environ])
-        answer = await self._elsewhere(_check_encoded, work, self.described)
+        answer = await self._aside.run(_check_encoded, work, self.described)
         return msgspec.json.decode(answer, type=Verdict)
 
     async def submitted(self, params: bytes, catalogue: Catalogue) -> Submitted | None:
         """For the params of a `workflow.submit`, which are never decoded here. None if more is needed for them than the
         document itself, or if they are wrong: decode them and see."""
-        answer = await self._elsewhere(_submitted, params, msgspec.json.encode(self._environ), self.described)
+        answer = await self._aside.run(_submitted, params, msgspec.json.encode(self._environ), self.described)
         return msgspec.json.decode(answer, type=Submitted | None)
-
-    async def _elsewhere(self, function: Callable[..., bytes], *work: bytes) -> bytes:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._process(), function, *work)
-        except BrokenProcessPool:
-            self._pool = None
-            message = "the process that checks large documents has died; a new one is there for the next attempt"
-            raise ResourceExhausted(message) from None
 
     def warm_up(self) -> None:
         """Start the other process before the first large document waits for it."""
-        self._process().submit(builtin)
-
-    def _process(self) -> ProcessPoolExecutor:
-        if self._pool is None:  # what it makes is dropped whole, without cycles: no garbage to look for
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-        return self._pool
+        self._aside.warm_up(builtin)
 
     async def definition(
         self, document: object, inputs: Mapping[str, Any], size_bytes: int, catalogue: Catalogue
@@ -103,8 +82,7 @@ class Documents:
         return verdict
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._aside.close()
 
 
 def warnings_in(problems: Iterable[Problem]) -> list[str]:
@@ -116,19 +94,6 @@ def in_order(verdict: Verdict) -> Definition:
     if verdict.definition is None:
         raise document_error(verdict.problems)
     return verdict.definition
-
-
-def _begin() -> None:
-    """In the other process, which must not outlive a coordinator that was killed."""
-    gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _check(

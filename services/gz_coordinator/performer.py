@@ -14,7 +14,17 @@ from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
-from gleitzeit.model.blobs import INLINE_BYTES, KEY, may_have_blobs, references_in, replaced, split, value_of
+from gleitzeit.model.blobs import (
+    INLINE_BYTES,
+    KEY,
+    Look,
+    Reference,
+    may_have_blobs,
+    references_in,
+    replaced,
+    split,
+    value_of,
+)
 from gleitzeit.transport import Connection
 
 MAX_RESULT_NESTING = MAX_NESTING - 4
@@ -45,12 +55,13 @@ class CallPerformer:
         ask_cache: Callable[[fx.LookUp | fx.KeepResult], None] | None = None,
         load_blob: Callable[[str], Awaitable[bytes]] | None = None,
         keep_blobs: KeepBlobs | None = None,
+        look_into: Callable[[Look], Awaitable[fx.LookedInto]] | None = None,
         ask_others: Callable[[fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits], None] = lambda effect: None,
     ) -> None:
         """`connection` finds the socket of a provider's instance, `fence_of` the fence of a workflow. `on_fenced` hears
         that we were deposed. `params_of` makes the params of a call that had to wait. `stream_seq` says how far a
-        call's stream has come here (0: not at all); without `ask_cache` nothing is known, without `load_blob` there
-        are no blobs, and without `ask_others` no other coordinators."""
+        call's stream has come here (0: not at all); without `ask_cache` nothing is known, without `load_blob` and
+        `look_into` there are no blobs, and without `ask_others` no other coordinators."""
         self._connection = connection
         self._post = post
         self._fence_of = fence_of
@@ -60,6 +71,7 @@ class CallPerformer:
         self._ask_cache = ask_cache or self._know_nothing
         self._load_blob = load_blob or _no_blob
         self._keep_blobs = keep_blobs
+        self._look_into = look_into or _look_nowhere
         self._ask_others = ask_others
         self._requests: dict[str, tuple[Connection, int]] = {}
         """The request that stands for a call at the moment, by call id."""
@@ -87,8 +99,8 @@ class CallPerformer:
                     self._cancel(call, reason)
                 case fx.LookUp() | fx.KeepResult():
                     self._ask_cache(effect)
-                case fx.LoadBlob(name):
-                    self._spawn(self._load(name))
+                case fx.LookInto(look):
+                    self._spawn(self._look(look))
                 case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits():
                     self._ask_others(effect)
         for instance, call_ids in acks.items():
@@ -105,11 +117,8 @@ class CallPerformer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load(self, name: str) -> None:
-        try:
-            self._post(fx.BlobLoaded(name, await self._load_blob(name)))
-        except errors.GleitzeitError as error:
-            self._post(fx.BlobLoaded(name, None, error.message))
+    async def _look(self, look: Look) -> None:
+        self._post(await self._look_into(look))
 
     def _open(self, call: fx.Call) -> Connection | None:
         connection = self._connection(call.instance)
@@ -175,7 +184,7 @@ class CallPerformer:
             if sum(blob.get("size_bytes", 0) for blob in found.values()) > MAX_FRAME_BYTES:
                 raise errors.PayloadTooLarge(f"they have large values, and {call.provider} takes none beside the call")
             contents = {name: await self._load_blob(name) for name in found}
-            whole = _json(replaced(value, lambda blob: value_of(blob, contents[blob[KEY]])))
+            whole = _json(replaced(value, lambda blob: _content(blob, contents[blob[KEY]])))
         except (errors.GleitzeitError, msgspec.MsgspecError) as error:
             kind = errors.PayloadTooLarge if isinstance(error, errors.PayloadTooLarge) else errors.ParameterError
             data = Raw(_json({"name": kind.name}))
@@ -228,6 +237,15 @@ class CallPerformer:
             case _:
                 kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
                 self._post(fx.CallFailed(call, reply.code, reply.message, kept))
+
+
+def _content(blob: Reference, content: bytes) -> Any:
+    """What it holds, to be sent on: JSON is looked through, and never read. Raises msgspec.DecodeError."""
+    return value_of(blob, content) if blob.get("as") else msgspec.json.decode(content, type=Raw)
+
+
+async def _look_nowhere(look: Look) -> fx.LookedInto:
+    return fx.LookedInto(look, problem=errors.BlobNotFound(f"no blob {look.name}"))
 
 
 async def _no_blob(name: str) -> bytes:

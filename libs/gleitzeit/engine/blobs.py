@@ -1,67 +1,57 @@
-"""Values of blobs that references look into: asked for by an effect, and kept here while there is room.
+"""What looks into blobs have found: asked for by an effect, and kept here while there is room.
 
-Whatever needs one raises BlobNeeded from within; `Core` lets it come again when the blob is loaded. What is not there,
-or cannot be read, is a ParameterError for who asks next.
+Whatever needs one raises BlobNeeded from within; `Core` lets it come again when the answer is there. What cannot be had
+is an error for who asks next.
 """
 
 from collections import OrderedDict
 
-import msgspec
+from gleitzeit.errors import GleitzeitError
+from gleitzeit.model.blobs import Look
 
-from gleitzeit.errors import ParameterError
-from gleitzeit.model.blobs import KEY, Reference, value_of
-
-ROOM_BYTES = 128 << 20
-"""Of their contents. The one that came last stays in any case."""
+ROOM_BYTES = 32 << 20
+"""Of what was found, as JSON. The one that came last stays in any case."""
+ENTRY_BYTES = 500
+"""What remembering takes besides."""
 MAX_PROBLEMS = 1_000
 
 
 class BlobNeeded(Exception):
-    """Not an error: come again when the blob is loaded."""
+    """Not an error: come again when it has been looked."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    def __init__(self, look: Look) -> None:
+        super().__init__(look.name)
+        self.look = look
 
 
-class LoadedBlobs:
+class Looks:
     def __init__(self, room_bytes: int = ROOM_BYTES) -> None:
         self._room_bytes = room_bytes
-        self._contents: OrderedDict[str, bytes] = OrderedDict()
-        self._values: dict[tuple[str, str], object] = {}
-        """By name and form, decoded when first asked for."""
+        self._found: OrderedDict[Look, tuple[object, int]] = OrderedDict()
         self._size_bytes = 0
-        self._problems: OrderedDict[str, str] = OrderedDict()
+        self._problems: OrderedDict[Look, GleitzeitError] = OrderedDict()
 
-    def value(self, blob: Reference) -> object:
-        """Raises BlobNeeded, and ParameterError if it cannot be had."""
-        name, form = str(blob[KEY]), str(blob.get("as", ""))
-        if name in self._problems:  # told once: the next one may have more luck
-            raise ParameterError(f"the value {name} cannot be read: {self._problems.pop(name)}")
-        content = self._contents.get(name)
-        if content is None:
-            raise BlobNeeded(name)
-        self._contents.move_to_end(name)
-        if (name, form) not in self._values:
-            try:
-                self._values[name, form] = value_of(blob, content)
-            except msgspec.MsgspecError as error:
-                raise ParameterError(f"the value {name} cannot be read: {error}") from None
-        return self._values[name, form]
+    def value(self, look: Look) -> object:
+        """Raises BlobNeeded, and an error if it cannot be had."""
+        if look in self._problems:  # told once: the next one may have more luck
+            raise self._problems.pop(look)
+        found = self._found.get(look)
+        if found is None:
+            raise BlobNeeded(look)
+        self._found.move_to_end(look)
+        return found[0]
 
-    def add(self, name: str, content: bytes) -> None:
-        if name in self._contents:
+    def add(self, look: Look, value: object, size_bytes: int) -> None:
+        if look in self._found:
             return
-        self._problems.pop(name, None)
-        self._contents[name] = content
-        self._size_bytes += len(content)
-        while self._size_bytes > self._room_bytes and len(self._contents) > 1:
-            old, dropped = self._contents.popitem(last=False)
-            self._size_bytes -= len(dropped)
-            for form in ("", "text", "base64"):
-                self._values.pop((old, form), None)
+        self._problems.pop(look, None)
+        self._found[look] = value, size_bytes + ENTRY_BYTES
+        self._size_bytes += size_bytes + ENTRY_BYTES
+        while self._size_bytes > self._room_bytes and len(self._found) > 1:
+            _, (_, dropped_bytes) = self._found.popitem(last=False)
+            self._size_bytes -= dropped_bytes
 
-    def add_problem(self, name: str, problem: str) -> None:
-        self._problems[name] = problem
+    def add_problem(self, look: Look, problem: GleitzeitError) -> None:
+        self._problems[look] = problem
         while len(self._problems) > MAX_PROBLEMS:
             self._problems.popitem(last=False)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import cleanup, fanout, inner
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
+from gleitzeit.engine.blobs import BlobNeeded, Looks
 from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
 from gleitzeit.engine.permits import Limit, Permit
@@ -20,6 +20,7 @@ from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
+from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.permits import Held
 from gleitzeit.model.schedules import AnyScheduleFact
@@ -124,10 +125,10 @@ class Core:
         """Whether a workflow of this id is ours to make: where several coordinators share a journal, some are not."""
         self._seen: set[str] = set()
         """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
-        self._blobs = LoadedBlobs()
-        self._when_loaded: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
-        """What goes on when a blob is loaded, by its name."""
-        self._loads: dict[Task, Counter[str]] = {}
+        self._blobs = Looks()
+        self._when_looked: dict[Look, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        """What goes on when a look into a blob is answered."""
+        self._loads: dict[Task, Counter[Look]] = {}
         """Of tasks that wait for blobs: how often each was asked for."""
         self._params = CallParams(identity, lambda: self.catalogue, self._blobs.value)
         self._lease_ms = to_ms(identity.lease_seconds)
@@ -201,17 +202,17 @@ class Core:
     # Blobs
 
     def _await_blob(self, needed: BlobNeeded, callback: Callable[..., None], *arguments: Any) -> None:
-        """Have it loaded, and call back then."""
-        waiting = self._when_loaded.setdefault(needed.name, [])
+        """Have it looked into, and call back then."""
+        waiting = self._when_looked.setdefault(needed.look, [])
         if not waiting:
-            self._effect(fx.LoadBlob(needed.name))
+            self._effect(fx.LookInto(needed.look))
         waiting.append((callback, arguments))
 
     def _need_blob(self, workflow: Workflow, task: Task, needed: BlobNeeded) -> None:
-        """What the task is to be started with looks into a large value; until that is loaded it is in no queue."""
+        """What the task is to be started with looks into a large value; until that is answered it is in no queue."""
         loads = self._loads.setdefault(task, Counter())
-        loads[needed.name] += 1
-        if loads[needed.name] > MAX_LOADS:
+        loads[needed.look] += 1
+        if loads[needed.look] > MAX_LOADS:
             error = errors.ResourceExhausted("its references look into more and larger values than there is room for")
             self._fail_task(workflow, task, task.attempt, failure(error))
         else:
@@ -223,12 +224,12 @@ class Core:
         else:
             self.scheduler.add(workflow, [task])
 
-    def _blob_loaded(self, item: fx.BlobLoaded) -> None:
-        if item.content is None:
-            self._blobs.add_problem(item.name, item.problem or "it is not there")
+    def _looked_into(self, item: fx.LookedInto) -> None:
+        if item.problem is not None:
+            self._blobs.add_problem(item.look, item.problem)
         else:
-            self._blobs.add(item.name, item.content)
-        for callback, arguments in self._when_loaded.pop(item.name, ()):
+            self._blobs.add(item.look, item.value, item.size_bytes)
+        for callback, arguments in self._when_looked.pop(item.look, ()):
             callback(*arguments)
 
     # Ends

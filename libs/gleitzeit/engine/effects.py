@@ -11,6 +11,7 @@ from gleitzeit.engine.permits import Permit
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
+from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import Origin, WorkflowSubmitted
 from gleitzeit.model.permits import Ask, Held, HeldPermit
@@ -271,12 +272,13 @@ class LookedUp(Struct, frozen=True):
     stored_at: int = 0
 
 
-class BlobLoaded(Struct, frozen=True):
-    """The answer to a LoadBlob; `content` None if it cannot be had, and `problem` says why."""
+class LookedInto(Struct, frozen=True):
+    """The answer to a LookInto: what was found, of `size_bytes` as JSON, or Missing; or why it cannot be had."""
 
-    name: str
-    content: bytes | None
-    problem: str = ""
+    look: Look
+    value: object = None
+    size_bytes: int = 0
+    problem: GleitzeitError | None = None
 
 
 class ProviderSeen(Struct, frozen=True):
@@ -314,7 +316,7 @@ Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete | Adopt | Disown
     | PutSchedule | ChangeSchedule | Trigger | Backfill
     | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered
-    | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | BlobLoaded
+    | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | LookedInto
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
 )  # fmt: skip
 
@@ -357,10 +359,10 @@ class KeepResult(Struct, frozen=True):
     ttl_seconds: float
 
 
-class LoadBlob(Struct, frozen=True):
-    """Answer it with BlobLoaded, in any case: something waits for it."""
+class LookInto(Struct, frozen=True):
+    """A blob. Answer it with LookedInto, in any case: something waits for it."""
 
-    name: str
+    look: Look
 
 
 class AskPermit(Struct, frozen=True):
@@ -397,6 +399,6 @@ class Answer(Struct, frozen=True):
 
 
 Effect = (
-    CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LoadBlob
+    CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LookInto
     | AskPermit | ReturnPermit | AskAfterPermits
 )  # fmt: skip

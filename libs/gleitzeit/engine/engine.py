@@ -160,7 +160,7 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.CallNotStarted: Engine._call_not_started,
     fx.CallUnknown: Engine._call_unknown,
     fx.LookedUp: Engine._looked_up,
-    fx.BlobLoaded: Engine._blob_loaded,
+    fx.LookedInto: Engine._looked_into,
     fx.ProviderSeen: Engine._provider_seen,
     fx.ProviderReady: Engine._provider_ready,
     fx.ProviderDown: Engine._provider_down,

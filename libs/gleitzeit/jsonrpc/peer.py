@@ -154,9 +154,11 @@ class Request:
         self._peer.answer(self, codec.encode_failure(self.raw_id, failure))
 
     def on_cancel(self, callback: OnCancel) -> None:
-        """Have `callback(reason)` called when the caller cancels; at once if it has."""
+        """Have `callback(reason)` called when the caller cancels; at once if it has; never once it is answered."""
         if self.cancelled:
             callback("")
+        elif self.answered:
+            return
         elif self._on_cancel is None:
             self._on_cancel = [callback]
         else:
@@ -288,6 +290,7 @@ class Peer:
         """Queue the encoded response to a request, alone or when the array is complete that it came in."""
         assert request.raw_id is not None
         request.answered = True
+        request._on_cancel = None  # they know the request: a cycle would keep its params until the next collection
         if self._unanswered.get(request.raw_id) is request:
             del self._unanswered[request.raw_id]
         batch = request._batch

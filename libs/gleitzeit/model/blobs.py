@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 KEY: Final = "$blob"
 INLINE_BYTES: Final = 256 << 10
@@ -27,6 +27,20 @@ _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 _IN_JSON = re.compile(rb'"\$blob"\s*:\s*"(sha256:[0-9a-f]{64})"')
 
 Reference = Mapping[str, Any]
+
+
+class Look(Struct, frozen=True):
+    """What of a blob is wanted: what stands at `path`, or with None the whole; `form` is its reference's `as`.
+    `as_result`: it is a task's result, whose path is walked by the rule for these."""
+
+    name: str
+    form: str = ""
+    path: tuple[str, ...] | None = None
+    as_result: bool = False
+
+
+def look_into(blob: Reference, path: tuple[str, ...] | None = None, *, as_result: bool = False) -> Look:
+    return Look(str(blob[KEY]), str(blob.get("as", "")), path, as_result)
 
 
 def name_of(content: bytes) -> str:

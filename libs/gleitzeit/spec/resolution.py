@@ -8,9 +8,12 @@ its aliases), then without a leading `result`, then inside the object's own `res
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+from msgspec import Raw
+
 from gleitzeit.errors import ParameterError
+from gleitzeit.model.blobs import INLINE_BYTES, Look, is_blob, look_into, replaced
 from gleitzeit.model.blobs import Reference as Blob
-from gleitzeit.model.blobs import is_blob, replaced
 from gleitzeit.spec import expressions
 from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference, substitute
 
@@ -21,20 +24,31 @@ ALIASES: Final = {
     "result": ("response", "embedding", "output"),
 }
 FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata", "error"})
-_MISSING: Final = object()
 
 
-Load = Callable[[Blob], object]
-"""The value of a blob. May raise whatever tells its caller to come again when it is there."""
+class Missing:
+    """There is no such value; perhaps it is known in `words` what there is."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: str = "") -> None:
+        self.words = words
+
+
+_MISSING: Final = Missing()
+
+Load = Callable[[Look], object]
+"""What a look into a blob finds, perhaps a blob again; or Missing. May raise whatever tells its caller to come again
+when it is there."""
 
 
 UNREAD: Final = "unread"
 """The member of an item that says why it has no content."""
 
 
-def load_nothing(blob: Blob) -> object:
+def load_nothing(look: Look) -> object:
     """For who can do without the values of blobs."""
-    return blob
+    return _MISSING
 
 
 def split_base(reference: Reference, known: Mapping[str, object]) -> tuple[str, tuple[str, ...]] | None:
@@ -71,50 +85,89 @@ def resolve(reference: Reference, results: Mapping[str, object]) -> object:
     if found is None:
         raise ParameterError(f"{reference.source}: no result of a task '{reference.base}'{_which(results)}")
     base, path = found
-    value = look_up(results[base], path)
-    if value is _MISSING:
-        raise ParameterError(f"{reference.source}: {_what_is_missing(results[base], path)}")
-    return value
+    return _there(reference, look_up(results[base], path), results[base], path)
 
 
 def look_up(result: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
     """The rule: the exact path with aliases; then without leading `result` (the envelope); then inside the payload.
 
-    A blob on the way is loaded; one at its end stays what it is.
+    A blob on the way is looked into; one at its end stays what it is. Missing if there is nothing.
     """
     if is_blob(result):
-        result = load(result)  # type: ignore[arg-type]  # a dict, as has just been seen
-    if result is None:  # the task failed or was skipped, and its dependents run all the same
+        found = load(look_into(result, path, as_result=True))  # type: ignore[arg-type]  # a dict, as has just been seen
+        return result if found is _MISSING and not path else found
+    if one_level(result) is None:  # the task failed or was skipped, and its dependents run all the same
         return None
     if not path:
-        return result.get("result", result) if isinstance(result, dict) else result
+        members = one_level(result)
+        return members.get("result", result) if isinstance(members, dict) else result
     paths = [path]
     while paths[-1] and paths[-1][0] == "result":
         paths.append(paths[-1][1:])
+    missing = _MISSING
     for start in (result, *_payload(result)):
         for steps in paths:
-            value = _walk(start, steps, load)
-            if value is not _MISSING:
+            value = walk(start, steps, load)
+            if not isinstance(value, Missing):
                 return value
-    return _MISSING
+            missing = missing if missing.words else value
+    return missing
 
 
 def _payload(result: object) -> tuple[object, ...]:
-    payload = result.get("result") if isinstance(result, dict) else None
-    return (payload,) if isinstance(payload, dict | list) else ()
+    members = one_level(result)
+    payload = members.get("result") if isinstance(members, dict) else None
+    return (payload,) if isinstance(one_level(payload), dict | list) else ()
 
 
-def _walk(value: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
-    for step in path:
+def walk(value: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
+    for at, step in enumerate(path):
         if is_blob(value):
-            value = load(value)  # type: ignore[arg-type]  # as above
+            return load(look_into(value, path[at:]))  # type: ignore[arg-type]  # as above
         value = _step(value, step)
         if value is _MISSING:
             break
     return value
 
 
+class Unread:
+    """A value as JSON of which one level is read when somebody looks inside, once."""
+
+    __slots__ = ("_level", "raw")
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+        self._level: object = self
+
+    def level(self) -> object:
+        """An object or list with members that are Raw, or Unread if they are large. Raises msgspec.DecodeError."""
+        if self._level is self:
+            level = one_level(self.raw)
+            members: Any = (
+                level.items() if isinstance(level, dict) else enumerate(level) if isinstance(level, list) else ()
+            )
+            for key, member in [found for found in members if len(found[1]) > INLINE_BYTES]:
+                level[key] = Unread(member)  # type: ignore[index]  # there are members
+            self._level = level
+        return self._level
+
+
+def one_level(value: object) -> object:
+    """What is JSON still, with members that are; anything else as it is. Raises msgspec.DecodeError."""
+    if isinstance(value, Unread):
+        return value.level()
+    if not isinstance(value, Raw):
+        return value
+    match bytes(memoryview(value)[:64]).lstrip()[:1]:
+        case b"{":
+            return msgspec.json.decode(value, type=dict[str, Raw])
+        case b"[":
+            return msgspec.json.decode(value, type=list[Raw])
+    return msgspec.json.decode(value)
+
+
 def _step(value: object, step: str) -> object:
+    value = one_level(value)
     if isinstance(value, dict):
         if step in value:
             return value[step]
@@ -126,7 +179,14 @@ def _step(value: object, step: str) -> object:
     return _MISSING
 
 
-def _what_is_missing(result: object, path: tuple[str, ...]) -> str:
+def _there(reference: Reference, value: object, start: object, path: tuple[str, ...]) -> object:
+    """`value`, found at `path` from `start` on. Raises ParameterError if it is Missing."""
+    if isinstance(value, Missing):
+        raise ParameterError(f"{reference.source}: {value.words or what_is_missing(start, path)}")
+    return value
+
+
+def what_is_missing(result: object, path: tuple[str, ...]) -> str:
     """The step at which the path ends, and what there is instead."""
     value = result
     for step in path:
@@ -138,6 +198,7 @@ def _what_is_missing(result: object, path: tuple[str, ...]) -> str:
 
 
 def _which(value: object) -> str:
+    value = one_level(value)
     match value:
         case dict():
             keys = [str(key) for key in value]
@@ -185,13 +246,13 @@ def joined(result: Joined, path: tuple[str, ...], load: Load = load_nothing) -> 
 def payload(result: object) -> object:
     """What an item adds to the list: the text of an LLM, the value of a program."""
     found = look_up(result, ("result",))
-    return result if found is _MISSING else found
+    return result if isinstance(found, Missing) else found
 
 
 def _in_one(result: object, path: tuple[str, ...], number: int, load: Load) -> object:
     value = look_up(result, path, load)
-    if value is _MISSING:
-        raise LookupError(f"item {number}: {_what_is_missing(result, path)}")
+    if isinstance(value, Missing):
+        raise LookupError(f"item {number}: {value.words or what_is_missing(result, path)}")
     return value
 
 
@@ -267,10 +328,8 @@ class Scope:
         if self.local and reference.base in self.local:
             return self._of_local(reference)
         if self.own and (own := split_base(reference, self.own)) is not None:
-            value = look_up(self.own[own[0]], own[1], self.load)
-            if value is _MISSING:
-                raise ParameterError(f"{reference.source}: {_what_is_missing(self.own[own[0]], own[1])}")
-            return value
+            result, path = self.own[own[0]], own[1]
+            return _there(reference, look_up(result, path, self.load), result, path)
         if (found := split_base(reference, self.tasks)) is not None:
             return self._of_task(reference, *found)
         if reference.base in NAMESPACES:
@@ -295,11 +354,15 @@ class Scope:
 
     def whole(self, value: object) -> Any:
         """`value` with what its blobs hold."""
-        return replaced(value, self.load)
+        return replaced(value, self._content)
 
     def opened(self, value: Any) -> Any:
         """What a blob holds; anything else as it is, whatever is inside."""
-        return self.load(value) if is_blob(value) else value
+        return self._content(value) if is_blob(value) else value
+
+    def _content(self, blob: Blob) -> object:
+        found = self.load(look_into(blob))
+        return blob if isinstance(found, Missing) else found
 
     def _whole_meaning(self, reference: Reference) -> object:
         return self.whole(self._meaning(reference))
@@ -307,10 +370,7 @@ class Scope:
     def _of_local(self, reference: Reference) -> object:
         value, path = self.local[reference.base], reference.path
         if reference.base == "loop" and path[:1] == ("last",) and isinstance(value, dict):
-            last = look_up(value["last"], path[1:], self.load)
-            if last is _MISSING:
-                raise ParameterError(f"{reference.source}: {_what_is_missing(value['last'], path[1:])}")
-            return last
+            return _there(reference, look_up(value["last"], path[1:], self.load), value["last"], path[1:])
         if isinstance(value, dict) and path and path[0] not in value and UNREAD in value:
             raise ParameterError(str(value[UNREAD]))
         return _inside(reference, value, path, self.load)
@@ -322,12 +382,11 @@ class Scope:
         if isinstance(result, Joined):
             return self._of_items(reference, base, path, result)
         value = look_up(result, path, self.load)
-        if (value is _MISSING or result is None) and self.facts is not None and path and path[0] in FACTS:
+        if (isinstance(value, Missing) or result is None) and self.facts is not None and path and path[0] in FACTS:
             fact = _fact(self.facts(base), result, path, self.load)
-            value = None if fact is _MISSING and result is None else fact
-        if value is _MISSING:
-            raise ParameterError(f"{reference.source}: {_what_is_missing(result, path)}")
-        return value
+            if not isinstance(fact, Missing):
+                value = fact
+        return _there(reference, value, result, path)
 
     def _of_items(self, reference: Reference, base: str, path: tuple[str, ...], result: Joined) -> object:
         if self.facts is not None and path and path[0] in FACTS:
@@ -374,17 +433,14 @@ class Scope:
 
 
 def _inside(reference: Reference, value: object, path: tuple[str, ...], load: Load) -> object:
-    found = _walk(value, path, load)
-    if found is _MISSING:
-        raise ParameterError(f"{reference.source}: {_what_is_missing(value, path)}")
-    return found
+    return _there(reference, walk(value, path, load), value, path)
 
 
 def _fact(facts: Mapping[str, object], result: object, path: tuple[str, ...], load: Load) -> object:
     """`status`, `duration`, `timestamp`; below `metadata` these too, and what the result has (model, usage)."""
-    value = _walk(dict(facts), path)
+    value = walk(dict(facts), path)
     if value is _MISSING and path[0] == "metadata":
-        value = _walk(dict(facts), path[1:])
+        value = walk(dict(facts), path[1:])
     if value is _MISSING and path[0] == "metadata" and len(path) > 1:
         value = look_up(result, path[1:], load)
     return value

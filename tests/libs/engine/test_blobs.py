@@ -2,54 +2,70 @@
 
 import msgspec
 import pytest
+from msgspec import Raw
 from tests.libs.engine.builders import Desk, raw, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.blobs import BlobNeeded, LoadedBlobs
-from gleitzeit.errors import ParameterError
-from gleitzeit.model.blobs import reference
+from gleitzeit.engine.blobs import BlobNeeded, Looks
+from gleitzeit.errors import BlobNotFound, ParameterError
+from gleitzeit.model.blobs import Look, reference
 from gleitzeit.model.definition import ForEach, Until
+from gleitzeit.spec.looks import as_found, inside, whole
+from gleitzeit.spec.resolution import Missing, Unread
 
 TEXT = msgspec.json.encode({"title": "war", "pages": [1, 2, 3]})
 
 
-def test_a_value_is_needed_loaded_and_kept_while_there_is_room() -> None:
-    loaded = LoadedBlobs(room_bytes=len(TEXT) + 2)
-    blob = reference(TEXT)
+LOOK = Look("one", path=("title",))
+
+
+def test_what_is_found_is_kept_while_there_is_room() -> None:
+    looks = Looks(room_bytes=2_000)
     with pytest.raises(BlobNeeded) as caught:
-        loaded.value(blob)
-    loaded.add(caught.value.name, TEXT)
-    assert loaded.value(blob) == {"title": "war", "pages": [1, 2, 3]}
-    assert loaded.value({**blob, "as": "text"}) == TEXT.decode()
-    loaded.add(reference(b"[1]")["$blob"], b"[1]")
+        looks.value(LOOK)
+    looks.add(caught.value.look, "war", 1_000)
+    assert looks.value(LOOK) == "war"
     with pytest.raises(BlobNeeded):
-        loaded.value(blob)
+        looks.value(Look("one", path=("pages",)))
+    looks.add(Look("two"), "peace", 1_000)
+    with pytest.raises(BlobNeeded):
+        looks.value(LOOK)
 
 
 def test_one_that_is_larger_than_the_room_can_be_read_all_the_same() -> None:
-    loaded = LoadedBlobs(room_bytes=1)
-    loaded.add(reference(TEXT)["$blob"], TEXT)
-    assert loaded.value(reference(TEXT)) == msgspec.json.decode(TEXT)
+    looks = Looks(room_bytes=1)
+    looks.add(LOOK, "war", 1_000)
+    assert looks.value(LOOK) == "war"
 
 
 def test_a_problem_is_told_once_and_then_asked_for_again() -> None:
-    loaded = LoadedBlobs()
-    blob = reference(TEXT)
-    loaded.add_problem(blob["$blob"], "it is gone")
+    looks = Looks()
+    looks.add_problem(LOOK, ParameterError("it is gone"))
     with pytest.raises(ParameterError, match="it is gone"):
-        loaded.value(blob)
+        looks.value(LOOK)
     with pytest.raises(BlobNeeded):
-        loaded.value(blob)
-    loaded.add(reference(b"{")["$blob"], b"{")
-    with pytest.raises(ParameterError, match="cannot be read"):
-        loaded.value(reference(b"{"))
+        looks.value(LOOK)
 
 
 # In the engine
 
 
 def loads(desk: Desk) -> list[str]:
-    return [effect.name for effect in desk.last.effects if isinstance(effect, fx.LoadBlob)]
+    return [effect.look.name for effect in desk.last.effects if isinstance(effect, fx.LookInto)]
+
+
+def answer(desk: Desk, *contents: bytes) -> None:
+    """All that the last turn wanted to see, and what follows."""
+    known = {name(content): content for content in contents}
+    wanted = [effect.look for effect in desk.last.effects if isinstance(effect, fx.LookInto)]
+    for look in wanted:
+        content = known[look.name]
+        if look.path is None:
+            desk.tell(fx.LookedInto(look, whole(content, look), len(content)))
+            continue
+        found = inside(Unread(Raw(content)), look)
+        value = found if isinstance(found, Missing) else as_found(look, found, len(content))[0]
+        desk.tell(fx.LookedInto(look, value, 10))
 
 
 def name(content: bytes) -> str:
@@ -78,18 +94,18 @@ def test_what_looks_inside_starts_when_it_is_loaded(message: str, meant: object)
     desk.submit(task("a"), task("b", "a", params={"message": message}))
     desk.complete("a", {"result": reference(TEXT)})
     assert (loads(desk), desk.states()["b"]) == ([name(TEXT)], "ready")
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     assert msgspec.json.decode(desk.engine.params_of(desk.call("b")))["message"] == meant
 
 
 def test_several_wait_for_one_load_and_who_was_cancelled_meanwhile_does_not_start() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a", params={"m": "${a.result.title}"}),
-                task("c", "a", params={"m": "${a.result.pages}"}))  # fmt: skip
+                task("c", "a", params={"m": ["${a.result.title}"]}))  # fmt: skip
     desk.complete("a", {"result": reference(TEXT)})
     assert loads(desk) == [name(TEXT)]
     desk.tell(fx.Cancel("token", "w"))
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     assert desk.states() == {"a": "completed", "b": "cancelled", "c": "cancelled"}
     assert desk.sent() == []
 
@@ -98,7 +114,8 @@ def test_a_value_that_is_lost_fails_the_task_that_needs_it() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a", params={"m": "${a.result.title}"}))
     desk.complete("a", {"result": reference(TEXT)})
-    desk.tell(fx.BlobLoaded(name(TEXT), None, "no blob"))
+    look = next(effect.look for effect in desk.last.effects if isinstance(effect, fx.LookInto))
+    desk.tell(fx.LookedInto(look, problem=BlobNotFound("no blob")))
     assert desk.states()["b"] == "failed"
     error = desk.workflow().tasks["b"].error
     assert error is not None
@@ -110,7 +127,7 @@ def test_outputs_look_inside_too() -> None:
     workflow = desk.submit(task("a"), outputs={"title": "${a.result.title}", "whole": ["${a.result}", 1]})
     desk.complete("a", {"result": reference(TEXT)})
     assert (workflow.state, loads(desk)) == ("running", [name(TEXT)])
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     assert msgspec.json.decode(workflow.outputs) == {"title": "war", "whole": [reference(TEXT), 1]}
 
 
@@ -120,10 +137,8 @@ def test_more_and_larger_values_than_there_is_room_for_fail_the_task(monkeypatch
     other = b'{"title": "peace"}'
     desk.submit(task("a"), task("b", "a", params={"m": "${a.one.title} and ${a.two.title}"}))
     desk.complete("a", {"one": reference(TEXT), "two": reference(other)})
-    contents = {name(TEXT): TEXT, name(other): other}
     for _ in range(20):
-        for wanted in loads(desk):
-            desk.tell(fx.BlobLoaded(wanted, contents[wanted]))
+        answer(desk, TEXT, other)
     assert desk.states()["b"] == "failed"
 
 
@@ -131,13 +146,13 @@ def test_a_call_that_never_arrived_is_sent_again_with_what_it_needs() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a", params={"m": "${a.result.title}"}))
     desk.complete("a", {"result": reference(TEXT)})
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     again = desk.restart()
     again.provider("p#1")
     call = again.call("b")
     again.tell(fx.CallUnknown(call, "p#1"))
     assert loads(again) == [name(TEXT)]
-    again.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(again, TEXT)
     assert again.sent() == ["b"]
     assert b'"m":"war"' in call.params
 
@@ -154,9 +169,9 @@ def test_a_condition_a_switch_and_a_list_of_items_may_be_large() -> None:
         task("d", "a", for_each=ForEach(over=raw("${a.result.pages}"), references=True), params={"n": "${item}"}),
     )
     desk.complete("a", {"result": reference(TEXT)})
-    assert loads(desk) == [name(TEXT)]
+    assert set(loads(desk)) == {name(TEXT)}
     assert desk.sent() == []
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     states = desk.states()
     assert (states["b"], states["c"]) == ("running", "skipped")
     assert [task for task in states if task.startswith("d[")] == ["d[0]", "d[1]", "d[2]"]
@@ -169,6 +184,25 @@ def test_a_round_ends_when_what_its_condition_reads_is_there() -> None:
     desk.complete("a", {"result": reference(TEXT)})
     assert (loads(desk), desk.states()["a"]) == ([name(TEXT)], "running")
     assert not any(isinstance(effect, fx.AckCall) for effect in desk.last.effects)
-    desk.tell(fx.BlobLoaded(name(TEXT), TEXT))
+    answer(desk, TEXT)
     assert desk.states()["a"] == "completed"
     assert any(isinstance(effect, fx.AckCall) for effect in desk.last.effects)
+
+
+def test_what_is_not_there_is_told_in_words_and_what_is_large_remains_a_blob() -> None:
+    desk = Desk()
+    part = ["x" * 8] * 50_000
+    content = msgspec.json.encode({"list": part, "few": 1})
+    desk.submit(
+        task("a"),
+        task("b", "a", params={"m": "${a.list}"}),
+        task("c", "a", params={"m": "${a.lost}"}),
+        task("d", "a", params={"m": "${a}"}),
+    )
+    desk.complete("a", reference(content))
+    answer(desk, content)
+    assert msgspec.json.decode(desk.engine.params_of(desk.call("b")))["m"] == reference(msgspec.json.encode(part))
+    assert msgspec.json.decode(desk.engine.params_of(desk.call("d")))["m"] == reference(content)
+    error = desk.workflow().tasks["c"].error
+    assert error is not None
+    assert "there is no 'lost' (there are: list, few)" in error.message

@@ -1,6 +1,7 @@
 """The shell around the peer, over memory: no network, no sleeps."""
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -107,6 +108,25 @@ async def test_a_registered_notification_goes_to_its_method():
     client.notify("other")
     assert await client.call("ping") == {}
     assert (got, unknown) == ([["a"]], ["other"])
+    await server.close()
+
+
+async def test_what_is_answered_needs_no_collection_to_leave_memory():
+    """Its params may be large, and collections are rare."""
+    work = Work()
+    client, server = await connect_memory(server_methods=work.methods)
+    work.release.set()
+    gc.disable()
+    try:
+        before = sum(isinstance(each, Request) for each in gc.get_objects())
+        for _ in range(3):
+            await client.call("wait")
+            client.notify("wait")
+        await client.call("ping")
+        await asyncio.sleep(0)  # for the tasks that have just ended
+        assert sum(isinstance(each, Request) for each in gc.get_objects()) <= before + 1, "the last one may be at hand"
+    finally:
+        gc.enable()
     await server.close()
 
 
