@@ -188,6 +188,22 @@ async def providers(client: Client, output: Format, name: str = "") -> int:
     found = [one for one in await client.providers() if name in ("", one.name, one.instance)]
     if name and not found:
         raise ProviderNotFound(f"there is no provider {name!r} here")
+    _show_providers(found, output)
+    return exits.OK
+
+
+async def drain(client: Client, text: str, output: Format, *, undo: bool) -> int:
+    """`text` is a name or an instance. Raises ProviderNotFound."""
+    of_instance = next((one.name for one in await client.providers() if one.instance == text != one.name), None)
+    if of_instance is None:
+        drained = await client.drain(text, undo=undo)
+    else:
+        drained = await client.drain(of_instance, text, undo=undo)
+    _show_providers(drained.instances, output)
+    return exits.OK
+
+
+def _show_providers(found: Sequence[ProviderView], output: Format) -> None:
     if output is Format.ID:
         put("\n".join(provider.instance for provider in found))
     elif output is not Format.TEXT:
@@ -197,7 +213,6 @@ async def providers(client: Client, output: Format, name: str = "") -> int:
         put("\n".join([table(head, [_provider_row(provider) for provider in found]), *_circuit_words(found)]))
     else:
         say("no providers; `gz up` starts some")
-    return exits.OK
 
 
 async def protocols(client: Client, wanted: str | None, output: Format) -> int:

@@ -152,14 +152,16 @@ class Coordinator:
         return len(self._service.engine.workflows)
 
     async def _learn_registrations(self, holdings: Holdings) -> None:
-        """Providers that were registered at another coordinator."""
+        """Providers that were registered, or are drained, at another coordinator."""
         while True:
             await holdings.changed(REGISTRATIONS_SECONDS)
             with contextlib.suppress(JournalError):
+                await self._parts.drains.restore()
                 await self._parts.restore_registrations()
 
     async def _find_providers(self) -> None:
         parts = self._parts
+        await parts.drains.restore()  # before the first of them can get a call
         await parts.restore_registrations()
         if parts.nats_url is not None:
             # 70 ms of import that the first client need not wait for

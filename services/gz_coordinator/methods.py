@@ -9,8 +9,8 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gleitzeit import errors
+from gleitzeit.engine import again, view
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import view
 from gleitzeit.engine.explain import Reason, explain
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.waits import awaited_signals
@@ -19,7 +19,7 @@ from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model import earlier
 from gleitzeit.model.blobs import INLINE_BYTES, split
-from gleitzeit.schemas import MethodSchema, builtin, openrpc
+from gleitzeit.schemas import builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
 from gz_coordinator.approvals import ApprovalMethods, link_of
@@ -27,9 +27,9 @@ from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.documents import digest
-from gz_coordinator.links import Link, Registration
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
+from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import CHILD
@@ -113,6 +113,7 @@ class WorkflowMethods:
             "workflow.explain": self.explain,
             "workflow.signal": self.signal,
             "task.get": self.task,
+            "task.retry": self.retry_task,
         }
 
     async def submit(
@@ -273,6 +274,16 @@ class WorkflowMethods:
             tasks = (await self._service.read(workflow_id, lambda w: task_of(w, wanted).id),)
         return await self._change(workflow_id, lambda token: fx.Retry(token, workflow_id, tasks), with_tasks=True)
 
+    async def retry_task(self, request: Request, /, workflow_id: str, task_id: str) -> dict[str, Any]:
+        def check(workflow: Workflow) -> None:
+            task = task_of(workflow, task_id)
+            if workflow.final and not again.is_to_repeat(task):
+                why = "only what failed, was cancelled, or was skipped because of that can be retried"
+                raise errors.InvalidState(f"task {task_id} is {task.state}: {why}", {"status": task.state})
+
+        await self._service.read(workflow_id, check)
+        return await self.retry(request, workflow_id, task_id)
+
     async def signal(
         self, request: Request, /, workflow_id: str, name: str, payload: Any = None, idempotency_key: str = ""
     ) -> dict[str, Any]:
@@ -375,94 +386,3 @@ def _wanted(names: list[str] | None) -> frozenset[str] | None:
 def _position(value: Any) -> Position:
     """A number of characters, or `{attempt, offset}`."""
     return Position(value) if isinstance(value, int) else msgspec.convert(value, Position)
-
-
-class ProviderMethods:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._engine = parts.service.engine
-
-    def table(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "provider.list": self.providers,
-            "provider.register": self.register,
-            "protocol.list": self.protocols,
-            "protocol.get": self.protocol,
-            "system.status": self.status,
-        }
-
-    def providers(self, request: Request, /) -> dict[str, Any]:
-        return {"providers": [self._view(link) for link in self._parts.links]}
-
-    def _view(self, link: Link) -> dict[str, Any]:
-        described = link.description
-        known = self._engine.scheduler.roster.get(link.instance)
-        methods = sorted(method.name for method in described.methods) if described else []
-        return {
-            "name": link.name,
-            "instance": link.instance,
-            "url": link.url,
-            "status": link.status,
-            "problem": link.problem or (described.problem if described else ""),
-            "protocols": sorted({method.protocol for method in described.methods}) if described else [],
-            "methods": methods,
-            "running": known.running if known else 0,
-            "started": known.started if known else 0,
-            "capacity": described.capacity if described else 0,
-            "source": "nats" if link.registration is None else "registered",
-            "calls": "v1" if described and described.durable_calls else None,
-            "circuits": known.open_circuits(self._parts.service.clock()) if known else [],
-        }
-
-    async def register(
-        self,
-        request: Request,
-        /,
-        url: str,
-        name: str = "",
-        methods: list[str] | None = None,
-        schemas: dict[str, dict[str, Any]] | None = None,
-        capacity: int | None = None,
-    ) -> dict[str, Any]:
-        registration = Registration(url, name, tuple(methods or ()), schemas or {}, capacity)
-        link = await self._parts.links.register(registration)
-        await self._parts.remember_registration(registration)
-        described = self._view(link)
-        return {key: described[key] for key in ("name", "instance", "methods", "capacity")}
-
-    def protocols(self, request: Request, /) -> dict[str, Any]:
-        catalogue = self._engine.catalogue
-        return {
-            "protocols": [
-                {"protocol": p, "methods": catalogue.names(p), "providers": self._serving(catalogue.names(p))}
-                for p in catalogue.protocols()
-            ]
-        }
-
-    def protocol(self, request: Request, /, protocol: str) -> dict[str, Any]:
-        catalogue = self._engine.catalogue
-        names = catalogue.names(protocol)
-        if not names:
-            known = ", ".join(catalogue.protocols())
-            raise errors.ProtocolNotFound(f"no protocol {protocol!r} is known (there are: {known})")
-        return {"protocol": protocol, "methods": [self._method(catalogue.methods[name]) for name in names]}
-
-    def _method(self, method: MethodSchema) -> dict[str, Any]:
-        return {
-            "name": method.name,
-            "aliases": list(method.aliases),
-            "description": method.description,
-            "params": method.params,
-            "result": method.result,
-            "idempotent": method.idempotent,
-            "runs": method.runs,
-            "providers": self._serving([method.name]),
-        }
-
-    def _serving(self, methods: list[str]) -> list[str]:
-        """Names of the live providers that serve one of the methods."""
-        wanted = frozenset(methods)
-        return sorted({p.name for p in self._engine.scheduler.roster.values() if p.methods & wanted})
-
-    async def status(self, request: Request, /) -> dict[str, Any]:
-        return await self._parts.status()

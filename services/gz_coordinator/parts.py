@@ -16,6 +16,7 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.documents import Documents
+from gz_coordinator.drains import Drains
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links, Registration, registration_of
 from gz_coordinator.retention import Retention
@@ -37,6 +38,7 @@ class Parts:
     links: Links = field(init=False)
     watchers: Watchers = field(init=False)
     templates: TemplateShelf = field(init=False)
+    drains: Drains = field(init=False)
     documents: Documents = field(default_factory=Documents)
     directory: Directory | None = None
     shared: Shared | None = None
@@ -57,6 +59,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.templates = TemplateShelf(self.journal, self.service.clock)
+        self.drains = Drains(self.journal, self.service.clock, self.service.post)
 
     # Providers that were registered by hand
 

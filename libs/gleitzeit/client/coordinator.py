@@ -15,6 +15,7 @@ from gleitzeit.client.views import (
     Explained,
     ProtocolDetail,
     ProtocolView,
+    ProviderDetail,
     ProviderView,
     Signalled,
     State,
@@ -171,6 +172,10 @@ class Coordinator(Session):
         """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
         return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
 
+    async def retry_task(self, workflow_id: str, task_id: str) -> State:
+        """As `retry` of one task, but raises InvalidState where it is not this task that needs it."""
+        return await self._view(State, "task.retry", workflow_id=workflow_id, task_id=task_id)
+
     async def rerun(
         self,
         workflow_id: str,
@@ -227,6 +232,15 @@ class Coordinator(Session):
 
     async def providers(self) -> tuple[ProviderView, ...]:
         return (await self._view(_Providers, "provider.list")).providers
+
+    async def provider(self, name: str) -> ProviderDetail:
+        """Raises ProviderNotFound."""
+        return await self._view(ProviderDetail, "provider.get", name=name)
+
+    async def drain(self, name: str, instance: str | None = None, *, undo: bool = False) -> ProviderDetail:
+        """Nothing new is sent to a provider, or to one instance of it; with `undo` that ends. It holds after a restart
+        of the coordinator, and for a name also for instances that start later. Raises ProviderNotFound."""
+        return await self._view(ProviderDetail, "provider.drain", name=name, instance=instance, undo=undo or None)
 
     async def protocols(self) -> tuple[ProtocolView, ...]:
         return (await self._view(_Protocols, "protocol.list")).protocols

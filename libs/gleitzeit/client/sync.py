@@ -14,6 +14,7 @@ from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import (
     Explained,
     Json,
+    ProviderDetail,
     ProviderView,
     Signalled,
     State,
@@ -176,6 +177,9 @@ class SyncClient:
     def retry(self, workflow_id: str, task_id: str | None = None) -> State:
         return self._run(self.client.retry(workflow_id, task_id))
 
+    def retry_task(self, workflow_id: str, task_id: str) -> State:
+        return self._run(self.client.retry_task(workflow_id, task_id))
+
     def signal(
         self, workflow_id: str, name: str, payload: object = None, *, idempotency_key: str | None = None
     ) -> Signalled:
@@ -186,6 +190,12 @@ class SyncClient:
 
     def providers(self) -> tuple[ProviderView, ...]:
         return self._run(self.client.providers())
+
+    def provider(self, name: str) -> ProviderDetail:
+        return self._run(self.client.provider(name))
+
+    def drain(self, name: str, instance: str | None = None, *, undo: bool = False) -> ProviderDetail:
+        return self._run(self.client.drain(name, instance, undo=undo))
 
     def status(self) -> SystemStatus:
         return self._run(self.client.status())

@@ -229,6 +229,7 @@ class ProviderView(Struct, frozen=True, omit_defaults=True):
     status: str
     protocols: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     running: int = 0
     capacity: int | None = None
     source: str = ""
@@ -255,6 +256,15 @@ class MethodView(Struct, frozen=True, omit_defaults=True):
     idempotent: bool = False
     runs: str = "provider"
     providers: tuple[str, ...] = ()
+
+
+class ProviderDetail(Struct, frozen=True, omit_defaults=True):
+    """`draining`: no instance gets new calls, also none that starts later. `methods` only where they were asked for."""
+
+    name: str
+    draining: bool = False
+    instances: tuple[ProviderView, ...] = ()
+    methods: tuple[MethodView, ...] = ()
 
 
 class ProtocolDetail(Struct, frozen=True, omit_defaults=True):

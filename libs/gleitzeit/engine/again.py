@@ -51,6 +51,11 @@ def can_run_again(workflow: Workflow, chosen: set[str]) -> tuple[str, ...]:
     return tuple(task.id for task in tasks if task.id in names)
 
 
+def is_to_repeat(task: Task) -> bool:
+    """Whether somebody can ask for this task to run again."""
+    return _missed(task) or _was_undone(task)
+
+
 def _missed(task: Task) -> bool:
     """Whether it should have run to its end, and did not."""
     return task.state in ("failed", "cancelled") or (task.state == "skipped" and not task.bypassed)

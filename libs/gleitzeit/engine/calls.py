@@ -293,6 +293,9 @@ class Calls(Waits):
         if provider is not None:
             provider.draining = True
 
+    def _providers_drained(self, item: fx.ProvidersDrained) -> None:
+        self.scheduler.drain(item)
+
     def _orphan(self, call: fx.Call, patience_ms: int, why: str = "") -> None:
         """Nobody can ask the call's provider now: give it up after a while, unless the provider comes back."""
         call.lost_at = self._now + patience_ms

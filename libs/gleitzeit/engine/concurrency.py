@@ -185,7 +185,8 @@ class Concurrency(Limits):
         many, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
         workflow, task = permit.workflow, permit.task
         if task is not None:
-            message = f"{many} tasks with the key {key!r} run, which is the limit (concurrency)"
+            count = "1 task" if many == 1 else f"{many} tasks"
+            message = f"{count} with the key {key!r} may run at once (concurrency)"
             error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
             self._fail_task(workflow, task, task.attempt, error)
             return

@@ -309,7 +309,17 @@ class ProviderDown(Struct, frozen=True):
 
 
 class ProviderDraining(Struct, frozen=True):
+    """It takes nothing more, by its own word: it is about to end."""
+
     instance: str
+
+
+class ProvidersDrained(Struct, frozen=True):
+    """All that get nothing more by an operator's word, in place of what was said before: providers by name, and single
+    instances."""
+
+    names: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
 
 
 Input = (
@@ -317,7 +327,7 @@ Input = (
     | PutSchedule | ChangeSchedule | Trigger | Backfill
     | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | LookedInto
-    | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining
+    | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining | ProvidersDrained
 )  # fmt: skip
 
 

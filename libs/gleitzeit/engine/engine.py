@@ -165,4 +165,5 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.ProviderReady: Engine._provider_ready,
     fx.ProviderDown: Engine._provider_down,
     fx.ProviderDraining: Engine._provider_draining,
+    fx.ProvidersDrained: Engine._providers_drained,
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.breaker import Circuit, RetryBudget
-from gleitzeit.engine.effects import Call, ProviderReady
+from gleitzeit.engine.effects import Call, ProviderReady, ProvidersDrained
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
@@ -26,7 +26,8 @@ class Provider:
     """A live provider process, how much of it is in use, and how well it is."""
 
     __slots__ = (
-        "budget", "capacity", "circuits", "draining", "instance", "methods", "models", "name", "running", "started",
+        "budget", "capacity", "circuits", "drained", "draining", "instance", "methods", "models", "name", "running",
+        "started",
     )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
@@ -36,6 +37,9 @@ class Provider:
         self.running = running
         self.started = 0
         self.draining = False
+        """It is about to end."""
+        self.drained = False
+        """An operator wants nothing more sent to it."""
         self.update(ready)
 
     def update(self, ready: ProviderReady) -> None:
@@ -60,7 +64,12 @@ class Provider:
 
     @property
     def free(self) -> int:
-        return 0 if self.draining else self.capacity - self.running
+        return 0 if self.leaves else self.capacity - self.running
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it only finishes what it has."""
+        return self.draining or self.drained
 
 
 class Pool:
@@ -119,6 +128,7 @@ class Scheduler:
         """Circuits that have moved since the owner last emptied this list."""
         self.roster: dict[str, Provider] = {}
         """By instance."""
+        self.drained = ProvidersDrained()
         self.held: set[str] = set()
         """Ids of workflows that may start nothing, without a word of it in their streams."""
         self.blocked: dict[str, str] = {}
@@ -149,7 +159,18 @@ class Scheduler:
             self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
         else:
             known.update(ready)
+        self._mark_drained(self.roster[ready.instance])
         self._regroup()
+
+    def drain(self, drained: ProvidersDrained) -> None:
+        """These get nothing more; all others do, also those that did not before."""
+        self.drained = drained
+        for provider in self.roster.values():
+            self._mark_drained(provider)
+
+    def _mark_drained(self, provider: Provider) -> None:
+        drained = self.drained
+        provider.drained = provider.name in drained.names or provider.instance in drained.instances
 
     def provider_gone(self, instance: str) -> None:
         if self.roster.pop(instance, None) is not None:
@@ -365,15 +386,17 @@ class Scheduler:
         if not pool.providers:
             at = f" and is called {task.definition.provider}" if task.definition.provider else ""
             return "no_provider", f"no provider serves {task.definition.method}{at}"
-        if all(provider.draining for provider in pool.providers):
-            return "draining", f"every provider of {task.definition.method} is draining"
-        if (shut := pool.open_circuits(now)) and len(shut) == len(pool.providers):
+        staying = [provider for provider in pool.providers if not provider.leaves]
+        if not staying:
+            return "draining", f"every provider of {task.definition.method} is draining{_how_to_resume(pool.providers)}"
+        shut = [(provider, circuit) for provider, circuit in pool.open_circuits(now) if not provider.leaves]
+        if len(shut) == len(staying):
             return "circuit_open", _why_shut(task.definition.method, *shut[0], now)
         if repeats(task) and pool.choose(now) is not None and pool.choose(now, retry=True) is None:
             share = f"{breaker.RETRY_SHARE:.0%} of its calls and {breaker.RETRIES_PER_SECOND:g} a second"
             return "retry_budget", f"its provider is not well: repetitions may be {share} besides"
         if pool.choose(now) is None:
-            total = sum(provider.capacity for provider in pool.providers)
+            total = sum(provider.capacity for provider in staying)
             return "busy", f"all {total} places for {task.definition.method} are taken"
         return "queued", "it is next in its queue"
 
@@ -392,6 +415,12 @@ def policy_of(workflow: Workflow, definition: TaskDefinition) -> BreakerPolicy |
 def _circuit_key(call: Call) -> CircuitKey:
     own = policy_of(call.workflow, call.task.definition) if call.workflow.definition.breakers else None
     return call.method, own or breaker.DEFAULT
+
+
+def _how_to_resume(providers: Iterable[Provider]) -> str:
+    """What an operator can do about it, where an operator has done it."""
+    names = sorted({provider.name for provider in providers if provider.drained})
+    return f" (`gz drain {names[0]} --undo` ends that)" if names else ""
 
 
 def _why_shut(method: str, provider: Provider, circuit: Circuit, now: int) -> str:

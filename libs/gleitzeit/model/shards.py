@@ -10,7 +10,7 @@ import zlib
 SHARDS = 64
 """Of a journal that several coordinators may share. A local one has a single shard, 0."""
 _OF_A_WORKFLOW = "$id/"
-_ANYBODYS = ("$cache/", "$provider/", "$template/", "$cluster")
+_ANYBODYS = ("$cache/", "$drain/", "$provider/", "$template/", "$cluster")
 
 
 SCHEDULES = "$schedule/"

@@ -159,7 +159,18 @@ def get_task(id: Id, task: TaskId = "", output: Output = Format.TEXT, url: Url =
     looking.result(id, task, output, url, state)
 
 
-_group("task", submit=submit_task, status=get_task, list_=list_tasks, result=get_task)
+def retry_task(
+    id: Id,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task that failed or was cancelled.")],
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Run one task again, with what was skipped because of it."""
+    changing.change(id, output, url, state, lambda client, whole: client.retry_task(whole, task))
+
+
+_group("task", submit=submit_task, status=get_task, list_=list_tasks, result=get_task, retry=retry_task)
 _group(
     "backend",
     list_tasks=list_tasks,

@@ -26,6 +26,20 @@ def providers(
 
 
 @app.command()
+def drain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or one instance: as `gz providers` says.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it have calls again.")] = False,
+    output: Output = Format.TEXT,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Send no new calls to a provider; what runs there is finished. It holds until `gz drain NAME --undo`."""
+    from gz_cli import launch, queries, settings
+
+    ask(launch.running(settings.target(url, state)), lambda client: queries.drain(client, name, output, undo=undo))
+
+
+@app.command()
 def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = None, state: State = None) -> None:
     """The models that can be asked, of every provider: of those that run, else of what this machine has."""
     from gz_cli import launch, settings

@@ -9,6 +9,7 @@ from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, MAX_LOSSES, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import call_id
+from gleitzeit.engine.explain import explain
 from gleitzeit.engine.retry import MAX_ASKED_SECONDS, asked_seconds
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import RetryPolicy
@@ -171,6 +172,26 @@ def test_a_queue_timeout_counts_from_the_latest_time_it_was_ready() -> None:
     assert desk.states() == {"a": "ready"}
     desk.wait(0.1)
     assert desk.states() == {"a": "failed"}
+
+
+def test_a_drained_provider_finishes_what_it_has_and_goes_on_when_that_is_undone() -> None:
+    desk = Desk()
+    desk.submit(task("a"), task("b", "a"), task("c", "b"))
+    desk.tell(fx.ProvidersDrained(frozenset({desk.workflow().tasks["a"].provider})))
+    desk.complete("a")
+    assert desk.states() == {"a": "completed", "b": "ready", "c": "pending"}
+    told = explain(desk.engine, desk.workflow(), desk.workflow().tasks["b"], desk.now)
+    assert told.reason == "draining"
+    assert "--undo" in told.message
+    desk.provider("p#2")
+    assert desk.states()["b"] == "ready"
+    desk.tell(fx.ProvidersDrained(instances=frozenset({"p#1"})))
+    assert desk.workflow().tasks["b"].instance == "p#2"
+    desk.tell(fx.ProvidersDrained(instances=frozenset({"p#1", "p#2"})))
+    desk.complete("b")
+    assert desk.states()["c"] == "ready"
+    desk.tell(fx.ProvidersDrained())
+    assert desk.states()["c"] == "running"
 
 
 def test_the_workflow_timeout_ends_everything() -> None:

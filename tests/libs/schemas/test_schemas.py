@@ -18,7 +18,8 @@ OWN = frozenset(
     """
     workflow.submit workflow.validate workflow.get workflow.result workflow.list workflow.watch workflow.unwatch
     workflow.cancel workflow.pause workflow.resume workflow.hold workflow.retry workflow.history workflow.explain
-    workflow.signal task.get provider.list provider.register protocol.list protocol.get system.status
+    workflow.signal task.get task.retry provider.list provider.get provider.register provider.drain protocol.list
+    protocol.get system.status
     template.put template.get template.list template.delete template.run task.complete
     schedule.put schedule.get schedule.list schedule.delete schedule.pause schedule.resume schedule.trigger
     schedule.backfill batch.list batch.get batch.resume workflow.rerun workflow.diff

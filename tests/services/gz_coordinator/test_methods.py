@@ -11,9 +11,10 @@ from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.deletion import DeletionMethods
-from gz_coordinator.methods import ProviderMethods, WorkflowMethods
+from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.permits import PermitExchange
+from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.templates import TemplateMethods
