@@ -31,6 +31,7 @@ from gz_coordinator.permits import PermitExchange
 from gz_coordinator.relays import Relays
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
+from gz_coordinator.signals import SignalExchange
 from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
@@ -88,11 +89,11 @@ class Coordinator:
         )
         peers = Peers(holdings, token, tls)
         relays, permits = Relays(peers, parts.watchers), PermitExchange(peers, self._service)
-        parts.shared = Shared(holdings, peers, relays, permits)
+        parts.shared = Shared(holdings, peers, relays, permits, SignalExchange(peers, self._service))
 
-    def _ask_others(self, effect: fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits) -> None:
+    def _ask_others(self, effect: fx.ForOthers) -> None:
         if self._parts.shared is not None:
-            self._parts.shared.permits.perform(effect)
+            self._parts.shared.perform(effect)
 
     def server(self, host: str, port: int, token: str | None, tls: ssl.SSLContext | None) -> Server:
         """Raises ConfigurationError for an address that others can reach without token and TLS."""

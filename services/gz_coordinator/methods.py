@@ -12,8 +12,8 @@ from gleitzeit import errors
 from gleitzeit.engine import again, view
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.explain import Reason, explain
+from gleitzeit.engine.signals import awaited_signals
 from gleitzeit.engine.task import Task
-from gleitzeit.engine.waits import awaited_signals
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request

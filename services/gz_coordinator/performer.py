@@ -56,7 +56,7 @@ class CallPerformer:
         load_blob: Callable[[str], Awaitable[bytes]] | None = None,
         keep_blobs: KeepBlobs | None = None,
         look_into: Callable[[Look], Awaitable[fx.LookedInto]] | None = None,
-        ask_others: Callable[[fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits], None] = lambda effect: None,
+        ask_others: Callable[[fx.ForOthers], None] = lambda effect: None,
     ) -> None:
         """`connection` finds the socket of a provider's instance, `fence_of` the fence of a workflow. `on_fenced` hears
         that we were deposed. `params_of` makes the params of a call that had to wait. `stream_seq` says how far a
@@ -101,7 +101,7 @@ class CallPerformer:
                     self._ask_cache(effect)
                 case fx.LookInto(look):
                     self._spawn(self._look(look))
-                case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits():
+                case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits() | fx.FindTargets() | fx.SendSignal():
                     self._ask_others(effect)
         for instance, call_ids in acks.items():
             connection = self._connection(instance)

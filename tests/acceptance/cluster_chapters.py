@@ -137,6 +137,43 @@ async def a_watch_at_the_other_goes_on_when_the_owner_dies(cluster: Cluster, fol
     assert said[-1]["event"]["type"] == "WorkflowCompleted"
 
 
+async def what_a_task_sends_reaches_every_workflow(cluster: Cluster, folder: Path) -> None:
+    sender, holder = cluster.living
+    here, there = await cluster.connected(sender), await cluster.connected(holder)
+    wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": f"go-{folder.name}"}}
+    named = {"name": f"named-{folder.name}", "tasks": [wait]}
+    ids = [await _of_its_own(cluster, child, [wait]) for child in (holder, sender, holder)]
+    ids.append((await there.call("workflow.submit", {"definition": named}))["workflow_id"])
+    for workflow_id in ids:
+        await support.eventually(lambda w=workflow_id: _waits(here, w))
+    send = {"signal_name": wait["params"]["signal_name"], "payload": "hello"}  # type: ignore[index]  # it has params
+    for targets in ([ids[0]], [named["name"]]):
+        task = {"id": "s", "method": "signal/send", "params": {**send, "target_workflows": targets}}
+        sent = await _ended(here, await _of_its_own(cluster, sender, [task]))
+        assert sent["tasks"][0]["result"]["sent"] == 1, sent
+    broadcast = await _of_its_own(cluster, sender, [{"id": "s", "method": "signal/broadcast", "params": send}])
+    told = (await _ended(there, broadcast))["tasks"][0]["result"]["workflows"]
+    assert set(told) == {ids[1], ids[2]}
+    for workflow_id in ids:
+        view = await _ended(here, workflow_id)
+        assert view["tasks"][0]["result"]["payload"] == "hello"
+    for target, why in ((ids[0], "takes no signals any more"), ("nobody", "no workflow 'nobody' is under way")):
+        task = {"id": "s", "method": "signal/send", "params": {**send, "target_workflows": [target]}}
+        assert why in await _failed(there, await _of_its_own(cluster, sender, [task]))
+
+
+async def _failed(connection: Connection, workflow_id: str) -> str:
+    """The message with which its only task has failed."""
+    view: dict[str, Any] = {}
+
+    async def look() -> bool:
+        view.update(await connection.call("workflow.get", {"workflow_id": workflow_id}))
+        return view["status"] == "failed"
+
+    await support.eventually(look)
+    return str(view["tasks"][0]["error"]["message"])
+
+
 async def _of_its_own(cluster: Cluster, owner: Child, tasks: list[dict[str, Any]]) -> str:
     """A workflow that this coordinator has: who makes one without a key has it."""
     return await support.submit(await cluster.connected(owner), *tasks)

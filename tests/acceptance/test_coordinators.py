@@ -257,6 +257,7 @@ STORY = (
     any_coordinator_answers_for_all,
     events_are_seen_everywhere,
     chapters.what_one_is_given_the_other_has,
+    chapters.what_a_task_sends_reaches_every_workflow,
     chapters.a_schedule_never_fires_twice,
     chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
     a_coordinator_that_comes_gets_its_part,

@@ -41,6 +41,7 @@ from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
+from gz_coordinator.signals import SignalExchange
 from gz_coordinator.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class Coordinator:
             self._fenced,
             self.engine.params_of,
             ask_cache=CacheShelf(self.disk, service.clock, service.post).ask,  # type: ignore[arg-type]  # as above
-            ask_others=lambda effect: parts.shared.permits.perform(effect) if parts.shared is not None else None,
+            ask_others=lambda effect: parts.shared.perform(effect) if parts.shared is not None else None,
         )
         if world.shared:
             await self._join(parts, epochs)
@@ -254,7 +255,8 @@ class Coordinator:
         )  # fmt: skip
         peers = Peers(holdings, None, None)
         self._relays = Relays(peers, parts.watchers)
-        parts.shared = shared = Shared(holdings, peers, self._relays, PermitExchange(peers, self.service))
+        exchanges = PermitExchange(peers, self.service), SignalExchange(peers, self.service)
+        parts.shared = shared = Shared(holdings, peers, self._relays, *exchanges)
         self._methods = {name: shared.routed(name, f) for name, f in _functions(parts).items()}
         self._methods |= shared.table()
         self.process.spawn(self._turn())

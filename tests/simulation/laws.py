@@ -470,7 +470,7 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent", "unsent", "children", "signals", "deposed", "scheduled"), 0
+             "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
         self.schedules = schedule_laws.ScheduleLaws(self.durable, self.counts)

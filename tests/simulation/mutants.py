@@ -31,6 +31,7 @@ from gz_coordinator.performer import CallPerformer
 from gz_coordinator.relays import Relays
 from gz_coordinator.service import Service
 from gz_coordinator.shelf import CacheShelf
+from gz_coordinator.signals import SignalExchange
 from gz_coordinator.watchers import Watchers
 
 Patch = tuple[Any, str, Any]
@@ -434,6 +435,19 @@ def overlooks_signals_that_came_before() -> list[Patch]:
 
 
 @mutant
+def believes_that_a_signal_has_arrived() -> list[Patch]:
+    async def at_once(self: SignalExchange, sending: fx.Sending, target: str) -> None:
+        """It is on its way, and that is enough."""
+
+    return [(SignalExchange, "_sent", at_once)]
+
+
+@mutant
+def takes_a_signal_again_that_it_has() -> list[Patch]:
+    return [(Engine, "_has_signal", lambda self, item: False)]
+
+
+@mutant
 def runs_again_what_has_completed() -> list[Patch]:
     return [
         (again, "_missed", lambda task: task.ended),
@@ -450,7 +464,8 @@ def starts_beyond_the_limit_of_a_key() -> list[Patch]:
 
 OF_TWO = {"writes_though_deposed", "goes_on_with_what_it_gave_away", "acknowledges_what_another_coordinator_waits_for",
           "relays_nothing_after_a_move", "does_not_raise_the_epoch", "counts_permits_by_itself",
-          "forgets_permits_when_their_shard_moves", "leaves_permits_with_the_dead"}  # fmt: skip
+          "forgets_permits_when_their_shard_moves", "leaves_permits_with_the_dead",
+          "believes_that_a_signal_has_arrived", "takes_a_signal_again_that_it_has"}  # fmt: skip
 
 
 @mutant

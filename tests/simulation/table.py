@@ -64,7 +64,8 @@ LAWS: dict[int, tuple[str, str]] = {
     22: ("flow_laws.py:check_undo flow_laws.py:check_end", "undoes_nothing undoes_the_first_thing_first"),
     23: (
         "time_laws.py:_completed time_laws.py:_failed",
-        "gives_a_signal_to_all_that_wait overlooks_signals_that_came_before",
+        "gives_a_signal_to_all_that_wait overlooks_signals_that_came_before believes_that_a_signal_has_arrived"
+        " takes_a_signal_again_that_it_has",
     ),
     24: ("time_laws.py:committed", "forgets_whose_task_a_child_is"),
     25: ("time_laws.py:committed", "starts_beyond_the_limit_of_a_key"),

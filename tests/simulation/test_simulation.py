@@ -57,6 +57,7 @@ def test_no_law_is_broken() -> None:
     assert happened["overspent"] > 10
     assert happened["children"] > 30
     assert happened["signals"] > 30
+    assert happened["crossed"] > 5
     assert happened["scheduled"] > 100
 
 

@@ -55,13 +55,19 @@ def _limit(random: Random, *on_conflict: Any) -> Concurrency:
 
 def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:
     """A task that waits or tells, perhaps behind the first one of the document."""
-    method = random.choice(["signal/wait_any", "signal/wait_all", "signal/send", "approval/ask", "workflow/run"])
+    method = random.choice(
+        ["signal/wait_any", "signal/wait_all", "signal/send", "signal/broadcast", "approval/ask", "workflow/run"]
+    )
     if depth > 1 and method == "workflow/run":
         method = "signal/send"
     params: dict[str, Any] = {}
     if method in ("signal/wait_any", "signal/wait_all"):
         params = {"signal_names": random.choice([["a", "b"], ["b", "c"], ["c"]]), "timeout": random.choice([3, 30])}
     elif method == "signal/send":
+        params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
+        if random.random() < 0.4:
+            params["target_workflows"] = ["child"]  # by a name that several may have, or none
+    elif method == "signal/broadcast":
         params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
     elif method == "approval/ask":
         params = {"timeout": random.choice([2, 60]), "on_timeout": random.choice(["fail", "reject", "approve"])}

@@ -1,16 +1,18 @@
 """The laws of what waits in the coordinator, read from the journal alone.
 
 23. A signal is taken at most once, by a task that waits for it, as it was sent; no task fails for want of one that is
-    there. What a task sends has arrived in the commit in which the task ends.
+    there. What a task sends has arrived by the commit in which the task ends, and arrives once.
 24. A child begins in the commit in which its task begins to wait, and ends in the one in which the task ends.
 25. No more tasks of a key are under way than its limit, and no more workflows, whoever has them.
 """
 
+import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gleitzeit.engine.core import call_id
 from gleitzeit.model import events as ev
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ class TimeLaws:
         """By key: the tasks under way."""
         self._under_way: dict[str, set[str]] = {}
         """By key: the workflows."""
-        self._sent: list[tuple[str, int]] = []
+        self._sent: list[tuple[str, str, set[str]]] = []
         self._arrived: list[tuple[str, str]] = []
+        self._keys: dict[str, set[str]] = {}
+        """By idempotency key of a signal: the workflows that have it."""
         self._begun: set[str] = set()
         self._ended: list[tuple[str, str]] = []
 
@@ -52,8 +56,10 @@ class TimeLaws:
         match event:
             case ev.SignalReceived():
                 self._kept.setdefault(stream, []).append((event.name, msgspec.json.decode(event.payload), event.sender))
-                if event.sender:
-                    self._arrived.append((event.sender, event.name))
+                if event.idempotency_key:
+                    self._arrived_by_key(stream, event)
+                elif event.sender:
+                    self._arrived.append((event.sender, stream))
             case ev.WorkflowSubmitted():
                 self._begun.add(stream)
             case ev.TaskWaiting():
@@ -68,6 +74,14 @@ class TimeLaws:
         if name is not None:
             self._limits(stream, name)
         self._limits_of_workflows(stream, event)
+
+    def _arrived_by_key(self, stream: str, event: ev.SignalReceived) -> None:
+        having = self._keys.setdefault(event.idempotency_key, set())
+        if stream in having:
+            raise Breach(23, f"{stream} has the signal {event.idempotency_key} twice")
+        having.add(stream)
+        sender, _, _ = event.idempotency_key.partition("/")
+        self._counts["crossed"] += urllib.parse.unquote(sender) != stream
 
     def _waiting(self, stream: str, event: ev.TaskWaiting) -> None:
         if event.signals:
@@ -91,8 +105,9 @@ class TimeLaws:
                     raise Breach(23, f"{stream}/{event.task} took {signal}, which is not there for it: {kept}")
                 kept.remove(signal)
                 self._counts["signals"] += 1
-        elif method == "signal/send":
-            self._sent.append((stream, result["sent"]))
+        elif method in ("signal/send", "signal/broadcast"):
+            key = call_id(stream, event.task, event.attempt)
+            self._sent.append((stream, key, set(result["workflows"])))
 
     def _failed(self, stream: str, event: ev.TaskFailed) -> None:
         names, every = self._wants.pop((stream, event.task), ((), False))
@@ -135,9 +150,10 @@ class TimeLaws:
             task = self._durable[parent].tasks[name]
             if task.state == "waiting" and not self._durable[parent].final:
                 raise Breach(24, f"{child} is {status}, and its task {parent}/{name} still waits")
-        for sender, number in self._sent:
-            if sum(by == sender for by, _ in self._arrived) < number:
-                raise Breach(23, f"{sender} says that it has sent {number} signals, of which not all have arrived")
+        for sender, key, ids in self._sent:
+            arrived = self._keys.get(key, set()) or {to for by, to in self._arrived if by == sender}
+            if not ids <= arrived:
+                raise Breach(23, f"{sender} says that it has sent {key} to {ids}, and it has arrived at {arrived}")
         for key, under_way in self._running.items():
             limits = [self._durable[s].tasks[n].definition.concurrency.limit for s, n in under_way]
             if limits and len(under_way) > min(limits):

@@ -107,6 +107,8 @@ class Core:
         self._unasked: dict[str, deque[Permit]] = {}
         """… and what it will be asked for when it has answered."""
         self._ask_count = 0
+        self._found: dict[Task, tuple[int, fx.TargetsFound]] = {}
+        """When it was found whom the signal of a task is for that is about to begin, and what."""
         self._unadmitted: list[Workflow] = []
         """Adopted ones that have a concurrency key."""
         self._scheduled: dict[str, dict[str, None]] = {}
@@ -141,6 +143,11 @@ class Core:
         """What is left of SETTLED in this turn."""
         self._decision = Decision()
         self._now = 0
+
+    @property
+    def shards(self) -> int:
+        """Of the journal."""
+        return self._identity.shards
 
     @property
     def queued(self) -> int:

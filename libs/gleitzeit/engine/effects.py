@@ -1,7 +1,7 @@
 """What the engine is told (inputs), and what it asks of the shell (effects). No effect is performed before the
 events decided with it are durable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from msgspec import Raw, Struct
@@ -13,9 +13,10 @@ from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import Definition, TaskDefinition
-from gleitzeit.model.events import Origin, WorkflowSubmitted
+from gleitzeit.model.events import Origin, SignalReceived, WorkflowSubmitted
 from gleitzeit.model.permits import Ask, Held, HeldPermit
 from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
+from gleitzeit.model.targets import Target
 
 
 class Call:
@@ -62,6 +63,47 @@ class Lookup(Struct, frozen=True, eq=False):
     key: str
     """sha256 in hex"""
     ttl_seconds: float
+
+
+class Search:
+    """Whom the signal of a task that is ready is for: workflows by id or name, or all that wait for it."""
+
+    __slots__ = ("name", "ready_at", "targets", "task", "workflow")
+
+    def __init__(self, workflow: Workflow, task: Task, name: str, targets: tuple[str, ...]) -> None:
+        self.workflow = workflow
+        self.task = task
+        self.name = name
+        self.targets = targets
+        self.ready_at = task.ready_at
+
+    @property
+    def current(self) -> bool:
+        """Whether the task still waits for the answer."""
+        workflow, task = self.workflow, self.task
+        ready = task.state == "ready" and task.ready_at == self.ready_at
+        return ready and not workflow.final and not workflow.disowned
+
+
+class Sending:
+    """A signal of a task on its way to workflows that may be another coordinator's. `left`: those that may not have it
+    yet; `gone`: those that ended before."""
+
+    __slots__ = ("attempt", "gone", "left", "signal", "task", "workflow")
+
+    def __init__(self, workflow: Workflow, task: Task, signal: SignalReceived, left: Iterable[str]) -> None:
+        self.workflow = workflow
+        self.task = task
+        self.attempt = task.attempt
+        self.signal = signal
+        self.left = set(left)
+        self.gone: set[str] = set()
+
+    @property
+    def current(self) -> bool:
+        """Whether the task still waits for it."""
+        workflow, task = self.workflow, self.task
+        return task.state == "waiting" and task.attempt == self.attempt and not workflow.final and not workflow.disowned
 
 
 # Inputs: requests. `token` comes back in the Answer.
@@ -234,6 +276,24 @@ class PermitAnswered(Struct, frozen=True):
     verdict: Literal["granted", "reached", "here", "dropped"]
 
 
+# Inputs: signals of tasks, between coordinators
+
+
+class TargetsFound(Struct, frozen=True):
+    """The answer to a FindTargets, of all coordinators; nothing if nobody wants to know any more."""
+
+    search: Search
+    found: tuple[Target, ...]
+
+
+class SignalSent(Struct, frozen=True):
+    """One of the targets of a SendSignal has it durably, or with `error` will not have it."""
+
+    sending: Sending
+    target: str
+    error: GleitzeitError | None = None
+
+
 # Inputs: what came of calls, and of providers
 
 
@@ -325,7 +385,7 @@ class ProvidersDrained(Struct, frozen=True):
 Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete | Adopt | Disown
     | PutSchedule | ChangeSchedule | Trigger | Backfill
-    | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered
+    | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered | TargetsFound | SignalSent
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | LookedInto
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining | ProvidersDrained
 )  # fmt: skip
@@ -394,6 +454,19 @@ class AskAfterPermits(Struct, frozen=True):
     permits: tuple[HeldPermit, ...]
 
 
+class FindTargets(Struct, frozen=True):
+    """Ask all coordinators, this one too, until each shard has been answered for: TargetsFound, in any case."""
+
+    search: Search
+
+
+class SendSignal(Struct, frozen=True):
+    """To each target, until it has it or refuses it, or the sending is not current any more: SignalSent for each."""
+
+    sending: Sending
+    targets: tuple[str, ...]
+
+
 class Answer(Struct, frozen=True):
     """`error` is to be raised at the one who asked, else `workflow` is what it was about. `verdict` and `permits` are
     for other coordinators."""
@@ -410,5 +483,7 @@ class Answer(Struct, frozen=True):
 
 Effect = (
     CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LookInto
-    | AskPermit | ReturnPermit | AskAfterPermits
+    | AskPermit | ReturnPermit | AskAfterPermits | FindTargets | SendSignal
 )  # fmt: skip
+ForOthers = AskPermit | ReturnPermit | AskAfterPermits | FindTargets | SendSignal
+"""What is for other coordinators."""

@@ -88,6 +88,8 @@ class Engine(Requests):
                 self._at(task.until or 0, self._release, workflow, task, task.attempt)
             case "waiting":
                 self._arm_wait(workflow, task)
+                if task.sends:
+                    self._at(self._now, self._send_on, workflow, task)
             case "failed" if task.parent is None and task.origin is None and not workflow.tolerates(task):
                 self._at(self._now, self._after_failure, workflow, task)
 
@@ -112,6 +114,7 @@ class Engine(Requests):
         for workflow in gone:
             workflow.disowned = True
         self._disown_permits()
+        self._forget_found()
         for workflow in gone:
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
@@ -155,6 +158,8 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.CheckPermits: Engine._check_permits,
     fx.PermitsGone: Engine._permits_gone,
     fx.PermitAnswered: Engine._permit_answered,
+    fx.TargetsFound: Engine._targets_found,
+    fx.SignalSent: Engine._signal_sent,
     fx.CallCompleted: Engine._call_completed,
     fx.CallFailed: Engine._call_failed,
     fx.CallNotStarted: Engine._call_not_started,

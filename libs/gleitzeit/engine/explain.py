@@ -115,6 +115,8 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
         return "signal", f"waits{limit} for the signal{'s' * (len(missing) > 1)} {' and '.join(missing)}"
     if task.signals:
         return "signal", f"waits{limit} for the signal {' or '.join(task.signals)}"
+    if task.sends:
+        return "sending", f"waits until the other coordinators have its signal ({len(task.sends)} workflows)"
     if task.child:
         return "child", f"waits{limit} for workflow {task.child}{_state_of(engine.workflows.get(task.child))}"
     if task.definition.method == "timer/until":

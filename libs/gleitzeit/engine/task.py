@@ -14,8 +14,8 @@ class Task:
     __slots__ = (
         "alternative", "approval", "attempt", "bypassed", "cached", "causes", "child", "completed_at", "definition",
         "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "model", "number", "origin",
-        "parent", "provider", "ready_at", "result", "round", "signals", "started_at", "state", "undone", "unmet",
-        "until", "wants_all",
+        "parent", "provider", "ready_at", "result", "round", "sends", "signals", "started_at", "state", "undone",
+        "unmet", "until", "wants_all",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Task:
         self.signals: tuple[str, ...] = ()
         self.wants_all = False
         """It waits for each of the signals."""
+        self.sends: tuple[str, ...] = ()
+        """The workflows that are to have its signal before it ends."""
         self.child = ""
         """The id of the workflow that its latest attempt has started."""
         self.approval: ev.Approval | None = None
@@ -84,6 +86,7 @@ class Task:
         self.until = None
         self.signals = ()
         self.wants_all = False
+        self.sends = ()
         self.approval = None
 
     @property

@@ -12,19 +12,17 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
 from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.children import ENDS, Children, report_of
+from gleitzeit.engine.children import ENDS, report_of
 from gleitzeit.engine.core import failure, to_ms
+from gleitzeit.engine.signals import MAX_SIGNALS, Signals
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import SchemaProblem, compile_schema, explain, near
 
-MAX_SIGNALS = 10_000
-"""That one workflow keeps until somebody takes them."""
 REJECTED = "APPROVAL_REJECTED"
-SHOWN_TARGETS = 100
 
 
-class Waits(Children):
+class Waits(Signals):
     def _begin_inner(self, workflow: Workflow, task: Task) -> None:
         try:
             params = self._params.resolved(workflow, task)
@@ -111,47 +109,6 @@ class Waits(Children):
             with contextlib.suppress(errors.ResourceExhausted):  # nobody takes its signals
                 self._deliver(parent, ev.SignalReceived(self._now, origin.callback, report_of(child), child.id))
 
-    def _send(self, workflow: Workflow, task: Task, send: inner.Send) -> None:
-        """Into the streams of all that it is for, and the task's end, in one commit. Raises for a target that can have
-        no signals: then none has."""
-        targets = self._awaiting(send.name) if send.broadcast else self._targets(workflow, send)
-        full = next((one for one in targets if len(one.signals) >= MAX_SIGNALS), None)
-        if full is not None:
-            raise errors.ResourceExhausted(f"workflow {full.id} keeps {MAX_SIGNALS:,} signals that nobody has taken")
-        attempt = task.attempt + 1
-        self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt))
-        ids = [target.id for target in targets]
-        result = {"signal_name": send.name, "sent": len(ids), "workflows": ids[:SHOWN_TARGETS]}
-        self._finish(workflow, task, Raw(msgspec.json.encode(result)))
-        for target in targets:
-            self._deliver(target, ev.SignalReceived(self._now, send.name, send.payload, workflow.id))
-
-    def _awaiting(self, name: str) -> list[Workflow]:
-        """Those under way that have a task which waits for the signal, or will."""
-        return [w for w in self.workflows.values() if not w.final and name in awaited_signals(w)]
-
-    def _targets(self, workflow: Workflow, send: inner.Send) -> list[Workflow]:
-        if not send.targets:
-            return [workflow]
-        return list({target.id: target for target in map(self._target, send.targets)}.values())
-
-    def _target(self, text: str) -> Workflow:
-        """By id, else by the name of one that is under way."""
-        known = self.workflows.get(text)
-        if known is not None and known.final:
-            message = f"workflow {known.id} is {known.state}: it takes no signals any more"
-            raise errors.InvalidState(message, {"status": known.state})
-        under_way = [w for w in self.workflows.values() if not w.final]
-        named = [known] if known is not None else [w for w in under_way if w.definition.name == text]
-        if len(named) > 1:
-            message = f"{len(named)} workflows called {text!r} are under way: say the id, or use signal/broadcast"
-            raise errors.InvalidState(message)
-        if not named:
-            meant = near(text, {w.definition.name for w in under_way})
-            suggestion = f" (did you mean '{meant}'?)" if meant else ""
-            raise errors.WorkflowNotFound(f"no workflow {text!r} is under way{suggestion}")
-        return named[0]
-
     # Approvals
 
     def _complete(self, item: fx.Complete) -> None:
@@ -186,18 +143,6 @@ class Waits(Children):
         approved = approval.on_timeout == "approve"
         values = Raw(msgspec.json.encode(inner.defaults_of(approval.form)))
         self._answered(workflow, task, approved, values, "nobody answered in time")
-
-
-def awaited_signals(workflow: Workflow) -> list[str]:
-    """The names of the signals that its tasks wait for or, if the name is no reference, will wait for."""
-    names: set[object] = set()
-    for task in workflow.tasks.values():
-        if task.state == "waiting":
-            names.update(task.signals)
-        elif task.state in ("pending", "ready", "retrying") and task.definition.method in inner.SIGNAL_WAITS:
-            params = msgspec.json.decode(task.definition.params, type=dict[str, Any])
-            names.update(inner.awaited_names(task.definition.method, params))
-    return sorted(name for name in names if isinstance(name, str) and "${" not in name)
 
 
 def _missing(workflow: Workflow, task: Task) -> str:

@@ -260,6 +260,7 @@ class Workflow:
         task.until = event.until
         task.signals = event.signals
         task.wants_all = event.all
+        task.sends = event.sends
         task.child = event.child
         task.approval = event.approval
 

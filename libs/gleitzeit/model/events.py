@@ -100,7 +100,7 @@ class SignalReceived(Event, frozen=True, omit_defaults=True, tag=True):
     payload: Raw = NULL
     sender: str = ""
     idempotency_key: str = ""
-    """Of who sent it: the same one once more is the same signal, and no second event."""
+    """Of who sent it: the same one once more is the same signal, and no second event. That of a task is its attempt."""
     body_sha256: str = ""
     """Of name and payload, where there is a key."""
 
@@ -140,6 +140,8 @@ class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
     child: str = ""
     """The id of the workflow that it waits for. It is submitted in the same commit, and its end is the task's."""
     approval: Approval | None = None
+    sends: tuple[str, ...] = ()
+    """Ids of the workflows that it sends a signal to, of which another coordinator has some: until all have it."""
 
 
 class TaskCompleted(Event, frozen=True, omit_defaults=True, tag=True):

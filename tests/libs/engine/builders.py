@@ -156,6 +156,8 @@ def snapshot(workflow: Workflow) -> object:
             value = [t.id for t in value]
         elif name == "signals":
             value = [msgspec.json.encode(signal) for signal in value]
+        elif name == "signal_keys":
+            value = list(value or ())
         elif name == "counts":
             value = {state: n for state, n in value.items() if n}
         else:

@@ -17,12 +17,14 @@ from gz_coordinator.permits import PermitExchange
 from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
+from gz_coordinator.signals import SignalExchange
 from gz_coordinator.templates import TemplateMethods
 
 
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, PermitExchange)  # fmt: skip
+               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, PermitExchange,
+               SignalExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
     return {**found, FORWARD: Peers.__new__(Peers).forwarded}
