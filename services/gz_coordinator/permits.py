@@ -61,7 +61,7 @@ class PermitExchange:
     async def _ask(self, permit: Permit) -> None:
         self._service.post(fx.PermitAnswered(permit, await self._verdict(permit)))
 
-    async def _verdict(self, permit: Permit) -> Literal["granted", "reached", "here", "dropped"]:
+    async def _verdict(self, permit: Permit) -> Literal["granted", "reached", "replaced", "here", "dropped"]:
         stream = stream_of(permit.ask.limit)
         params = {"ask": msgspec.to_builtins(permit.ask)}
         while not permit.dropped:
@@ -71,8 +71,8 @@ class PermitExchange:
             try:
                 if keeper is not None:
                     answer = await self._peers.ask(keeper.url, TAKE, params, ASK_AGAIN_MS / 1000)
-                    if answer["verdict"] == "granted" or answer["verdict"] == "reached":
-                        return answer["verdict"]  # type: ignore[no-any-return]  # one of these two
+                    if answer["verdict"] in ("granted", "reached", "replaced"):
+                        return answer["verdict"]  # type: ignore[no-any-return]  # one of these three
             except TimeoutError:  # it is not our turn yet
                 continue
             except errors.GleitzeitError:

@@ -18,6 +18,7 @@ from gleitzeit.model.permits import Ask, Held, HeldPermit, holder_of, parts_of
 
 LIMIT_REACHED = "CONCURRENCY_LIMIT"
 REPLACED = "CONCURRENCY_REPLACED"
+NEWER = "a newer one takes its place (concurrency)"
 UNUSED_MS = 2_000
 """A task that had to wait for its permit, and then cannot start for another reason, lets others go first."""
 _HOLDING = frozenset({"running", "waiting"})
@@ -152,6 +153,8 @@ class Concurrency(Limits):
             self._granted(permit)
         elif item.verdict == "reached":
             self._turned_away(permit)
+        elif item.verdict == "replaced":
+            self._replaced(permit, NEWER)
         self._ask_others(limit)
 
     def _claim_again(self, permits: list[Permit]) -> None:
@@ -162,6 +165,8 @@ class Concurrency(Limits):
                     self._granted(permit)
                 case "reached":
                     self._turned_away(permit)
+                case "replaced":
+                    self._replaced(permit, NEWER)
 
     def _granted(self, permit: Permit) -> None:
         """It need not wait any longer."""
@@ -197,7 +202,7 @@ class Concurrency(Limits):
 
     def _evict(self, permit: Permit, reason: str) -> None:
         if permit.task is None:
-            if not permit.workflow.final:
+            if not permit.workflow.final and permit.workflow.closing is None:  # what runs always is not cut short
                 self._cancel_workflow(permit.workflow, reason)
             return
         workflow, task = permit.workflow, permit.task
@@ -206,6 +211,10 @@ class Concurrency(Limits):
             self.scheduler.leave(call)
             self._effect(fx.CancelCall(call, reason))
         self._fail_task(workflow, task, task.attempt, ev.Failure(errors.TaskCancelled.code, reason, REPLACED))
+
+    def _replaced(self, permit: Permit, reason: str) -> None:
+        self._drop(permit)
+        self._evict(permit, reason)
 
     def _drop(self, permit: Permit) -> None:
         permit.dropped = True

@@ -273,7 +273,7 @@ class PermitAnswered(Struct, frozen=True):
     and it was not granted as far as we know."""
 
     permit: Permit
-    verdict: Literal["granted", "reached", "here", "dropped"]
+    verdict: Literal["granted", "reached", "replaced", "here", "dropped"]
 
 
 # Inputs: signals of tasks, between coordinators

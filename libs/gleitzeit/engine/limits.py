@@ -15,7 +15,7 @@ from gleitzeit.engine.permits import Limit, Permit, Waiting
 from gleitzeit.engine.rerun import Rerun
 from gleitzeit.model.permits import Ask, Grant, Held, HeldPermit, parts_of, stream_of
 
-Verdict = Literal["granted", "waits", "reached", "outdated"]
+Verdict = Literal["granted", "waits", "reached", "replaced", "outdated"]
 ASK_AGAIN_MS = 5_000
 """So often another coordinator asks for what it waits for, …"""
 PATIENCE_MS = 15_000
@@ -35,6 +35,8 @@ class Limits(Rerun):
             limit = self._limits[ask.limit] = Limit(Held(ask.limit))
         if self._is_outdated(limit, ask):
             return "outdated"
+        if ask.id in limit.replaced:
+            return "replaced"
         if ask.holder in limit.grants or limit.free(ask.most):
             self._supersede(limit, ask)
             self._grant(limit, ask)
@@ -115,18 +117,32 @@ class Limits(Rerun):
         who = f"task {task} of {workflow_id}" if task else f"workflow {workflow_id}"
         reason = f"{who} takes its place (concurrency)"
         elsewhere: list[HeldPermit] = []
-        for holder in limit.oldest(ask.most):
-            permit = self._permits.get(holder)
-            if permit is not None and permit.granted:
-                self._evict(permit, reason)
-            elif (grant := limit.grants.get(holder)) is not None:
+        leaving = limit.too_many(ask.most)
+        for holder in [holder for holder in leaving if holder in limit.waiting]:  # before one of them has its turn
+            self._replace(limit.replace(holder), reason)
+        for holder in leaving:
+            grant, permit = limit.grants.get(holder), self._permits.get(holder)
+            if grant is not None:
                 limit.leaving[holder] = reason
-                elsewhere.append(_held(limit, grant))
+                if permit is not None and permit.granted:
+                    self._evict(permit, reason)
+                else:
+                    elsewhere.append(_held(limit, grant))
         if elsewhere:
             self._effect(fx.AskAfterPermits(tuple(elsewhere)))
 
     def _evict(self, permit: Permit, reason: str) -> None:
         """End what holds it."""
+
+    def _replace(self, waiting: Waiting, reason: str) -> None:
+        """It has waited, and a newer one does so in its place."""
+        if isinstance(waiting.whom, Permit):
+            self._replaced(waiting.whom, reason)
+        else:
+            self._decision.answers.append(fx.Answer(waiting.whom, verdict="replaced"))
+
+    def _replaced(self, permit: Permit, reason: str) -> None:
+        """End what wished for it."""
 
     # What other coordinators ask, and answer
 

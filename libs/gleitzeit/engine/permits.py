@@ -6,6 +6,8 @@ from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.permits import Ask, Grant, Held
 
+MOST_REPLACED = 1_000
+
 
 class Permit:
     """What a workflow of ours, or a task of one, has asked for: from the asking to the end."""
@@ -37,7 +39,7 @@ class Waiting:
 class Limit:
     """A key and its permits."""
 
-    __slots__ = ("grants", "leaving", "name", "waiting")
+    __slots__ = ("grants", "leaving", "name", "replaced", "waiting")
 
     def __init__(self, held: Held) -> None:
         self.name = held.limit
@@ -47,6 +49,9 @@ class Limit:
         """By holder, in the order in which they will have their turn."""
         self.leaving: dict[str, str] = {}
         """Holders that have to make room, and why."""
+        self.replaced: dict[str, None] = {}
+        """Wishes of other coordinators in whose place there is a newer one, the latest of them: whoever has not heard
+        so asks again, and is not newer for that."""
 
     def held(self) -> Held:
         return Held(self.name, tuple(self.grants.values()))
@@ -64,15 +69,29 @@ class Limit:
         self.leaving.pop(holder, None)
 
     def wait(self, waiting: Waiting) -> None:
-        """One that asks again keeps its place; one that takes the place of another is the first."""
+        """One that asks again keeps its place; those that take the place of others are before those that do not."""
         if waiting.ask.on_conflict == "cancel_running" and waiting.ask.holder not in self.waiting:
-            self.waiting = {waiting.ask.holder: waiting, **self.waiting}
+            first = self._replacing()
+            self.waiting = {**first, waiting.ask.holder: waiting, **self.waiting}
         else:
             self.waiting[waiting.ask.holder] = waiting
 
-    def oldest(self, most: int) -> list[str]:
-        """Those that have to go so that one more may come."""
-        return list(self.grants)[: max(0, len(self.grants) + 1 - most)]
+    def _replacing(self) -> dict[str, Waiting]:
+        return {name: one for name, one in self.waiting.items() if one.ask.on_conflict == "cancel_running"}
+
+    def too_many(self, most: int) -> list[str]:
+        """Those that have to go, of them that stay and them that take the place of others: the newest are left."""
+        wanted = [holder for holder in self.grants if holder not in self.leaving]
+        wanted += self._replacing()
+        return wanted[: max(0, len(wanted) - most)]
+
+    def replace(self, holder: str) -> Waiting:
+        """One that waits does not any more."""
+        waiting = self.waiting.pop(holder)
+        self.replaced[waiting.ask.id] = None
+        if len(self.replaced) > MOST_REPLACED:
+            del self.replaced[next(iter(self.replaced))]
+        return waiting
 
     def following(self) -> Waiting | None:
         """Who waits first, if there is a permit for it; it waits no more."""

@@ -108,6 +108,36 @@ def test_a_workflow_more_fails_or_cancels_the_oldest(on_conflict: str, expected:
     assert states(desk, "one", "two") == expected
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_newest_wins_and_what_runs_always_is_waited_for(restarts: bool) -> None:
+    desk = Desk()
+    limit = Concurrency("k", 1, "cancel_running")
+    for name in ("one", "two", "three"):
+        last = task("last", trigger="always", late=True)
+        desk.submit(task("a"), last, workflow_id=name, concurrency=limit)
+        desk.now += 1
+        if restarts:
+            desk = desk.restart()
+            desk.provider("p#1")
+    assert desk.states("one") == {"a": "cancelled", "last": "running"}
+    assert states(desk, "one", "three") == ["running", "pending"]
+    assert desk.states("two") == {"a": "cancelled", "last": "running"}, "it waits for no place to clean up"
+    desk.complete("last", workflow_id="one")
+    desk.complete("last", workflow_id="two")
+    assert states(desk, "one", "two", "three") == ["cancelled", "cancelled", "running"]
+    assert desk.states("three") == {"a": "running", "last": "pending"}
+
+
+def test_of_two_places_the_two_newest_are_left() -> None:
+    desk = Desk()
+    for name in ("one", "two", "queued"):
+        submit(desk, name, limit=2)
+    for name in ("three", "four", "five"):
+        submit(desk, name, limit=2, on_conflict="cancel_running")
+    assert states(desk, "one", "two", "three", "four", "five") == ["cancelled"] * 3 + ["running"] * 2
+    assert states(desk, "queued") == ["pending"]
+
+
 def test_after_a_restart_who_was_under_way_goes_first() -> None:
     desk = Desk()
     for name in ("one", "two", "three"):

@@ -110,3 +110,15 @@ def test_one_that_ends_before_it_uses_its_permit_leaves_it_to_the_next() -> None
     desk.complete("a", workflow_id="one")
     desk.tell(fx.Cancel("c", "two"))
     assert desk.states("three")["a"] == "running"
+
+
+def test_one_elsewhere_that_a_newer_one_replaces_is_told_so_as_often_as_it_asks() -> None:
+    engine = keeper()
+    take(engine, wish("a/t/1", "1"), "first")
+    second, third = (Ask(LIMIT, f"{name}/t/1", name, 1, "cancel_running", 1) for name in "bc")
+    asked = take(engine, second, "second")
+    assert [type(effect) for effect in asked.effects] == [fx.AskAfterPermits]
+    assert told(take(engine, third, "third")) == {"second": "replaced"}
+    assert told(take(engine, second, "again")) == {"again": "replaced"}
+    back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    assert told(back) == {"third": "granted", "back": ""}
