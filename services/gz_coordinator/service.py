@@ -30,6 +30,7 @@ from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
 from gz_coordinator.steps import decoded, last_of
+from gz_coordinator.weights import weight_bytes
 
 log = logging.getLogger("gz.coordinator")
 
@@ -42,10 +43,8 @@ LOADERS = 2
 READ_TOGETHER = 100
 """Workflows that are one question to the journal when all are read."""
 KEPT_FINAL = 1_000
-KEPT_FINAL_BYTES = 128 << 20
-"""Of the tasks and results of workflows that have ended, in memory."""
-TASK_BYTES = 1_500
-"""What a task takes besides its result."""
+KEPT_FINAL_BYTES = 32 << 20
+"""Of workflows that have ended, in memory: others are read from the journal."""
 MAX_FREE_LIMITS = 200
 """Rows of keys of which nobody holds a permit any more, until they are deleted."""
 FULL_RETRY_SECONDS = 1.0
@@ -491,8 +490,7 @@ class Service:
                 await self.journal.delete(ours)
 
     def _keep_final(self, workflow: Workflow) -> None:
-        results = sum(len(task.result) for task in workflow.tasks.values() if task.result is not None)
-        size_bytes = results + len(workflow.outputs) + TASK_BYTES * len(workflow.tasks)
+        size_bytes = weight_bytes(workflow)
         self._finals[workflow.id] = size_bytes
         self._finals_bytes += size_bytes
 
