@@ -46,10 +46,19 @@ def _nothing_failed(workflow: Workflow, task: Task, needs: list[Task]) -> Unwant
     if waits_for_all:
         has_failed = workflow.outcome == "failed"
     else:
-        has_failed = any(
-            other.state == "failed" or (other.state == "skipped" and not other.bypassed) for other in needs
-        )
+        has_failed = any(_for_a_failure(workflow, other) for other in needs)
     return None if has_failed else Unwanted("on_failure", "it runs only when something fails, and nothing did")
+
+
+def _for_a_failure(workflow: Workflow, task: Task) -> bool:
+    """Whether it failed, or did not get its turn because something else did."""
+    match task.state:
+        case "failed":
+            return True
+        case "skipped":
+            return not task.bypassed
+        case _:
+            return task.state == "cancelled" and workflow.outcome_now == "failed"
 
 
 def _nothing_ran(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:

@@ -166,7 +166,7 @@ def signal_result(signals: Iterable[SignalReceived], *, several: bool) -> Raw:
             "signal_name": signal.name,
             "payload": signal.payload,
             "sender": signal.sender,
-            "received_at": signal.at,
+            "received_at": iso(signal.at),
         }
         for signal in signals
     }

@@ -44,6 +44,30 @@ def test_what_is_not_wanted_is_skipped_and_null() -> None:
     assert desk.workflow().state == "completed"
 
 
+def test_what_a_failure_elsewhere_cut_short_has_failed_for_who_waits_for_it() -> None:
+    desk = Desk()
+    desk.submit(
+        task("bad"),
+        task("a"),
+        task("b", "a"),
+        task("told", "b", trigger="failure"),
+        task("always", "told", trigger="always"),
+        error_policy="fail_fast",
+    )
+    desk.fail("bad")
+    assert (desk.states()["b"], desk.states()["told"]) == ("cancelled", "running")
+    desk.complete("told")
+    desk.complete("always")
+    assert desk.workflow().state == "failed"
+
+
+def test_what_somebody_cancelled_has_not_failed() -> None:
+    desk = Desk()
+    desk.submit(task("a"), task("told", "a", trigger="failure"), task("always", "a", trigger="always"))
+    desk.tell(fx.Cancel("c", "w"))
+    assert desk.states() == {"a": "cancelled", "told": "skipped", "always": "running"}
+
+
 @pytest.mark.parametrize(
     ("condition", "state"),
     [

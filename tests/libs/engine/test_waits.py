@@ -97,6 +97,7 @@ def test_any_of_several_takes_one_and_leaves_the_others() -> None:
     signal(desk, "b", 1)
     signal(desk, "a", 2)
     assert result(desk, "any")["payload"] == 1
+    assert result(desk, "any")["received_at"] == from_ms(NOW).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert [one.name for one in desk.workflow().signals] == ["c", "a"]
 
 
