@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
@@ -434,7 +435,7 @@ class Service:
         self.performer.perform(decision.effects)
         for answer in decision.answers:
             if not answer.token.done():
-                answer.token.set_result(answer)
+                answer.token.set_result(replace(answer, token=None))  # else they would know each other, and live on
         if decision.answers:
             await asyncio.sleep(0)  # those who asked look at their workflow now, before the next turn moves it
         if self.engine.calls:

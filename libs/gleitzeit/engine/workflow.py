@@ -44,6 +44,13 @@ class Workflow:
         for _ in self._steps(submitted):
             pass
 
+    def __del__(self) -> None:
+        """Items know their task and it knows them: a circle of thousands would stay until the next collection."""
+        for task in getattr(self, "tasks", {}).values():
+            if task.parent is not None:
+                break
+            task.fan = None
+
     @classmethod
     def in_steps(cls, submitted: ev.WorkflowSubmitted) -> "Iterator[Workflow]":
         """Built in steps of about a millisecond, for who has others waiting: what comes last is whole."""

@@ -1,5 +1,6 @@
 """A workflow is the replay of its stream, whatever has happened to it."""
 
+import gc
 import random
 
 import msgspec
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, Desk, definition, raw, snapshot, submitted, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import Refused, replay
+from gleitzeit.engine.workflow import Refused, Task, replay
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
+from gleitzeit.model.definition import Definition, ForEach, Priority, RetryPolicy, TaskDefinition
 
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
 
@@ -122,3 +123,18 @@ def test_a_signal_is_taken_once_and_in_order() -> None:
         ]
     )
     assert [(s.name, bytes(s.payload)) for s in workflow.signals] == [("other", b"0"), ("go", b"2")]
+
+
+def test_one_that_nobody_knows_any_more_leaves_memory_with_all_its_items() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(each, Task) for each in gc.get_objects())
+        desk = Desk()
+        desk.submit(task("a", for_each=ForEach(over=raw(["x", "y"]))), task("b", "a"))
+        assert sum(isinstance(each, Task) for each in gc.get_objects()) == before + 4
+        again = replay(desk.events["w"])
+        del again
+        assert sum(isinstance(each, Task) for each in gc.get_objects()) == before + 4
+    finally:
+        gc.enable()
