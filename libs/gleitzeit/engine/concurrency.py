@@ -259,7 +259,7 @@ class Concurrency(Limits):
             if not self.owns(workflow_id):
                 continue
             permit = self._permits.get(asked.holder)
-            if permit is None or permit.ask.limit != asked.limit:
+            if permit is None or permit.ask.limit != asked.limit or _is_of_another_wish(permit, asked):
                 epoch = self._identity.epoch_of(workflow_id)
                 gone.append(HeldPermit(asked.limit, asked.holder, asked.ask, epoch))
             elif asked.leaving and permit.granted:
@@ -287,6 +287,12 @@ class Concurrency(Limits):
                 most, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
                 return f"{most} {what}{'s' * (most != 1)} with the key {key!r} may {verb} at once (concurrency)"
         return ""
+
+
+def _is_of_another_wish(permit: Permit, held: HeldPermit) -> bool:
+    """Whether what the holder wishes now may wait for what was granted to it before, and not used: by one that had the
+    workflow before us, say."""
+    return not permit.granted and permit.ask.id != held.ask
 
 
 def _held(permit: Permit) -> HeldPermit:

@@ -122,3 +122,17 @@ def test_one_elsewhere_that_a_newer_one_replaces_is_told_so_as_often_as_it_asks(
     assert told(take(engine, second, "again")) == {"again": "replaced"}
     back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
     assert told(back) == {"third": "granted", "back": ""}
+
+
+def test_what_was_granted_to_an_earlier_wish_is_not_held_by_one_who_waits() -> None:
+    """One that had the workflow before was granted it and died; the heir wishes for the same, behind another task."""
+    desk = Desk(providers=())
+    desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs=dict.fromkeys(range(8), 2)))
+    desk.engine.owns = lambda stream: not stream.startswith("$limit/")
+    desk.provider("p#1")
+    limit = Concurrency("k", 1)
+    desk.submit(task("first", concurrency=limit), task("second", concurrency=limit))
+    (asked,) = [one.permit.ask for one in desk.last.effects if isinstance(one, fx.AskPermit)]
+    before, mine = HeldPermit(LIMIT, "w/second/1", "heirs.1"), HeldPermit(LIMIT, asked.holder, asked.id)
+    (answer,) = desk.tell(fx.CheckPermits("check", (before, mine))).answers
+    assert answer.permits == (HeldPermit(LIMIT, "w/second/1", "heirs.1", 2),)
