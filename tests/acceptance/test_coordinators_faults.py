@@ -78,15 +78,16 @@ class Ordeal:
 
     async def fault(self) -> None:
         victim = self.chance.choice(self.cluster.living)
-        match self.chance.choice(["kill", "pause", "cut"]):
-            case "kill":
-                await self.cluster.killed(victim)
-            case "pause":
-                self.cluster.kill(victim, signal.SIGSTOP)
-                await asyncio.sleep(self.chance.choice([0.3, 1.0, 2.0]) * LEASE_SECONDS)
-                self.cluster.kill(victim, signal.SIGCONT)
-            case "cut":
-                self.proxy.cut()
+        with contextlib.suppress(ProcessLookupError):  # it was paused before, and has just found itself deposed
+            match self.chance.choice(["kill", "pause", "cut"]):
+                case "kill":
+                    await self.cluster.killed(victim)
+                case "pause":
+                    self.cluster.kill(victim, signal.SIGSTOP)
+                    await asyncio.sleep(self.chance.choice([0.3, 1.0, 2.0]) * LEASE_SECONDS)
+                    self.cluster.kill(victim, signal.SIGCONT)
+                case "cut":
+                    self.proxy.cut()
         while len(self.cluster.living) < COORDINATORS:
             await self.cluster.start_coordinator()
 
