@@ -92,7 +92,8 @@ def wanted(durable: "Durable", task: "DurableTask") -> str:
     if task.parent is None:
         needs = [durable.tasks[name] for name in task.definition.dependencies]
         last = task.definition.late and all(other.definition.late for other in needs)
-        if task.definition.trigger == "failure" and not (durable.outcome == "failed" if last else _any_failed(needs)):
+        has_failed = durable.outcome == "failed" if last else _any_failed(durable, needs)
+        if task.definition.trigger == "failure" and not has_failed:
             return "on_failure"
         if task.definition.trigger == "success" and needs and all(other.bypassed for other in needs):
             return "dependencies"
@@ -101,8 +102,10 @@ def wanted(durable: "Durable", task: "DurableTask") -> str:
     return "" if holds(durable, task) else "when"
 
 
-def _any_failed(needs: "list[DurableTask]") -> bool:
-    return any(other.state == "failed" or (other.state == "skipped" and not other.bypassed) for other in needs)
+def _any_failed(durable: "Durable", needs: "list[DurableTask]") -> bool:
+    """Or did not get its turn because something else failed."""
+    states = [other.state for other in needs if other.state != "skipped" or not other.bypassed]
+    return "failed" in states or "skipped" in states or ("cancelled" in states and durable.outcome_now == "failed")
 
 
 def _not_chosen(other: "DurableTask", task: "DurableTask") -> bool:

@@ -125,10 +125,11 @@ class Durable:
     def outcome(self) -> str:
         """What it had come to when its late tasks began."""
         if not self.late_began:
-            self._outcome = self._outcome_now()
+            self._outcome = self.outcome_now
         return self._outcome
 
-    def _outcome_now(self) -> str:
+    @property
+    def outcome_now(self) -> str:
         if self.closing is not None and self.closing.error is None:
             return "cancelled"
         tasks = flow_laws.document_tasks(self)
@@ -159,7 +160,7 @@ class Durable:
         tasks = flow_laws.document_tasks(self)
         ordinary = [task for task in tasks if not task.definition.late]
         if not self.late_began and len(ordinary) < len(tasks) and all(task.state in _ENDED for task in ordinary):
-            self._outcome, self.late_began = self._outcome_now(), True
+            self._outcome, self.late_began = self.outcome_now, True
 
     def _task(self, event: Any, *states: str) -> DurableTask:
         task = self.tasks[event.task]
