@@ -11,7 +11,7 @@ MAKE = "result = {'text': 'ab' * 3_000_000, 'rows': [[i, i * i] for i in range(1
 PARTS = ["${make.result.rows[7]}", "${make.result.n + 1}", "${make.result.rows[99999][0]}"]
 
 
-@pytest.mark.parametrize("kind", ["postgres", "redis"])
+@pytest.mark.parametrize("kind", [pytest.param("postgres", marks=pytest.mark.long), "redis"])
 async def test_a_large_result_outlives_the_coordinator(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -18,7 +18,7 @@ from gleitzeit.engine import queue
 from gleitzeit.engine.workflow import Refused
 from gleitzeit.errors import JournalConflict
 
-SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "20"))
+SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "10"))
 """How long worlds are played in a usual run, beside the first hundred. The one number to raise."""
 START = 100
 SEEDS_FOR_A_MUTANT = 400

@@ -7,6 +7,7 @@ from tests.libs.engine.builders import CATALOGUE, Desk, raw, task
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.explain import explain
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import replay
 from gleitzeit.model.targets import Target
@@ -56,6 +57,8 @@ def test_the_task_ends_when_those_elsewhere_have_it_and_those_here_have_it_at_on
     (effect,) = sends(desk)
     assert (effect.targets, effect.sending.signal.idempotency_key) == (("there",), KEY)
     assert (came_to(desk), desk.workflow("here").state) == ("waiting", "completed")
+    sender = desk.workflow("s")
+    assert explain(desk.engine, sender, sender.tasks["send"], desk.now).reason == "sending"
     desk.tell(fx.SignalSent(effect.sending, "there"))
     assert came_to(desk) == ["here", "there"]
 
