@@ -360,7 +360,7 @@ class WorkflowMethods:
         task = task_of(workflow, reason.task_id)
         if task.approval is None:
             return reason
-        return replace(reason, message=f"{reason.message} [{link_of(self._parts, workflow.id, task)}]")
+        return replace(reason, message=f"{reason.message} {link_of(self._parts, workflow.id, task)}")
 
     def _held(self, workflow: Workflow) -> bool:
         return workflow.id in self._engine.scheduler.held

@@ -11,6 +11,7 @@ Paths that only the results of tasks tell are left to the provider.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
+from gleitzeit.schemas.words import near
 from gleitzeit.spec import batch_tasks
 from gleitzeit.spec.batch_tasks import TASK, family, split_pattern
 from gleitzeit.spec.environment import TASK_LISTS
@@ -101,7 +102,8 @@ class _Reading:
             return {**rest, "tasks": []}
         for key in batch.keys() - _BATCH_KEYS:
             message = f"'{key}' is nothing that a batch has: directory, pattern, files, max_parallel, on_item_error"
-            self._wrong((*at, "batch", key), message)
+            meant = near(str(key), _BATCH_KEYS)
+            self._problems.append(Problem((*at, "batch", key), message, meant, at_key=True))
         task = batch_tasks.from_template(template, str(document.get("protocol", "")))
         if isinstance(document.get("id"), str):
             task = batch_tasks.kept(task, document["id"])

@@ -21,6 +21,8 @@ _KEYS: Final = frozenset(
         "on_lost", "cache", "budget", "tags", "params",
     }
 )  # fmt: skip
+_MODEL_SERVERS: Final = frozenset({"ollama", "openai", "anthropic", "llamacpp"})
+"""Providers of this name serve llm/v1 alone: as the default of all tasks they mean those that ask a model."""
 _ON_ERROR: Final[Mapping[str, Literal["fail", "skip"]]] = {"fail": "fail", "skip": "skip"}
 _ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask": "ask"}
 
@@ -53,6 +55,11 @@ class Defaults:
         found = (self._of_methods.get(method), self._of_all)
         return [one for one in found if one is not None]
 
+    def _provider(self, default: Default, method: str) -> str:
+        """Of a model server a task that asks no model would wait without end; said of its own method, it is meant."""
+        elsewhere = default is self._of_all and default.provider in _MODEL_SERVERS and not method.startswith("llm/")
+        return "" if elsewhere else default.provider
+
     def add_params(self, draft: "TaskDraft") -> None:
         """Those that the method knows."""
         for default in self._for(draft.method):
@@ -70,7 +77,7 @@ class Defaults:
             draft.queue_timeout_seconds = draft.queue_timeout_seconds or default.queue_timeout_seconds
             draft.retry = draft.retry or default.retry
             draft.priority = draft.priority or default.priority
-            draft.provider = draft.provider or default.provider
+            draft.provider = draft.provider or self._provider(default, draft.method)
             draft.budget = draft.budget or default.budget
             if fields.raw.get("cache") is None and draft.flow.until is None:
                 draft.cache = draft.cache or default.cache

@@ -195,6 +195,11 @@ def test_what_is_wrong_is_said_at_its_place(document: dict[str, Any], path: tupl
     assert words in problem.message
 
 
+def test_a_key_that_is_mistyped_is_found() -> None:
+    (problem,) = Expansion(batch({"method": "echo/echo"}, patern="*.txt"), Folder()).problems
+    assert (problem.path, problem.suggestion, problem.at_key) == (("batch", "patern"), "pattern", True)
+
+
 def test_no_file_is_a_warning() -> None:
     expansion = Expansion(batch({"method": "echo/echo", "message": "${file.name}"}, pattern="none"), Folder())
     assert [problem.severity for problem in expansion.problems] == ["warning"]

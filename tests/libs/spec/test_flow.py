@@ -190,6 +190,25 @@ tasks:
 
 
 @pytest.mark.parametrize(
+    ("defaults", "of_chat", "of_echo"),
+    [
+        ("{provider: openai}", "openai", ""),
+        ("{provider: llamacpp}", "llamacpp", ""),
+        ("{provider: mine}", "mine", "mine"),
+        ("{provider: openai, methods: {echo/echo: {provider: ollama}}}", "openai", "ollama"),
+    ],
+)
+def test_a_model_server_is_the_default_of_those_that_ask_a_model(defaults: str, of_chat: str, of_echo: str) -> None:
+    definition = good(f"""name: n
+defaults: {defaults}
+tasks:
+  - {{id: a, method: llm/chat, params: {{prompt: hi, model: m}}}}
+  - {{id: b, method: echo/echo, params: {{message: hi}}}}
+""")
+    assert [task.provider for task in definition.tasks] == [of_chat, of_echo]
+
+
+@pytest.mark.parametrize(
     ("keys", "message"),
     [
         (

@@ -41,7 +41,7 @@ async def asked(there: Room) -> tuple[str, str]:
     workflow_id = (await there.call("workflow.submit", {"definition": WORKFLOW}))["workflow_id"]
     await there.turns()
     explained = await there.call("workflow.explain", {"workflow_id": workflow_id})
-    [link] = re.findall(r"\[(http\S+)\]", explained["tasks"][0]["message"])
+    [link] = re.findall(r" (http\S+)$", explained["tasks"][0]["message"])
     return workflow_id, link
 
 
