@@ -11,6 +11,7 @@
         ├── Refused            LLM_REFUSED            final      the model, or a filter, declined to answer
         ├── BadOutput          LLM_BAD_OUTPUT         final      no valid JSON, though asked for again
         ├── ServerError        LLM_SERVER_ERROR       retryable  5xx, an error in the middle of a stream, nonsense
+        │   └── UnreadableOutput  the same name             its own word for an answer of the model that is no JSON
         ├── StreamCut          LLM_STREAM_CUT         retryable  the answer ended before its end
         └── IdleTimeout        LLM_IDLE_TIMEOUT       retryable  the server said nothing for too long
     ProviderBusy
@@ -75,6 +76,10 @@ class BadOutput(LlmError):
 class ServerError(LlmError):
     name = "LLM_SERVER_ERROR"
     may_pass = True
+
+
+class UnreadableOutput(ServerError):
+    """The server has looked at the answer itself, found it wrong, and keeps it: llama.cpp, where JSON is asked for."""
 
 
 class StreamCut(LlmError):

@@ -28,6 +28,7 @@ from gz_provider_llm.errors import (
     ServerError,
     StreamCut,
     Unreachable,
+    UnreadableOutput,
 )
 from gz_provider_llm.files import Files
 from gz_provider_llm.known_options import warnings_about
@@ -328,7 +329,13 @@ class _Exchange(Struct, frozen=True):
         used: list[Usage | None] = []
         for tries in range(1, TRIES + 1):
             # What has been paid for is not thrown away because a limit is reached.
-            result = await self._ask(request, patient=self.patient or tries > 1)
+            try:
+                result = await self._ask(request, patient=self.patient or tries > 1)
+            except UnreadableOutput as error:
+                if tries == TRIES:
+                    raise
+                request = self._once_more(request, tries, "", (error.message,))
+                continue
             used.append(result.usage)
             if result.tool_calls and not result.content:
                 return result, {}
@@ -337,10 +344,13 @@ class _Exchange(Struct, frozen=True):
                 return replace(result, usage=_sum(used)), {"json": parsed.value}
             if result.finish_reason == "length":
                 raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems)
-            self.watch.hush()
-            self.call.log(f"no valid JSON in try {tries} of {TRIES}: {'; '.join(parsed.problems)}", "warning")
-            request = request.with_messages(*ask_again(result.content, parsed.problems))
+            request = self._once_more(request, tries, result.content, parsed.problems)
         raise _bad_output(f"no valid JSON in {TRIES} tries: {'; '.join(parsed.problems)}", result, parsed.problems)
+
+    def _once_more(self, request: ChatRequest, tries: int, content: str, problems: tuple[str, ...]) -> ChatRequest:
+        self.watch.hush()
+        self.call.log(f"no valid JSON in try {tries} of {TRIES}: {'; '.join(problems)}", "warning")
+        return request.with_messages(*ask_again(content, problems))
 
     async def _ask(self, request: ChatRequest, *, patient: bool) -> ChatResult:
         try:

@@ -14,6 +14,7 @@ from gz_provider_llm.errors import (
     RateLimited,
     ServerError,
     Unauthorized,
+    UnreadableOutput,
 )
 
 RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
@@ -34,6 +35,7 @@ _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
     "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
 )  # fmt: skip
+_UNREADABLE: Final = "produced output that does not match"
 _NO_SUCH_MODEL: Final = ("not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model")
 
 
@@ -57,6 +59,8 @@ def meaning(
         return ContextOverflow(told)
     if status in (400, 404) and "model" in text and any(word in text for word in ("model_not_found", *_NO_SUCH_MODEL)):
         return ModelNotFound(told)
+    if _UNREADABLE in text:
+        return UnreadableOutput(told, {"status": status})
     if status >= 500 or status in _PASSING:
         return ServerError(told, {"status": status})
     return BadRequest(told, {"status": status})

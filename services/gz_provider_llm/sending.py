@@ -8,7 +8,7 @@ import os
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
 
 import aiohttp
@@ -69,13 +69,13 @@ class Sessions:
         if self._again is None:
             # With TLS a new one costs, and those who offer it keep theirs for long.
             seconds = KEEPALIVE_SECONDS if self._url.scheme == "https" else SHORT_KEEPALIVE_SECONDS
-            self._again = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=seconds, ssl=self._tls()))
+            self._again = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=seconds, ssl=self._tls))
         return self._again
 
     def once(self) -> aiohttp.ClientSession:
         """Each of its connections takes one request."""
         if self._once is None:
-            self._once = self._session(aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls()))
+            self._once = self._session(aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls))
         return self._once
 
     async def close(self) -> None:
@@ -93,6 +93,7 @@ class Sessions:
             trust_env=not _is_local(self._url.host or ""),  # a proxy is for the world outside
         )
 
+    @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
         if self._url.scheme != "https":  # reading the certificates takes 30 ms
             return True

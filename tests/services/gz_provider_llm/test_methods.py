@@ -395,6 +395,16 @@ async def test_json_that_was_cut_off_is_not_asked_for_again() -> None:
         assert "raise max_tokens" in error.message
 
 
+async def test_json_that_the_server_itself_finds_wrong_is_asked_for_again() -> None:
+    wrong = answer(500, {"error": {"message": "The model produced output that does not match the expected x format"}})
+    async with peer(wrong, saying("[]")) as made:
+        assert (await made.call("chat", model="m", prompt="hi", response_format="json"))["json"] == []
+        assert "does not match the expected" in made.server.asked[1].body["messages"][-1]["content"]
+    async with peer(wrong) as made:
+        name, error = await made.failure("chat", model="m", prompt="hi", response_format="json")
+        assert (name, len(made.server.asked), error.retryable) == ("LLM_SERVER_ERROR", 3, True)
+
+
 async def test_a_limit_between_two_tries_is_waited_for() -> None:
     async with peer(saying("No."), answer(429, "", retry_after="0.05"), saying("[]")) as made:
         assert (await made.call("chat", model="m", prompt="hi", response_format="json"))["json"] == []
