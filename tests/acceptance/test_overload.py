@@ -173,8 +173,10 @@ def answer(asked):
             return '"result": null'
         case "odd/count":
             return f'"result": {calls}'
+    if time.monotonic() >= sick_until:
+        return '"result": "well"'
     calls += 1
-    return '"error": ' + SICK if time.monotonic() < sick_until else '"result": "well"'
+    return '"error": ' + SICK
 
 async def serving(socket):
     async for frame in socket:
