@@ -11,7 +11,7 @@ from gleitzeit.jsonrpc.methods import Request
 from gz_coordinator.own_ids import own_id_stream
 from gz_coordinator.parts import Parts
 from gz_coordinator.retention import Retention
-from gz_coordinator.service import CHILD
+from gz_coordinator.workflow_streams import CHILD
 
 log = logging.getLogger("gz.coordinator")
 

@@ -32,12 +32,12 @@ from gz_coordinator.parts import Parts
 from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
-from gz_coordinator.service import CHILD
 from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
+from gz_coordinator.workflow_streams import CHILD
 
 PAGE_TASKS = 1_000
 PAGE_EVENTS = 1_000

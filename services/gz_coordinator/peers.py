@@ -49,7 +49,7 @@ class Peers:
         self._token = token
         self._tls = tls
         self._connections: dict[str, Connection] = {}
-        self._opening = asyncio.Lock()
+        self._opening: dict[str, asyncio.Lock] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
 
     async def open(self, url: str, on_notification: Any = None) -> Connection:
@@ -57,8 +57,7 @@ class Peers:
         return await connect(url, token=self._token, tls=self._tls, on_notification=on_notification)
 
     async def close(self) -> None:
-        for connection in self._connections.values():
-            await connection.close()
+        await asyncio.gather(*(connection.close() for connection in self._connections.values()))
 
     # Requests of clients
 
@@ -127,7 +126,7 @@ class Peers:
             raise errors.ConnectionLost(message) from error
 
     async def _connection(self, url: str) -> Connection:
-        async with self._opening:
+        async with self._opening.setdefault(url, asyncio.Lock()):  # one that does not answer holds up nobody else
             connection = self._connections.get(url)
             if connection is None or connection.closed:
                 connection = self._connections[url] = await self.open(url)
@@ -135,8 +134,9 @@ class Peers:
 
     async def ask(self, url: str, method: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
         """What no client has asked for. Raises ConnectionLost, TimeoutError, and whatever the other one answers."""
-        connection = await self._connection(url)
-        return await connection.call(method, params, timeout_seconds=timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            connection = await self._connection(url)
+            return await connection.call(method, params)
 
     # Requests of other coordinators
 

@@ -1,8 +1,7 @@
 """Effects become messages to providers; their answers become inputs of the engine."""
 
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from gleitzeit.model.blobs import (
     value_of,
 )
 from gleitzeit.transport import Connection
+from gz_coordinator.errands import Errands
 
 MAX_RESULT_NESTING = MAX_NESTING - 4
 """What stands around a result in the messages that carry it on, to providers and to clients, is nested too."""
@@ -77,7 +77,7 @@ class CallPerformer:
         """The request that stands for a call at the moment, by call id."""
         self._waiting: dict[Connection, deque[fx.Call]] = {}
         """Calls to send when their provider has read what was sent before."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
 
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         """What has no connection is left alone: the provider's return, or its end, brings the engine back to it."""
@@ -100,7 +100,7 @@ class CallPerformer:
                 case fx.LookUp() | fx.KeepResult():
                     self._ask_cache(effect)
                 case fx.LookInto(look):
-                    self._spawn(self._look(look))
+                    self._errands.start(self._look(look))
                 case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits() | fx.FindTargets() | fx.SendSignal():
                     self._ask_others(effect)
         for instance, call_ids in acks.items():
@@ -111,11 +111,6 @@ class CallPerformer:
     def _know_nothing(self, effect: fx.LookUp | fx.KeepResult) -> None:
         if isinstance(effect, fx.LookUp):
             self._post(fx.LookedUp(effect.lookup))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _look(self, look: Look) -> None:
         self._post(await self._look_into(look))
@@ -133,7 +128,7 @@ class CallPerformer:
             self._send_call(connection, call)
         elif waiting is None:
             self._waiting[connection] = deque([call])
-            self._spawn(self._send_waiting(connection))
+            self._errands.start(self._send_waiting(connection))
         else:
             waiting.append(call)
         call.params = b""
@@ -158,9 +153,9 @@ class CallPerformer:
             return
         takes_blobs = connection.data.get(TAKES_BLOBS)
         if may_have_blobs(params) and not takes_blobs:
-            self._spawn(self._send_whole(connection, call, params))
+            self._errands.start(self._send_whole(connection, call, params))
         elif len(params) > INLINE_BYTES and takes_blobs and self._keep_blobs is not None:
-            self._spawn(self._send_divided(connection, call, params, self._keep_blobs))
+            self._errands.start(self._send_divided(connection, call, params, self._keep_blobs))
         else:
             self._send(connection, call, call.method, params)
 

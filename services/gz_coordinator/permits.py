@@ -3,8 +3,7 @@
 Every question may be asked again, and is, until it is answered: what is said twice counts once.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -15,6 +14,7 @@ from gleitzeit.engine.limits import ASK_AGAIN_MS
 from gleitzeit.engine.permits import Permit
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.permits import Ask, HeldPermit, parts_of, stream_of
+from gz_coordinator.errands import Errands
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, Peers
 from gz_coordinator.service import Service
 
@@ -33,30 +33,23 @@ class PermitExchange:
         self._holdings = peers.holdings
         self._service = service
         self._returning: list[HeldPermit] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._errands.close()
 
     # What we ask
 
     def perform(self, effect: fx.AskPermit | fx.ReturnPermit | fx.AskAfterPermits) -> None:
         match effect:
             case fx.AskPermit(permit):
-                self._spawn(self._ask(permit))
+                self._errands.start(self._ask(permit))
             case fx.ReturnPermit(permit):
                 self._returning.append(permit)
                 if len(self._returning) == 1:
-                    self._spawn(self._give_back())
+                    self._errands.start(self._give_back())
             case fx.AskAfterPermits(permits):
-                self._spawn(self._look_after(permits))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+                self._errands.start(self._look_after(permits))
 
     async def _ask(self, permit: Permit) -> None:
         self._service.post(fx.PermitAnswered(permit, await self._verdict(permit)))

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from gleitzeit import errors
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.transport import Connection
+from gz_coordinator.errands import Errands
 from gz_coordinator.peers import FORWARD, LOOK_AGAIN_SECONDS, RELAYED, Peers
 from gz_coordinator.watchers import MAX_LAG_BYTES, STREAM, Position, Watcher, Watchers
 
@@ -114,7 +115,7 @@ class Relay:
             self._end(self._peer)
 
     def _end(self, connection: Connection) -> None:
-        self._relays.spawn(connection.close())
+        self._relays.errands.start(connection.close())
 
 
 class Relays:
@@ -125,7 +126,7 @@ class Relays:
         self._running: dict[Relay, asyncio.Task[None]] = {}
         self._of_all: dict[Connection, dict[str, Relay]] = {}
         """Those who watch everything, each with its relays by owner."""
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self.errands = Errands()
         self._holdings.on_given = self._given
         self._holdings.on_change = self._changed
 
@@ -225,7 +226,7 @@ class Relays:
         """Those who watched here what is elsewhere now."""
         for watcher, has in self._watchers.leave(lambda workflow_id: self._holdings.shard(workflow_id) in shards):
             if watcher.connection.data.get(RELAYED):
-                self.spawn(watcher.connection.close(reason="the workflow has moved"))
+                self.errands.start(watcher.connection.close(reason="the workflow has moved"))
             elif watcher.workflow_id is not None and not watcher.connection.closed:
                 relay = self._start(watcher.connection, watcher.workflow_id, watcher.sent, watcher.stream)
                 relay.first.set_result(None)  # it was answered long ago
@@ -274,13 +275,9 @@ class Relays:
 
     # Its end
 
-    def spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
         running: Iterable[asyncio.Task[None]] = list(self._running.values())
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
+        await self.errands.close()

@@ -2,7 +2,7 @@
 target, again and again until that has answered: a target knows by the signal's key what it has."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.signals import targets_in
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.targets import Target
+from gz_coordinator.errands import Errands
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, Peers
 from gz_coordinator.service import Service
 
@@ -32,26 +33,19 @@ class SignalExchange:
         self._holdings = peers.holdings
         self._service = service
         self._deliver = peers.routed(RECEIVE, self.receive)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._errands.close()
 
     def perform(self, effect: fx.FindTargets | fx.SendSignal) -> None:
         match effect:
             case fx.FindTargets(search):
-                self._spawn(self._find(search))
+                self._errands.start(self._find(search))
             case fx.SendSignal(sending, targets):
                 left = iter(targets)
                 for _ in range(min(AT_ONCE, len(targets))):
-                    self._spawn(self._send(sending, left))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+                    self._errands.start(self._send(sending, left))
 
     # Whom it is for
 

@@ -20,6 +20,7 @@ from gleitzeit.engine.effects import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
+from gz_coordinator.errands import Errands
 from gz_coordinator.lines import Line, Lines
 from gz_coordinator.recent import Recent
 from gz_coordinator.texts import Text, Texts
@@ -175,7 +176,7 @@ class Watchers:
         self._read = read
         self._by_workflow: dict[str | None, set[Watcher]] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._reading = asyncio.Semaphore(READERS)
 
     def __len__(self) -> int:
@@ -193,7 +194,7 @@ class Watchers:
         if watcher.live:
             self._catch_up_texts(watcher)
         elif not self._catch_up_from_memory(watcher):
-            self._spawn(self._catch_up(watcher))
+            self._errands.start(self._catch_up(watcher))
 
     def remove(self, connection: Connection, workflow_id: str | None = None) -> None:
         """Forget what a connection watches: one workflow, or with None all."""
@@ -257,7 +258,7 @@ class Watchers:
             if watcher.workflow_id is None or seq > watcher.sent:
                 watcher.send(workflow_id, seq, event)
         if watcher.lagging and not was_lagging:
-            self._spawn(self._resync(watcher))
+            self._errands.start(self._resync(watcher))
 
     def forward(self, call: Call, method: str, params: Raw) -> None:
         """Something out of band of a running call: a piece of its text, its progress, a line of its log."""
@@ -318,7 +319,7 @@ class Watchers:
         for offset, piece in text.from_offset(position):
             if watcher.full:
                 if not watcher.behind:
-                    self._spawn(self._follow(watcher))
+                    self._errands.start(self._follow(watcher))
                 if len(watcher.behind) < MAX_BEHIND:
                     watcher.behind[text.call.id] = text
                 return
@@ -405,8 +406,3 @@ class Watchers:
             if watcher.workflow_id is not None:
                 watcher.live = False
                 await self._catch_up(watcher)
-
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

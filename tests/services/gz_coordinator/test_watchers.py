@@ -18,8 +18,8 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.transport import Connection
 from gleitzeit.transport.memory import connect_memory
-from gz_coordinator.service import summary_of
 from gz_coordinator.watchers import LINE, Watcher, Watchers
+from gz_coordinator.workflow_streams import summary_of
 
 STARTED = ev.TaskStarted(NOW, "a", 1, "p", "p#1")
 ENDED = (ev.TaskCompleted(NOW, "a", 1, raw(5)), ev.WorkflowCompleted(NOW, raw(None)))

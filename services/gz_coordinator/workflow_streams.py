@@ -1,0 +1,75 @@
+"""The streams of workflows in the journal: what a summary says of one, and a workflow from its stream."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from gleitzeit import errors
+from gleitzeit.engine.view import counts_raw
+from gleitzeit.engine.workflow import STEP, Workflow, replay, replay_in_steps
+from gleitzeit.journal.base import Journal, Record, Summary
+from gleitzeit.model import events as ev
+from gleitzeit.model.blobs import names_in
+from gz_coordinator.steps import decoded, last_of
+
+_decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).decode
+CHILD = "child"
+"""The kind of workflows that are tasks of others: there may be many, and lists are not about them."""
+
+
+def is_child(workflow: Workflow) -> bool:
+    return workflow.submitted.origin is not None and bool(workflow.submitted.origin.parent)
+
+
+def summary_of(workflow: Workflow) -> Summary:
+    return Summary(
+        stream=workflow.id,
+        kind=CHILD if is_child(workflow) else "workflow",
+        key=workflow.definition.name,
+        status=workflow.state,
+        active=not workflow.final,
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+        counts=counts_raw(workflow),
+    )
+
+
+def blobs_of(events: Sequence[bytes]) -> tuple[str, ...]:
+    """What they refer to lives as long as their stream."""
+    return tuple(dict.fromkeys(name for event in events for name in names_in(event)))
+
+
+async def load(journal: Journal, workflow_id: str) -> Workflow:
+    """Replay a workflow from its stream, in steps. Raises WorkflowNotFound, and JournalCorrupt for a damaged stream."""
+    page = await journal.read(workflow_id)
+    if not page:
+        raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
+    try:
+        first = await last_of(decoded(page[0].event))
+        assert first is not None
+        workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
+        while page := await journal.read(workflow_id, after=page[-1].seq):
+            for number, record in enumerate(page, 1):
+                workflow.apply(_decode_record(record))
+                if number % STEP == 0:
+                    await asyncio.sleep(0)
+    except (msgspec.MsgspecError, errors.InvalidState) as error:
+        raise no_story(workflow_id, error) from error
+    return workflow
+
+
+def no_story(workflow_id: str, error: Exception) -> errors.JournalCorrupt:
+    return errors.JournalCorrupt(f"the stream {workflow_id} is no story of a workflow: {error}")
+
+
+def _decode_record(record: Record) -> ev.AnyEvent:
+    return _decode(record.event)
+
+
+def replayed(workflow_id: str, records: Iterable[Record]) -> Workflow:
+    """As `load`, at once."""
+    try:
+        return replay(map(_decode_record, records))
+    except (msgspec.MsgspecError, errors.InvalidState) as error:
+        raise no_story(workflow_id, error) from error
