@@ -1,6 +1,7 @@
 """What tests of several rooms need."""
 
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.servers import Postgres, Redis
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hundreds of processes are started here: where bytecode may not be kept beside the source, keep it elsewhere."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.rootpath / ".pytest_cache" / "bytecode"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -108,13 +108,15 @@ async def test_answers_with_wrong_ids_are_not_waited_for_without_end(stack: Stac
 
 def test_kill_9_of_an_embedded_stack_ends_its_command_soon(tmp_path: Path) -> None:
     document = tmp_path / "long.yaml"
-    document.write_text("name: long\ntasks:\n  - {id: a, method: timer/sleep, params: {seconds: 60}}\n")
+    mark = tmp_path / "mark"
+    code = f"open({str(mark)!r}, 'w').close(); import time; time.sleep(60); result = 1"
+    task = {"id": "a", "method": "python/execute", "params": {"code": code}}
+    document.write_text(json.dumps({"name": "long", "tasks": [task]}))
     environ = {**os.environ, "GLEITZEIT_STATE": str(tmp_path / "state"), "NO_COLOR": "1"}
     command = [sys.executable, "-m", "gz_cli", "run", str(document)]
     running = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     address = support.wait_for(lambda: find_running(tmp_path / "state"))
-    support.wait_for(lambda: len(list(support.descendants(address.pid))) >= 3)
-    time.sleep(1)  # its workflow is under way: nobody tells us
+    support.wait_for(mark.exists)
     killed = [*support.descendants(address.pid), address.pid]
     for pid in killed:
         with contextlib.suppress(ProcessLookupError):

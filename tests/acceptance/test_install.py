@@ -16,7 +16,7 @@ def shell(command: str, folder: Path, state: Path, timeout: float = 300) -> subp
     drop = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     environ = {name: value for name, value in os.environ.items() if name not in drop}
     # What pip would compile ahead is not looked at here, and takes a fifth of the time.
-    environ |= {"GLEITZEIT_STATE": str(state), "NO_COLOR": "1", "PIP_NO_COMPILE": "1"}
+    environ |= {"GLEITZEIT_STATE": str(state), "NO_COLOR": "1", "PIP_COMPILE": "0"}
     return subprocess.run(
         ["bash", "-euc", command], cwd=folder, env=environ, capture_output=True, text=True, timeout=timeout,
         stdin=subprocess.DEVNULL,
