@@ -48,7 +48,7 @@ LATEST = "@latest"
 
 def build(parts: Parts) -> Methods:
     """All methods; each is checked against its schema before it is called."""
-    methods = Methods(discover=lambda: _openrpc(parts))
+    methods = Methods(discover=functools.cache(lambda: Raw(msgspec.json.encode(_openrpc(parts)))))
     functions: dict[str, Callable[..., Any]] = {}
     blobs = BlobMethods(parts.journal, parts.service.clock)
     schedules = ScheduleMethods(parts)

@@ -33,6 +33,16 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _WHITESPACE = b" \t\r\n"
 
 
+class BatchTooLong(Exception):
+    """An array of `count` members or more, which is above MAX_BATCH. Its requests are not to be begun; `answers` are
+    what it has of those, which somebody waits for."""
+
+    def __init__(self, count: int, answers: list[Message]) -> None:
+        super().__init__(count)
+        self.count = count
+        self.answers = answers
+
+
 class _Envelope(Struct, frozen=True, gc=False):
     """The members of a message whatever their types, to say what is wrong with it."""
 
@@ -54,10 +64,12 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_error = msgspec.json.Decoder(_ErrorObject).decode
 
 
-def decode(data: bytes, nesting: int = 0) -> tuple[list[Message | Malformed], bool]:
-    """The members of a frame, and whether it is an array. `nesting` of the whole frame, if somebody knows it.
+def decode(data: bytes, nesting: int = 0, count: int = 0) -> tuple[list[Message | Malformed], bool]:
+    """The members of a frame, and whether it is an array. `nesting` of the whole frame, and the `count` of its members
+    (any above MAX_BATCH stands for all such), if somebody knows them.
 
-    Raises ParseError if the frame as a whole is no JSON. An empty array is returned as such: the caller answers it.
+    Raises ParseError if the frame as a whole is no JSON, and BatchTooLong. An empty array is returned as such: the
+    caller answers it.
     """
     _check_text(data)
     is_batch = data.lstrip(_WHITESPACE)[:1] == b"["
@@ -65,14 +77,23 @@ def decode(data: bytes, nesting: int = 0) -> tuple[list[Message | Malformed], bo
         try:
             members: list[Message] = _decode_messages(data) if is_batch else [_decode_message(data)]
         except msgspec.ValidationError:
-            raws = _decode_array(data) if is_batch else [Raw(data)]
+            # Of so many members none is looked at: a frame can hold eight million that are no messages.
+            raws = [] if count > MAX_BATCH else _decode_array(data) if is_batch else [Raw(data)]
+            if max(count, len(raws)) > MAX_BATCH:
+                raise BatchTooLong(max(count, len(raws)), []) from None
             return [_judge(raw) for raw in raws], is_batch
     except msgspec.DecodeError as error:
         raise ParseError("Parse error", {"reason": str(error)}) from None
     except RecursionError:
         raise ParseError("Parse error", {"reason": f"nested far deeper than {MAX_NESTING} levels"}) from None
+    too_many = len(members) if len(members) > MAX_BATCH else 0
+    if too_many:
+        members = [member for member in members if member.method is UNSET]
     simple = 0 < nesting <= MAX_NESTING or data.count(b"[") + data.count(b"{") <= MAX_NESTING
-    return [_inspect(member, simple) for member in members], is_batch
+    judged = [_inspect(member, simple) for member in members]
+    if too_many:
+        raise BatchTooLong(too_many, [member for member in judged if isinstance(member, Message)])
+    return judged, is_batch
 
 
 def ids_answered(data: bytes) -> list[bytes]:

@@ -9,7 +9,9 @@ from itertools import accumulate
 
 PIECE_BYTES = 64 << 10
 _BRACKETS = b"[]{}"
+_COMMA = ord(",")
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_NOT_STRUCTURE = bytes(set(_NOT_BRACKETS) - {_COMMA})
 _STEPS = [1 if byte in b"[{" else -1 if byte in b"]}" else 0 for byte in range(256)]
 _ODD_NUMBER = re.compile(rb"[eE][+-]?\d{3}|\d{4000}")
 """May be more than what can be read as a number."""
@@ -17,13 +19,17 @@ _LONGEST_ODD = 4_001
 
 
 class Inspection:
-    """Of one text, which must be valid JSON. `feed` it with all pieces in order."""
+    """Of one text, which must be valid JSON. `feed` it with all pieces in order. With `most_members`, those of an array
+    are counted, until there are more."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_members: int = 0) -> None:
         self.deepest = 0
         """How many arrays and objects stand inside one another."""
+        self.members = 0
+        """Of the array that the text is, if they were counted: one that is empty counts as 1."""
         self.odd_numbers = False
         """There may be numbers that are valid but out of range for readers."""
+        self._most_members = most_members
         self._depth = 0
         self._in_string = False
         self._held_back = b""
@@ -31,11 +37,18 @@ class Inspection:
 
     def feed(self, piece: bytes) -> None:
         outside = self._outside_strings(piece)
-        brackets = outside.translate(None, _NOT_BRACKETS)
-        if brackets:
-            depths = list(accumulate(map(_STEPS.__getitem__, brackets), initial=self._depth))
+        if not self.members and self._most_members and (begun := outside.lstrip()):
+            self.members = int(begun.startswith(b"["))
+            self._most_members *= self.members
+        counting = self.members <= self._most_members and self._most_members > 0
+        structure = outside.translate(None, _NOT_STRUCTURE if counting else _NOT_BRACKETS)
+        if structure:
+            depths = list(accumulate(map(_STEPS.__getitem__, structure), initial=self._depth))
             self.deepest = max(self.deepest, max(depths))
             self._depth = depths[-1]
+            if counting:
+                between = zip(depths, structure, strict=False)
+                self.members += sum(1 for depth, byte in between if depth == 1 and byte == _COMMA)
         numbers = self._tail + outside
         self.odd_numbers = self.odd_numbers or _ODD_NUMBER.search(numbers) is not None
         self._tail = numbers[-_LONGEST_ODD:]

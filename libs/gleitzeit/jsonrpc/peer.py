@@ -332,7 +332,11 @@ class Peer:
         """
         self._nesting = inspection.deepest if inspection is not None and not inspection.odd_numbers else 0
         try:
-            members, is_batch = codec.decode(frame, self._nesting)
+            members, is_batch = codec.decode(frame, self._nesting, inspection.members if inspection is not None else 0)
+        except codec.BatchTooLong as error:
+            reason = f"a batch of {error.count}; at most {codec.MAX_BATCH} members are allowed"
+            self._refuse(NULL, INVALID_REQUEST, INVALID_REQUEST_TEXT, reason)
+            return self._receive_members([*error.answers], None)
         except ParseError as error:
             reason = str((error.data or {})["reason"])
             self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, reason)
@@ -341,11 +345,6 @@ class Peer:
             return self._receive_members(members, None)
         if not members:
             self._refuse(NULL, INVALID_REQUEST, INVALID_REQUEST_TEXT, "an empty batch")
-        elif len(members) > codec.MAX_BATCH:
-            reason = f"a batch of {len(members)}; at most {codec.MAX_BATCH} members are allowed"
-            self._refuse(NULL, INVALID_REQUEST, INVALID_REQUEST_TEXT, reason)
-            # None of its requests is started; but the answers in it are what our own callers wait for.
-            members = [member for member in members if isinstance(member, Message) and member.method is UNSET]
         if self.split_batches:
             return self._receive_members(members, None)
         return self._receive_batch(members)
@@ -410,6 +409,8 @@ class Peer:
             received.append(Answered(on_reply, reply))
 
     def _answered_by_nonsense(self, frame: bytes, message: str) -> list[Received]:
+        if not self._outstanding:  # then nobody is asked to read all of it once more
+            return []
         found = (self._outstanding.pop(int(request_id), None) for request_id in codec.ids_answered(frame))
         return [Answered(on_reply, Failure(PARSE_ERROR, message)) for on_reply in found if on_reply is not None]
 

@@ -295,7 +295,7 @@ class Connection:
 
 async def _inspected(frame: bytes) -> Inspection:
     """Look through a large frame without keeping others waiting."""
-    inspection = Inspection()
+    inspection = Inspection(codec.MAX_BATCH)
     for piece in pieces(frame):
         inspection.feed(piece)
         await asyncio.sleep(0)

@@ -21,8 +21,8 @@ VALUES = st.recursive(
 )
 
 
-def looked_through(text: bytes, size: int) -> Inspection:
-    inspection = Inspection()
+def looked_through(text: bytes, size: int, most_members: int = 0) -> Inspection:
+    inspection = Inspection(most_members)
     for start in range(0, len(text), size):
         inspection.feed(text[start : start + size])
     return inspection
@@ -37,6 +37,17 @@ def depth(value: Any) -> int:
 def test_how_deep_a_text_is_nested(value: Any, size: int, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only).encode()
     assert looked_through(text, size).deepest == depth(value)
+
+
+@given(VALUES, st.integers(1, 40), st.sampled_from(["", " ", "\n  "]))
+def test_the_members_of_an_array_are_counted(value: Any, size: int, before: str) -> None:
+    count = max(len(value), 1) if isinstance(value, list) else 0
+    found = looked_through((before + json.dumps(value)).encode(), size, 1_000)
+    assert (found.members, found.deepest) == (count, depth(value))
+
+
+def test_members_are_counted_until_there_are_too_many() -> None:
+    assert 5 < looked_through(b"[" + b"1," * 100 + b"[[1]]]", 7, 5).members < 20
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1E+999", "1" * 5_000, "0." + "1" * 5_000])

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gleitzeit.errors import PayloadTooLarge
+from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc import peer as peer_module
+from gleitzeit.jsonrpc.inspection import Inspection
 from gleitzeit.jsonrpc.messages import Failure, Lost, Reply, Result
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.jsonrpc.peer import Answered, Cancelled, Peer, Request
@@ -173,6 +175,17 @@ def test_too_long_a_batch_is_refused_but_answers_in_it_arrive():
     (answer,) = sent(peer)
     assert answer["error"]["code"] == -32600
     assert "1001" in answer["error"]["data"]["reason"]
+
+
+def test_of_too_many_members_none_is_looked_at(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(codec, "_judge", None)
+    text = b"[" + b"1," * 1_000 + b"1]"
+    for count in (0, 1_001):
+        peer, inspection = new(), Inspection()
+        inspection.members = count
+        assert peer.receive(text, inspection) == []
+        (answer,) = sent(peer)
+        assert answer["error"]["data"]["reason"] == "a batch of 1001; at most 1000 members are allowed"
 
 
 def test_more_unanswered_requests_than_allowed_are_overloaded(monkeypatch: pytest.MonkeyPatch):
