@@ -65,7 +65,7 @@ class Coordinator:
         self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
         self._keep_blobs = partial(keep, parts.journal, self._service.clock)
         self._looks = BlobLooks(parts.journal, self._keep_blobs)
-        self._service.performer = CallPerformer(
+        performer = self._service.performer = CallPerformer(
             parts.links.connection,
             self._service.post,
             identity.fence_of,
@@ -78,6 +78,7 @@ class Coordinator:
             look_into=self._looks.into,
             ask_others=self._ask_others,
         )
+        parts.links.under_way = performer.under_way
 
     def share(self, journal: OwnedJournal, lease_seconds: float, token: str | None, tls: ssl.SSLContext | None) -> None:
         """Work on the journal beside others. Before `server`; `tls` is what checks the others' certificates."""

@@ -7,7 +7,7 @@ and when the socket closes ProviderDown, and tries again until the process is kn
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
 from gleitzeit.transport.base import Methods
+from gz_coordinator.lost_calls import close_when_calls_are_lost
 from gz_coordinator.performer import TAKES_BLOBS
 
 log = logging.getLogger("gz.coordinator.providers")
@@ -158,14 +159,17 @@ class Link:
         self._links.linked(self)
         if not self.first.done():
             self.first.set_result(True)
-        blobs = None
+        beside = []
         if self.connection is not None and self.connection.data[TAKES_BLOBS]:
-            blobs = asyncio.create_task(self._serve_blobs(), name=f"blobs of {self.name}")
+            beside.append(asyncio.create_task(self._serve_blobs(), name=f"blobs of {self.name}"))
+        if self.connection is not None and self.description is not None and self.description.durable_calls:
+            checking = close_when_calls_are_lost(self.connection, self._links.under_way)
+            beside.append(asyncio.create_task(checking, name=f"lost calls of {self.name}"))
         try:
             await self._serve_until_closed()
         finally:
-            if blobs is not None:
-                blobs.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _serve_blobs(self) -> None:
         """Large values go by a connection of their own, so that nothing small waits behind them. For ever."""
@@ -251,6 +255,8 @@ class Links:
         """`blob_methods` are for providers that fetch and bring large values, each by a second connection."""
         self.blob_methods = blob_methods
         self._owner = owner
+        self.under_way: Callable[[Connection], Iterable[str]] = lambda connection: ()
+        """The ids of calls that wait for their answer on a connection."""
         self.fence = fence
         """With which a provider is greeted, if we hold anything."""
         self.post = post

@@ -79,6 +79,10 @@ class CallPerformer:
         """Calls to send when their provider has read what was sent before."""
         self._errands = Errands()
 
+    def under_way(self, connection: Connection) -> list[str]:
+        """The ids of the calls that wait for their answer on this connection."""
+        return [call_id for call_id, (at, _) in self._requests.items() if at is connection]
+
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         """What has no connection is left alone: the provider's return, or its end, brings the engine back to it."""
         acks: dict[str, list[str]] = {}

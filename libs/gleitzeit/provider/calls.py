@@ -205,6 +205,11 @@ class CallTable:
         self._join(entry, connection, waiter, lease_seconds)
         return entry
 
+    def awaited(self, connection: int) -> set[str]:
+        """The running calls whose outcome will be answered by this connection."""
+        entries = (entry for entry in self._running.values() if not entry.plain)
+        return {str(entry.key) for entry in entries if any(number == connection for number, _ in entry.waiters)}
+
     def _find(self, call_id: str) -> Entry | None:
         entry = self._running.get(call_id) or self._kept.get(call_id)
         if entry is None and call_id in self._gone:

@@ -84,10 +84,12 @@ class Service:
         self._turn = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: dict[asyncio.Task[None], str] = {}
+        """What is large and on its way, with the id of its call."""
         self._blobs = BlobConnections()
         self.methods.add("rpc.discover", self._discover, bind=False)
         self.methods.add("call.attach", self._attach, bind=False)
+        self.methods.add("call.check", self._check, bind=False)
         self.methods.add("blob.serve", self._serve_blobs, bind=False)
         self.methods.add("call.ack", self._ack, bind=False)
         self.methods.add("notifications/cancelled", self._cancel_by_call_id, bind=False)
@@ -149,7 +151,7 @@ class Service:
         owner = _owner_of_blobs(request, params, meta)
         if owner is None:
             method.check_params(params)
-        respond = partial(self._answer, request, None)
+        respond = partial(self._answer, request, meta.call_id, None)
         if meta.call_id:
             entry, start = self.table.send(
                 meta.call_id, number, respond, lease_seconds=meta.lease_seconds, instance=meta.instance
@@ -206,7 +208,7 @@ class Service:
             return await _run(method, call, whole["params"])
         return _run_plain(method, call if method.wants_call else None, whole["params"], call.log_fields)
 
-    def _answer(self, request: Request, max_result_bytes: int | None, outcome: Outcome) -> None:
+    def _answer(self, request: Request, call_id: str, max_result_bytes: int | None, outcome: Outcome) -> None:
         """With the outcome as it is; or, to a coordinator that takes them, with blobs for what is large."""
         owner: Owner | None = request.connection.data.get(_OWNER)
         if owner is None or not isinstance(outcome, bytes) or len(outcome) <= INLINE_BYTES:
@@ -214,8 +216,8 @@ class Service:
             return
         request.defer()
         answering = asyncio.get_running_loop().create_task(self._divide(request, max_result_bytes, outcome, owner))
-        self._answering.add(answering)
-        answering.add_done_callback(self._answering.discard)
+        self._answering[answering] = call_id
+        answering.add_done_callback(self._answering.pop)
 
     async def _divide(self, request: Request, max_result_bytes: int | None, outcome: bytes, owner: Owner) -> None:
         try:
@@ -284,7 +286,7 @@ class Service:
         number: int = request.connection.data[_NUMBER]
         if asked.fence is not None:
             self._bind(number, asked.fence)
-        respond = partial(self._answer, request, asked.max_result_bytes)
+        respond = partial(self._answer, request, asked.call_id, asked.max_result_bytes)
         entry = self.table.attach(asked.call_id, number, respond, lease_seconds=asked.lease_seconds)
         work: _Work | None = entry.work
         if work is not None:
@@ -292,6 +294,13 @@ class Service:
                 work.call.token = asked.progress_token
             work.call.replay(asked.seq)
         self._wait(entry, number, request, respond)
+
+    def _check(self, request: Request) -> dict[str, Any]:
+        """`call.check {callIds}`: which of them will not be answered by this connection any more, having been answered
+        or never asked for. What was swallowed on the way shows so."""
+        asked = _converted(request.params, _CallIds)
+        awaited = self.table.awaited(request.connection.data[_NUMBER]) | set(self._answering.values())
+        return {"lost": [call_id for call_id in asked.call_ids if call_id not in awaited]}
 
     def _ack(self, request: Request) -> dict[str, Any]:
         acked = _converted(request.params, _CallIds)

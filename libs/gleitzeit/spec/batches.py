@@ -251,7 +251,11 @@ def has_batches(document: object) -> bool:
     if document.get("type") == "batch":
         return True
     lists = (document.get(key) for key in TASK_LISTS)
-    listed = (task for tasks in lists for task in (tasks.values() if isinstance(tasks, dict) else tasks or ()))
+    listed = (
+        task
+        for tasks in lists
+        for task in (tasks.values() if isinstance(tasks, dict) else tasks if isinstance(tasks, list) else ())
+    )
     children = (said for _, said in places_of(document) if isinstance(said, dict))
     return any(_means_files(task) for task in listed) or any(has_batches(child) for child in children)
 

@@ -135,6 +135,21 @@ async def world() -> AsyncIterator[World]:
             await connection.close()
 
 
+async def test_which_calls_are_lost_to_a_connection(world: World) -> None:
+    first, second = await world.connect(), await world.connect()
+    running = ask(first, "lab/wait", {"_meta": world.meta("a", fence=None)})
+    await until(lambda: world.runs == 1)
+    await first.call("lab/count", {"_meta": world.meta("done", fence=None)})
+    params = {"callIds": ["w/a/1", "w/done/1", "w/never/1"]}
+    assert (await first.call("call.check", params))["lost"] == ["w/done/1", "w/never/1"]
+    assert (await second.call("call.check", params))["lost"] == params["callIds"], "it would be answered elsewhere"
+    joined = ask(second, "call.attach", {"callId": "w/a/1"})
+    checked = ask(second, "call.check", params)
+    assert (await checked)["lost"] == ["w/done/1", "w/never/1"]
+    world.gate.set()
+    assert await running == await joined
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - the condition is at the other end of a socket

@@ -149,6 +149,12 @@ def test_what_a_single_call_reads_goes_along() -> None:
     assert expanded({"name": "n", "tasks": [embedded]})["tasks"][0]["params"] == {"model": "m", "input": BLOB}
 
 
+@pytest.mark.parametrize("tasks", [5, True, 1e308, "x", None, [None, 5], {"a": 5}])
+def test_tasks_that_are_none_name_no_files(tasks: object) -> None:
+    assert not has_batches({"name": "x", "tasks": tasks})
+    assert not has_batches({"tasks": [{"id": "a", "workflow": {"tasks": tasks}}]})
+
+
 def test_what_comes_along_is_not_looked_for_again() -> None:
     for params in ({"file_path": "a.txt", "image_path": "c.png"}, {"batch_mode": True, "directory": "docs"}):
         document = task(params)
