@@ -346,7 +346,8 @@ async def _unless_drained(work: Coroutine[Any, Any, _T], lifetime: Lifetime) -> 
 async def _ready(child: Supervised) -> str:
     """Its url, once it is ready; a TimeoutError says what became of it until then."""
     try:
-        return await asyncio.wait_for(asyncio.shield(child.first_ready), START_SECONDS)
+        async with asyncio.timeout(START_SECONDS):
+            return await asyncio.shield(child.first_ready)
     except TimeoutError:
         said = f"; the last one {child.last_death}" if child.last_death else ""
         raise TimeoutError(f"{child.name} was not ready in {START_SECONDS:g} s{said}") from None

@@ -59,7 +59,8 @@ class Takeover:
 
     async def _interrupted(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._lifetime.drain.wait(), LOOK_SECONDS)
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._lifetime.drain.wait()
         return self._lifetime.drain.is_set()
 
     def _waits_too_long(self) -> bool:

@@ -137,7 +137,8 @@ class LlamaProcess:
         """If it has died: the system says so a moment later than its sockets, and the next call is to find it so."""
         if self._child is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child.wait(), NOTICE_SECONDS)
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._child.wait()
 
     async def client(self) -> OpenAI:
         """Of a child that is ready; who gives up waiting for it does not stop its start.

@@ -219,3 +219,17 @@ async def test_children_and_own_ids_live_in_their_workflows_shard() -> None:
         name = f"wf-{number}"
         assert len({shard_of(n, SHARDS) for n in (name, f"{name}~task~1", f"{name}~a~1~b~2", f"$id/{name}")}) == 1
     assert len({shard_of(f"wf-{number}", SHARDS) for number in range(1000)}) == SHARDS
+
+
+async def test_a_cancellation_is_never_swallowed(two: tuple[OwnedJournal, OwnedJournal]) -> None:
+    """Whatever the moment: a coordinator that ends cancels what looks after its shards, and waits for it."""
+    journal, _ = two
+    await journal.claim("a", ALL)
+    for turns in range(60):
+        looking = asyncio.create_task(journal.owners())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        heard = looking.cancel()
+        await asyncio.wait({looking})
+        assert looking.cancelled() == heard, f"after {turns} turns of the loop"
+    assert [lease.owner for lease in await journal.owners()] == ["a"]

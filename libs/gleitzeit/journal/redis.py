@@ -168,14 +168,16 @@ class RedisJournal:
         give_up, again = loop.time() + self._patience_seconds, False
         while True:
             try:
-                return await work(self._connected(), again)
+                # Its own limit is asyncio.wait_for, which may swallow a cancellation before Python 3.12.
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    return await work(self._connected(), again)
             except refused.AuthenticationError as error:
                 raise ConfigurationError(f"the journal {shown(self.url)} cannot be used: {error}") from error
             except _LOST as error:
                 again = True
                 if loop.time() >= give_up:
-                    where = shown(self.url)
-                    raise JournalError(f"the journal {where} cannot be reached: {error or type(error)}") from error
+                    why = str(error) or f"no answer within {COMMAND_SECONDS:g} s"
+                    raise JournalError(f"the journal {shown(self.url)} cannot be reached: {why}") from error
                 await asyncio.sleep(RETRY_SECONDS)
             except refused.RedisError as error:
                 raise self._translated(error) from error
@@ -186,7 +188,7 @@ class RedisJournal:
                 self._client = client.Redis.from_url(
                     self._server,
                     socket_connect_timeout=CONNECT_SECONDS,
-                    socket_timeout=COMMAND_SECONDS,
+                    socket_timeout=None,
                     retry=Retry(NoBackoff(), 0),
                     client_name="gleitzeit",
                 )

@@ -57,8 +57,8 @@ class Link:
         if self._child is None:
             return self.session.connection.close_reason or "the connection closed"
         with suppress(TimeoutError):
-            code = await asyncio.wait_for(self._child.wait(), STOP_SECONDS)
-            return f"it {describe_exit(code)}"
+            async with asyncio.timeout(STOP_SECONDS):
+                return f"it {describe_exit(await self._child.wait())}"
         return "it closed its output"
 
 
@@ -114,7 +114,8 @@ async def _shake_hands(
         if child is None:
             raise LinkFailed(error.message, error.data) from None
         with suppress(TimeoutError):
-            code = await asyncio.wait_for(child.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                code = await child.wait()
             raise LinkFailed(f"it {describe_exit(code)} at its start{_words(complaints)}") from None
         raise LinkFailed(f"it closed its output at its start{_words(complaints)}") from None
     except GleitzeitError as error:
@@ -182,7 +183,8 @@ async def _started(server: McpServer, environ: Mapping[str, str], pipes: Pipes) 
 async def _stop(child: Child) -> None:
     """A server ends when its input does; one that does not is asked, and then made to."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(child.wait(), 0.5)
+        async with asyncio.timeout(0.5):
+            await child.wait()
     await asyncio.shield(child.stop(STOP_SECONDS))
 
 

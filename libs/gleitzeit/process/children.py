@@ -76,7 +76,8 @@ class Child:
         """SIGTERM, and after the grace SIGKILL to the whole group. Returns the exit code."""
         self.terminate()
         try:
-            return await asyncio.wait_for(self.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                return await self.wait()
         except TimeoutError:
             self.kill()
             return await self.wait()

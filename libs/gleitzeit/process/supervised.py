@@ -95,7 +95,8 @@ class Supervised:
             failures, delay = self._backoff.after(failures, lived_seconds)
             self._tell("restarting", delay_seconds=delay)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
             if self._stopping.is_set():
                 break
         if not self.first_ready.done():
