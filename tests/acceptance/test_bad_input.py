@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import support
 from support import Stack
+from tests.servers import CrampedPostgres
+from tests.small_disks import fill, small_disk
 from websockets.asyncio.client import connect as open_websocket
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -152,39 +154,33 @@ def test_a_second_coordinator_on_the_same_journal(stack: Stack) -> None:
     assert str(stack.pid("gz_coordinator")) in second.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
-async def test_a_full_disk_and_then_space_again(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
-        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", f"sqlite://{disk / 'journal.db'}")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_full_disk_and_then_space_again(tmp_path: Path, kind: str) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk, contextlib.ExitStack() as afterwards:
+        journal = f"sqlite://{disk / 'journal.db'}"
+        if kind == "postgres":
+            server = CrampedPostgres(disk, "tables")
+            afterwards.callback(server.stop)
+            journal = server.uri
+        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", journal)
         try:
             await _fill_and_free(stack, disk)
         finally:
             assert stack.stop() == 0
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 async def _fill_and_free(stack: Stack, disk: Path) -> None:
     connection = await connect(stack.url)
-    (disk / "ballast").write_bytes(b"x" * 1_500_000)
+    ballast = fill(disk)
+    os.truncate(ballast, ballast.stat().st_size - 1_500_000)
     acknowledged: list[str] = []
 
-    async def fill() -> None:
+    async def submit_on() -> None:
         while True:
-            big = {"id": "a", "method": "echo/echo", "params": {"message": "x" * 50_000}}
+            big = {"id": "a", "method": "echo/echo", "params": {"message": os.urandom(25_000).hex()}}
             acknowledged.append(await support.submit(connection, big))
 
-    filling = asyncio.create_task(fill())
+    filling = asyncio.create_task(submit_on())
 
     async def stalled() -> bool:
         return any("full" in warning for warning in (await connection.call("system.status"))["warnings"])
@@ -195,7 +191,7 @@ async def _fill_and_free(stack: Stack, disk: Path) -> None:
         await support.submit(connection, echo("late"))
     assert refused.value.code == -31004
     assert (await connection.call("workflow.get", {"workflow_id": acknowledged[0]}))["workflow_id"] == acknowledged[0]
-    (disk / "ballast").unlink()
+    ballast.unlink()
 
     async def well_again() -> bool:
         return not await stalled()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import support
-from cluster import CLUSTER, LEASE_SECONDS, Cluster
+from cluster import CLUSTER, LEASE_SECONDS, START_SECONDS, Cluster
 from test_faults_network import Proxy
 
 from gleitzeit import errors
@@ -123,7 +123,7 @@ async def ordeal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     program.write_text(PROVIDER.replace("MARKS", repr(str(marks))))
     command = [sys.executable, str(program), "--cluster", CLUSTER]
     provider = await start_child("counter", command, environ=dict(os.environ), log=tmp_path / "counter.log")
-    proxy = Proxy("127.0.0.1", urlsplit(await asyncio.wait_for(provider.ready, 30)).port or 0)
+    proxy = Proxy("127.0.0.1", urlsplit(await asyncio.wait_for(provider.ready, START_SECONDS)).port or 0)
     try:
         for _ in range(COORDINATORS):
             await cluster.start_coordinator()

@@ -21,6 +21,7 @@ _LOST = (
     asyncpg.InternalClientError,  # the connection ended in the middle of something
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # the server stops, restarts, or ends our session
+    asyncpg.TooManyConnectionsError,
 )
 _AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _NEVER = (

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
+
+log = logging.getLogger("gz.process")
 
 PARENT_FD = "GLEITZEIT_PARENT_FD"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -47,6 +51,13 @@ class Lifetime:
             self.reason = reason
             self.drain.set()
 
+    @staticmethod
+    def leave_within(seconds: float, code: int) -> None:
+        """Whatever hangs until then, the process ends, as if killed: what has to be done in order is done already."""
+        timer = threading.Timer(seconds, _leave, (code,))
+        timer.daemon = True
+        timer.start()
+
     def _on_signal(self, number: signal.Signals) -> None:
         if self._signalled:
             if self._on_kill is not None:
@@ -76,3 +87,8 @@ class Lifetime:
             self._loop.remove_reader(self._parent_fd)
             os.close(self._parent_fd)
             self._parent_fd = None
+
+
+def _leave(code: int) -> None:
+    log.error("something does not end: leaving without it")
+    os._exit(code)

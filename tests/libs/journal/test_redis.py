@@ -1,11 +1,14 @@
 """What only the Redis adapter promises: a server that loses nothing, its death and return, and its memory's end."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import asyncio as client
 from tests.servers import Redis
+from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFull
 from gleitzeit.journal.base import Append, Summary
@@ -88,6 +91,34 @@ async def test_a_server_without_memory_is_a_full_journal_and_goes_on_when_there_
     await settle(own, maxmemory="0")
     await journal.append([append("wf-1", 2, b"2"), append("wf-2", 1, b"x")])
     await journal.close()
+
+
+async def test_a_server_that_dies_of_a_full_disk_is_waited_for_and_nothing_is_lost_or_written_twice(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        server = Redis(folder=disk)
+        journal = RedisJournal(server.place())
+        await journal.claim("one")
+        ballast, acknowledged = fill(disk), list[int]()
+        os.truncate(ballast, ballast.stat().st_size - 300_000)
+
+        async def appends() -> None:
+            for seq in range(1, 61):
+                await journal.append([append("wf-1", seq, b"%d" % seq + bytes(10_000))])
+                acknowledged.append(seq)
+
+        writing = asyncio.ensure_future(appends())
+        assert await asyncio.to_thread(server.process.wait, 20) == 1
+        died_at = len(acknowledged)
+        assert 10 < died_at < 60
+        ballast.unlink()
+        await asyncio.to_thread(server.start)
+        await writing
+        found = [int(record.event.rstrip(b"\0")) for record in await journal.read("wf-1")]
+        assert found == acknowledged == list(range(1, 61))
+        await journal.close()
+        server.stop()
 
 
 async def test_an_unreachable_server_is_named_without_its_password() -> None:

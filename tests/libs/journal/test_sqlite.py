@@ -2,9 +2,7 @@
 # ruff: noqa: ASYNC240 - the tests look at small local files, and nothing else waits for their loop
 
 import asyncio
-import ctypes
 import itertools
-import os
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
 from gleitzeit.journal.base import Append, Find, Summary
@@ -299,14 +298,9 @@ async def test_after_a_failure_of_unknown_outcome_nothing_more_is_taken(file: Pa
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=1m") != 0:
-        pytest.skip(f"cannot mount a small disk: {os.strerror(ctypes.get_errno())}")
-    yield folder
-    libc.umount2(os.fsencode(folder), 2)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 async def append_until_full(journal: SqliteJournal) -> int:
@@ -319,12 +313,10 @@ async def append_until_full(journal: SqliteJournal) -> int:
     raise AssertionError("a disk of 1 MB took more")
 
 
-async def test_a_full_disk_loses_nothing_and_is_got_over(small_disk: Path) -> None:
-    journal = await claimed(small_disk / "journal.db")
+async def test_a_full_disk_loses_nothing_and_is_got_over(disk: Path) -> None:
+    journal = await claimed(disk / "journal.db")
     await journal.append([append("a", 1, b"1")])
-    filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as filling:
-        filling.writelines([b"x" * 4096] * 256)
+    filler = fill(disk)
     seq = await append_until_full(journal)
     for _ in range(3):
         with pytest.raises(JournalFull):
@@ -334,7 +326,7 @@ async def test_a_full_disk_loses_nothing_and_is_got_over(small_disk: Path) -> No
     filler.unlink()
     await journal.append([append("a", seq, b"x" * 1000), append("b", 1, b"x")])
     await journal.close()
-    journal = await claimed(small_disk / "journal.db")
+    journal = await claimed(disk / "journal.db")
     assert len(await journal.read("a")) == seq
     await journal.close()
 

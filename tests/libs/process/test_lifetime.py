@@ -20,7 +20,9 @@ async def main():
         print("ready", "GLEITZEIT_READY_FD" in os.environ, "GLEITZEIT_PARENT_FD" in os.environ, flush=True)
         await lifetime.drain.wait()
         print("drain:", lifetime.reason, flush=True)
-        if sys.argv[1:] == ["slow"]:
+        if sys.argv[1:] == ["leaves"]:
+            lifetime.leave_within(0.1, 75)
+        if sys.argv[1:]:
             await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -48,6 +50,12 @@ def test_the_first_signal_drains(number: signal.Signals) -> None:
         process.send_signal(number)
         assert _line(process) == f"drain: {number.name}"
         assert process.wait(10) == 0
+
+
+def test_who_has_to_leave_does_so_whatever_hangs() -> None:
+    with _service("leaves") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 75
 
 
 def test_the_second_signal_ends_it_at_once_with_its_children() -> None:
