@@ -7,7 +7,7 @@
         ├── QuotaExceeded      LLM_QUOTA_EXCEEDED     final      the account has nothing left to spend
         ├── ModelNotFound      LLM_MODEL_NOT_FOUND    final      data.models: what there is; data.hint: how to get it
         ├── BadRequest         LLM_BAD_REQUEST        final      the server does not take such a request
-        ├── ContextOverflow    LLM_CONTEXT_OVERFLOW   final      more tokens than the model can read
+        ├── ContextOverflow    LLM_CONTEXT_OVERFLOW   final      more tokens than the model, or the account, can take
         ├── Refused            LLM_REFUSED            final      the model, or a filter, declined to answer
         ├── BadOutput          LLM_BAD_OUTPUT         final      no valid JSON, though asked for again
         ├── ServerError        LLM_SERVER_ERROR       retryable  5xx, an error in the middle of a stream, nonsense

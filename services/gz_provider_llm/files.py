@@ -34,14 +34,22 @@ _SIGNATURES: Final = (
 
 
 class Image(Struct, frozen=True):
-    """`data_base64` has no line breaks and no prefix."""
+    """`data_base64` has no line breaks and no prefix; it is empty where the server shall fetch the image from `url`."""
 
     media_type: str
     data_base64: str
+    url: str = ""
 
     @property
     def data_url(self) -> str:
-        return f"data:{self.media_type};base64,{self.data_base64}"
+        """Or where it is in the web."""
+        return self.url or f"data:{self.media_type};base64,{self.data_base64}"
+
+    def base64_for(self, server: str) -> str:
+        """For one that fetches nothing itself. Raises BadRequest for an image that is somewhere in the web."""
+        if self.url:
+            raise BadRequest(f"{server} fetches no images: give a path, a data URL or base64 in place of {self.url}")
+        return self.data_base64
 
 
 class Files(Struct, frozen=True):
@@ -123,14 +131,14 @@ def is_image_path(path: str) -> bool:
 
 
 def image_of(given: str, files: Files) -> Image:
-    """An image given as a path, a data URL or base64."""
+    """An image given as a path, a data URL, base64 or a URL, which is for the server to fetch: we never do."""
     if given.startswith("data:"):
         matched = _DATA_URL.fullmatch(given)
         if matched is None:
             raise BadRequest("an image's data URL must read data:image/…;base64,…")
         return _decoded(matched["data"], matched["type"] or "")
     if given.startswith(("http://", "https://")):
-        raise BadRequest("an image must be a path, a data URL or base64; it is not fetched from the web")
+        return Image("", "", given)
     if (len(given) < 4096 and is_image_path(given)) or files.exists(given):
         return files.image(given)
     return _decoded(given, "")

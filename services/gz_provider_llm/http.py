@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import aiohttp
@@ -24,11 +23,14 @@ from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthor
 from gz_provider_llm.lines import Event, EventReader, Splitter
 from gz_provider_llm.refusals import meaning, said, status_in
 from gz_provider_llm.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
+from gz_provider_llm.waits import retry_after, until_reset
 
 logger = logging.getLogger(__name__)
 
 SHORT_SECRET = 8
 """A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
+KEY_IN_QUERY = 16
+"""From so many characters on, what stands in the query of a URL is taken for a key."""
 IDLE_TIMEOUT_SECONDS = 60.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
@@ -59,12 +61,13 @@ class Http:
         hint: str = "",
         key_hint: str = "",
     ) -> None:
-        self.url = base_url.rstrip("/")
-        """Without a trailing slash."""
-        parsed = checked_url(self.url)
+        parsed = checked_url(base_url)
+        self.url = str(parsed.with_query(None).with_fragment(None)).rstrip("/")
+        """Without a trailing slash, and without its query, which follows the path of each request."""
+        self._query = parsed.query
         self.shown_url = str(parsed.with_user(None).with_query(None).with_fragment(None)).rstrip("/")
         """As it may be told to everybody."""
-        self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password) if secret)
+        self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password, *_keys_in(parsed)) if secret)
         self._idle_timeout_seconds = idle_timeout_seconds
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
@@ -125,17 +128,14 @@ class Http:
             shown = content if isinstance(content, str) else content.decode(errors="replace")
             raise ServerError(f"{self.shown_url} answered what is no JSON: {self._public(shown[:200])!r}") from None
 
-    def error(self, status: int, answer: object, retry_after_seconds: float | None = None) -> GleitzeitError:
+    def error(self, status: int, answer: object, headers: Mapping[str, str] | None = None) -> GleitzeitError:
         """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
         message, kind = said(answer)
-        error = meaning(
-            status,
-            self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}",
-            kind,
-            self.shown_url,
-            retry_after_seconds,
-            self._busy_statuses,
-        )
+        wait = retry_after(headers or {}, time.time())
+        if wait is None and status == 429:
+            wait = until_reset(headers or {}, message, time.time())
+        shown = self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}"
+        error = meaning(status, shown, kind, self.shown_url, wait, self._busy_statuses)
         if isinstance(error, Unauthorized) and self._key_hint:
             return Unauthorized(f"{error.message.rstrip('.')}. {self._key_hint}", error.data)
         return error
@@ -167,6 +167,8 @@ class Http:
         patience = _Patience(self._idle_timeout_seconds, self.works_on)
         session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
         url = without_user((base or self.url) + path)
+        if self._query:
+            url = url.extend_query(self._query)
         try:
             async with patience.limit, self._sent(session, method, url, body, patience) as reply:
                 yield reply
@@ -190,7 +192,7 @@ class Http:
             response = await session.request(method, url, data=content, headers=headers, allow_redirects=False)
         except aiohttp.ClientError as error:
             raise self._failed(error, begun=False) from None
-        logger.debug("HTTP Request: %s %s%s: %d", method, self.shown_url, url.path, response.status)
+        logger.debug("HTTP Request: %s %s: %d", method, url.with_query(None), response.status)
         patience.heard()
         self._closes_after_streams = response.headers.get("server") in CLOSE_AFTER_STREAMS
         reply = _Reply(response, patience)
@@ -209,7 +211,7 @@ class Http:
             answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
             answer = content.decode(errors="replace")
-        raise self.error(reply.response.status, answer, _retry_after(reply.response.headers))
+        raise self.error(reply.response.status, answer, reply.response.headers)
 
     async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
         splitter = Splitter(self.shown_url)
@@ -330,31 +332,14 @@ async def _nobody_knows() -> bool:
     return False
 
 
+def _keys_in(url: URL) -> list[str]:
+    """What a URL has in its query may be a key."""
+    return [value for value in url.query.values() if len(value) >= KEY_IN_QUERY]
+
+
 def _mask(secret: str) -> re.Pattern[str]:
     whole = re.escape(secret)
     return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """In seconds or as a date; None if the server does not say."""
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after", "")
-    if not value or (seconds := _number(value)) is not None:
-        return seconds if value else None
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
 
 
 def _reason(error: aiohttp.ClientError) -> str:

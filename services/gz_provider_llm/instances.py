@@ -49,7 +49,8 @@ class Instance:
         self.turn = 0
         """When it was asked last, as a number that grows with every call."""
         self.has_chat = True
-        """Whether it knows /api/chat; false once it has said that it does not."""
+        self.has_embed = True
+        """Whether it knows /api/chat and /api/embed; false once it has said that it does not."""
         self.error: LlmError | None = None
 
     @property

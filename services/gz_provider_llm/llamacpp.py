@@ -76,6 +76,8 @@ class LlamaCpp:
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         self._check_name(request.model)
+        for image in (image for message in request.messages for image in message.images):
+            image.base64_for(self.name)
         return await self._chat.ask(lambda client: client.chat(request, on_delta))
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:

@@ -96,8 +96,8 @@ async def _keep_true(backend: Backend, provider: Provider, *, list_models: bool)
         if list_models:
             try:
                 names = {model.name for model in await backend.models()}
-            except GleitzeitError:
-                pause = LOOK_AGAIN_SECONDS
+            except GleitzeitError as error:
+                pause = LOOK_AGAIN_SECONDS if error.retryable else LOOK_SECONDS  # Azure, for one, has no such list
         # Ollama's users leave `:latest` out
         provider.models = sorted(names | {name.removesuffix(":latest") for name in names})
         await asyncio.sleep(pause)
@@ -183,6 +183,7 @@ class LlmMethods:
             else:
                 say = call.stream if params.get("stream", True) else None
                 wire = await self._conversed(call, params, kind, _Watch(say), patient=False)
+        warnings += wire.get("warnings", ())
         return wire | {"warnings": warnings} if warnings else wire
 
     def _files_of(self, params: Mapping[str, Any]) -> Files:
@@ -387,7 +388,13 @@ def _continued(history: tuple[Message, ...], asked: tuple[Message, ...]) -> tupl
 
 
 def _said(result: ChatResult) -> Message:
-    return Message(role="assistant", content=result.content, tool_calls=result.tool_calls)
+    return Message(
+        role="assistant",
+        content=result.content,
+        tool_calls=result.tool_calls,
+        reasoning=result.reasoning,
+        thinking_blocks=result.thinking_blocks,
+    )
 
 
 def _tokens(request: ChatRequest) -> int:

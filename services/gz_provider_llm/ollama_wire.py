@@ -1,6 +1,6 @@
 """Ollama's wire: requests and answers of `/api/chat`, `/api/generate` and `/api/embed`, mapped each way. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from gz_provider_llm.errors import BadRequest
@@ -39,9 +39,9 @@ _NS_PER_MS: Final = 1_000_000
 _SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "tool": "Result of a tool"}
 
 
-def chat_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
-    """For /api/chat. `think`: whether the model may be told how much to think."""
-    body = {"model": request.model, "messages": _messages(request.messages), **_common(request, think)}
+def chat_body(request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, Any]:
+    """For /api/chat. `lessons` are what the model has said that it does not take: see `lesson`."""
+    body = {"model": request.model, "messages": _messages(request.messages), **_common(request, lessons)}
     # There is no tool_choice on this wire: a tool that must not be called is not shown, nor are the others of one that
     # must.
     tools = [tool for tool in request.tools if request.tool_name in ("", tool.name)]
@@ -51,7 +51,7 @@ def chat_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
     return body
 
 
-def generate_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
+def generate_body(request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, Any]:
     """For /api/generate: a raw prompt, or what a server gets that has no /api/chat.
 
     A conversation is written out; its last message is answered. Raises BadRequest for tools.
@@ -60,14 +60,24 @@ def generate_body(request: ChatRequest, *, think: bool) -> dict[str, Any]:
         raise BadRequest("this server has no /api/chat, and without it no tools can be called")
     spoken = [message for message in request.messages if message.role != "system"]
     system = "\n\n".join(message.content for message in request.messages if message.role == "system")
-    body = {"model": request.model, "prompt": _transcript(spoken), **_common(request, think)}
+    body = {"model": request.model, "prompt": _transcript(spoken), **_common(request, lessons)}
     if system:
         body["system"] = system
-    if images := [image.data_base64 for message in spoken for image in message.images]:
+    if images := [image.base64_for("ollama") for message in spoken for image in message.images]:
         body["images"] = images
     if request.raw:
         body["raw"] = True
     return body
+
+
+def lesson(request: ChatRequest, message: str) -> str:
+    """What can be done without, by what the server has said of the request; empty if nothing. Most models that think
+    only know whether to, and not how much."""
+    if not request.reasoning_effort:
+        return ""
+    if "think value" in message:
+        return "effort"
+    return "reasoning_effort" if "does not support thinking" in message else ""
 
 
 def embed_body(request: EmbedRequest) -> dict[str, Any]:
@@ -78,7 +88,15 @@ def embed_body(request: EmbedRequest) -> dict[str, Any]:
     return body | _split_options({}, request.options)
 
 
-def _common(request: ChatRequest, think: bool) -> dict[str, Any]:
+def old_embed_bodies(request: EmbedRequest) -> list[dict[str, Any]]:
+    """For /api/embeddings, which takes one text at a time. Raises BadRequest for vectors of a length of their own."""
+    if request.dimensions is not None:
+        raise BadRequest("this server has no /api/embed, and without it vectors cannot be shortened (dimensions)")
+    options = _split_options({}, request.options)
+    return [{"model": request.model, "prompt": text, **options} for text in request.inputs]
+
+
+def _common(request: ChatRequest, lessons: Collection[str]) -> dict[str, Any]:
     """Always a stream: so silence can be told from work, and an answer that nobody wants can be stopped."""
     options = {theirs: value for ours, theirs in _OPTIONS.items() if (value := getattr(request, ours)) is not None}
     if request.stop:
@@ -86,8 +104,9 @@ def _common(request: ChatRequest, think: bool) -> dict[str, Any]:
     body: dict[str, Any] = {"stream": True}
     if request.json:
         body["format"] = "json" if request.json_schema is None else request.json_schema
-    if request.reasoning_effort and think:
-        body["think"] = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+    if request.reasoning_effort and "reasoning_effort" not in lessons:
+        effort = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+        body["think"] = bool(effort) if "effort" in lessons else effort
     return body | _split_options(options, request.options)
 
 
@@ -106,9 +125,11 @@ def _message(message: Message, tools: Mapping[str, str]) -> dict[str, Any]:
     """`tools` are the names of those that were called, by the id of the call."""
     body: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images:
-        body["images"] = [image.data_base64 for image in message.images]
+        body["images"] = [image.base64_for("ollama") for image in message.images]
     if message.tool_calls:
         body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+        # Models that think go on with their thoughts after a call.
+        body |= {"thinking": message.reasoning} if message.reasoning else {}
     if message.role == "tool":
         # Which call is answered, newer servers know by its id, older ones by the name of the tool.
         body |= {"tool_call_id": message.tool_call_id} if message.tool_call_id else {}
@@ -155,7 +176,7 @@ class Answer:
             self.done, self._last = True, line
         return text
 
-    def result(self, model: str, provider_id: str) -> ChatResult:
+    def result(self, model: str, provider_id: str, warnings: tuple[str, ...] = ()) -> ChatResult:
         last = self._last
         return ChatResult(
             content="".join(self._content),
@@ -166,6 +187,7 @@ class Answer:
             tool_calls=tuple(self._calls),
             timings_ms={ours: last[theirs] / _NS_PER_MS for ours, theirs in _TIMINGS.items() if last.get(theirs)},
             provider_id=provider_id,
+            warnings=warnings,
         )
 
 

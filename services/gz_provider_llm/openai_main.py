@@ -25,7 +25,7 @@ def provider(options: Namespace) -> Provider:
         raise ConfigurationError(message)
     http = Http(
         url,
-        headers={"authorization": f"Bearer {key}"} if key else {},
+        headers=_headers(url, key),
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
         hint="" if is_openai else server_hint(options.url, URL_VARIABLE),
@@ -50,7 +50,15 @@ def run() -> None:
 
 
 def _api_url(url: str) -> str:
-    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+    parts = urlsplit(url)
+    return url if parts.path.strip("/") else parts._replace(path="/v1").geturl()
+
+
+def _headers(url: str, key: str) -> dict[str, str]:
+    """Azure, whose URL says `api-version`, takes a key in a header of its own, and a token (JWT) like everybody."""
+    if key and "api-version=" in urlsplit(url).query and not key.startswith("eyJ"):
+        return {"api-key": key}
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 if __name__ == "__main__":

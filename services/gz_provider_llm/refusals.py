@@ -12,6 +12,7 @@ from gz_provider_llm.errors import (
     ModelNotFound,
     QuotaExceeded,
     RateLimited,
+    Refused,
     ServerError,
     Unauthorized,
     UnreadableOutput,
@@ -20,6 +21,8 @@ from gz_provider_llm.errors import (
 RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
 
 _PASSING: Final = frozenset({408, 409, 425})
+_BUSY_IF_TOLD: Final = frozenset({402, 503, 529})
+"""Of which a server that says when to come again means that it has too much to do."""
 _STATUS_OF_TYPE: Final = {
     "invalid_request_error": 400,
     "exceed_context_size_error": 400,
@@ -34,9 +37,23 @@ _STATUS_OF_TYPE: Final = {
 _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
     "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
+    "maximum prompt length", "input token count",
 )  # fmt: skip
 _UNREADABLE: Final = "produced output that does not match"
-_NO_SUCH_MODEL: Final = ("not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model")
+_NO_SUCH_MODEL: Final = (
+    "model_not_found", "not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model",
+    "not a valid model", "unable to access model", "deploymentnotfound",
+)  # fmt: skip
+_NO_MONEY: Final = (
+    "insufficient_quota", "insufficient balance", "credit balance is too low", "billing_not_active",
+    "billing_hard_limit_reached",
+)  # fmt: skip
+_FILTERED: Final = (
+    "content_filter", "content_policy_violation", "content management policy", "content filtering policy",
+    "input was flagged", "prompt was flagged",
+)  # fmt: skip
+_NEVER_FITS: Final = "request too large"
+"""A request that is larger than a limit a minute: no waiting makes it fit."""
 
 
 def meaning(
@@ -48,16 +65,20 @@ def meaning(
     """
     text = f"{kind} {message}".lower()
     told = f"{url} says: {message}"
-    if "insufficient_quota" in text or status == 402:
+    if _has(text, _NO_MONEY) or (status == 402 and retry_after_seconds is None):
         return QuotaExceeded(told)
-    if status in busy or status == 429 or (status == 503 and retry_after_seconds is not None):
+    if status in (413, 429) and _NEVER_FITS in text:
+        return ContextOverflow(told)
+    if status in busy or status == 429 or (status in _BUSY_IF_TOLD and retry_after_seconds is not None):
         return RateLimited(told, RETRY_AFTER_SECONDS if retry_after_seconds is None else retry_after_seconds)
+    if status in (400, 403) and _has(text, _FILTERED):
+        return Refused(told)
     if status in (401, 403):
         return Unauthorized(told, {"status": status})
     # Context windows first: such messages name the model, too. Some servers answer them with 500.
-    if status in (400, 413, 422, 500) and any(word in text for word in _OVERFLOW):
+    if status in (400, 413, 422, 500) and _has(text, _OVERFLOW):
         return ContextOverflow(told)
-    if status in (400, 404) and "model" in text and any(word in text for word in ("model_not_found", *_NO_SUCH_MODEL)):
+    if _names_no_model(status, text):
         return ModelNotFound(told)
     if _UNREADABLE in text:
         return UnreadableOutput(told, {"status": status})
@@ -66,15 +87,27 @@ def meaning(
     return BadRequest(told, {"status": status})
 
 
+def _names_no_model(status: int, text: str) -> bool:
+    if status not in (400, 404) or not ("model" in text or "deployment" in text):
+        return False
+    return _has(text, _NO_SUCH_MODEL) or (status == 404 and "not_found_error" in text)  # Anthropic says no more
+
+
+def _has(text: str, words: Collection[str]) -> bool:
+    return any(word in text for word in words)
+
+
 def said(answer: object) -> tuple[str, str]:
     """The message and the kind of an error, in whichever way a server puts it."""
     match answer:
+        case [{"error": _} as only]:  # Google's way
+            return said(only)
         case {"error": {"message": str(message)} as error}:
             return message, f"{error.get('type') or ''} {error.get('code') or ''}"
         case {"error": str(message), **rest}:
             return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
-        case {"message": str(message)} | {"detail": str(message)}:
-            return message, ""
+        case {"message": str(message), **rest} | {"detail": str(message), **rest}:
+            return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
         case str():
             return answer.strip(), ""
     return msgspec.json.encode(answer).decode(), ""

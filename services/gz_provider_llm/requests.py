@@ -32,7 +32,10 @@ class ToolCall(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """`tool_call_id` and `name` belong to a message of role `tool`: which call it answers, and of which tool."""
+    """`tool_call_id` and `name` belong to a message of role `tool`: which call it answers, and of which tool.
+
+    `reasoning` is what the model thought before it said this, `thinking_blocks` the same as Anthropic wants it back.
+    """
 
     role: Role
     content: str = ""
@@ -40,14 +43,17 @@ class Message(Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
+    reasoning: str = ""
+    thinking_blocks: tuple[dict[str, Any], ...] = ()
 
 
 class Tool(Struct, frozen=True):
-    """`parameters` is a JSON Schema of an object."""
+    """`parameters` is a JSON Schema of an object; `strict` holds the server to it, where it can."""
 
     name: str
     description: str
     parameters: dict[str, Any]
+    strict: bool = False
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
@@ -196,6 +202,8 @@ def _message(given: Mapping[str, Any], files: Files) -> Message:
         tool_calls=tuple(_tool_call(call) for call in given.get("tool_calls", ())),
         tool_call_id=given.get("tool_call_id", ""),
         name=given.get("name", ""),
+        reasoning=given.get("reasoning", ""),
+        thinking_blocks=tuple(given.get("thinking_blocks", ())),
     )
 
 
@@ -220,7 +228,8 @@ def _is_part(part: Mapping[str, Any]) -> bool:
 def _tool(given: Mapping[str, Any]) -> Tool:
     tool = given.get("function", given)
     parameters = tool.get("parameters") or tool.get("input_schema") or tool.get("inputSchema")
-    return Tool(tool["name"], tool.get("description", ""), parameters or {"type": "object", "properties": {}})
+    strict = tool.get("strict") is True
+    return Tool(tool["name"], tool.get("description", ""), parameters or {"type": "object", "properties": {}}, strict)
 
 
 def _tool_call(given: Mapping[str, Any]) -> ToolCall:

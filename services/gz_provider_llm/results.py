@@ -34,7 +34,8 @@ class ChatResult(Struct, frozen=True, kw_only=True):
     `finish_reason` is `stop`, `length`, `tool_calls` or `content_filter`, or the server's own word where none of these
     fits. `usage` is None if the server did not count. `timings_ms` is what the server itself measured (`load`,
     `prompt`, `generate`); the whole and the first token are measured by the methods. `provider_id` tells which of
-    several servers answered.
+    several servers answered. `thinking_blocks` are Anthropic's, to be given back to it. `warnings` tell of parameters
+    that the model does not take.
     """
 
     content: str
@@ -45,6 +46,8 @@ class ChatResult(Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     timings_ms: dict[str, float] = {}
     provider_id: str = ""
+    thinking_blocks: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class EmbedResult(Struct, frozen=True, kw_only=True):
@@ -95,7 +98,11 @@ def chat_wire(
     elif offered_tools:  # so that a reference to them is never one to nothing
         wire["tool_calls"] = []
     if result.reasoning:
-        wire["reasoning"] = result.reasoning
+        wire["reasoning"] = message["reasoning"] = result.reasoning
+    if result.thinking_blocks:
+        message["thinking_blocks"] = list(result.thinking_blocks)
+    if result.warnings:
+        wire["warnings"] = list(result.warnings)
     return wire
 
 

@@ -1,10 +1,12 @@
 """Answers that have to be JSON: what a model is told, what is made of its answer, what it is told when that fails."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.schemas.catalogue import compile_schema
 from gleitzeit.schemas.explain import explain
@@ -61,6 +63,14 @@ def instruction(schema: dict[str, Any] | None) -> str:
     return (
         f"Answer with JSON only, without any other text, by this JSON Schema:\n{msgspec.json.encode(schema).decode()}"
     )
+
+
+def in_words(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
+    """The conversation with that instruction, at its beginning: many models know one message of the system only."""
+    said = instruction(schema)
+    if messages and messages[0].role == "system":
+        return replace(messages[0], content=f"{messages[0].content}\n\n{said}"), *messages[1:]
+    return Message(role="system", content=said), *messages
 
 
 def ask_again(answer: str, problems: tuple[str, ...]) -> tuple[Message, Message]:

@@ -23,6 +23,7 @@ from gz_provider_llm.errors import (
     StreamCut,
     Unauthorized,
 )
+from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.requests import EmbedRequest, Message, Tool, ToolCall
 from gz_provider_llm.results import ChatResult, Usage
@@ -259,6 +260,93 @@ async def test_a_model_that_knows_no_output_format_is_asked_in_words() -> None:
             result = await backend.chat(request(json=True, json_schema=SCHEMA), lambda delta: None)
             assert result.content == "{}"
         assert ["output_config" in asked.body for asked in server.asked] == [True, False, False]
+
+
+NO_EFFORT = answer(400, failed("invalid_request_error", "adaptive thinking is not supported on this model"))
+NO_THOUGHTS = answer(400, failed("invalid_request_error", "thinking is not supported on this model"))
+FINE = stream(sse(*text("x"), ending("end_turn"), STOP))
+
+
+async def asked_after(*refusals: Answer, **members: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body that was taken in the end, and the warnings."""
+    async with anthropic(*refusals, FINE) as (backend, server):
+        result = await backend.chat(request(**members), lambda delta: None)
+        assert len(server.asked) == len(refusals) + 1
+        return server.asked[-1].body, result.warnings
+
+
+@pytest.mark.parametrize(
+    ("members", "budget", "max_tokens"),
+    [
+        ({"reasoning_effort": "high"}, 16384, 16384 + 4096),
+        ({"reasoning_effort": "low", "max_tokens": 9000}, 2048, 9000),
+        ({"reasoning_effort": "high", "max_tokens": 9000}, 4500, 9000),
+        ({"reasoning_effort": "high", "max_tokens": 1025}, 1024, 1025),
+    ],
+)
+async def test_models_that_know_no_effort_get_a_budget(members: dict[str, Any], budget: int, max_tokens: int) -> None:
+    body, warnings = await asked_after(NO_EFFORT, **members)
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": budget}
+    assert body["max_tokens"] == max_tokens
+    assert "output_config" not in body
+    assert warnings == ()
+
+
+async def test_models_that_cannot_think_are_asked_without_and_it_is_told() -> None:
+    body, warnings = await asked_after(NO_EFFORT, NO_THOUGHTS, reasoning_effort="high", max_tokens=9000)
+    assert "thinking" not in body
+    assert warnings == ("m takes no reasoning_effort: it was left out",)
+    body, warnings = await asked_after(NO_EFFORT, reasoning_effort="high", max_tokens=1000)
+    assert "thinking" not in body
+    assert "no room to think" in warnings[0]
+
+
+async def test_sampling_that_the_model_does_not_take_is_left_out() -> None:
+    says = failed("invalid_request_error", "`temperature` and `top_p` cannot both be specified for this model.")
+    body, warnings = await asked_after(answer(400, says), temperature=1, top_p=0.5)
+    assert ("temperature" in body, "top_p" in body) == (False, True)
+    assert warnings == ("m takes no temperature: it was left out",)
+
+
+async def test_signed_thoughts_go_back_with_the_calls_that_they_led_to() -> None:
+    signature = {"type": "signature_delta", "signature": "S=="}
+    thought = {"type": "thinking_delta", "thinking": "hm"}
+    events = [
+        START, block(0, type="thinking", thinking="", signature=""), delta(0, **thought), delta(0, **signature),
+        block(1, type="redacted_thinking", data="xyz"), block(2, type="tool_use", id="1", name="f", input={}),
+        ending("tool_use"), STOP,
+    ]  # fmt: skip
+    result, _ = await chat(stream(sse(*events)))
+    thoughts = (
+        {"type": "thinking", "thinking": "hm", "signature": "S=="},
+        {"type": "redacted_thinking", "data": "xyz"},
+    )
+    assert result.thinking_blocks == thoughts
+    messages = (
+        Message(role="user", content="hi"),
+        Message(role="assistant", tool_calls=result.tool_calls, thinking_blocks=result.thinking_blocks),
+        Message(role="tool", content="7", tool_call_id="1"),
+    )
+    body = await body_of(messages=messages)
+    assert body["messages"][1]["content"] == [*thoughts, {"type": "tool_use", "id": "1", "name": "f", "input": {}}]
+
+
+async def test_who_says_nothing_is_left_out() -> None:
+    """The API refuses a message without content, and a text that is only white."""
+    said = [("user", "hi"), ("assistant", ""), ("user", " \n"), ("user", "go on")]
+    body = await body_of(messages=tuple(Message(role=role, content=content) for role, content in said))
+    texts = [{"type": "text", "text": "hi"}, {"type": "text", "text": "go on"}]
+    assert body["messages"] == [{"role": "user", "content": texts}]
+
+
+async def test_strict_tools_and_images_in_the_web() -> None:
+    body = await body_of(
+        tools=(Tool("f", "d", SCHEMA, True),),
+        messages=(Message(role="user", images=(Image("", "", "https://example.org/a.png"),)),),
+    )
+    assert body["tools"][0]["strict"] is True
+    source = {"type": "url", "url": "https://example.org/a.png"}
+    assert body["messages"][0]["content"] == [{"type": "image", "source": source}]
 
 
 async def test_other_refusals_are_not_asked_again() -> None:

@@ -228,6 +228,22 @@ async def test_who_stands_in_the_address_is_told_to_the_server_only() -> None:
         assert KEY not in http.shown_url
 
 
+async def test_the_query_of_an_address_follows_the_path_and_is_told_to_nobody() -> None:
+    said = {"error": {"message": f"unknown api-version for subscription {KEY}-of-mine"}}
+    async with fake_server(answer(200, {}), answer(400, said)) as server:
+        http = Http(f"{server.url}/openai/deployments/d/?api-version=1&subscription={KEY}-of-mine")
+        await http.get_json("/models?limit=3")
+        with pytest.raises(
+            BadRequest, match=r"/openai/deployments/d says: unknown api-version for subscription \*\*\*$"
+        ):
+            await http.post_json("/chat/completions", {})
+        await http.close()
+        models, chat = (asked.path for asked in server.asked)
+        assert models == f"/openai/deployments/d/models?limit=3&api-version=1&subscription={KEY}-of-mine"
+        assert chat == f"/openai/deployments/d/chat/completions?api-version=1&subscription={KEY}-of-mine"
+        assert KEY not in http.shown_url
+
+
 async def lines_of(script: Answer) -> list[bytes]:
     async with fake_server(script) as server:
         http = Http(server.url)

@@ -420,6 +420,23 @@ async def test_a_schema_that_is_none_costs_nothing() -> None:
         assert (name, made.server.asked) == ("LLM_BAD_REQUEST", [])
 
 
+async def test_what_the_model_does_not_take_is_told_and_its_thoughts_go_back() -> None:
+    no = answer(400, {"error": {"message": "Unsupported parameter: 'seed' is not supported with this model."}})
+    call = chunk(reasoning="hm", tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}])
+    async with peer(no, stream(sse(call, end("stop"), "[DONE]")), saying("7")) as made:
+        tools = [{"name": "f", "strict": True}]
+        first = await made.call("chat", model="m", prompt="hi", seed=3, tools=tools, options={"mirostatt": 1})
+        assert [warning.split(";")[0] for warning in first["warnings"]] == [
+            "options: openai knows no mirostatt (did you mean mirostat?)",
+            "m takes no seed: it was left out",
+        ]
+        answered = {"role": "tool", "tool_call_id": "a", "content": 7}
+        messages = [{"role": "user", "content": "hi"}, first["message"], answered]
+        await made.call("chat", model="m", messages=messages, tools=tools)
+        assert made.server.asked[2].body["messages"][1]["reasoning_content"] == "hm"
+        assert made.server.asked[2].body["tools"][0]["function"]["strict"] is True
+
+
 async def test_tools() -> None:
     call = chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}}])
     async with peer(stream(sse(call, end("tool_calls"), "[DONE]")), saying("7")) as made:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from fake_server import answer, fake_server, stream
 from llama import LlamaServer
 from ollama_front import ALL, BUSY, BreakOff, OllamaFront, Refuse
 
@@ -126,6 +127,44 @@ async def test_a_model_that_cannot_think_is_asked_without(backend: Ollama, ollam
     assert (await backend.chat(ask(reasoning_effort="high"), ignore)).content
     assert (await backend.chat(ask(reasoning_effort="high"), ignore)).content
     assert ["think" in body for body in ollama.asked("/api/chat")] == [True, False, False]
+
+
+SAID = stream('{"message": {"content": "x"}, "done": true}\n')
+
+
+async def test_a_model_that_only_knows_whether_to_think_is_asked_so(make: Make) -> None:
+    refusal = answer(400, {"error": 'think value "high" is not supported for this model'})
+    async with fake_server(refusal, SAID) as server:
+        backend = make(server.url)
+        for _ in range(2):
+            assert (await backend.chat(ask(reasoning_effort="high"), ignore)).warnings == ()
+        assert (await backend.chat(ask(reasoning_effort="none"), ignore)).warnings == ()
+        assert [asked.body["think"] for asked in server.asked] == ["high", True, True, False]
+
+
+async def test_that_a_model_cannot_think_is_told(make: Make) -> None:
+    refusal = answer(400, {"error": '"tiny" does not support thinking'})
+    async with fake_server(refusal, SAID) as server:
+        result = await make(server.url).chat(ask(reasoning_effort="high"), ignore)
+        assert result.warnings == ("tiny takes no reasoning_effort: it was left out",)
+
+
+async def test_a_server_from_before_there_were_many_embeddings_at_once(make: Make) -> None:
+    script = (answer(404, "404 page not found"), answer(200, {"embedding": [1.0]}), answer(200, {"embedding": [2.0]}))
+    async with fake_server(*script) as server:
+        backend = make(server.url)
+        assert (await backend.embed(EmbedRequest(model="tiny", inputs=("a", "b")))).embeddings == [[1.0], [2.0]]
+        assert [asked.path for asked in server.asked] == ["/api/embed", "/api/embeddings", "/api/embeddings"]
+        assert server.asked[1].body == {"model": "tiny", "prompt": "a"}
+        await backend.embed(EmbedRequest(model="tiny", inputs=("a",)))
+        assert server.asked[3].path == "/api/embeddings"
+        with pytest.raises(BadRequest, match="dimensions"):
+            await backend.embed(EmbedRequest(model="tiny", inputs=("a",), dimensions=3))
+
+
+async def test_images_in_the_web_are_not_for_ollama(make: Make) -> None:
+    with pytest.raises(BadRequest, match="fetches no images"):
+        await make("http://127.0.0.1:1").chat(ask(images=(Image("", "", "https://example.org/a.png"),)), ignore)
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -15,11 +15,11 @@ LOOK_UP = Tool("look_up", "Look a word up.", {"type": "object", "properties": {"
 
 
 def chat(*messages: Message, **more: Any) -> dict[str, Any]:
-    return wire.chat_body(ChatRequest(model="tiny", messages=messages or (QUESTION,), **more), think=True)
+    return wire.chat_body(ChatRequest(model="tiny", messages=messages or (QUESTION,), **more))
 
 
 def generate(*messages: Message, **more: Any) -> dict[str, Any]:
-    return wire.generate_body(ChatRequest(model="tiny", messages=messages or (QUESTION,), **more), think=True)
+    return wire.generate_body(ChatRequest(model="tiny", messages=messages or (QUESTION,), **more))
 
 
 def test_nothing_is_sent_that_was_not_said() -> None:
@@ -49,7 +49,7 @@ def test_given_options_come_last_and_find_their_place() -> None:
 def test_reasoning_effort(effort: str, think: Any) -> None:
     assert chat(reasoning_effort=effort)["think"] == think
     request = ChatRequest(model="tiny", messages=(QUESTION,), reasoning_effort=effort)
-    assert "think" not in wire.chat_body(request, think=False)
+    assert "think" not in wire.chat_body(request, {"reasoning_effort"})
 
 
 def test_formats() -> None:

@@ -23,6 +23,7 @@ from gz_provider_llm.errors import (
     StreamCut,
     Unauthorized,
 )
+from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.openai import CAPACITY, OpenAI
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
@@ -121,9 +122,32 @@ async def test_reasoning_is_no_part_of_the_answer() -> None:
     assert (result.reasoning, result.content, deltas) == ("hm, well", "42", ["42"])
 
 
+async def test_calls_with_ids_and_names_of_their_own_are_apart_though_their_index_is_the_same() -> None:
+    whole = [{"index": 0, "id": n, "function": {"name": "f", "arguments": f'{{"x": {n}}}'}} for n in "12"]
+    result, _ = await chat(stream(sse(*(chunk(tool_calls=[call]) for call in whole), end("stop"))))
+    assert result.tool_calls == (ToolCall("1", "f", {"x": 1}), ToolCall("2", "f", {"x": 2}))
+    assert result.finish_reason == "tool_calls"
+
+
+async def test_a_call_from_before_there_could_be_several() -> None:
+    pieces = [chunk(function_call={"name": "f", "arguments": ""}), chunk(function_call={"arguments": '{"x": 1}'})]
+    result, _ = await chat(stream(sse(*pieces, end("function_call"))))
+    assert (result.tool_calls, result.finish_reason) == ((ToolCall("call_0", "f", {"x": 1}),), "tool_calls")
+
+
+async def test_thoughts_and_text_as_parts_of_one_content() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    pieces = [chunk(content=[thought]), chunk(content=[{"type": "text", "text": "Hel"}]), chunk(content="lo")]
+    result, deltas = await chat(stream(sse(*pieces, end("model_length"))))
+    assert (result.reasoning, result.content, deltas) == ("hm", "Hello", ["Hel", "lo"])
+    assert result.finish_reason == "length"
+
+
 @pytest.mark.parametrize(
     ("script", "kind"),
     [
+        (stream(sse(chunk(content="Hel"), end("error"), "[DONE]")), ServerError),
+        (stream(sse(chunk(content="Hel"), end("insufficient_system_resource"), "[DONE]")), ServerError),
         (stream(sse(chunk(content="Hel"))), StreamCut),
         (stream(sse(chunk(content="Hel")), then="cut"), StreamCut),
         (stream(), StreamCut),
@@ -240,6 +264,91 @@ async def test_formats_on_the_wire() -> None:
     assert body["response_format"]["json_schema"] == {"name": "answer", "schema": SCHEMA, "strict": True}
 
 
+async def test_openai_takes_json_object_only_where_there_is_talk_of_json() -> None:
+    _, body = await body_of(json=True)
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert "JSON" in body["messages"][0]["content"]
+    _, body = await body_of(json=True, messages=(Message(role="user", content="as json, please"),))
+    assert len(body["messages"]) == 1
+
+
+def refusal(message: str) -> Answer:
+    return answer(400, {"error": {"message": message, "type": "invalid_request_error"}})
+
+
+HELLO = stream(sse(chunk(content="{}"), end("stop"), "[DONE]"))
+
+
+@pytest.mark.parametrize(
+    ("says", "member", "lacks", "has"),
+    [
+        ("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+         {"max_tokens": 5}, "max_tokens", "max_completion_tokens"),
+        ("Unrecognized request argument supplied: stream_options", {}, "stream_options", "stream"),
+        ("This response_format type is unavailable now", {"json": True}, "response_format", "messages"),
+        ("'response_format.type' must be 'json_schema' or 'text'", {"json": True}, "response_format", "messages"),
+    ],
+)  # fmt: skip
+async def test_what_a_model_does_not_take_is_learnt(says: str, member: dict[str, Any], lacks: str, has: str) -> None:
+    async with openai(refusal(says), HELLO) as (backend, server):
+        for _ in range(2):
+            result = await backend.chat(request(**member), lambda delta: None)
+            assert (result.content, result.warnings) == ("{}", ())
+        first, *others = [asked.body for asked in server.asked]
+    assert len(others) == 2  # it is refused once, and not tried again
+    assert lacks in first
+    assert all(lacks not in body and has in body for body in others)
+
+
+async def test_json_by_a_schema_is_asked_for_in_words_where_the_server_knows_none() -> None:
+    no = refusal("response_format: not available")
+    async with openai(no, no, HELLO) as (backend, server):
+        await backend.chat(request(json=True, json_schema=SCHEMA), lambda delta: None)
+        asked = [(body.get("response_format"), body["messages"]) for body in (asked.body for asked in server.asked)]
+    assert [format and format["type"] for format, _ in asked] == ["json_schema", "json_object", None]
+    assert ['"required":["a"]' in messages[0]["content"] for _, messages in asked] == [False, True, True]
+
+
+async def test_what_is_left_out_is_told() -> None:
+    says = "Unsupported value: 'temperature' does not support 0.2 with this model."
+    async with openai(refusal(says), HELLO) as (backend, _):
+        result = await backend.chat(request(temperature=0.2), lambda delta: None)
+        assert result.warnings == ("m takes no temperature: it was left out",)
+        result = await backend.chat(request(), lambda delta: None)
+        assert result.warnings == ()
+
+
+@pytest.mark.parametrize("says", ["temperature must be below 2", "Invalid schema for response_format 'answer'"])
+async def test_mistakes_are_not_asked_again(says: str) -> None:
+    async with openai(refusal(says)) as (backend, server):
+        with pytest.raises(BadRequest):
+            await backend.chat(request(temperature=3, json=True, json_schema=SCHEMA), lambda delta: None)
+        assert len(server.asked) == 1
+
+
+async def test_thoughts_go_back_with_the_calls_that_they_led_to() -> None:
+    calls = (ToolCall("1", "f", {}),)
+    messages = (
+        Message(role="user", content="hi"),
+        Message(role="assistant", content="a", reasoning="done with"),
+        Message(role="assistant", reasoning="hm", tool_calls=calls),
+        Message(role="tool", content="7", tool_call_id="1"),
+    )
+    _, body = await body_of(messages=messages)
+    assert [message.get("reasoning_content") for message in body["messages"]] == [None, None, "hm", None]
+    _, body = await body_of(messages=messages, is_openai=True)
+    assert not any("reasoning_content" in message for message in body["messages"])
+
+
+async def test_strict_tools_and_images_in_the_web() -> None:
+    _, body = await body_of(
+        tools=(Tool("f", "d", SCHEMA, True),),
+        messages=(Message(role="user", images=(Image("", "", "https://example.org/a.png"),)),),
+    )
+    assert body["tools"][0]["function"]["strict"] is True
+    assert body["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
+
+
 async def test_raw() -> None:
     path, body = await body_of(raw=True, max_tokens=5, is_openai=True)
     assert path == "/completions"
@@ -248,6 +357,15 @@ async def test_raw() -> None:
     assert "max_completion_tokens" not in body
     with pytest.raises(BadRequest):
         await body_of(raw=True, messages=(Message(role="system", content="s"), Message(role="user", content="u")))
+
+
+async def test_embeddings_in_base64() -> None:
+    body = {"data": [{"embedding": "AACAPwAAAEA="}]}
+    async with openai(answer(200, body), answer(200, {"data": [{"embedding": 3}]})) as (backend, _):
+        wanted = EmbedRequest(model="e", inputs=("a",), options={"encoding_format": "base64"})
+        assert (await backend.embed(wanted)).embeddings == [[1.0, 2.0]]
+        with pytest.raises(ServerError):
+            await backend.embed(wanted)
 
 
 async def test_embeddings_keep_their_order() -> None:

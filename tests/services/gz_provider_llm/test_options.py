@@ -86,11 +86,26 @@ def test_a_file_that_holds_no_key(tmp_path: Path, content: str | bytes | None) -
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000/api/v3/", "http://127.0.0.1:8000/api/v3/"),
+        ("http://127.0.0.1:8000?api-version=1", "http://127.0.0.1:8000/v1?api-version=1"),
     ],
 )
 def test_the_url(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", variable)
     assert openai_main._api_url(openai_main.parser().parse_args([]).url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "headers"),
+    [
+        ("https://api.openai.com/v1", "k", {"authorization": "Bearer k"}),
+        ("https://x.openai.azure.com/openai/v1", "k", {"authorization": "Bearer k"}),
+        ("https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21", "k", {"api-key": "k"}),
+        ("https://x.openai.azure.com/openai/deployments/d?api-version=1", "eyJx", {"authorization": "Bearer eyJx"}),
+        ("http://127.0.0.1:8000/v1", "", {}),
+    ],
+)
+def test_how_the_key_is_shown(url: str, key: str, headers: dict[str, str]) -> None:
+    assert openai_main._headers(url, key) == headers
 
 
 @pytest.mark.parametrize("main", [openai_main, anthropic_main])

@@ -1,0 +1,143 @@
+"""An answer on OpenAI's wire, put together of its pieces. No I/O."""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from struct import iter_unpack
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from gz_provider_llm.errors import Refused
+from gz_provider_llm.requests import ToolCall, tool_arguments
+from gz_provider_llm.results import ChatResult, Usage
+
+_FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
+BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
+"""The server's word for an answer that it could not end."""
+
+
+class Answer(Struct):
+    """An answer that grows: by chunks of a stream, or by one object that is all of it."""
+
+    model: str
+    finish_reason: str = ""
+    texts: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    calls: list["PartialCall"] = field(default_factory=list)
+    growing: dict[int, "PartialCall"] = field(default_factory=dict)
+    """The calls to which pieces still come, by their index."""
+    usage: Usage | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def add(self, chunk: Mapping[str, Any]) -> str:
+        """Returns the text that it brought."""
+        self.model = chunk.get("model") or self.model
+        self.usage = usage_of(chunk.get("usage")) or self.usage
+        if isinstance(chunk.get("timings"), dict):
+            self.timings_ms = _timings(chunk["timings"])
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return ""
+        choice = choices[0]
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        part = choice.get("delta") or choice.get("message") or {}
+        text, thought = _said(part.get("content") or choice.get("text"))
+        for pieces, piece in (
+            (self.texts, text),
+            (self.reasoning, thought or part.get("reasoning_content") or part.get("reasoning")),
+            (self.refusal, part.get("refusal")),
+        ):
+            if isinstance(piece, str) and piece:
+                pieces.append(piece)
+        for at, call in enumerate(part.get("tool_calls") or ()):
+            self._call(call.get("index", at), call)
+        if part.get("function_call"):  # what calls of tools were before there could be several
+            self._call(0, {"function": part["function_call"]})
+        return text
+
+    def _call(self, index: int, piece: Mapping[str, Any]) -> None:
+        """With another id and name it is a call of its own: Google's server gives each of them the index 0."""
+        call = self.growing.get(index)
+        if call is None or call.is_not(piece):
+            call = self.growing[index] = PartialCall()
+            self.calls.append(call)
+        call.add(piece)
+
+    def result(self, warnings: tuple[str, ...] = ()) -> ChatResult:
+        content = "".join(self.texts)
+        if not content and not self.calls and (self.refusal or self.finish_reason == "content_filter"):
+            raise Refused("".join(self.refusal) or "the answer was held back by a content filter")
+        finish_reason = _FINISH.get(self.finish_reason, self.finish_reason) or "stop"
+        return ChatResult(
+            content=content,
+            model=self.model,
+            # OpenAI says stop where a tool had to be called.
+            finish_reason="tool_calls" if self.calls and finish_reason == "stop" else finish_reason,
+            usage=self.usage,
+            reasoning="".join(self.reasoning),
+            tool_calls=tuple(call.whole(at) for at, call in enumerate(self.calls)),
+            timings_ms=self.timings_ms,
+            warnings=warnings,
+        )
+
+
+class PartialCall(Struct):
+    """A tool call whose name and arguments come in pieces."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+    def is_not(self, piece: Mapping[str, Any]) -> bool:
+        """Whether this is the beginning of another one."""
+        number = piece.get("id")
+        return bool(self.id and number and number != self.id and (piece.get("function") or {}).get("name"))
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        function = piece.get("function") or {}
+        self.id = piece.get("id") or self.id
+        self.name = self.name or function.get("name") or ""
+        arguments = function.get("arguments")
+        if arguments is not None:
+            # Some compatible servers send an object where OpenAI sends its text.
+            self.arguments += arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+
+    def whole(self, at: int) -> ToolCall:
+        return ToolCall(self.id or f"call_{at}", self.name, tool_arguments(self.arguments))
+
+
+def vector(embedding: Any) -> list[float]:
+    """Numbers, or in base64 the bytes of 32-bit ones, for those who asked for that."""
+    if isinstance(embedding, str):
+        return [number for (number,) in iter_unpack("<f", b64decode(embedding))]
+    if not isinstance(embedding, list):
+        raise TypeError("an embedding is a list")
+    return embedding
+
+
+def _said(content: Any) -> tuple[str, str]:
+    """The text, and what was thought: Mistral has both as parts of one content."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else "", ""
+    texts = [part["text"] for part in content if part.get("type") == "text"]
+    thoughts = [piece.get("text") or "" for part in content for piece in part.get("thinking") or ()]
+    return "".join(texts), "".join(thoughts)
+
+
+def usage_of(usage: Any) -> Usage | None:
+    if not isinstance(usage, dict):
+        return None
+    return Usage(
+        usage.get("prompt_tokens") or 0,
+        usage.get("completion_tokens") or 0,
+        (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+    )
+
+
+def _timings(timings: Mapping[str, Any]) -> dict[str, float]:
+    """llama.cpp's own."""
+    names = {"prompt_ms": "prompt", "predicted_ms": "generate"}
+    return {ours: timings[theirs] for theirs, ours in names.items() if isinstance(timings.get(theirs), int | float)}
