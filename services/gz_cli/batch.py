@@ -137,7 +137,7 @@ def _tell(statuses: Sequence[tuple[str, str, str]], view: WorkflowView, wish: Wi
     seconds = view.duration_seconds or 0.0
     failed = [(path, error) for path, status, error in statuses if status == "failed"]
     where = f", written to {wish.out}" if wish.out is not None else ""
-    say(f"{len(statuses) - len(failed):,} of {len(statuses):,} files went well, in {seconds:.1f} s{where}")
+    say(f"{len(statuses) - len(failed):,} of {len(statuses):,} files went well, in {duration(seconds)}{where}")
     for path, error in failed[:SHOWN_FAILURES]:
         say(f"  {path}: {error.splitlines()[0] if error else 'failed'}")
     if len(failed) > SHOWN_FAILURES:

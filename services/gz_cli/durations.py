@@ -2,20 +2,12 @@
 
 from datetime import UTC, datetime
 
+from gleitzeit.spec.durations import in_words
+
 
 def duration(seconds: float) -> str:
-    """`40 ms`, `4.2 s`, `2 min 5 s`, `1 h 12 min`, `3 d 4 h`. What is below zero (clocks differ) counts as nothing."""
-    seconds = max(0.0, seconds)
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for unit, above, size in (("d", "h", 86_400), ("h", "min", 3_600), ("min", "s", 60)):
-        if whole >= size:
-            rest = whole % size // {"h": 3_600, "min": 60, "s": 1}[above]
-            return f"{whole // size} {unit} {rest} {above}" if rest else f"{whole // size} {unit}"
-    return f"{whole} s"
+    """As `in_words`, and always with a tenth of a second: what runs before one's eyes keeps its width."""
+    return f"{seconds:.1f} s" if 0.9995 <= seconds < 59.95 else in_words(seconds)
 
 
 def ago(moment: str, now_ms: int) -> str:

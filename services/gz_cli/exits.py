@@ -33,6 +33,8 @@ CANCELLED = 7
 INTERRUPTED = 130
 
 AMBIGUOUS_ID = "AMBIGUOUS_ID"
+NOT_STARTED = ("CHILD_EXITED", "STACK_FAILED")
+"""A stack could not start; by name, because their classes bring asyncio along."""
 DEBUG = "GLEITZEIT_DEBUG"
 
 
@@ -88,7 +90,7 @@ def _sentence(error: GleitzeitError) -> str:
 
 
 def _code(error: GleitzeitError) -> int:
-    if error.name == AMBIGUOUS_ID:
+    if error.name == AMBIGUOUS_ID or error.name in NOT_STARTED:
         return USAGE
     match error:
         case WorkflowNotFound() | TaskNotFound() | ProtocolNotFound() | ProviderNotFound() | MethodNotFound():

@@ -2,6 +2,7 @@
 
 from gleitzeit.model import events
 from gleitzeit.model.events import AnyEvent
+from gleitzeit.spec.durations import how_soon
 from gz_cli.durations import clock, counted, duration
 from gz_cli.ink import Span, first_line
 from gz_cli.progress import WorkflowProgress, waits_for
@@ -34,9 +35,9 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
         case events.TaskFailed():
             return _line(event.at, "failed", f"{_name(progress, event.task)} failed: {first_line(event.error.message)}")
         case events.TaskRetrying():
-            pause = duration((event.until - event.at) / 1000)
+            pause = how_soon((event.until - event.at) / 1000)
             why = first_line(event.error.message)
-            text = f"{_name(progress, event.task)} attempt {event.attempt} failed, next in {pause}: {why}"
+            text = f"{_name(progress, event.task)} attempt {event.attempt} failed, next {pause}: {why}"
             return _line(event.at, "retrying", text)
         case events.TaskWaiting() | events.TaskStarted():
             return _started(progress, event)

@@ -16,6 +16,7 @@ from gleitzeit.client.views import (
 )
 from gleitzeit.errors import JournalCorrupt, ProviderNotFound
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
+from gleitzeit.spec.durations import how_soon
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, duration, size
 from gz_cli.event_words import event_words
@@ -364,7 +365,7 @@ def _circuit_words(found: Sequence[ProviderView]) -> list[str]:
     lines = []
     for one in found:
         for circuit in one.circuits:
-            when = f"in {circuit.retry_after_seconds:.0f} s" if circuit.state == "open" else "now"
+            when = how_soon(circuit.retry_after_seconds) if circuit.state == "open" else "now"
             failed = f"{circuit.failures} failures in a row, tried again {when}"
             lines.append(f"circuit {circuit.state.replace('_', ' ')}: {circuit.method} at {one.name} ({failed})")
     return lines

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from gz_cli.choices import Commands
+
 if TYPE_CHECKING:
     from gleitzeit.client import Client
     from gz_cli.launch import Reach
@@ -13,6 +15,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="gz",
+    cls=Commands,
     help="Gleitzeit runs workflows of tasks, durably. `gz run FILE` is all that is needed to begin.",
     epilog="Exit codes: 0 ok, 1 the workflow failed, 2 usage, invalid document or not possible now, 3 not found, "
     "4 not authorised, 5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted.",

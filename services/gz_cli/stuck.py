@@ -17,7 +17,7 @@ AGAIN_SECONDS = 5.0
 """After it was asked, and is as silent as before."""
 OF_PEOPLE = ("approval", "signal")
 """Reasons that go away only if somebody does something."""
-_SECONDS = re.compile(r"[\d.,]+ s\b")
+_SECONDS = re.compile(r"(?:[\d.,]+ (?:ms|s|min|h|d)\b ?)+")
 """A time that runs down makes no other reason of it."""
 SOON = "queued"
 """The reason of what starts in a moment."""

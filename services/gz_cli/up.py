@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from signal import SIGTERM
 from typing import cast
 
 from gleitzeit.process.lifetime import Lifetime
@@ -19,7 +20,8 @@ from gz_cli.views import now_ms
 
 
 def run(config: StackConfig) -> int:
-    """Until Ctrl-C or SIGTERM, by which everything is drained; a second one ends it at once."""
+    """Until Ctrl-C or SIGTERM, by which everything is drained; a second one ends it at once. That is an orderly end,
+    unless it comes before the stack is up."""
     configure(config.log_level, cast(Format, config.log_format), service="stack")
     return asyncio.run(_run(config))
 
@@ -40,6 +42,8 @@ async def _run(config: StackConfig) -> int:
             except StackRunning as running:
                 if not await takeover.wait(running):
                     return INTERRUPTED
+    if not stack.url:
+        return INTERRUPTED
     say("stopped")
     return code
 
@@ -62,7 +66,8 @@ def words(event: ChildEvent, at_ms: int) -> list[Span]:
         case "restarting":
             text = f"starts again in {duration(event.delay_seconds or 0)}"
         case "stopped":
-            text = f"stopped{_exit(event) if event.exit_code else ''}"
+            asked = event.exit_code in (0, -SIGTERM)  # it had no time yet to learn to end in order
+            text = "stopped" if asked else f"stopped{_exit(event)}"
     return [(clock(at_ms), "dim"), (f"  {event.child:<16} ", "bold"), (text, style)]
 
 

@@ -17,6 +17,7 @@ from gleitzeit.engine.waits import Waits
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
+from gleitzeit.spec.durations import in_words
 
 MAX_STARTS = 1_000
 """Tasks started in one turn; the next turn follows at once."""
@@ -231,7 +232,7 @@ class Calls(Waits):
         if call.id in self.calls and self._take_call(call):
             self._effect(fx.CancelCall(call, "timeout"))
             seconds = call.task.definition.timeout_seconds or 0
-            late = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {seconds:g} s")
+            late = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {in_words(seconds)}")
             error = ev.Failure(late.code, late.message, late.name, retryable=True)
             self._attempt_failed(call, error)
             self._note_health(call, error)

@@ -25,6 +25,7 @@ from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.permits import Held
 from gleitzeit.model.schedules import AnyScheduleFact
 from gleitzeit.schemas import Catalogue
+from gleitzeit.spec.durations import in_words
 
 COORDINATOR = "coordinator"
 """The roster's name for the engine itself, which serves the methods whose schema says `x-runs: coordinator`."""
@@ -327,7 +328,7 @@ class Core:
         if workflow.final or _timeout_at(workflow) > self._now:
             return
         seconds = workflow.definition.timeout_seconds or 0
-        message = f"the workflow took longer than its timeout of {seconds:g} s"
+        message = f"the workflow took longer than its timeout of {in_words(seconds)}"
         error = ev.Failure(-28004, message, "WORKFLOW_TIMEOUT")
         self._cancel_workflow(workflow, "the workflow's timeout is over", error)
 
@@ -426,10 +427,10 @@ class Core:
 
     def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
         if task.state == "ready" and task.ready_at == ready_at and not workflow.final and not task.expands:
-            seconds = task.definition.queue_timeout_seconds
+            seconds = task.definition.queue_timeout_seconds or 0
             reason, why = self.scheduler.why_waiting(workflow, task)
             kind = errors.ProviderNotAvailable if reason == "no_provider" else errors.TaskTimeout
-            error = kind(f"not started within {seconds:g} s (queue_timeout): {why}")
+            error = kind(f"not started within {in_words(seconds)} (queue_timeout): {why}")
             self._fail_task(workflow, task, task.attempt, failure(error))
 
 

@@ -12,6 +12,7 @@ from gleitzeit.engine.params import scope_of
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import BudgetExceeded, GleitzeitError
+from gleitzeit.spec.durations import how_soon, in_words
 
 
 class Reason(Struct, frozen=True, omit_defaults=True):
@@ -85,20 +86,20 @@ def _running(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
     call = engine.calls.get(call_id(workflow.id, task.id, task.attempt))
     if call is not None and call.lost_at is not None:
         left = max(0, call.lost_at - now) / 1000
-        message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up in {left:.0f} s"
+        message = f"attempt {task.attempt} is at {task.provider}, which is out of reach; given up {how_soon(left)}"
         return "provider_unreachable", message
     instead = f" ({using(task)})" if task.alternative else ""
     seconds = (now - task.started_at) / 1000
-    return "running", f"attempt {task.attempt}{instead} has run at {task.provider} for {seconds:.1f} s"
+    return "running", f"attempt {task.attempt}{instead} has run at {task.provider} for {in_words(seconds)}"
 
 
 def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
     left = max(0, (task.until or now) - now) / 1000
     if task.round and task.result is not None and task.error is None and not task.failures:
-        return "loop", f"round {task.round} is over and its condition does not hold; the next follows in {left:.1f} s"
+        return "loop", f"round {task.round} is over and its condition does not hold; the next follows {how_soon(left)}"
     if task.error is None:
-        return "provider_busy", f"{task.provider} had no place for it; asked again in {left:.1f} s"
-    return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows in {left:.1f} s"
+        return "provider_busy", f"{task.provider} had no place for it; asked again {how_soon(left)}"
+    return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows {how_soon(left)}"
 
 
 def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
@@ -106,7 +107,7 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
         items = task.fan.items
         running = sum(item.state == "running" for item in items)
         return "items", f"{len(items) - task.fan.left:,} of its {len(items):,} items have ended, {running:,} run"
-    limit = "" if task.until is None else f" for another {max(0, task.until - now) / 1000:.1f} s"
+    limit = "" if task.until is None else f" for another {in_words((task.until - now) / 1000)}"
     if task.approval is not None:
         asks = f": {task.approval.message}" if task.approval.message else ""
         return "approval", f"waits{limit} for a person's answer (`gz approve {workflow.id} {task.id}`){asks}"

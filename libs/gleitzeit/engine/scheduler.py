@@ -13,6 +13,7 @@ from gleitzeit.engine.effects import Call, ProviderReady, ProvidersDrained
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
+from gleitzeit.spec.durations import how_soon
 
 CACHE = "$cache"
 """Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
@@ -427,7 +428,7 @@ def _why_shut(method: str, provider: Provider, circuit: Circuit, now: int) -> st
     failed = f"{method} at {provider.name} failed {circuit.failures} times in a row"
     if circuit.state(now) == "half_open":
         return f"{failed}; {circuit.probes} calls try whether it is well again"
-    return f"{failed}; it is tried again in {(circuit.until - now) / 1000:.1f} s"
+    return f"{failed}; it is tried again {how_soon((circuit.until - now) / 1000)}"
 
 
 def _lookups() -> Pool:

@@ -18,6 +18,7 @@ from gleitzeit.engine.signals import MAX_SIGNALS, Signals
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.schemas import SchemaProblem, compile_schema, explain, near
+from gleitzeit.spec.durations import in_words
 
 REJECTED = "APPROVAL_REJECTED"
 
@@ -70,8 +71,8 @@ class Waits(Signals):
             error = errors.TaskTimeout(_missing(workflow, task))
             self._fail_task(workflow, task, attempt, failure(error))
         elif task.child:
-            seconds = task.definition.timeout_seconds or 0
-            error = errors.TaskTimeout(f"workflow {task.child} took longer than the task's timeout of {seconds:g} s")
+            limit = in_words(task.definition.timeout_seconds or 0)
+            error = errors.TaskTimeout(f"workflow {task.child} took longer than the task's timeout of {limit}")
             self._wait_failed(workflow, task, failure(error))
         else:
             slept = inner.timer_result(task.definition.method, task.started_at, task.until, self._now)

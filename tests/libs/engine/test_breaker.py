@@ -107,7 +107,7 @@ def test_an_open_circuit_lets_nothing_through_but_a_probe() -> None:
     workflow = desk.workflow()
     why = explain(desk.engine, workflow, workflow.tasks["t50"], desk.now)
     assert (why.reason, why.message) == (
-        "circuit_open", "echo/echo at p failed 20 times in a row; it is tried again in 5.0 s"
+        "circuit_open", "echo/echo at p failed 20 times in a row; it is tried again in 5 s"
     )  # fmt: skip
     assert desk.engine.due_at() is not None
     desk.wait(4.9)

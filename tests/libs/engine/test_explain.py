@@ -23,7 +23,7 @@ def test_from_pending_to_completed() -> None:
     desk.submit(task("a"), task("b", "a"))
     desk.wait(2)
     assert reason(desk, "b") == Reason("b", "pending", "dependency", "waits for a (running)")
-    assert reason(desk) == Reason("a", "running", "running", "attempt 1 has run at p for 2.0 s")
+    assert reason(desk) == Reason("a", "running", "running", "attempt 1 has run at p for 2 s")
     desk.complete("a")
     assert reason(desk).reason == "completed"
 
@@ -52,7 +52,7 @@ def test_why_it_waits_between_attempts() -> None:
     desk.wait(3)
     desk.fail("a")
     said = reason(desk)
-    assert (said.reason, said.message) == ("backoff", "attempt 2 failed (no); the next follows in 1.0 s")
+    assert (said.reason, said.message) == ("backoff", "attempt 2 failed (no); the next follows in 1 s")
 
 
 def test_a_provider_out_of_reach_is_named() -> None:
@@ -67,8 +67,8 @@ def test_what_waits_inside_the_coordinator() -> None:
     desk = Desk()
     wait = {"method": "signal/wait", "params": {"signal_name": "go", "timeout": 60}}
     desk.submit(task("a", method="timer/sleep", params={"seconds": 9}), task("s", **wait))
-    assert reason(desk) == Reason("a", "waiting", "timer", "sleeps for another 9.0 s")
-    assert reason(desk, "s") == Reason("s", "waiting", "signal", "waits for another 60.0 s for the signal go")
+    assert reason(desk) == Reason("a", "waiting", "timer", "sleeps for another 9 s")
+    assert reason(desk, "s") == Reason("s", "waiting", "signal", "waits for another 1 min for the signal go")
 
 
 def test_how_a_task_ended_without_completing() -> None:

@@ -316,7 +316,7 @@ def test_when_nobody_answers_it_is_as_the_task_says_also_after_a_restart(on_time
 @pytest.mark.parametrize(
     ("definition", "reason", "words"),
     [
-        (wait("t", "timer/sleep", seconds=5), "timer", "sleeps for another 5.0 s"),
+        (wait("t", "timer/sleep", seconds=5), "timer", "sleeps for another 5 s"),
         (wait("t", "timer/until", at="2027-01-15T08:01:00Z"), "timer", "until 2027-01-15T08:01:00.000Z"),
         (wait("t", "signal/wait", name="go"), "signal", "waits for the signal go"),
         (wait("t", "signal/wait_any", names=["a", "b"]), "signal", "the signal a or b"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.durations import how_soon, in_words, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,19 @@ def test_no_durations(value: object) -> None:
 def test_beyond_the_bounds(value: object) -> None:
     with pytest.raises(ValueError, match="between 0 and 366 days"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.25, "250 ms"), (5, "5 s"), (5.25, "5.2 s"), (59.96, "1 min"), (599.4, "9 min 59 s"), (90_000, "1 d 1 h")],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+    assert how_soon(seconds) == f"in {words}"
+
+
+def test_what_is_due_is_not_told_as_a_length() -> None:
+    assert how_soon(0.04) == how_soon(-1) == "at once"
 
 
 @given(st.text() | st.integers() | st.floats())

@@ -3,6 +3,8 @@ import pytest
 from gleitzeit import errors
 from gleitzeit.client import AmbiguousId
 from gleitzeit.client.views import WorkflowRow
+from gleitzeit.process.children import ChildExited
+from gleitzeit.process.detached import DetachedFailed
 from gz_cli.exits import NotRunning, UsageError, complaint, of_status
 
 
@@ -26,6 +28,8 @@ from gz_cli.exits import NotRunning, UsageError, complaint, of_status
         (FileNotFoundError(2, "No such file or directory", "x.yaml"), 2),
         (NotADirectoryError(20, "Not a directory", "x/state"), 2),
         (OSError("no space left"), 1),
+        (ChildExited("coordinator", 1, "", "the address is in use"), 2),
+        (DetachedFailed("the stack could not start"), 2),
         (ValueError("oops"), 1),
     ],
 )

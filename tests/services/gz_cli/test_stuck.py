@@ -52,9 +52,9 @@ async def said(explainer: Explainer, progress: WorkflowProgress) -> list[str]:
 
 
 async def test_each_reason_is_said_once_also_after_the_coordinator_was_away(progress: WorkflowProgress) -> None:
-    shut = [[waiting("a", message=f"tried again in {seconds} s")] for seconds in ("4.2", "3")]
+    shut = [[waiting("a", message=f"tried again in {seconds} s")] for seconds in ("2 min 4", "3")]
     explainer = Explainer([waiting("a")], ConnectionLost("gone"), [waiting("a")], *shut, [])
-    assert await said(explainer, progress) == [f"a waits: {NOBODY}", "a waits: tried again in 4.2 s"]
+    assert await said(explainer, progress) == [f"a waits: {NOBODY}", "a waits: tried again in 2 min 4 s"]
 
 
 async def test_what_waits_is_asked_for_too(progress: WorkflowProgress) -> None:

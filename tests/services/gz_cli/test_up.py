@@ -15,6 +15,10 @@ from gz_cli.up import words
         (ChildEvent("died", "provider-python", detail="killed by SIGKILL"), "provider-python  died: killed by SIGKILL"),
         (ChildEvent("restarting", "provider-python", delay_seconds=0.5), "provider-python  starts again in 500 ms"),
         (ChildEvent("stopped", "coordinator", exit_code=0), "coordinator      stopped"),
+        (
+            ChildEvent("stopped", "coordinator", exit_code=-15, detail="was killed by SIGTERM"),
+            "coordinator      stopped",
+        ),
         (ChildEvent("stopped", "coordinator", exit_code=2), "coordinator      stopped: exit code 2"),
     ],
 )

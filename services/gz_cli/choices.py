@@ -1,0 +1,33 @@
+"""What was typed and is none of the words that there are: told with the one that was meant."""
+
+import re
+
+import typer
+from typer.core import TyperGroup
+
+_BEFORE = "Value error, "
+"""Of the library that converts, and of no use to anybody."""
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+class Commands(TyperGroup):
+    """The commands of `gz`."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = clearer(error.message)
+            raise
+
+
+def clearer(message: str) -> str:
+    """Of "Value error, 'jso' is not one of 'text', 'json'."; others are left as they are."""
+    message = message.removeprefix(_BEFORE)
+    if " is not one of " not in message:
+        return message
+    word, *choices = _QUOTED.findall(message)
+    from gleitzeit.schemas.words import near  # only after a mistake
+
+    meant = near(word, choices)
+    return f"{message.rstrip('.')}; did you mean {meant!r}?" if meant else message
