@@ -1,6 +1,7 @@
 """What was typed and is none of the words that there are: told with the one that was meant."""
 
 import re
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,7 +14,7 @@ _QUOTED = re.compile(r"'([^']*)'")
 class Commands(TyperGroup):
     """The commands of `gz`."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:

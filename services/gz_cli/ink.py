@@ -56,6 +56,23 @@ def cut(text: str, width: int) -> str:
     return text if cells(text) <= width else _first_cells(text, width - 1) + "…"
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` as lines of at most `width` cells, broken between words where it can be. At least one line."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= width:
+            lines[-1] += f" {word}"
+            continue
+        if lines[-1]:
+            lines.append("")
+        while cells(word) > width:
+            lines[-1] = _first_cells(word, width) or word[:1]  # one character may be wider than the column
+            word = word[len(lines[-1]) :]
+            lines.append("")
+        lines[-1] = word
+    return lines if len(lines) == 1 or lines[-1] else lines[:-1]
+
+
 def first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0]
 

@@ -10,7 +10,7 @@ from gz_cli import exits
 from gz_cli.batch import deliver, progress
 from gz_cli.formats import Format
 from gz_cli.output import encode
-from gz_cli.table import table
+from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 
@@ -23,7 +23,7 @@ async def listed(client: Client, limit: int, output: Format) -> int:
     elif rows:
         shown = [(row.batch_id, row.name, "held" if row.held else row.status, row.created_at or "", row.workflow_id)
                  for row in rows]  # fmt: skip
-        put(table(("batch", "name", "status", "created", "workflow"), shown))
+        put(fitted(("batch", "name", "status", "created", "workflow"), shown))
     else:
         say("no batches; `gz batch DIR --prompt …` makes one")
     return exits.OK

@@ -23,7 +23,7 @@ from gz_cli.exits import UsageError
 from gz_cli.formats import Format
 from gz_cli.ink import first_line
 from gz_cli.output import encode
-from gz_cli.table import table
+from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 AT_ONCE = 8
@@ -68,7 +68,7 @@ def listed(files: Sequence[Path], memory: Memory, output: Format) -> int:
     elif rows:
         head = ("name", "transport", "tools", "changed", "pin", "command", "from")
         keys = ("name", "transport", "tools", "changed", "pin", "command", "source")
-        put(table(head, [[row[key] for key in keys] for row in rows]))
+        put(fitted(head, [[row[key] for key in keys] for row in rows]))
     else:
         say("no MCP server is configured; `gz mcp add` adds one, `gz mcp import` takes those of other programs")
     return exits.OK
@@ -100,11 +100,12 @@ def tools(names: Sequence[str], files: Sequence[Path], memory: Memory, output: F
         put("\n".join(row["method"] for row in rows))
     else:
         lines = [
-            (row["method"], ", ".join(row["params"]), "yes" if row["idempotent"] else "no",
-             row["sha256"][:12] + (" (changed)" if row["changed"] else ""), first_line(row["description"]))
+            (row["method"], "yes" if row["idempotent"] else "no",
+             row["sha256"][:12] + (" (changed)" if row["changed"] else ""), first_line(row["description"]),
+             ", ".join(row["params"]))
             for row in rows
         ]  # fmt: skip
-        put(table(("method", "params", "idempotent", "sha256", "description"), lines))
+        put(fitted(("method", "idempotent", "sha256", "description", "params"), lines))
     return exits.FAILED if any(one.problem for one in found) else exits.OK
 
 
@@ -128,14 +129,14 @@ def check(names: Sequence[str], files: Sequence[Path], output: Format) -> int:
     found = asyncio.run(_look(chosen(names, files)))
     if output in (Format.JSON, Format.YAML):
         put(encode([{**msgspec.to_builtins(one), "tools": sorted(one.tools)} for one in found], output))
-    else:
+    elif found:
         rows = [
             (one.server, "failed" if one.problem else "ok", one.info.version if one.info else None,
              f"{one.info.name} {one.info.server_version}" if one.info else None,
              len(one.tools) if one.info else None, f"{one.milliseconds:.0f} ms")
             for one in found
         ]  # fmt: skip
-        put(table(("server", "", "protocol", "says it is", "tools", "took"), rows))
+        put(fitted(("server", "", "protocol", "says it is", "tools", "took"), rows))
         _say_problems(found)
     if not found:
         say("no MCP server is configured")

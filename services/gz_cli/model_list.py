@@ -15,7 +15,7 @@ from gz_cli.connect import connected
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
 from gz_cli.output import encode
-from gz_cli.table import table
+from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 METHOD = "llm/models"
@@ -83,4 +83,4 @@ def _put(models: Sequence[dict[str, Any]], output: Format) -> None:
             (one["name"], one["provider"], *map(one.get, keys), ", ".join(one.get("provider_ids", ())))
             for one in models
         ]
-        put(table(("model", "provider", "bytes", "context", "loaded", "at"), rows))
+        put(fitted(("model", "provider", "bytes", "context", "loaded", "at"), rows))

@@ -12,7 +12,7 @@ from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.state import find_running
 from gz_cli import exits, queries
 from gz_cli.formats import Format
-from gz_cli.table import table
+from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 
@@ -47,5 +47,5 @@ def errors(word: str) -> int:
         for code, name in sorted(known.items())
         if word.upper() in name or word in str(code)
     ]
-    put(table(("code", "name", "worth a retry"), rows))
+    put(fitted(("code", "name", "worth a retry"), rows))
     return exits.OK if rows else exits.NOT_FOUND

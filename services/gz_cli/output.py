@@ -40,8 +40,13 @@ def payload(result: object) -> object:
 
 def short(value: object, width: int = 60) -> str:
     """A value in one line of at most `width` characters."""
-    words = first_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+    words = one_line(value)
     return words if len(words) <= width else words[: width - 1] + "…"
+
+
+def one_line(value: object) -> str:
+    """The first line of a text, everything else as JSON."""
+    return first_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def named_values(values: Mapping[str, object]) -> str:

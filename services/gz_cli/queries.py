@@ -1,6 +1,5 @@
 """The commands that only ask: each prints one answer on stdout and returns an exit code."""
 
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from gleitzeit.client import Client
@@ -24,9 +23,8 @@ from gz_cli.follow import tasks_of
 from gz_cli.formats import Format
 from gz_cli.ink import first_line
 from gz_cli.layout import Node, last
-from gz_cli.output import encode, payload, results_text, short
-from gz_cli.screen import columns
-from gz_cli.table import pairs, table
+from gz_cli.output import encode, one_line, payload, results_text
+from gz_cli.table import fitted, pairs
 from gz_cli.talk import put, say
 from gz_cli.views import now_ms
 from gz_cli.waits import say_end
@@ -127,7 +125,7 @@ async def workflows(client: Client, statuses: Sequence[str], name: str | None, l
         put(encode(rows, output))
     elif rows:
         head = ("id", "name", "status", "done", "tasks", "created")
-        put(table(head, [_row(row) for row in rows], width=columns(sys.stdout)))
+        put(fitted(head, [_row(row) for row in rows], brief=("name", "created")))
         if any(row.quarantined for row in rows):
             say(f"events of those that are quarantined cannot be read, and nothing of them runs\n{WHAT_TO_DO}")
     else:
@@ -144,7 +142,7 @@ async def history(client: Client, text: str, output: Format, types: Sequence[str
         page = await client.history(workflow_id, after=page.next, events=types)
         events += page.events
     if output is Format.TEXT:
-        put(table(("seq", "at", "event", "task", "details"), [_event_row(entry) for entry in events]))
+        put(fitted(("seq", "at", "event", "task", "details"), [_event_row(entry) for entry in events]))
     else:
         put(workflow_id if output is Format.ID else encode(events, output))
     return exits.OK
@@ -154,7 +152,7 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
-        rows = table(
+        rows = fitted(
             ("task", "status", "why"),
             [row for task in explained.tasks for row in _why_rows(task, explained.workflow_id)],
         )
@@ -211,7 +209,7 @@ def _show_providers(found: Sequence[ProviderView], output: Format) -> None:
         put(encode(found, output))
     elif found:
         head = ("name", "status", "protocols", "methods", "running", "capacity", "paid once", "from", "url")
-        put("\n".join([table(head, [_provider_row(provider) for provider in found]), *_circuit_words(found)]))
+        put("\n".join([fitted(head, [_provider_row(provider) for provider in found]), *_circuit_words(found)]))
     else:
         say("no providers; `gz up` starts some")
 
@@ -225,8 +223,8 @@ async def protocols(client: Client, wanted: str | None, output: Format) -> int:
     elif output is not Format.TEXT:
         put(encode(found, output))
     else:
-        rows = [(one.protocol, ", ".join(one.methods), ", ".join(one.providers), one.description) for one in found]
-        put(table(("protocol", "methods", "providers", "description"), rows))
+        rows = [(one.protocol, ", ".join(one.providers), one.description, ", ".join(one.methods)) for one in found]
+        put(fitted(("protocol", "providers", "description", "methods"), rows))
     return exits.OK
 
 
@@ -243,13 +241,13 @@ async def _protocol(client: Client, wanted: str, output: Format) -> int:
         rows = [
             (
                 one.name,
-                ", ".join(_params_words(one.params)),
                 "yes" if one.idempotent else "no",
                 first_line(one.description),
+                ", ".join(_params_words(one.params)),
             )
             for one in found.methods
         ]
-        put(table(("method", "params", "idempotent", "description"), rows))
+        put(fitted(("method", "idempotent", "description", "params"), rows))
     else:
         put(found.protocol if output is Format.ID else encode(found, output))
     return exits.OK
@@ -327,7 +325,7 @@ def _task_table(tasks: Sequence[TaskView]) -> str:
         )
         for task in tasks
     ]
-    return table(("task", "method", "status", "attempts", "took", "result"), rows)
+    return fitted(("task", "method", "status", "attempts", "took", "result"), rows, brief=("method", "result"))
 
 
 def _items_words(task: TaskView) -> str:
@@ -340,12 +338,12 @@ def _items_words(task: TaskView) -> str:
 
 
 def _task_words(task: TaskView) -> str:
-    """What came of it, in at most 60 characters."""
+    """What came of it, in one line."""
     if task.error is not None and task.status != "completed":
-        return short(task.error.message)
+        return first_line(task.error.message)
     if task.result_size_bytes is not None:
         return f"({size(task.result_size_bytes)})"
-    return short(payload(task.result) if task.result is not None else task.reason or "")
+    return one_line(payload(task.result) if task.result is not None else task.reason or "")
 
 
 def _row(row: WorkflowRow) -> tuple[object, ...]:

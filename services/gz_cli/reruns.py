@@ -10,7 +10,7 @@ from gz_cli import exits
 from gz_cli.follow import tasks_of
 from gz_cli.formats import Format
 from gz_cli.output import encode, payload, short
-from gz_cli.table import pairs, table
+from gz_cli.table import fitted, pairs
 from gz_cli.talk import put, say
 from gz_cli.typed import Inputs
 from gz_cli.waits import Wait, wait
@@ -58,10 +58,10 @@ def _words(found: Difference) -> str:
     parts = [sides]
     if found.inputs:
         rows = [(name, short(one), short(other)) for name, (one, other) in found.inputs.items()]
-        parts.append(table(("input", "a", "b"), rows))
+        parts.append(fitted(("input", "a", "b"), rows))
     if found.tasks:
         tasks = [(task.task_id, ", ".join(task.differs), _side(task.a), _side(task.b)) for task in found.tasks]
-        parts.append(table(("task", "differs in", "a", "b"), tasks))
+        parts.append(fitted(("task", "differs in", "a", "b"), tasks))
     parts.append(f"{found.same:,} tasks are the same" if found.same != 1 else "1 task is the same")
     return "\n\n".join(parts)
 

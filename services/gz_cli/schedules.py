@@ -18,7 +18,7 @@ from gz_cli.formats import Format
 from gz_cli.launch import Reach
 from gz_cli.output import encode
 from gz_cli.starts import say_warnings
-from gz_cli.table import pairs, table
+from gz_cli.table import fitted, pairs
 from gz_cli.talk import put, say
 from gz_cli.typed import Inputs, Source
 
@@ -96,7 +96,7 @@ async def listed(client: Client, output: Format) -> int:
             )
             for one in found
         ]
-        put(table(("name", "status", "when", "next", "fired", "workflow"), rows))
+        put(fitted(("name", "status", "when", "next", "fired", "workflow"), rows))
     else:
         say("no schedules; `gz schedule put NAME FILE --cron …` makes one")
     return exits.OK

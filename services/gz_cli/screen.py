@@ -22,7 +22,21 @@ def has_colour(stream: TextIO) -> bool:
 
 def columns(stream: TextIO) -> int | None:
     """How wide the terminal is; None for what is no terminal."""
-    return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
+    return _size(stream).columns if stream.isatty() else None
+
+
+def _size(stream: TextIO) -> os.terminal_size:
+    """COLUMNS and LINES count more than what the terminal says of itself, which may be nothing."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except OSError:
+        columns, lines = 0, 0
+    return os.terminal_size((_number("COLUMNS") or columns or 80, _number("LINES") or lines or 24))
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
 
 
 class Screen:
@@ -43,15 +57,15 @@ class Screen:
     @property
     def height(self) -> int:
         """Lines that a picture may take: one is left for the cursor."""
-        return max(1, self._size().lines - 1)
+        return max(1, _size(self._stream).lines - 1)
 
     @property
     def width(self) -> int:
-        return self._size().columns
+        return _size(self._stream).columns
 
     def draw(self, picture: Sequence[Sequence[Span]]) -> None:
         """Replace what was drawn last."""
-        width = self._size().columns
+        width = self.width
         text = "".join(self._ink.line(line, width) + "\n" for line in picture)
         self._write(self._back() + _WRAP_OFF + text + _WRAP_ON)
         self._drawn = len(picture)
@@ -63,12 +77,6 @@ class Screen:
 
     def _back(self) -> str:
         return (f"\x1b[{self._drawn}A" if self._drawn else "") + "\r" + _CLEAR_BELOW
-
-    def _size(self) -> os.terminal_size:
-        try:
-            return os.get_terminal_size(self._stream.fileno())
-        except OSError:
-            return os.terminal_size((80, 24))
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

@@ -81,13 +81,13 @@ def stack(**arguments: object) -> "StackConfig":
 def show(output: Format) -> int:
     """Every setting, with where its value comes from."""
     from gz_cli.output import encode
-    from gz_cli.table import table
+    from gz_cli.table import fitted
 
     rows = list(configured().shown())
     if output in (Format.JSON, Format.YAML):
         put(encode({key: {"value": value, "source": source} for key, value, source in rows}, output))
     else:
-        put(table(("setting", "value", "from"), rows))
+        put(fitted(("setting", "value", "from"), rows))
     return 0
 
 

@@ -16,7 +16,7 @@ from gz_cli.ink import first_line
 from gz_cli.launch import Reach
 from gz_cli.output import encode
 from gz_cli.starts import put_submitted, say_warnings
-from gz_cli.table import table
+from gz_cli.table import fitted
 from gz_cli.talk import put, say
 from gz_cli.typed import Inputs, Source
 from gz_cli.waits import Wait, wait
@@ -55,7 +55,7 @@ async def listed(client: Client, output: Format) -> int:
         put(encode(found, output))
     elif found:
         rows = [(one.name, one.version, one.tasks_total, _inputs(one), first_line(one.description)) for one in found]
-        put(table(("name", "version", "tasks", "inputs", "description"), rows))
+        put(fitted(("name", "version", "tasks", "inputs", "description"), rows))
     else:
         say("no templates; `gz template put FILE` stores one")
     return exits.OK
