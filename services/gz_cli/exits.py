@@ -120,7 +120,8 @@ def _advice(error: GleitzeitError) -> str:
         case NotAllowed():
             return "if you trust it: --allow-shell, or `allow_shell: true` in ~/.gleitzeit/config.yaml"
         case NoProvider():
-            return f"start it again with them: `gz up --provider echo,python,{','.join(error.names)}`"
+            names = ",".join(("echo", "python", *error.names))
+            return f"`gz down` ends that stack, and `gz up --provider {names}` starts one that has them"
         case NoTool():
             return "`gz mcp list` shows the servers, `gz mcp tools` their tools, `gz mcp add` adds one"
         case WorkflowNotFound():

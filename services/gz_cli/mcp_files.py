@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from gleitzeit.config import read_text
-from gleitzeit.mcp.memory import Memory
+from gleitzeit.mcp.memory import Memory, memory_file
 from gleitzeit.mcp.places import own_file
 from gleitzeit.mcp.servers import Variables, entries, parse_json, read_server
+from gleitzeit.process.state import find_running
 from gz_cli import exits
 from gz_cli.exits import UsageError
 from gz_cli.formats import Format
@@ -19,6 +20,8 @@ from gz_cli.talk import put, say
 
 Json = dict[str, Any]
 
+PROVIDER = "mcp"
+"""What a stack must have been started with."""
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "windsurf")
 
 
@@ -46,7 +49,20 @@ def _variables() -> Variables:
     return Variables(os.environ, home=Path.home(), folder=Path.cwd())
 
 
-def add(name: str, entry: Json, *, force: bool) -> int:
+def tell_running(state: Path) -> None:
+    """What becomes of a change in the stack that runs here, if one does."""
+    found = find_running(state)
+    if found is None:
+        return
+    if PROVIDER in found.providers:
+        say("the stack that runs here takes that up by itself, within a few seconds")
+        return
+    names = ",".join((*found.providers, PROVIDER))
+    again = f"then `gz up --provider {names}`" if not found.embedded else "or wait until it has ended"
+    say(f"the stack that runs here (process {found.pid}) was started without MCP: `gz down`, {again}")
+
+
+def add(name: str, entry: Json, state: Path, *, force: bool) -> int:
     """Raises ConfigurationError for what could not be used."""
     server = read_server(name, entry, "the command line", _variables())
     file = our_file()
@@ -58,6 +74,7 @@ def add(name: str, entry: Json, *, force: bool) -> int:
     shown = server.shown if server is not None else "(switched off)"
     say(f"{name} is in {file}; it runs: {shown}")
     say(f"`gz mcp test {name}` tries it")
+    tell_running(state)
     return exits.OK
 
 
@@ -75,11 +92,12 @@ def remove(name: str, state: Path) -> int:
         raise UsageError(f"there is no server {name!r} in {file} (there are: {there})")
     del servers[name]
     write(file, _with_servers({key: value for key, value in document.items() if key != name}, servers))
-    memory = Memory(state)
+    memory = Memory(memory_file(state))
     if name in memory.servers:
         memory.forget(name)
         memory.write()
     say(f"{name} is no longer in {file}")
+    tell_running(state)
     return exits.OK
 
 
@@ -106,7 +124,7 @@ def _found(source: str | None) -> Iterator[tuple[str, Path]]:
             yield from ((host, file) for file in files if file.exists())
 
 
-def take(source: str | None, only: Sequence[str], *, force: bool) -> int:
+def take(source: str | None, only: Sequence[str], state: Path, *, force: bool) -> int:
     """Copy servers of another program's configuration into ours, as they stand there."""
     found = list(_found(source))
     if not found:
@@ -133,6 +151,8 @@ def take(source: str | None, only: Sequence[str], *, force: bool) -> int:
         with_inputs = {**document, "inputs": inputs} if inputs else document
         write(file, _with_servers(with_inputs, ours))
     say(f"{taken} taken; {len(ours)} in {file}")
+    if taken:
+        tell_running(state)
     return exits.OK
 
 

@@ -184,10 +184,16 @@ def _end_of(explained: Explained) -> str:
 
 async def providers(client: Client, output: Format, name: str = "") -> int:
     """All of them, or those of this name or instance. Raises ProviderNotFound."""
-    found = [one for one in await client.providers() if name in ("", one.name, one.instance)]
+    listed = await client.provider_list()
+    found = [one for one in listed.providers if name in ("", one.name, one.instance)]
     if name and not found:
         raise ProviderNotFound(f"there is no provider {name!r} here")
     _show_providers(found, output)
+    there = {one.name for one in listed.providers}
+    for gone in (one for one in listed.drained if one not in there and not name):
+        say(f"{gone} is drained, though none is there: one that starts gets no calls until `gz drain {gone} --undo`")
+    if found and listed.coordinators > 1:
+        say(f"running counts the calls of {client.url} alone, one of {listed.coordinators} coordinators")
     return exits.OK
 
 
@@ -198,7 +204,10 @@ async def drain(client: Client, text: str, output: Format, *, undo: bool) -> int
         drained = await client.drain(text, undo=undo)
     else:
         drained = await client.drain(of_instance, text, undo=undo)
-    _show_providers(drained.instances, output)
+    if drained.instances or output is not Format.TEXT:
+        _show_providers(drained.instances, output)
+    else:
+        say(f"{text} is no longer drained; none of that name is there")
     return exits.OK
 
 

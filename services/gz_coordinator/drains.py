@@ -42,6 +42,11 @@ class Drains:
     def of(self, name: str) -> Drain:
         return self._known.get(name, Drain(name))
 
+    @property
+    def names(self) -> list[str]:
+        """Those that are drained as a whole."""
+        return sorted(name for name, drain in self._known.items() if drain.whole)
+
     def holds(self, name: str, instance: str) -> bool:
         drain = self.of(name)
         return drain.whole or instance in drain.instances

@@ -29,7 +29,12 @@ class ProviderMethods:
         }
 
     def providers(self, request: Request, /) -> dict[str, Any]:
-        return {"providers": [self._view(link) for link in self._parts.links]}
+        shared = self._parts.shared
+        return {
+            "providers": [self._view(link) for link in self._parts.links],
+            "drained": self._parts.drains.names,
+            "coordinators": 1 if shared is None else 1 + len(shared.holdings.others),
+        }
 
     def _view(self, link: Link) -> dict[str, Any]:
         described = link.description

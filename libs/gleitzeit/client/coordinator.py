@@ -16,6 +16,7 @@ from gleitzeit.client.views import (
     ProtocolDetail,
     ProtocolView,
     ProviderDetail,
+    ProviderList,
     ProviderView,
     Signalled,
     State,
@@ -231,7 +232,11 @@ class Coordinator(Session):
     # ------------------------------------------------------------------------------------------------- the system
 
     async def providers(self) -> tuple[ProviderView, ...]:
-        return (await self._view(_Providers, "provider.list")).providers
+        return (await self.provider_list()).providers
+
+    async def provider_list(self) -> ProviderList:
+        """They, and what is to be known of all together."""
+        return await self._view(ProviderList, "provider.list")
 
     async def provider(self, name: str) -> ProviderDetail:
         """Raises ProviderNotFound."""
@@ -324,10 +329,6 @@ class _Watching(msgspec.Struct, frozen=True):
     workflow_id: str
     status: str
     seq: int
-
-
-class _Providers(msgspec.Struct, frozen=True):
-    providers: tuple[ProviderView, ...]
 
 
 class _Protocols(msgspec.Struct, frozen=True):

@@ -238,6 +238,15 @@ class ProviderView(Struct, frozen=True, omit_defaults=True):
     problem: str = ""
 
 
+class ProviderList(Struct, frozen=True, omit_defaults=True):
+    """`drained` are names that get no calls until that is undone, also those of which nobody is there. `running` of a
+    provider counts the calls of the coordinator that was asked, which is one of `coordinators`."""
+
+    providers: tuple[ProviderView, ...]
+    drained: tuple[str, ...] = ()
+    coordinators: int = 1
+
+
 class ProtocolView(Struct, frozen=True, omit_defaults=True):
     protocol: str
     description: str = ""

@@ -42,9 +42,10 @@ def add_server(
     cwd: Annotated[Path | None, typer.Option("--cwd", metavar="DIR", help="Where it is started.")] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Refuse tools whose definition has changed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace one of this name.")] = False,
+    state: State = None,
 ) -> None:
     """Add a server: gz mcp add fs -- npx -y @modelcontextprotocol/server-filesystem /some/folder"""
-    from gz_cli import mcp_files
+    from gz_cli import mcp_files, settings
     from gz_cli.exits import UsageError
 
     if bool(command) == bool(server_url):
@@ -56,7 +57,7 @@ def add_server(
     entry |= {"headers": _pairs(header)} if header else {}
     entry |= {"cwd": str(cwd.absolute())} if cwd is not None else {}
     entry |= {"pin": True} if pin else {}
-    leave(mcp_files.add(name, entry, force=force))
+    leave(mcp_files.add(name, entry, settings.state_folder(state), force=force))
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -68,10 +69,9 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 @mcp_app.command("remove")
 def remove_server(name: Name, state: State = None) -> None:
     """Remove a server."""
-    from gleitzeit.mcp.memory import memory_file
     from gz_cli import mcp_files, settings
 
-    leave(mcp_files.remove(name, memory_file(settings.state_folder(state))))
+    leave(mcp_files.remove(name, settings.state_folder(state)))
 
 
 @mcp_app.command("import")
@@ -85,11 +85,12 @@ def import_servers(
     ] = None,
     only: Annotated[Pairs, typer.Option("--only", metavar="NAME", help="Only this server; may be repeated.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace those of the same name.")] = False,
+    state: State = None,
 ) -> None:
     """Take over the servers of another program, as they stand there."""
-    from gz_cli import mcp_files
+    from gz_cli import mcp_files, settings
 
-    leave(mcp_files.take(source, only or [], force=force))
+    leave(mcp_files.take(source, only or [], settings.state_folder(state), force=force))
 
 
 @mcp_app.command("tools")

@@ -33,6 +33,7 @@ async def test_the_next_coordinator_tells_its_engine_what_the_last_was_told() ->
     second, retold = await beginning(store)
     assert retold == [expected]
     assert second.holds("echo", "started later")
+    assert second.names == ["echo"], "also while nobody of that name is there"
     assert second.holds("http://a/b ä", "one")
     assert not second.holds("http://a/b ä", "two")
     await second.undo("echo", None)
