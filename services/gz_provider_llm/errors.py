@@ -68,7 +68,7 @@ class Refused(LlmError):
 
 
 class BadOutput(LlmError):
-    """`data["content"]` is the last answer, `data["problems"]` what is wrong with it."""
+    """`data["content"]` is the last answer, `data["problems"]` what is wrong with it, `data["usage"]` what it cost."""
 
     name = "LLM_BAD_OUTPUT"
 

@@ -20,21 +20,17 @@ from gz_provider_llm.batch import items_of, run_batch
 from gz_provider_llm.errors import (
     BadOutput,
     BadRequest,
-    ContextOverflow,
-    IdleTimeout,
     LlmError,
     ModelNotFound,
     RateLimited,
-    ServerError,
-    StreamCut,
-    Unreachable,
+    Unauthorized,
     UnreadableOutput,
 )
 from gz_provider_llm.files import Files
 from gz_provider_llm.known_options import warnings_about
 from gz_provider_llm.limits import Limits
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
-from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire
+from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire, usage_wire
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.structured import TRIES, Format, ask_again
 
@@ -45,8 +41,6 @@ METHODS = ("chat", "generate", "vision", "embeddings", "models")
 CHARACTERS_PER_TOKEN = 4  # a guess for the limits, until the server has counted
 _MODELS_SHOWN = 20
 
-# With another model, the same call may go well.
-_NEXT_MODEL = (ModelNotFound, RateLimited, ServerError, StreamCut, IdleTimeout, Unreachable, ContextOverflow)
 _UNKNOWN_STRATEGIES = ("latency_based", "weighted")  # of earlier versions, in whose documents they stand
 _FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data"})
 
@@ -248,11 +242,14 @@ class LlmMethods:
         raise ModelNotFound(f"no model is named; {self._backend.name} {_has(names)}", {"models": names})
 
     async def _first_that_can(self, call: Call, models: Sequence[str], ask: Callable[[str], Awaitable[_T]]) -> _T:
+        """With another model the same call may go well, whatever is wrong; but not with the same key."""
         failed: list[str] = []
         for model, following in itertools.pairwise(models):
             try:
                 return await ask(model)
-            except _NEXT_MODEL as error:
+            except Unauthorized:
+                raise
+            except (LlmError, RateLimited) as error:
                 failed.append(f"{model}: {error.message}")
                 call.log(f"{failed[-1]}; now {following}", "warning")
         try:
@@ -344,9 +341,10 @@ class _Exchange(Struct, frozen=True):
             if not parsed.problems:
                 return replace(result, usage=_sum(used)), {"json": parsed.value}
             if result.finish_reason == "length":
-                raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems)
+                raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems, used)
             request = self._once_more(request, tries, result.content, parsed.problems)
-        raise _bad_output(f"no valid JSON in {TRIES} tries: {'; '.join(parsed.problems)}", result, parsed.problems)
+        message = f"no valid JSON in {TRIES} tries: {'; '.join(parsed.problems)}"
+        raise _bad_output(message, result, parsed.problems, used)
 
     def _once_more(self, request: ChatRequest, tries: int, content: str, problems: tuple[str, ...]) -> ChatRequest:
         self.watch.hush()
@@ -421,11 +419,13 @@ def _check_tool(request: ChatRequest, result: ChatResult) -> None:
         message = f"the answer was cut off before {wanted} was called: raise max_tokens"
     else:
         message = f"the model answered without calling {wanted}; this server ignores tool_choice, or cannot enforce it"
-    raise BadOutput(message, {"content": result.content, "problems": [message]})
+    raise _bad_output(message, result, (message,), [result.usage])
 
 
-def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...]) -> BadOutput:
-    return BadOutput(message, {"content": result.content, "problems": list(problems)})
+def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...], used: Sequence[Usage | None]) -> BadOutput:
+    """With what it has cost: a budget counts that, too."""
+    data = {"content": result.content, "problems": list(problems), "usage": usage_wire(_sum(used))}
+    return BadOutput(message, data)
 
 
 def _has(names: Sequence[str]) -> str:

@@ -73,7 +73,7 @@ def meaning(
         return RateLimited(told, RETRY_AFTER_SECONDS if retry_after_seconds is None else retry_after_seconds)
     if status in (400, 403) and _has(text, _FILTERED):
         return Refused(told)
-    if status in (401, 403):
+    if status in (401, 403) and "model_not_found" not in text:  # so OpenAI calls a model that a project may not use
         return Unauthorized(told, {"status": status})
     # Context windows first: such messages name the model, too. Some servers answer them with 500.
     if status in (400, 413, 422, 500) and _has(text, _OVERFLOW):
@@ -88,7 +88,7 @@ def meaning(
 
 
 def _names_no_model(status: int, text: str) -> bool:
-    if status not in (400, 404) or not ("model" in text or "deployment" in text):
+    if status not in (400, 403, 404) or not ("model" in text or "deployment" in text):
         return False
     return _has(text, _NO_SUCH_MODEL) or (status == 404 and "not_found_error" in text)  # Anthropic says no more
 

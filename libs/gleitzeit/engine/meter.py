@@ -1,7 +1,7 @@
 """What the tasks of a workflow have spent, for those that may not spend more than their budget.
 
     calls    that were started; one that its provider refused (busy) does not count
-    tokens   of results that say so in `usage`
+    tokens   of results that say so in `usage`, and of failures that do so in their data
     seconds  in which calls ran, those that run at the moment included
 
 Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
@@ -40,14 +40,15 @@ class Meter(Struct):
                     spent.calls += 1
             case ev.TaskCompleted() | ev.TaskRepeated():
                 self._end(event.task, event.at)
-                tokens = tokens_of(event.result)
-                for spent in self._accounts(event.task):
-                    spent.tokens += tokens
+                self._add_tokens(event.task, event.result)
             case ev.CallRefused():
                 self._end(event.task, event.at)
                 for spent in self._accounts(event.task):
                     spent.calls -= 1
-            case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskFailed() | ev.TaskCancelled() | ev.CallLost():
+            case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskFailed():
+                self._end(event.task, event.at)
+                self._add_tokens(event.task, event.error.data)
+            case ev.TaskCancelled() | ev.CallLost():
                 self._end(event.task, event.at)
             case ev.WorkflowRetried():
                 self.total, self.tasks, self.running = Spent(), {}, {}
@@ -82,6 +83,11 @@ class Meter(Struct):
     def _accounts(self, task: str) -> tuple[Spent, Spent]:
         return self.total, self.tasks.setdefault(task, Spent())
 
+    def _add_tokens(self, task: str, said: Raw) -> None:
+        tokens = tokens_of(said)
+        for spent in self._accounts(task):
+            spent.tokens += tokens
+
     def _end(self, task: str, at: int) -> None:
         since = self.running.pop(task, None)
         if since is not None:
@@ -105,7 +111,7 @@ _decode = msgspec.json.Decoder(_Result).decode
 
 
 def tokens_of(result: Raw) -> int:
-    """Those that a result says it has cost, in one of the usual spellings; 0 where it says nothing."""
+    """Those that a result, or a failure in its data, says it has cost, in a usual spelling; 0 where it says nothing."""
     try:
         usage = _decode(result).usage
     except msgspec.MsgspecError:

@@ -77,6 +77,17 @@ def test_tokens_and_seconds_are_checked_before_the_next_call() -> None:
         assert desk.states() == {"a": "completed", "b": "failed"}
 
 
+def test_what_failed_attempts_say_they_have_cost_counts_too() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", attempts=5), budget=Budget(tokens=10))
+    for _ in range(2):
+        desk.fail("a", data={"usage": {"total_tokens": 6}})
+        desk.wait(1.0)
+    error = workflow.tasks["a"].error
+    assert error is not None
+    assert "budget of 10 tokens is spent (12 so far)" in error.message
+
+
 def test_what_runs_at_the_moment_counts_too() -> None:
     desk = Desk()
     desk.submit(task("slow"), task("a"), task("b", "a"), budget=Budget(seconds=6.0))

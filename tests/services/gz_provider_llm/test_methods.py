@@ -217,6 +217,8 @@ async def test_models_are_tried_in_order() -> None:
         _, error = await made.failure("chat", model=["a", "b"], prompt="hi")
         assert "two (the models before it failed, too: a: " in error.message
         assert "says: one)" in error.message
+    async with peer(answer(400, {"error": "a does not support tools"}), saying("x")) as made:
+        assert (await made.call("chat", model=["a", "b"], prompt="hi"))["content"] == "x"
     async with peer(answer(401, "no")) as made:
         name, _ = await made.failure("chat", model=["a", "b"], prompt="hi")
         assert name == "LLM_UNAUTHORIZED"
@@ -384,6 +386,7 @@ async def test_after_three_wrong_answers_the_task_fails() -> None:
         assert error.data is not None
         assert error.data["content"] == "No."
         assert error.data["retryable"] is False
+        assert error.data["usage"]["total_tokens"] == 15  # a budget counts them
         assert "no valid JSON in 3 tries: it is no JSON" in error.message
         assert len(made.server.asked) == 3
 

@@ -43,6 +43,7 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
         (403, {"error": {"code": 403, "message": "requires moderation and your input was flagged"}}, Refused),
         (403, openai("Country, region, or territory not supported"), Unauthorized),
         (404, anthropic("not_found_error", "model: claude-9"), ModelNotFound),
+        (403, openai("Project `p` does not have access to model `m`", code="model_not_found"), ModelNotFound),
         (404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this … does not exist."}},
          ModelNotFound),
         (400, {"error": {"message": "a/b is not a valid model ID", "code": 400}}, ModelNotFound),
