@@ -127,7 +127,7 @@ def _advice(error: GleitzeitError) -> str:
         case WorkflowNotFound():
             return "`gz list` shows the workflows"
         case JournalCorrupt():
-            return "`gz journal check`, once the coordinator has stopped, says what is damaged"
+            return "`gz journal check` says what is damaged"
         case TemplateNotFound():
             return "`gz template list` shows the templates"
         case ScheduleNotFound():

@@ -1,26 +1,26 @@
-"""`gz journal`: what is done to a journal while nobody works on it: check, migrate, prune."""
+"""`gz journal`: check, migrate, prune. Which of them need the journal alone, `journal_access` knows."""
 
-import secrets
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from gleitzeit.engine.workflow import replay
-from gleitzeit.errors import GleitzeitError, JournalLocked
-from gleitzeit.journal import open_journal
-from gleitzeit.journal.base import Find, OwnedJournal, Record, Summary
+from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError, JournalLocked
+from gleitzeit.journal.base import Find, JournalView, Record, Summary
 from gleitzeit.journal.database import FORMAT, format_of
 from gleitzeit.journal.places import shown
 from gleitzeit.model import events as ev
-from gz_cli import exits
+from gleitzeit.process.reach import Target
+from gz_cli import exits, journal_prune
+from gz_cli.journal_access import helper, looked_at, opened
 from gz_cli.talk import put, say
 
-KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "cluster", "limit", "cache")
+KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "drain", "cluster", "limit", "cache")
 """All that coordinators write, each as the kind of its streams."""
 WORKFLOWS = ("workflow", "child")
 SPARED_BLOB_SECONDS = 24 * 3600
@@ -29,21 +29,7 @@ PAGE = 500
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[OwnedJournal]:
-    """The journal, for us alone. Raises JournalLocked while a coordinator has it."""
-    journal = open_journal(url)
-    try:
-        try:
-            await journal.claim(f"gz-journal-{secrets.token_hex(4)}")
-        except JournalLocked as error:
-            raise JournalLocked(f"{error.message}; stop the coordinator first (`gz down`)", error.data) from error
-        yield journal
-    finally:
-        await journal.close()
-
-
-async def rows_of(journal: OwnedJournal, query: Find) -> AsyncIterator[Summary]:
+async def rows_of(journal: JournalView, query: Find) -> AsyncIterator[Summary]:
     before = query.before
     while page := await journal.find(msgspec.structs.replace(query, before=before, limit=PAGE)):
         for row in page:
@@ -51,23 +37,28 @@ async def rows_of(journal: OwnedJournal, query: Find) -> AsyncIterator[Summary]:
         before = page[-1].created_at, page[-1].stream
 
 
-async def pages_of(journal: OwnedJournal, stream: str) -> AsyncIterator[list[Record]]:
+async def pages_of(journal: JournalView, stream: str) -> AsyncIterator[list[Record]]:
     after = 0
     while page := await journal.read(stream, after):
         yield page
         after = page[-1].seq
 
 
-async def check(url: str) -> int:
+async def check(url: str, target: Target) -> int:
     """Read everything: checksums, and whether every workflow can be rebuilt. What is wrong is listed."""
     counts, events, problems = Counter[str](), 0, list[str]()
-    async with opened(url) as journal:
+    async with looked_at(url, target) as journal:
         for kind in KINDS:
             async for row in rows_of(journal, Find(kind)):
-                counts[kind] += 1
                 try:
                     events += await _checked(journal, row)
+                    counts[kind] += 1
+                except JournalConflict:  # deleted since we began
+                    continue
                 except (GleitzeitError, msgspec.MsgspecError) as error:
+                    if isinstance(error, JournalError) and not isinstance(error, JournalCorrupt):
+                        raise
+                    counts[kind] += 1
                     problems.append(f"{row.stream}: {error}")
     found = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
     put("\n".join(problems))
@@ -77,7 +68,7 @@ async def check(url: str) -> int:
     return exits.FAILED if problems else exits.OK
 
 
-async def _checked(journal: OwnedJournal, row: Summary) -> int:
+async def _checked(journal: JournalView, row: Summary) -> int:
     """How many events the stream has. Raises for whatever is wrong with it."""
     records = [record async for page in pages_of(journal, row.stream) for record in page]
     if row.kind in WORKFLOWS:
@@ -116,20 +107,20 @@ def _copied(path: Path, copy: Path) -> Iterator[None]:
         raise
 
 
-async def prune(url: str, older_than_seconds: float | None, keep: int | None, *, dry_run: bool) -> int:
+async def prune(url: str, target: Target, older_than_seconds: float | None, keep: int | None, *, dry_run: bool) -> int:
     """Forget workflows that have ended: those that are older, and all but the newest; and what only they needed."""
     now = int(time.time() * 1000)
-    async with opened(url) as journal:
-        ended = [row async for row in rows_of(journal, Find("workflow", active=False))]
-        ended.sort(key=lambda row: row.updated_at, reverse=True)
-        beyond = ended[keep:] if keep is not None else []
-        since = now - older_than_seconds * 1000 if older_than_seconds is not None else 0
-        old = [row for row in ended if row.updated_at < since]
-        gone = list(dict.fromkeys(row.stream for row in (*beyond, *old)))
+    since = now - older_than_seconds * 1000 if older_than_seconds is not None else None
+    async with AsyncExitStack() as stack:
+        try:
+            journal = await stack.enter_async_context(opened(url))
+        except JournalLocked as locked:
+            client = await stack.enter_async_context(helper(target, locked))
+            return await journal_prune.beside(client, url, since, keep, dry_run=dry_run)
+        ended = [(row.updated_at, row.stream) async for row in rows_of(journal, Find("workflow", active=False))]
+        gone = journal_prune.beyond(ended, since, keep)
         if dry_run:
-            put("\n".join(gone))
-            say(f"{len(gone)} of {len(ended)} ended workflows would be forgotten")
-            return exits.OK
+            return journal_prune.would_go(gone, len(ended))
         for stream in gone:
             children = [row.stream async for row in rows_of(journal, Find("child", stream_prefix=f"{stream}~"))]
             await journal.delete([stream, f"$id/{stream}", *children])

@@ -21,11 +21,13 @@ from typing import IO
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.errors import BlobNotFound, GleitzeitError, JournalConflict, JournalCorrupt
-from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary
+from gleitzeit.errors import BlobNotFound, JournalConflict, JournalCorrupt
+from gleitzeit.journal.base import Append, Find, JournalView, OwnedJournal, Record, Summary
 from gleitzeit.journal.places import shown
+from gleitzeit.process.reach import Target
 from gz_cli import exits
-from gz_cli.journal import KINDS, opened, pages_of, rows_of
+from gz_cli.journal import KINDS, pages_of, rows_of
+from gz_cli.journal_access import looked_at, opened
 from gz_cli.talk import say
 
 FORMAT = 1
@@ -51,11 +53,11 @@ class Line(Struct, omit_defaults=True):
     end: dict[str, int] | None = None
 
 
-async def export(url: str, target: Path | None) -> int:
+async def export(url: str, target: Target, file_name: Path | None) -> int:
     """Everything but the cache. A stream that cannot be read is said and left out; the exit code tells."""
     streams, events, problems, done = 0, 0, 0, set[str]()
-    async with opened(url) as journal:
-        with _writing(target) as file:
+    async with looked_at(url, target) as journal:
+        with _writing(file_name) as file:
             file.write(_line(Line(gleitzeit_journal=FORMAT, exported_at=int(time.time() * 1000))))
             for kind in KINDS:
                 if kind == "cache":
@@ -63,9 +65,11 @@ async def export(url: str, target: Path | None) -> int:
                 async for row in rows_of(journal, Find(kind)):
                     try:
                         lines = [line async for line in _stream(journal, row, done)]
-                    except GleitzeitError as error:
+                    except JournalConflict:  # deleted since we began
+                        continue
+                    except (JournalCorrupt, BlobNotFound) as error:
                         problems += 1
-                        say(f"left out: {error}")
+                        say(f"left out: {row.stream}: {error}")
                         continue
                     file.writelines(line for line, _ in lines)
                     streams += 1
@@ -75,7 +79,7 @@ async def export(url: str, target: Path | None) -> int:
     return exits.FAILED if problems else exits.OK
 
 
-async def _stream(journal: OwnedJournal, row: Summary, done: set[str]) -> AsyncIterator[tuple[bytes, int]]:
+async def _stream(journal: JournalView, row: Summary, done: set[str]) -> AsyncIterator[tuple[bytes, int]]:
     """Lines, each with the number of its events."""
     pages = 0
     async for page in pages_of(journal, row.stream):
@@ -95,7 +99,7 @@ def _of(row: Summary, seq: int, page: list[Record], blobs: tuple[str, ...]) -> L
     return Line(stream=row.stream, seq=seq, events=Raw(events), summary=row, blobs=blobs, crc=zlib.crc32(events))
 
 
-async def _blob(journal: OwnedJournal, name: str) -> AsyncIterator[bytes]:
+async def _blob(journal: JournalView, name: str) -> AsyncIterator[bytes]:
     size = await journal.size(name)
     if size is None:  # somebody's data that only looks like a reference
         return
@@ -116,7 +120,7 @@ async def take_in(url: str, source: Path | None) -> int:
     """All or, after an error, what came before it: it can be given again, and goes on where it was."""
     streams, events, known = set[str](), 0, set[str]()
     now = int(time.time() * 1000)
-    async with opened(url) as journal:
+    async with opened(url, new=True) as journal:
         with _reading(source) as file:
             end = None
             for number, text in enumerate(file, 1):

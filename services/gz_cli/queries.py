@@ -31,9 +31,7 @@ from gz_cli.waits import say_end
 
 COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "failed", "skipped", "cancelled")
 """The order in which task counts are told."""
-WHAT_TO_DO = (
-    "`gz journal check`, once the coordinator has stopped, says what is damaged; its document can be submitted again"
-)
+WHAT_TO_DO = "`gz journal check` says what is damaged; its document can be submitted again"
 
 
 async def system_status(client: Client, output: Format) -> int:

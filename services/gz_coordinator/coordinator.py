@@ -196,6 +196,7 @@ class Coordinator:
         await asyncio.gather(*self._background, return_exceptions=True)
         if parts.shared is not None:
             await parts.shared.close()
+        await parts.copies.close()
         await self._shelf.close()
         if parts.directory is not None:
             await parts.directory.close()
@@ -223,6 +224,7 @@ class Coordinator:
 
     def _left(self, connection: Connection) -> None:
         self._parts.watchers.remove(connection)
+        self._parts.copies.forget(connection)
         if self._parts.shared is not None:
             self._parts.shared.relays.forget(connection, everything=True)
 

@@ -63,6 +63,7 @@ def build(parts: Parts) -> Methods:
         ApprovalMethods(parts),
         RerunMethods(parts),
         DeletionMethods(parts),
+        parts.copies,
         schedules,
         blobs,
         BatchMethods(parts, resume),

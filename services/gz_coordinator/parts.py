@@ -15,6 +15,7 @@ from gleitzeit.discovery.base import Directory, without_password
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
+from gz_coordinator.copies import Copies
 from gz_coordinator.documents import Documents
 from gz_coordinator.drains import Drains
 from gz_coordinator.holdings import Holdings
@@ -39,6 +40,7 @@ class Parts:
     watchers: Watchers = field(init=False)
     templates: TemplateShelf = field(init=False)
     drains: Drains = field(init=False)
+    copies: Copies = field(init=False)
     documents: Documents = field(default_factory=Documents)
     directory: Directory | None = None
     shared: Shared | None = None
@@ -59,6 +61,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.templates = TemplateShelf(self.journal, self.service.clock)
+        self.copies = Copies(self.journal)
         self.drains = Drains(self.journal, self.service.clock, self.service.post)
 
     # Providers that were registered by hand

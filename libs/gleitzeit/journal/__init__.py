@@ -1,10 +1,11 @@
 """Where events become durable. `open_journal(url)` gives the adapter; nothing is opened before its `claim`."""
 
+from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from gleitzeit.errors import ConfigurationError
-from gleitzeit.journal.base import OwnedJournal
+from gleitzeit.journal.base import JournalView, OwnedJournal
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
 
@@ -48,9 +49,39 @@ def _redis(url: str) -> OwnedJournal:
     return RedisJournal(url)
 
 
+async def open_view(url: str) -> JournalView | None:
+    """A look at the journal beside whoever works on it; None where that is not possible: a file has one reader.
+
+    Raises ConfigurationError if there is none, or one of a newer format.
+    """
+    scheme = url.partition(":")[0]
+    if scheme in ("postgresql", "postgres"):
+        _need("asyncpg", "postgres")
+        from gleitzeit.journal.postgres_reading import PostgresView  # as above
+
+        postgres = PostgresView(url)
+        return await _opened(postgres, postgres.open)
+    if scheme in ("redis", "rediss"):
+        _need("redis", "redis")
+        from gleitzeit.journal.redis_reading import RedisView  # as above
+
+        redis = RedisView(url)
+        return await _opened(redis, redis.open)
+    return None
+
+
+async def _opened(view: JournalView, opening: Callable[[], Awaitable[None]]) -> JournalView:
+    try:
+        await opening()
+    except BaseException:
+        await view.close()
+        raise
+    return view
+
+
 def _need(module: str, extra: str) -> None:
     if find_spec(module) is None:
         raise ConfigurationError(f"this journal needs the package {module}: pip install 'gleitzeit[{extra}]'")
 
 
-__all__ = ["MemoryJournal", "MemoryStore", "OwnedJournal", "SqliteJournal", "open_journal"]
+__all__ = ["JournalView", "MemoryJournal", "MemoryStore", "OwnedJournal", "SqliteJournal", "open_journal", "open_view"]

@@ -164,6 +164,21 @@ class Blobs(Protocol):
         """Delete the blobs that no stream refers to and that were put before `unused_since`. Returns how many."""
 
 
+class JournalView(Protocol):
+    """What is in a journal at one moment, for who only looks. Methods as in Journal and Blobs; `read` may raise
+    JournalConflict for a stream that has been deleted since."""
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]: ...
+
+    async def find(self, query: Find) -> list[Summary]: ...
+
+    async def get(self, name: str, offset: int = 0, limit: int = 1 << 20) -> bytes: ...
+
+    async def size(self, name: str) -> int | None: ...
+
+    async def close(self) -> None: ...
+
+
 class OwnedJournal(Journal, Shards, Blobs, Protocol):
     """All ports in one object: what `open_journal` returns."""
 

@@ -46,6 +46,7 @@ APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite fi
 PAGE_BYTES = 1 << 20  # a page of `read` ends with the row that reaches this
 WAL_BYTES = 4_600_000  # a little more than the 1,000 pages after which SQLite begins the log anew
 WAL_STEP_BYTES = 512 << 10
+CHECKPOINT_PAGES = 1_000  # SQLite's own default
 ROOM_BYTES = 256 << 20  # what must be free on the disk before any is taken that is not needed yet
 CACHED_STREAMS = 20_000  # whose end is known without asking SQLite; about 400 bytes each
 _ROWS = 64  # in one statement
@@ -200,6 +201,13 @@ class Database:
         except OSError:
             return False  # a favour, no more; what is really wrong with the disk, a commit will say
         return size_bytes + WAL_STEP_BYTES < WAL_BYTES
+
+    def keep(self, kept: bool) -> None:
+        """While it is kept the file stays as it is, and all that is committed stands in the log beside it: who copies
+        the file and then the log has a journal, up to some commit between the beginning of the second copy and its end.
+        Who copies must not open the file in this process: to close it would take SQLite's locks away.
+        """
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {0 if kept else CHECKPOINT_PAGES}")
 
     def claim(self, owner: str) -> int:
         """Raise the epoch, durably, and return it."""

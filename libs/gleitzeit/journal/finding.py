@@ -1,4 +1,4 @@
-"""`Journal.find` in SQL, as SQLite and PostgreSQL both understand it; `?` stands for a value."""
+"""`Journal.find` in SQL, as SQLite and PostgreSQL both understand it (`?` stands for a value), and in memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,3 +40,18 @@ def branches(query: Find) -> Iterator[tuple[str, Row]]:
             yield f"{where} AND status = ?", (*values, status)
     else:
         yield where, tuple(values)
+
+
+def matches(summary: Summary, query: Find) -> bool:
+    return (
+        summary.kind == query.kind
+        and (not query.keys or summary.key in query.keys)
+        and (not query.statuses or summary.status in query.statuses)
+        and summary.stream.startswith(query.stream_prefix)
+        and (query.active is None or summary.active == query.active)
+        and (query.before is None or position(summary) < query.before)
+    )
+
+
+def position(summary: Summary) -> tuple[int, str]:
+    return summary.created_at, summary.stream

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalError, JournalFenced, JournalFull, JournalLocked
 from gleitzeit.journal import blobs
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
+from gleitzeit.journal.finding import matches, position
 from gleitzeit.model.shards import shard_of
 
 
@@ -200,8 +201,8 @@ class MemoryJournal:
 
     async def find(self, query: Find) -> list[Summary]:
         self._owned()
-        matching = (s.summary for s in self._store.streams.values() if _matches(s.summary, query))
-        return heapq.nlargest(query.limit, matching, key=_position)
+        matching = (s.summary for s in self._store.streams.values() if matches(s.summary, query))
+        return heapq.nlargest(query.limit, matching, key=position)
 
     async def delete(self, streams: Sequence[str]) -> None:
         self._check_fence(streams)
@@ -268,18 +269,3 @@ def _check(store: MemoryStore, commit: Sequence[Append]) -> None:
         if append.seq != end + 1:
             raise JournalConflict(f"{append.stream} ends at {end}: cannot append {append.seq}")
         ends[append.stream] = end + len(append.events)
-
-
-def _matches(summary: Summary, query: Find) -> bool:
-    return (
-        summary.kind == query.kind
-        and (not query.keys or summary.key in query.keys)
-        and (not query.statuses or summary.status in query.statuses)
-        and summary.stream.startswith(query.stream_prefix)
-        and (query.active is None or summary.active == query.active)
-        and (query.before is None or _position(summary) < query.before)
-    )
-
-
-def _position(summary: Summary) -> tuple[int, str]:
-    return summary.created_at, summary.stream

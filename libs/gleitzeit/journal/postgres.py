@@ -4,39 +4,32 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any
 
-from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFenced, JournalLocked
+from gleitzeit.errors import JournalConflict, JournalError, JournalFenced, JournalLocked
 from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
-from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
-from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of
-from gleitzeit.journal.merging import Entry, events_of, fences, merged
-from gleitzeit.journal.places import shown
+from gleitzeit.journal.base import LEASE_SECONDS, Append, Lease
+from gleitzeit.journal.merging import Entry, fences, merged
 from gleitzeit.journal.postgres_link import Link
-from gleitzeit.journal.records import unpack_short
+from gleitzeit.journal.postgres_reading import BLOB_PIECES, PIECES, PostgresReading, check_format
 from gleitzeit.model.shards import SHARDS
 
 log = logging.getLogger("gz.journal")
 
-PAGE_BYTES = 8 << 20
 _MAKING = 0x477A4A31
 """The advisory lock of who makes the tables, or claims."""
-_BLOB_PIECES = 4
 
 
-class PostgresJournal:
+class PostgresJournal(PostgresReading):
     """All ports. `url` is what libpq takes, `?search_path=NAME` for a schema of its own; the tables are made at the
     first claim. Writes and reads have a connection each, so that a long read delays no commit."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        super().__init__(url, Link(url, "gleitzeit reader"))
         self.warnings: Sequence[str] = ()
-        self._owner = ""
         self._held: dict[int, int] = {}
         self._writer = Link(url, "gleitzeit writer")
-        self._reader = Link(url, "gleitzeit reader")
 
     # Shards
 
@@ -132,10 +125,6 @@ class PostgresJournal:
         rows = await self._reader.run(lambda c, again: c.fetch(sql.OWNERS))
         return [Lease(r["owner"], r["url"], dict(zip(r["numbers"] or (), r["epochs"], strict=False))) for r in rows]
 
-    def _claimed(self) -> None:
-        if not self._owner:
-            raise JournalError(f"the journal {shown(self.url)} is not claimed")
-
     def _fenced(self) -> JournalFenced:
         return JournalFenced(f"another coordinator has taken over from {self._owner}")
 
@@ -162,26 +151,6 @@ class PostgresJournal:
 
         await self._writer.run(work)
 
-    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
-        self._claimed()
-        rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
-        return events_of(stream, [tuple(row) for row in rows], after, limit)
-
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        self._claimed()
-        rows = await self._reader.run(lambda c, again: c.fetch(sql.SHORT, list(streams)))
-        return unpack_short(tuple(row) for row in rows)
-
-    async def find(self, query: Find) -> list[Summary]:
-        self._claimed()
-        summaries: list[Summary] = []
-        for where, values in branches(query):
-            text = f"SELECT {SUMMARY_COLUMNS} FROM gz_stream WHERE {where} ORDER BY created_at DESC, name DESC LIMIT ?"
-            rows = await self._reader.run(partial(_fetch, _numbered(text), *values, query.limit))
-            summaries += [summary_of(tuple(row)) for row in rows]
-        summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
-        return summaries[: query.limit]
-
     async def delete(self, streams: Sequence[str]) -> None:
         fence = self._fence(streams)
         if streams and not await self._writer.run(lambda c, again: c.fetchval(sql.DELETE, *fence, list(streams))):
@@ -202,19 +171,6 @@ class PostgresJournal:
             blobs.check_content(name, digest)
         return present
 
-    async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
-        self._claimed()
-        if await self.size(name) is None:
-            raise blobs.not_found(name)
-        return await self._reader.run(lambda c, again: _get(c, name, offset, min(limit, blobs.MAX_CHUNK_BYTES)))
-
-    async def size(self, name: str) -> int | None:
-        self._claimed()
-        blobs.check_name(name)
-        text = "SELECT size FROM gz_blob WHERE name = $1 AND whole"
-        size: int | None = await self._reader.run(lambda c, again: c.fetchval(text, name))
-        return size
-
     async def sweep(self, unused_since: int) -> int:
         self._claimed()
 
@@ -231,10 +187,6 @@ _IS_MEMBER = "SELECT EXISTS (SELECT FROM gz_member WHERE owner = $1)"
 _SWEEP = """
 DELETE FROM gz_blob b WHERE used_at < $1 AND NOT EXISTS (SELECT FROM gz_blob_ref r WHERE r.name = b.name) RETURNING name
 """
-_PIECES = """
-SELECT start, crc, body FROM gz_blob_chunk WHERE name = $1 AND start >= coalesce(
-    (SELECT max(start) FROM gz_blob_chunk WHERE name = $1 AND start <= $2), 0) ORDER BY start LIMIT $3
-"""
 
 
 async def _make_tables(connection: Any, url: str) -> None:
@@ -244,12 +196,7 @@ async def _make_tables(connection: Any, url: str) -> None:
         await connection.execute(
             "INSERT INTO gz_shard SELECT n, 0, '' FROM generate_series(0, $1::int) AS n", SHARDS - 1
         )
-    found = await connection.fetchval("SELECT value FROM gz_meta WHERE name = 'format'")
-    if found > sql.FORMAT:
-        raise ConfigurationError(
-            f"the journal {shown(url)} has format {found}, this version of Gleitzeit reads up to {sql.FORMAT}:"
-            " upgrade Gleitzeit, or name another schema"
-        )
+    await check_format(connection, url)
 
 
 def _columns(entries: list[Entry]) -> list[list[Any]]:
@@ -287,19 +234,6 @@ async def _landed(connection: Any, entries: list[Entry]) -> bool:
     return bool(lasts)
 
 
-async def _fetch(*arguments: Any) -> list[Any]:
-    """For `Link.run`: the statement and its values, then what `run` brings."""
-    *call, connection, _ = arguments
-    rows: list[Any] = await connection.fetch(*call)
-    return rows
-
-
-def _numbered(text: str) -> str:
-    """`?` is how SQLite writes `$1`, `$2`, …"""
-    first, *rest = text.split("?")
-    return first + "".join(f"${number}{piece}" for number, piece in enumerate(rest, 1))
-
-
 async def _put(connection: Any, name: str, size: int, offset: int, chunk: bytes, now: int) -> tuple[int, str]:
     """How much is there, and if this piece was the last one the digest of all."""
     await connection.execute(
@@ -327,7 +261,7 @@ async def _put(connection: Any, name: str, size: int, offset: int, chunk: bytes,
 
 async def _digest(connection: Any, name: str) -> str:
     digest, offset = hashlib.sha256(), 0
-    while pieces := await connection.fetch(_PIECES, name, offset, _BLOB_PIECES):
+    while pieces := await connection.fetch(PIECES, name, offset, BLOB_PIECES):
         pieces = [piece for piece in pieces if piece["start"] >= offset]
         if not pieces:
             break
@@ -336,17 +270,3 @@ async def _digest(connection: Any, name: str) -> str:
             digest.update(body)
             offset = start + len(body)
     return digest.hexdigest()
-
-
-async def _get(connection: Any, name: str, offset: int, limit: int) -> bytes:
-    content = bytearray()
-    while len(content) < limit:
-        at = offset + len(content)
-        pieces = await connection.fetch(_PIECES, name, at, _BLOB_PIECES)
-        before = len(content)
-        for start, crc, body in pieces:
-            blobs.check_chunk(name, start, crc, body)
-            content += body[max(0, offset + len(content) - start) :]
-        if len(content) == before:
-            break
-    return bytes(content[:limit])

@@ -129,6 +129,20 @@ end
 return found
 """
 
+# Every stream as `{summary, last}`, all of one moment.
+LIST = """
+local P, found, at = KEYS[1], {}, '0'
+repeat
+  local page = redis.call('SCAN', at, 'MATCH', string.gsub(P, '[%*%?%[%]\\\\]', '\\\\%0') .. 's:*', 'COUNT', 1000)
+  at = page[1]
+  for _, key in ipairs(page[2]) do
+    local s = redis.call('HMGET', key, 'summary', 'last')
+    if s[1] then table.insert(found, s) end
+  end
+until at == '0'
+return found
+"""
+
 _MEMBERS = """
 local P = KEYS[1]
 local time = redis.call('TIME')

@@ -126,6 +126,15 @@ class SqliteJournal:
         thread = self._owned()
         return await thread.call(lambda: thread.database.sweep(unused_since))
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    async def keep(self, kept: Callable[[], bool]) -> None:
+        """As Database.keep; `kept` is asked when it is done."""
+        thread = self._owned()
+        await thread.call(lambda: thread.database.keep(kept()))
+
     def _owned(self) -> "_Thread":
         if self._thread is None:
             raise JournalError(f"the journal {self._path} is not claimed")

@@ -1,12 +1,15 @@
-"""The commands about a journal that nobody works on."""
+"""The commands about a journal. Some need it alone, others work beside its coordinator."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gz_cli.options import State
 from gz_cli.root import journal_app, leave
+
+if TYPE_CHECKING:
+    from gleitzeit.process.reach import Target
 
 JournalUrl = Annotated[
     str | None,
@@ -14,30 +17,36 @@ JournalUrl = Annotated[
 ]
 
 
-def _url(journal: str | None, state: Path | None) -> str:
+def _place(journal: str | None, state: Path | None) -> "tuple[str, Target]":
+    """The journal, and the coordinator that may have it."""
+    from msgspec.structs import replace
+
+    from gleitzeit.process.reach import target_of
     from gz_cli import settings
 
-    return settings.configured(journal=journal, state_dir=settings.text(state)).journal
+    config = settings.configured(journal=journal, state_dir=settings.text(state))
+    target = target_of(config)
+    return config.journal, replace(target, url=None) if state is not None else target
 
 
 @journal_app.command()
 def check(journal: JournalUrl = None, state: State = None) -> None:
-    """Read all of it: checksums, and whether every workflow can be rebuilt."""
+    """Read all of it: checksums, and whether every workflow can be rebuilt. Also while a coordinator works on it."""
     import asyncio
 
     from gz_cli import journal as work
 
-    leave(asyncio.run(work.check(_url(journal, state))))
+    leave(asyncio.run(work.check(*_place(journal, state))))
 
 
 @journal_app.command()
 def migrate(journal: JournalUrl = None, state: State = None) -> None:
-    """Bring it to the present format, and keep a copy. (A coordinator does so by itself, without a copy.)"""
+    """Bring it to the present format, and keep a copy. Not while a coordinator has it, which does so without a copy."""
     import asyncio
 
     from gz_cli import journal as work
 
-    leave(asyncio.run(work.migrate(_url(journal, state))))
+    leave(asyncio.run(work.migrate(_place(journal, state)[0])))
 
 
 @journal_app.command("export")
@@ -46,12 +55,12 @@ def export(
     journal: JournalUrl = None,
     state: State = None,
 ) -> None:
-    """Write all of it as lines of JSON, which `import` takes into a journal of any kind."""
+    """Write all of it as lines of JSON, which `import` takes into a journal of any kind. Also beside a coordinator."""
     import asyncio
 
     from gz_cli import journal_copy
 
-    leave(asyncio.run(journal_copy.export(_url(journal, state), file)))
+    leave(asyncio.run(journal_copy.export(*_place(journal, state), file)))
 
 
 @journal_app.command("import")
@@ -60,12 +69,12 @@ def take_in(
     journal: JournalUrl = None,
     state: State = None,
 ) -> None:
-    """Take in what `export` wrote. What is there already, and is the same, is passed over."""
+    """Take in what `export` wrote. What is there already, and is the same, is passed over. Not beside a coordinator."""
     import asyncio
 
     from gz_cli import journal_copy
 
-    leave(asyncio.run(journal_copy.take_in(_url(journal, state), file)))
+    leave(asyncio.run(journal_copy.take_in(_place(journal, state)[0], file)))
 
 
 @journal_app.command()
@@ -78,7 +87,7 @@ def prune(
     journal: JournalUrl = None,
     state: State = None,
 ) -> None:
-    """Forget workflows that have ended, with what only they needed."""
+    """Forget workflows that have ended, with what only they needed; a running coordinator is asked to."""
     import asyncio
 
     from gz_cli import journal as work
@@ -87,4 +96,4 @@ def prune(
 
     if older_than is None and keep is None:
         raise UsageError("prune wants --older-than or --keep, or both")
-    leave(asyncio.run(work.prune(_url(journal, state), typed.seconds(older_than), keep, dry_run=dry_run)))
+    leave(asyncio.run(work.prune(*_place(journal, state), typed.seconds(older_than), keep, dry_run=dry_run)))

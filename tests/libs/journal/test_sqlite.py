@@ -3,6 +3,7 @@
 
 import asyncio
 import itertools
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
-from gleitzeit.journal.base import Append, Find, Summary
-from gleitzeit.journal.database import FORMAT, WAL_BYTES, WAL_STEP_BYTES, Database
+from gleitzeit.journal.base import Append, Find, Record, Summary
+from gleitzeit.journal.database import CHECKPOINT_PAGES, FORMAT, WAL_BYTES, WAL_STEP_BYTES, Database
 from gleitzeit.journal.records import pack
 from gleitzeit.journal.sqlite import SqliteJournal
 
@@ -292,6 +293,56 @@ async def test_after_a_failure_of_unknown_outcome_nothing_more_is_taken(file: Pa
         with pytest.raises(JournalError, match="takes no more since this failure"):
             await attempt
     await journal.close()
+
+
+# -- copies
+
+
+async def test_a_kept_file_and_its_log_are_copied_while_all_goes_on(file: Path, tmp_path: Path) -> None:
+    journal = await claimed(file)
+    large = b"x" * 100_000
+    await journal.append([append("a", seq, large) for seq in range(1, 60)])
+    await journal.keep(lambda: True)
+    before, writing, log = file.read_bytes(), True, file.with_name(f"{file.name}-wal")
+
+    async def appends() -> int:
+        seq = 60
+        while writing:
+            await journal.append([append("a", seq, large), append(f"b-{seq}", 1, b"1")])
+            seq += 1
+        return seq
+
+    appending = asyncio.ensure_future(appends())
+    copies = []
+    for number in range(3):
+        copies.append(tmp_path / f"copy-{number}.db")
+        await asyncio.to_thread(shutil.copyfile, file, copies[-1])
+        await asyncio.to_thread(shutil.copyfile, log, f"{copies[-1]}-wal")
+        while log.stat().st_size < 4096 * CHECKPOINT_PAGES * (number + 2):  # noqa: ASYNC110 - others make it grow
+            await asyncio.sleep(0.01)
+    writing = False
+    last = await appending
+    assert file.read_bytes() == before
+    await journal.keep(lambda: False)
+    await journal.append([append("a", last, large)])
+    assert file.read_bytes() != before
+    await journal.close()
+    ends = []
+    for copy in copies:
+        found = await claimed(copy)
+        ends.append(len(await read_all(found, "a")))
+        beside = {row.stream for row in await found.find(Find("workflow", limit=100_000))} - {"a"}
+        assert beside == {f"b-{seq}" for seq in range(60, ends[-1] + 1)}, "whole commits"
+        await found.close()
+    assert 59 <= ends[0] <= ends[1] <= ends[2] <= last
+    assert ends[2] > ends[0]
+
+
+async def read_all(journal: SqliteJournal, stream: str) -> list[Record]:
+    found: list[Record] = []
+    while page := await journal.read(stream, len(found)):
+        found += page
+    return found
 
 
 # -- space

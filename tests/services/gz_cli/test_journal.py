@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -14,6 +15,7 @@ from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.blobs import name_of
 from gleitzeit.journal.database import FORMAT, format_of
 from gleitzeit.journal.sqlite import SqliteJournal
+from gz_cli.journal import KINDS
 from gz_cli.main import main
 
 FIXTURE = Path(__file__).parents[2] / "libs/journal/fixtures/format-1.db"
@@ -164,3 +166,13 @@ def test_a_line_of_an_export_is_plain_json(capsys: pytest.CaptureFixture[str], f
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[0]["gleitzeit_journal"] == 1
     assert lines[-1]["end"]["streams"] == len({line["stream"] for line in lines if "stream" in line})
+
+
+def test_whatever_coordinators_write_is_looked_at() -> None:
+    """The kind of a stream is the second argument of its summary, or of what makes it."""
+    services = Path(__file__).parents[3] / "services/gz_coordinator"
+    text = "\n".join(file.read_text() for file in services.glob("*.py"))
+    kinds = set(re.findall(r'^(?:KIND|CHILD|OWN_ID) = "([a-z-]+)"', text, re.MULTILINE))
+    kinds |= set(re.findall(r'Summary\([^,()]+, "([a-z-]+)"', text))
+    assert {"drain", "child", "own-id", "cluster", "provider"} <= kinds
+    assert kinds <= set(KINDS)

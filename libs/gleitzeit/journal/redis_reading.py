@@ -1,0 +1,257 @@
+"""What is read of a journal in Redis: by who has claimed it, or by who only looks, at one moment of it."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+from redis import asyncio as client
+from redis import exceptions as refused
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gleitzeit.errors import ConfigurationError, JournalConflict, JournalCorrupt, JournalError, JournalFull
+from gleitzeit.journal import blobs
+from gleitzeit.journal import redis_scripts as lua
+from gleitzeit.journal.base import Find, Record, Summary
+from gleitzeit.journal.finding import matches, position
+from gleitzeit.journal.merging import events_of
+from gleitzeit.journal.places import shown
+from gleitzeit.journal.records import unpack_short
+
+T = TypeVar("T")
+PAGE_BYTES = 8 << 20
+PAGE_RECORDS = 64
+DEFAULT_PREFIX = "gleitzeit:"
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 20.0
+RETRY_SECONDS = 0.2
+_LOST = (refused.ConnectionError, refused.TimeoutError, OSError, TimeoutError)
+encode = msgspec.msgpack.Encoder().encode
+_summary = msgspec.json.Decoder(Summary).decode
+
+
+class RedisReading:
+    """What `read`, `find` and `get` are for either."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        ours = dict(parse_qsl(parts.query))
+        self._prefix = ours.pop("prefix", DEFAULT_PREFIX)
+        self._weak = ours.pop("weak", "") in ("yes", "1", "true")
+        self._server = urlunsplit(parts._replace(query=urlencode(ours)))
+        self._client: client.Redis | None = None
+        self._owner = ""
+        self._patience_seconds = 0.0
+
+    async def _script(self, text: str, *arguments: Any) -> Any:
+        return await self._run(lambda redis, again: evaluate(redis, text, self._prefix, arguments))
+
+    async def _run(self, work: Callable[[Any, bool], Awaitable[T]]) -> T:
+        """`work` gets the client, and whether an earlier try of it may have succeeded unheard. What failed for want of
+        a connection is tried again, for as long as the lease."""
+        loop = asyncio.get_running_loop()
+        give_up, again = loop.time() + self._patience_seconds, False
+        while True:
+            try:
+                # Its own limit is asyncio.wait_for, which may swallow a cancellation before Python 3.12.
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    return await work(self._connected(), again)
+            except refused.AuthenticationError as error:
+                raise ConfigurationError(f"the journal {shown(self.url)} cannot be used: {error}") from error
+            except _LOST as error:
+                again = True
+                if loop.time() >= give_up:
+                    why = str(error) or f"no answer within {COMMAND_SECONDS:g} s"
+                    raise JournalError(f"the journal {shown(self.url)} cannot be reached: {why}") from error
+                await asyncio.sleep(RETRY_SECONDS)
+            except refused.RedisError as error:
+                raise self._translated(error) from error
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            try:
+                self._client = client.Redis.from_url(
+                    self._server,
+                    socket_connect_timeout=CONNECT_SECONDS,
+                    socket_timeout=None,
+                    retry=Retry(NoBackoff(), 0),
+                    client_name="gleitzeit",
+                )
+            except ValueError as error:
+                raise ConfigurationError(f"the journal {shown(self.url)} cannot be used: {error}") from error
+        return self._client
+
+    async def _disconnect(self) -> None:
+        redis, self._client = self._client, None
+        if redis is not None:
+            await redis.aclose()
+
+    def _translated(self, error: refused.RedisError) -> Exception:
+        where, said = shown(self.url), str(error)
+        if "OOM command" in said or "No space left" in said or isinstance(error, refused.OutOfMemoryError):
+            return JournalFull(f"no space left for the journal {where}: {said}")
+        if isinstance(error, refused.NoPermissionError):
+            return ConfigurationError(f"the journal {where} cannot be used: {said}")
+        return JournalError(f"the journal {where} failed: {said}")
+
+    def _check_number(self, format_: int) -> None:
+        """Raises ConfigurationError."""
+        if format_ > lua.FORMAT:
+            raise ConfigurationError(
+                f"the journal {shown(self.url)} has format {format_}, this version of Gleitzeit reads up to"
+                f" {lua.FORMAT}: upgrade Gleitzeit, or name another prefix"
+            )
+
+    def _claimed(self) -> None:
+        if not self._owner:
+            raise JournalError(f"the journal {shown(self.url)} is not claimed")
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        self._claimed()
+        return events_of(stream, await self._rows(stream, after, limit), after, limit)
+
+    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
+        self._claimed()
+        answers = await self._run(partial(_beginnings, self._prefix, streams))
+        rows = []
+        for stream, last, page in zip(streams, answers[::2], answers[1::2], strict=True):
+            for id_, fields in page:
+                if id_ == b"%b-0" % (last or b""):
+                    rows.append((stream, int(last), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]))
+        return unpack_short(rows)
+
+    async def _rows(self, stream: str, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
+        rows: list[tuple[int, int, int, bytes]] = []
+        size_bytes, at = 0, after + 1
+        while size_bytes < PAGE_BYTES and at <= after + limit:
+            count = min(limit, PAGE_RECORDS)
+            page = await self._run(partial(_range, f"{self._prefix}e:{stream}", at, count))
+            for id_, fields in page:
+                last = int(id_.partition(b"-")[0])
+                rows.append((last, int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]))
+                size_bytes += len(fields[b"b"])
+                at = last + 1
+            if len(page) < count:
+                await self._check_end(stream, at - 1)
+                break
+        return rows
+
+    async def _check_end(self, stream: str, end: int) -> None:
+        last = await self._run(lambda redis, again: redis.hget(f"{self._prefix}s:{stream}", "last"))
+        if int(last or 0) > end and not await self._run(
+            lambda redis, again: redis.xrange(f"{self._prefix}e:{stream}", f"{end + 1}-0", "+", count=1)
+        ):
+            raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {int(last)}")
+
+    async def find(self, query: Find) -> list[Summary]:
+        self._claimed()
+        head = {
+            "kind": query.kind,
+            "keys": query.keys,
+            "statuses": query.statuses,
+            "prefix": query.stream_prefix,
+            "active": "" if query.active is None else str(int(query.active)),
+            "limit": query.limit,
+        }
+        if query.before is not None:
+            head["before"], head["before_name"] = query.before
+        found: list[Summary] = []
+        for name in _sets(query):
+            rows = await self._script(lua.FIND, encode({**head, "set": name}))
+            found += [_summary(row) for row in rows]
+        found.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
+        return found[: query.limit]
+
+    async def _piece(self, name: str, offset: int, limit: int) -> bytes:
+        if limit <= 0:
+            return b""
+        key = f"{self._prefix}c:{name}"
+        piece: bytes = await self._run(lambda redis, again: redis.getrange(key, offset, offset + limit - 1))
+        return piece
+
+    async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
+        if await self.size(name) is None:
+            raise blobs.not_found(name)
+        return await self._piece(name, offset, min(limit, blobs.MAX_CHUNK_BYTES))
+
+    async def size(self, name: str) -> int | None:
+        self._claimed()
+        key = f"{self._prefix}b:{blobs.check_name(name)}"
+        size, whole = await self._run(lambda redis, again: redis.hmget(key, "size", "whole"))
+        return int(size) if whole == b"1" else None
+
+
+class RedisView(RedisReading):
+    """A JournalView, beside whoever works on the journal. What it has is listed at once, in one script, with where each
+    stream ends; then every stream is read up to there. A stream that is deleted before its turn raises JournalConflict.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._listed: dict[str, tuple[Summary, int]] = {}
+
+    async def open(self) -> None:
+        """Raises ConfigurationError if there is no journal, or one of a newer format."""
+        found = await self._run(lambda redis, again: redis.hget(f"{self._prefix}meta", "format"))
+        if found is None:
+            raise ConfigurationError(f"there is no journal at {shown(self.url)}")
+        self._check_number(int(found))
+        for summary, last in await self._run(lambda redis, again: evaluate(redis, lua.LIST, self._prefix, ())):
+            row = _summary(summary)
+            self._listed[row.stream] = row, int(last)
+        self._owner = "a view"
+
+    async def find(self, query: Find) -> list[Summary]:
+        rows = [row for row, _ in self._listed.values() if matches(row, query)]
+        return sorted(rows, key=position, reverse=True)[: query.limit]
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        _, last = self._listed[stream]
+        if after >= last:
+            return []
+        records = await super().read(stream, after, min(limit, last - after))
+        if not records:
+            raise JournalConflict(f"the stream {stream} was deleted while the journal was read")
+        return records
+
+    async def close(self) -> None:
+        await self._disconnect()
+
+
+async def evaluate(redis: Any, text: str, prefix: str, arguments: Sequence[Any]) -> Any:
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    try:
+        return await redis.evalsha(sha, 1, prefix, *arguments)
+    except refused.NoScriptError:
+        return await redis.eval(text, 1, prefix, *arguments)
+
+
+async def _range(key: str, at: int, count: int, redis: Any, again: bool) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    rows: list[tuple[bytes, dict[bytes, bytes]]] = await redis.xrange(key, f"{at}-0", "+", count=count)
+    return rows
+
+
+async def _beginnings(prefix: str, streams: Sequence[str], redis: Any, again: bool) -> list[Any]:
+    """For each of the streams the number of its last event, and its first record."""
+    pipeline = redis.pipeline(transaction=False)
+    for stream in streams:
+        pipeline.hget(f"{prefix}s:{stream}", "last")
+        pipeline.xrange(f"{prefix}e:{stream}", count=1)
+    answers: list[Any] = await pipeline.execute()
+    return answers
+
+
+def _sets(query: Find) -> list[str]:
+    """The sorted sets whose newest, merged, answer the query; an empty name is the list by name."""
+    if query.stream_prefix:
+        return [""]
+    if query.keys:
+        return [f"k:{query.kind}\0{key}" for key in sorted(set(query.keys))]
+    if query.statuses:
+        return [f"t:{query.kind}\0{status}" for status in sorted(set(query.statuses))]
+    return [f"{'a' if query.active else 'i'}:{query.kind}"]

@@ -1,0 +1,60 @@
+"""What `gz journal prune` forgets, and how it does so beside coordinators: by their own means."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from gleitzeit.client import Client
+from gleitzeit.errors import InvalidState, JournalLocked, WorkflowNotFound
+from gleitzeit.journal import open_journal
+from gleitzeit.journal.places import shown
+from gleitzeit.model.events import WORKFLOW_FINAL
+from gz_cli import exits
+from gz_cli.talk import put, say
+
+PAGE = 1_000
+
+
+def beyond(ended: Sequence[tuple[int, str]], since: float | None, keep: int | None) -> list[str]:
+    """Of (when, id) those that are older than `since` (UTC milliseconds), and all but the newest `keep`."""
+    newest_first = sorted(ended, reverse=True)
+    gone = newest_first[keep:] if keep is not None else []
+    gone += [row for row in newest_first if since is not None and row[0] < since]
+    return list(dict.fromkeys(name for _, name in gone))
+
+
+def would_go(gone: Sequence[str], of: int) -> int:
+    put("\n".join(gone))
+    say(f"{len(gone)} of {of} ended workflows would be forgotten")
+    return exits.OK
+
+
+async def beside(client: Client, url: str, since: float | None, keep: int | None, *, dry_run: bool) -> int:
+    """Blobs and cached results that nobody needs any more, coordinators forget by themselves."""
+    here, there = shown(open_journal(url).url), (await client.status()).journal
+    if here != there:
+        raise JournalLocked(f"the journal {here} is in use, and the coordinator at {client.url} has {there}")
+    ended, before = list[tuple[int, str]](), None
+    while True:
+        page = await client.list(status=sorted(WORKFLOW_FINAL), limit=PAGE, before=before)
+        ended += [(_milliseconds(row.updated_at), row.workflow_id) for row in page.workflows]
+        before = page.next
+        if before is None:
+            break
+    gone = beyond(ended, since, keep)
+    if dry_run:
+        return would_go(gone, len(ended))
+    forgotten = 0
+    for workflow_id in gone:
+        try:
+            await client.delete(workflow_id)
+            forgotten += 1
+        except WorkflowNotFound:  # somebody else did
+            forgotten += 1
+        except InvalidState as error:
+            say(f"kept: {error}")
+    say(f"forgotten: {forgotten} of {len(ended)} ended workflows, through the coordinator that has the journal")
+    return exits.OK
+
+
+def _milliseconds(at: str | None) -> int:
+    return round(datetime.fromisoformat(at).timestamp() * 1000) if at is not None else 0
