@@ -5,7 +5,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -30,6 +32,7 @@ from gz_cli.talk import put, say
 from gz_cli.typed import Inputs, Source
 from gz_cli.waits import Wait, wait
 
+LARGE_BYTES = 256 * 1024
 Then = Literal["leave", "wait", "as the document says"]
 
 
@@ -113,18 +116,25 @@ def _wants_to_wait(prepared: Prepared) -> bool:
 
 async def _submit(client: Client, prepared: Prepared, how: Start) -> Submitted | None:
     """None if the coordinator finds the document wrong: then its problems are on stderr."""
+    key = how.idempotency_key or _own_key(prepared)
     try:
         await client.bring(prepared.files)
         submitted = await client.submit_definition(
-            prepared.definition, inputs=how.inputs, idempotency_key=how.idempotency_key, hold=how.hold
+            prepared.definition, inputs=how.inputs, idempotency_key=key, hold=how.hold
         )
     except DocumentError as error:
         say_problems(error, prepared.document, how.below)
         return None
-    if not submitted.created:
+    if not submitted.created and how.idempotency_key is not None:
         say(f"the same was submitted before, as {submitted.workflow_id}")
     say_warnings(prepared, submitted.warnings, how.below)
     return submitted
+
+
+def _own_key(prepared: Prepared) -> str | None:
+    """So that it counts once also where the coordinator dies before it has answered. A large document has none: where
+    several coordinators share the work it would take its way through the one that has the key."""
+    return None if len(msgspec.json.encode(prepared.definition)) > LARGE_BYTES else uuid4().hex
 
 
 def say_warnings(prepared: Prepared, warnings: Sequence[str], below: Place) -> None:

@@ -31,7 +31,7 @@ _MAKES = frozenset({"workflow.submit", "template.run"})
 _AGAIN = frozenset(
     {
         *("workflow.get", "workflow.result", "workflow.history", "workflow.explain", "task.get", "workflow.watch"),
-        *("workflow.cancel", "workflow.pause", "workflow.resume", "workflow.hold"),
+        *("workflow.cancel", "workflow.pause", "workflow.resume", "workflow.hold", "schedule.backfill"),
     }
 )
 """What may be asked twice, when it is unknown whether the first time counted."""

@@ -1,6 +1,8 @@
 """`workflow.rerun` and `workflow.diff`: the same once more, and what came out differently."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -15,10 +17,13 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import Origin
+from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.schemas import near
 from gleitzeit.spec.inputs import misfits
 from gleitzeit.spec.references import escape
 from gleitzeit.spec.resolution import payload
+from gz_coordinator.documents import digest
+from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import new_id_here
 from gz_coordinator.tasks import task_of
@@ -44,6 +49,7 @@ class RerunMethods:
         set: dict[str, Any] | None = None,
         params: dict[str, dict[str, Any]] | None = None,
         hold: bool = False,
+        idempotency_key: str = "",
     ) -> dict[str, Any]:
         service = self._service
         await service.bring_back(workflow_id)
@@ -54,15 +60,28 @@ class RerunMethods:
             definition = self._changed(definition, task_of(old, name), changed)
         inputs = {**msgspec.json.decode(old.inputs, type=dict[str, Any]), **(set or {})}
         _check_inputs(old, inputs, set or {})
-        new_id = new_id_here(self._parts)
+        new_id = await self._id_for(old, idempotency_key)
+        body = digest([old.id, anew, set or {}, params or {}]) if idempotency_key else ""
         origin = Origin(rerun_of=old.id, from_task=anew)
         encoded = Raw(msgspec.json.encode(inputs))
         answer = await service.ask(
-            lambda token: fx.Submit(token, new_id, definition, encoded, held=hold, origin=origin, source=old)
+            lambda token: fx.Submit(
+                token, new_id, definition, encoded, idempotency_key, body, held=hold, origin=origin, source=old
+            )
         )
         assert answer.workflow is not None
         held = new_id in service.engine.scheduler.held
-        return {**view.status_view(answer.workflow, held=held), "rerun_of": old.id}
+        return {**view.status_view(answer.workflow, held=held), "rerun_of": old.id, "created": answer.created}
+
+    async def _id_for(self, old: Workflow, idempotency_key: str) -> str:
+        """Of the new workflow; that of a key is always the same, and in the shard of the old one, which we have."""
+        if not idempotency_key:
+            return new_id_here(self._parts)
+        candidates = (workflow_id_for("rerun", f"{old.id}\0{idempotency_key}\0{number}") for number in count())
+        new_id = next(one for one in candidates if shard_of(one, SHARDS) == shard_of(old.id, SHARDS))
+        with suppress(errors.WorkflowNotFound):  # it may have ended and left memory
+            await self._service.bring_back(new_id)
+        return new_id
 
     def _changed(self, definition: Definition, task: Task, changed: dict[str, Any]) -> Definition:
         """With other params of a task: values, in which `${` means nothing. Raises InvalidParams."""

@@ -23,6 +23,8 @@ async def test_a_drain_outlives_the_coordinator(stack: Stack, connection: Connec
     drained = await asyncio.to_thread(support.gz, "drain", "python", "-o", "json", state=stack.state)
     assert [one["status"] for one in json.loads(drained.stdout)] == ["draining"], drained
     stack.kill("gz_coordinator")
+    looked = await asyncio.to_thread(support.gz, "status", state=stack.state)
+    assert looked.returncode == 0, f"its stack starts it again: {looked}"
 
     async def why() -> str:
         told = await connection.call("workflow.explain", {"workflow_id": workflow_id, "task_id": "after"})

@@ -19,6 +19,9 @@ from gleitzeit.transport.connection import OnNotification
 START_SECONDS = 40.0
 """A stack that starts while another one still drains waits up to 30 s for it."""
 OPEN_SECONDS = 5.0
+RETURN_SECONDS = 10.0
+"""For a coordinator that has died to be started again by its stack."""
+LOOK_AGAIN_SECONDS = 0.1
 
 
 class Place(Struct, frozen=True):
@@ -52,7 +55,7 @@ async def open_reach(reach: Reach, on_notification: OnNotification | None) -> tu
     if reach.address is None:
         return await _open(reach, await _address_of(reach), on_notification)
     if not reach.address.embedded:
-        return await _open(reach, reach.address, on_notification)
+        return await _open_again(reach, reach.address, on_notification)
     with suppress(ConnectionLost):
         place, connection = await _open(reach, reach.address, on_notification)
         if not (await connection.call("system.status"))["draining"]:
@@ -61,6 +64,21 @@ async def open_reach(reach: Reach, on_notification: OnNotification | None) -> tu
     # An embedded one that we found in the moment of its end: its successor takes over the same journal.
     successor = started(reach.target)
     return await _open(successor, await _address_of(successor), on_notification)
+
+
+async def _open_again(
+    reach: Reach, address: Address, on_notification: OnNotification | None
+) -> tuple[Place, Connection]:
+    """Where a stack of this machine lives its coordinator is waited for."""
+    now = asyncio.get_running_loop().time
+    give_up = now() + RETURN_SECONDS
+    while True:
+        try:
+            return await _open(reach, address, on_notification)
+        except ConnectionLost:
+            if not address.pid or now() > give_up or not holder_lives(reach.target.state):
+                raise
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
 async def _open(reach: Reach, address: Address, on_notification: OnNotification | None) -> tuple[Place, Connection]:

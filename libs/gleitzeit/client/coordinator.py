@@ -87,16 +87,13 @@ class Coordinator(Session):
         hold: bool = False,
     ) -> Submitted:
         """Durable when it returns. `definition` is plain data with nothing left to read here (see `prepare`);
-        with `hold` nothing starts before `resume`. The same key with the same body makes no second workflow. Raises
-        DocumentError."""
-        return await self._view(
-            Submitted,
-            "workflow.submit",
-            definition=definition,
-            inputs=inputs or None,
-            idempotency_key=idempotency_key,
-            hold=hold or None,
-        )
+        with `hold` nothing starts before `resume`. The same key with the same body makes no second workflow, so that
+        with a key it is sent again when the answer is lost. Raises DocumentError."""
+        asked = {"definition": definition, "inputs": inputs or None, "hold": hold or None}
+        if not idempotency_key:
+            return await self._view(Submitted, "workflow.submit", **asked)
+        given = {name: value for name, value in asked.items() if value is not None}
+        return msgspec.convert(await self._call_once("workflow.submit", given, idempotency_key), Submitted)
 
     async def validate(self, definition: object) -> Validation:
         """What the coordinator, which knows its providers' methods, says of a definition."""
@@ -185,11 +182,13 @@ class Coordinator(Session):
         inputs: Mapping[str, object] | None = None,
         params: Mapping[str, Mapping[str, object]] | None = None,
         hold: bool = False,
+        idempotency_key: str | None = None,
     ) -> State:
         """Run one that has ended once more, as a new one; what nothing has changed for takes its old result. `inputs`
-        and `params` (of tasks) are those that are to be different."""
-        what = {"from_task": from_task, "set": inputs, "params": params, "hold": hold or None}
-        return await self._view(State, "workflow.rerun", workflow_id=workflow_id, **what)
+        and `params` (of tasks) are those that are to be different. The same key makes no second one."""
+        what = {"workflow_id": workflow_id, "from_task": from_task, "set": inputs, "params": params, "hold": hold}
+        given = {name: value for name, value in what.items() if value is not None}
+        return msgspec.convert(await self._call_once("workflow.rerun", given, idempotency_key), State)
 
     async def diff(self, a: str, b: str) -> Difference:
         return await self._view(Difference, "workflow.diff", a=a, b=b)

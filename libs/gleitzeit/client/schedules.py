@@ -9,6 +9,7 @@ from msgspec import Struct
 from gleitzeit.client.templates import Call
 from gleitzeit.client.views import Json, State
 
+CallAgain = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 CallOnce = Callable[[str, Mapping[str, Any], str | None], Awaitable[Any]]
 
 
@@ -48,9 +49,10 @@ class _List(Struct, frozen=True):
 class Schedules:
     """Raises ScheduleNotFound."""
 
-    def __init__(self, call: Call, call_once: CallOnce) -> None:
+    def __init__(self, call: Call, call_once: CallOnce, call_again: CallAgain) -> None:
         self._call = call
         self._call_once = call_once
+        self._call_again = call_again
 
     async def put(
         self,
@@ -90,8 +92,10 @@ class Schedules:
         return msgspec.convert(await self._call_once("schedule.trigger", {"name": name}, idempotency_key), State)
 
     async def backfill(self, name: str, since: str | float, until: str | float | None = None) -> ScheduleView:
-        """For the times of the past for which no workflow was ever started."""
-        return await self._view("schedule.backfill", {"name": name, "since": since, "until": until})
+        """For the times of the past for which no workflow was ever started; so it may be asked for again. If an answer
+        was lost on the way, what it had started counts as `known`."""
+        asked = {"name": name, "since": since, "until": until}
+        return msgspec.convert(await self._call_again("schedule.backfill", asked), ScheduleView)
 
     async def _view(self, method: str, params: Mapping[str, Any]) -> ScheduleView:
         return msgspec.convert(await self._call(method, params), ScheduleView)

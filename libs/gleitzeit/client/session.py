@@ -26,10 +26,16 @@ RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
 PATIENCE_SECONDS = 60.0
 """How long we try to reach a coordinator that went away."""
+SILENCE_SECONDS = 1.0
+"""After which somebody may want to know what is waited for."""
 SENT_AGAIN = 3
 """So often, when the answer is lost."""
 SUCCESSOR_SECONDS = 2.0
 """For another stack to take the place of one that has died."""
+
+
+def gone(url: str) -> str:
+    return f"the coordinator at {url} does not answer; waiting for it to come back"
 
 
 class Session:
@@ -43,9 +49,11 @@ class Session:
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
+        self.on_waiting: Callable[[str], object] = lambda words: None
+        """Told when a call waits for a coordinator that has gone."""
         self.templates = Templates(self.call)
         self.blobs = BlobChannel(self._open_second)
-        self.schedules = Schedules(self.call, self._call_once)
+        self.schedules = Schedules(self.call, self._call_once, self._call_again)
 
     @property
     def url(self) -> str:
@@ -64,15 +72,22 @@ class Session:
         return await connection.call(method, params, timeout_seconds=timeout_seconds)
 
     async def _call_once(self, method: str, params: Mapping[str, Any], idempotency_key: str | None) -> Any:
-        """A call that counts once however often it is sent: when the answer is lost it is sent again, with the same
-        key. Raises ConnectionLost if the coordinator stays away."""
-        asked = {**params, "idempotency_key": idempotency_key or uuid4().hex}
+        """A call that its key makes one that counts once. Raises as `_call_again`."""
+        return await self._call_again(method, {**params, "idempotency_key": idempotency_key or uuid4().hex})
+
+    async def _call_again(self, method: str, asked: Mapping[str, Any]) -> Any:
+        """A call that counts once however often it is sent: when the answer is lost it is sent again. Raises
+        ConnectionLost if the coordinator stays away."""
         for _ in range(SENT_AGAIN):
             connection = await self._connected()
             try:
                 return await connection.call(method, asked)
             except ConnectionLost:
-                await self._reconnect(PATIENCE_SECONDS)
+                telling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self.on_waiting, gone(self.url))
+                try:
+                    await self._reconnect(PATIENCE_SECONDS)
+                finally:
+                    telling.cancel()
         return await self.call(method, asked)
 
     async def _view(self, cls: type[View], method: str, /, **params: object) -> View:

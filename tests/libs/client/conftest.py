@@ -25,7 +25,7 @@ class FakeCoordinator:
         self.watchers: dict[str, Connection] = {}
         self.problems: list[dict[str, Any]] = []
         self.answers_lost = 0
-        """So many more signals are taken, and not answered."""
+        """So many more signals and submits are taken, and not answered."""
         self.server = self._server(0)
 
     def _server(self, port: int) -> Server:
@@ -57,8 +57,14 @@ class FakeCoordinator:
         types = [type(event).__name__ for event in self.streams[workflow_id]]
         return FINAL.get(types[-1], "running") if types else "pending"
 
-    def workflow_submit(self, request: Request, /, **params: Any) -> dict[str, Any]:
+    async def _lose(self, request: Request) -> None:
+        if self.answers_lost:
+            self.answers_lost -= 1
+            await request.connection.close()
+
+    async def workflow_submit(self, request: Request, /, **params: Any) -> dict[str, Any]:
         self.asked.append(("workflow.submit", params))
+        await self._lose(request)
         if self.problems:
             raise DocumentError("1 problem", {"problems": self.problems})
         return {"workflow_id": "wf-1", "name": "Hello", "status": "pending", "created": True, "warnings": [], "new": 1}
@@ -81,9 +87,7 @@ class FakeCoordinator:
 
     async def workflow_signal(self, request: Request, /, **params: Any) -> dict[str, Any]:
         self.asked.append(("workflow.signal", params))
-        if self.answers_lost:
-            self.answers_lost -= 1
-            await request.connection.close()
+        await self._lose(request)
         return {"workflow_id": params["workflow_id"], "status": "running", "kept": True, "awaited": ["gone"]}
 
     def provider_list(self, request: Request, /) -> dict[str, Any]:

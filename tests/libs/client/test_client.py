@@ -229,6 +229,17 @@ async def test_a_signal_whose_answer_is_lost_is_sent_again_as_the_same(client: C
     assert len(set(keys)) == 1
 
 
+async def test_a_submit_with_a_key_whose_answer_is_lost_is_sent_again(client: Client, coordinator: Any) -> None:
+    coordinator.answers_lost = 1
+    document = {"name": "Hello", "tasks": []}
+    assert (await client.submit_definition(document, idempotency_key="once")).workflow_id == "wf-1"
+    keys = [params["idempotency_key"] for method, params in coordinator.asked if method == "workflow.submit"]
+    assert keys == ["once", "once"]
+    coordinator.answers_lost = 1
+    with pytest.raises(ConnectionLost):
+        await client.submit_definition(document)
+
+
 async def test_nobody_there() -> None:
     with pytest.raises(ConnectionLost):
         await Client.connect("ws://127.0.0.1:1/")

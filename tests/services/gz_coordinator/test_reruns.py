@@ -7,6 +7,7 @@ from tests.services.gz_coordinator.room import Room, room
 
 from gleitzeit import errors
 from gleitzeit.journal.memory import MemoryStore
+from gleitzeit.model.shards import SHARDS, shard_of
 
 WORKFLOW: dict[str, Any] = {
     "name": "Chain",
@@ -60,6 +61,22 @@ async def test_after_a_crash_in_the_middle_it_still_knows_what_it_had() -> None:
     async with room(store) as there:
         view = await there.until(run["workflow_id"], "completed")
         assert called(view) == ["one"]
+
+
+async def test_a_key_runs_it_again_only_once() -> None:
+    store = MemoryStore()
+    async with room(store) as there:
+        workflow_id = await first(there)
+        asked = {"workflow_id": workflow_id, "set": {"who": "Bob"}, "idempotency_key": "k"}
+        made = await there.call("workflow.rerun", asked)
+        await there.until(made["workflow_id"], "completed")
+        assert shard_of(made["workflow_id"], SHARDS) == shard_of(workflow_id, SHARDS), "who has the old one has it"
+    async with room(store) as there:
+        once_more = await there.call("workflow.rerun", asked)
+        assert (once_more["workflow_id"], once_more["created"]) == (made["workflow_id"], False)
+        with pytest.raises(errors.InvalidState, match="was used before"):
+            await there.call("workflow.rerun", {**asked, "set": {"who": "Eve"}})
+        assert (await there.call("workflow.rerun", {**asked, "idempotency_key": "other"}))["created"]
 
 
 async def test_what_cannot_be_run_again_says_why() -> None:

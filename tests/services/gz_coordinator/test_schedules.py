@@ -27,7 +27,7 @@ async def said(there: Room, workflow_id: str) -> str:
 async def test_it_fires_when_it_is_due_also_after_a_restart_and_no_time_twice() -> None:
     store = MemoryStore()
     async with room(store) as there:
-        view = await Schedules(there.call, there.call_once).put(
+        view = await Schedules(there.call, there.call_once, there.call).put(
             "hourly", definition=WORKFLOW, cron="0 * * * *", inputs={"who": "Ada"}, timezone="Europe/Berlin"
         )
         assert (view.status, view.created, view.next[0]) == ("active", True, "2027-01-15T09:00:00.000Z")
@@ -36,17 +36,17 @@ async def test_it_fires_when_it_is_due_also_after_a_restart_and_no_time_twice() 
         assert await said(there, first) == "for Ada"
     async with room(store, NOW + 2 * HOUR * 1000) as there:
         await there.wait(0)
-        [one] = await Schedules(there.call, there.call_once).list()
+        [one] = await Schedules(there.call, there.call_once, there.call).list()
         assert (one.fired, one.last_workflow_id) == (2, scheduled_id("hourly", NOW + 2 * HOUR * 1000))
         assert one.next[0] == "2027-01-15T11:00:00.000Z"
     async with room(store, NOW + 2 * HOUR * 1000) as there:
         await there.wait(1)
-        assert [one.fired for one in await Schedules(there.call, there.call_once).list()] == [2]
+        assert [one.fired for one in await Schedules(there.call, there.call_once, there.call).list()] == [2]
 
 
 async def test_a_schedule_follows_the_newest_version_of_its_template() -> None:
     async with room() as there:
-        templates, schedules = Templates(there.call), Schedules(there.call, there.call_once)
+        templates, schedules = Templates(there.call), Schedules(there.call, there.call_once, there.call)
         await templates.put(WORKFLOW, name="report")
         assert (await schedules.put("s", template="report", every="1h")).template == "report@1"
         await schedules.put("fixed", template="report@1", every="1h")
@@ -62,7 +62,7 @@ async def test_a_trigger_that_is_asked_again_with_its_key_starts_nothing_more_al
     store = MemoryStore()
     trigger = ("schedule.trigger", {"name": "s", "idempotency_key": "k"})
     async with room(store) as there:
-        await Schedules(there.call, there.call_once).put("s", definition=WORKFLOW, every="1h")
+        await Schedules(there.call, there.call_once, there.call).put("s", definition=WORKFLOW, every="1h")
         first = await there.call(*trigger)
         await there.result(first["workflow_id"])
         again = await there.call(*trigger)
@@ -72,12 +72,12 @@ async def test_a_trigger_that_is_asked_again_with_its_key_starts_nothing_more_al
     async with room(store) as there:
         again = await there.call(*trigger)
         assert (again["workflow_id"], again["created"], again["status"]) == (first["workflow_id"], False, "completed")
-        assert (await Schedules(there.call, there.call_once).get("s")).fired == 2
+        assert (await Schedules(there.call, there.call_once, there.call).get("s")).fired == 2
 
 
 async def test_the_past_is_filled_in_once() -> None:
     async with room() as there:
-        schedules = Schedules(there.call, there.call_once)
+        schedules = Schedules(there.call, there.call_once, there.call)
         await schedules.put("s", definition=WORKFLOW, cron="0 * * * *", overlap="allow")
         await there.wait(HOUR)
         view = await schedules.backfill("s", since="2027-01-15T05:00", until="2027-01-15T09:00")
@@ -90,13 +90,13 @@ async def test_the_past_is_filled_in_once() -> None:
 async def test_deleted_and_made_again_it_goes_on_with_its_number() -> None:
     store = MemoryStore()
     async with room(store) as there:
-        schedules = Schedules(there.call, there.call_once)
+        schedules = Schedules(there.call, there.call_once, there.call)
         await schedules.put("s", definition=WORKFLOW, every="1h")
         await there.wait(HOUR)
         assert (await schedules.delete("s")).status == "deleted"
         assert await schedules.list() == ()
     async with room(store, NOW + HOUR * 1000) as there:
-        schedules = Schedules(there.call, there.call_once)
+        schedules = Schedules(there.call, there.call_once, there.call)
         view = await schedules.put("s", definition=WORKFLOW, every="1h", paused=True)
         assert (view.created, view.fired, view.status, view.next) == (True, 1, "paused", ())
         assert (await schedules.resume("s")).next[0] == "2027-01-15T10:00:00.000Z"
@@ -122,4 +122,4 @@ async def test_what_is_wrong_is_said(params: dict[str, Any], words: str) -> None
         with pytest.raises(errors.GleitzeitError) as caught:
             await there.call("schedule.put", {"name": "s", "definition": WORKFLOW, **params})
         assert words in str(caught.value) or words in str(caught.value.data)
-        assert await Schedules(there.call, there.call_once).list() == ()
+        assert await Schedules(there.call, there.call_once, there.call).list() == ()
