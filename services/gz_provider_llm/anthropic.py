@@ -11,7 +11,7 @@ from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message
-from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
+from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, count_of
 from gz_provider_llm.structured import instruction
 
 ANTHROPIC_URL = "https://api.anthropic.com"
@@ -96,7 +96,7 @@ class Anthropic:
         match answer:
             case {"data": list(data)}:
                 return [
-                    ModelInfo(name=str(one["id"]), context_tokens=one.get("max_input_tokens"))
+                    ModelInfo(name=str(one["id"]), context_tokens=count_of(one.get("max_input_tokens")) or None)
                     for one in data
                     if isinstance(one, dict) and "id" in one
                 ]

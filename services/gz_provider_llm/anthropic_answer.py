@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from gz_provider_llm.errors import Refused
 from gz_provider_llm.requests import ToolCall, tool_arguments
-from gz_provider_llm.results import ChatResult, Usage
+from gz_provider_llm.results import ChatResult, Usage, count_of, text_of
 
 _FINISH: Final = {
     "end_turn": "stop",
@@ -58,7 +58,7 @@ class Answer(Struct):
             case {"type": "content_block_delta", "index": int(at), "delta": dict(delta)}:
                 return self._delta(at, delta)
             case {"type": "message_delta", "delta": dict(delta)}:
-                self.stop_reason = delta.get("stop_reason") or self.stop_reason
+                self.stop_reason = text_of(delta.get("stop_reason"), self.stop_reason)
                 self._count(event.get("usage"))
             case {"type": "message_stop"}:
                 self.complete = True
@@ -67,22 +67,23 @@ class Answer(Struct):
     def take(self, message: Mapping[str, Any]) -> None:
         """All of it at once."""
         self._begin(message)
-        self.stop_reason = message.get("stop_reason") or ""
+        self.stop_reason = text_of(message.get("stop_reason"))
         for at, block in enumerate(message["content"]):
             self._block(at, block)
         self.complete = True
 
     def _begin(self, message: Mapping[str, Any]) -> None:
-        self.model = message.get("model") or self.model
+        self.model = text_of(message.get("model"), self.model)
         self._count(message.get("usage"))
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict):
-            self.usage = (self.usage or {}) | {name: n for name, n in usage.items() if isinstance(n, int)}
+            self.usage = (self.usage or {}) | {name: count_of(n) for name, n in usage.items() if n is not None}
 
     def _block(self, at: int, given: Mapping[str, Any]) -> str:
-        block = _Block(given.get("type", ""), given.get("id", ""), given.get("name", ""), input=given.get("input"))
-        block.signature, block.data = given.get("signature", ""), given.get("data", "")
+        kind, number, name = (text_of(given.get(member)) for member in ("type", "id", "name"))
+        block = _Block(kind, number, name, input=given.get("input"))
+        block.signature, block.data = text_of(given.get("signature")), text_of(given.get("data"))
         self.blocks[at] = block
         text = given.get("text") or given.get("thinking") or ""
         if not isinstance(text, str):

@@ -5,6 +5,7 @@ passed on without the secrets that were sent to it.
 """
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -36,6 +37,7 @@ LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
 MESSAGE_LIMIT = 2000
+_HALVES = re.compile("[\ud800-\udfff]")
 _NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
@@ -125,6 +127,8 @@ class Http:
         try:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
+            with suppress(ValueError, RecursionError):
+                return msgspec.json.decode(_mended(content))
             shown = content if isinstance(content, str) else content.decode(errors="replace")
             raise ServerError(f"{self.shown_url} answered what is no JSON: {self._public(shown[:200])!r}") from None
 
@@ -211,6 +215,8 @@ class Http:
             answer = msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
             answer = content.decode(errors="replace")
+        if 300 <= reply.response.status < 400 and (where := reply.response.headers.get("location")):
+            answer = f"what is asked for is at {where.partition('?')[0]}: is the URL right?"
         raise self.error(reply.response.status, answer, reply.response.headers)
 
     async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
@@ -330,6 +336,16 @@ async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
 
 async def _nobody_knows() -> bool:
     return False
+
+
+def _mended(content: bytes | str) -> str:
+    """JSON with U+FFFD for halves of characters: some cut a text between them. Raises ValueError for no JSON."""
+    text = content if isinstance(content, str) else content.decode()
+    return _HALVES.sub("\ufffd", json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _keys_in(url: URL) -> list[str]:

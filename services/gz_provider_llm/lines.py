@@ -1,5 +1,7 @@
 """An answer in lines, and server-sent events in these. No I/O."""
 
+from codecs import BOM_UTF8
+
 from msgspec import Struct
 
 from gz_provider_llm.errors import ServerError
@@ -61,7 +63,7 @@ class EventReader:
             name, data, self._name, self._data = self._name, self._data, "", []
             return Event(name, data[0] if len(data) == 1 else "\n".join(data)) if data else None
         if not self._begun:
-            self._begun = True
+            self._begun, line = True, line.removeprefix(BOM_UTF8)
             if line.partition(b":")[0] not in _FIELDS:
                 self._body = bytearray(line)
                 return None

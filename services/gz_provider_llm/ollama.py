@@ -11,7 +11,7 @@ from gz_provider_llm.instances import Held, Instance, Instances, full_name
 from gz_provider_llm.known_options import OLLAMA
 from gz_provider_llm.lessons import Lessons, left_out
 from gz_provider_llm.requests import ChatRequest, EmbedRequest
-from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
+from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, text_of, vector_of
 
 SHOWN_AT_ONCE: Final = 8  # models whose details are asked for side by side
 
@@ -180,11 +180,11 @@ async def _embed(instance: Instance, request: EmbedRequest) -> EmbedResult:
             raise
         instance.has_embed = False
         return await _embed_one_by_one(instance, request)
-    vectors = answer.get("embeddings")
-    if not vectors or len(vectors) != len(request.inputs):
-        raise ServerError(f"{instance.http.shown_url} answered without an embedding for each input")
-    model = answer.get("model") or request.model
-    usage = wire.usage_of(answer)
+    with instance.http.reading("embeddings for each input"):
+        vectors = [vector_of(vector) for vector in answer["embeddings"]]
+        model, usage = text_of(answer.get("model"), request.model), wire.usage_of(answer)
+    if len(vectors) != len(request.inputs):
+        raise instance.http.nonsense("embeddings for each input")
     return EmbedResult(embeddings=vectors, model=model, usage=usage, provider_id=instance.name)
 
 
@@ -193,9 +193,8 @@ async def _embed_one_by_one(instance: Instance, request: EmbedRequest) -> EmbedR
     vectors = []
     for body in wire.old_embed_bodies(request):
         answer = await instance.http.post_json("/api/embeddings", body)
-        if not answer.get("embedding"):
-            raise ServerError(f"{instance.http.shown_url} answered without an embedding")
-        vectors.append(answer["embedding"])
+        with instance.http.reading("an embedding"):
+            vectors.append(vector_of(answer["embedding"]))
     return EmbedResult(embeddings=vectors, model=request.model, provider_id=instance.name)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall
-from gz_provider_llm.results import ChatResult, Usage
+from gz_provider_llm.results import ChatResult, Usage, count_of, text_of
 
 # What users of Ollama know as members of the request itself; everything else in `options` belongs into its `options`.
 _TOP_LEVEL: Final = frozenset(
@@ -163,15 +163,18 @@ class Answer:
         self._last: Mapping[str, Any] = {}
 
     def add(self, line: Mapping[str, Any]) -> str:
-        """Returns the text that this line adds to the answer, often none."""
+        """Returns the text that this line adds to the answer, often none. Raises TypeError, KeyError and AttributeError
+        for what Ollama would not say."""
         said = line.get("message") or line
-        text: str = said.get("content") or line.get("response") or ""
+        text, thought = said.get("content") or line.get("response") or "", said.get("thinking") or ""
+        if not (isinstance(text, str) and isinstance(thought, str)):
+            raise TypeError("what the model says is no text")
         self._content.append(text)
-        self._reasoning.append(said.get("thinking") or "")
+        self._reasoning.append(thought)
         for call in said.get("tool_calls") or ():
             function = call["function"]
-            number = call.get("id") or f"call_{len(self._calls) + 1}"
-            self._calls.append(ToolCall(number, function["name"], function.get("arguments") or {}))
+            number = text_of(call.get("id"), f"call_{len(self._calls) + 1}")
+            self._calls.append(ToolCall(number, text_of(function["name"]), function.get("arguments") or {}))
         if line.get("done"):
             self.done, self._last = True, line
         return text
@@ -180,12 +183,14 @@ class Answer:
         last = self._last
         return ChatResult(
             content="".join(self._content),
-            model=last.get("model") or model,
-            finish_reason="tool_calls" if self._calls else last.get("done_reason") or "stop",
+            model=text_of(last.get("model"), model),
+            finish_reason="tool_calls" if self._calls else text_of(last.get("done_reason"), "stop"),
             usage=usage_of(last),
             reasoning="".join(self._reasoning),
             tool_calls=tuple(self._calls),
-            timings_ms={ours: last[theirs] / _NS_PER_MS for ours, theirs in _TIMINGS.items() if last.get(theirs)},
+            timings_ms={
+                ours: ns / _NS_PER_MS for ours, theirs in _TIMINGS.items() if (ns := count_of(last.get(theirs)))
+            },
             provider_id=provider_id,
             warnings=warnings,
         )
@@ -194,7 +199,7 @@ class Answer:
 def usage_of(answer: Mapping[str, Any]) -> Usage | None:
     """A count that is missing is 0: older servers leave out that of a prompt which they still remember."""
     counts = answer.get("prompt_eval_count"), answer.get("eval_count")
-    return None if counts == (None, None) else Usage(counts[0] or 0, counts[1] or 0)
+    return None if counts == (None, None) else Usage(count_of(counts[0]), count_of(counts[1]))
 
 
 class Download:
@@ -207,9 +212,9 @@ class Download:
 
     def add(self, line: Mapping[str, Any]) -> tuple[float, float | None, str]:
         """Bytes that are there, of how many as far as is known yet, and what is being done."""
-        status = line.get("status") or ""
-        if digest := line.get("digest"):
-            self._total[digest] = line.get("total") or 0
-            self._completed[digest] = line.get("completed") or 0
+        status = text_of(line.get("status"))
+        if digest := text_of(line.get("digest")):
+            self._total[digest] = count_of(line.get("total"))
+            self._completed[digest] = count_of(line.get("completed"))
         self.done = status == "success"
         return sum(self._completed.values()), sum(self._total.values()) or None, status

@@ -15,7 +15,7 @@ from gz_provider_llm.known_options import COMPATIBLE
 from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one
 from gz_provider_llm.openai_answer import BROKEN_OFF, Answer, usage_of, vector
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
-from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
+from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, count_of, text_of
 from gz_provider_llm.structured import in_words
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -185,11 +185,10 @@ class OpenAI:
         with self._http.reading("embeddings for each input"):
             data = sorted(answer["data"], key=lambda one: one.get("index", 0))
             vectors = [vector(one["embedding"]) for one in data]
+            model, usage = text_of(answer.get("model"), request.model), usage_of(answer.get("usage"))
         if len(vectors) != len(request.inputs):
             raise self._http.nonsense("embeddings for each input")
-        return EmbedResult(
-            embeddings=vectors, model=answer.get("model") or request.model, usage=usage_of(answer.get("usage"))
-        )
+        return EmbedResult(embeddings=vectors, model=model, usage=usage)
 
     async def models(self) -> list[ModelInfo]:
         answer = await self._http.get_json("/models")
@@ -266,9 +265,11 @@ def _needs_words(request: ChatRequest, wanted: dict[str, Any] | None) -> bool:
 
 
 def _model(described: Mapping[str, Any]) -> ModelInfo:
-    meta = described.get("meta") or {}
+    meta = described.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    context = described.get("max_model_len") or described.get("context_length") or meta.get("n_ctx_train")
     return ModelInfo(
         name=str(described["id"]),
-        size_bytes=meta.get("size"),
-        context_tokens=described.get("max_model_len") or described.get("context_length") or meta.get("n_ctx_train"),
+        size_bytes=count_of(meta.get("size")) or None,
+        context_tokens=count_of(context) or None,
     )

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from gz_provider_llm.errors import Refused
 from gz_provider_llm.requests import ToolCall, tool_arguments
-from gz_provider_llm.results import ChatResult, Usage
+from gz_provider_llm.results import ChatResult, Usage, count_of, is_number, text_of, vector_of
 
 _FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
 BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
@@ -33,7 +33,7 @@ class Answer(Struct):
 
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Returns the text that it brought."""
-        self.model = chunk.get("model") or self.model
+        self.model = text_of(chunk.get("model"), self.model)
         self.usage = usage_of(chunk.get("usage")) or self.usage
         if isinstance(chunk.get("timings"), dict):
             self.timings_ms = _timings(chunk["timings"])
@@ -41,11 +41,11 @@ class Answer(Struct):
         if not isinstance(choices, list) or not choices:
             return ""
         choice = choices[0]
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.finish_reason = text_of(choice.get("finish_reason"), self.finish_reason)
         part = choice.get("delta") or choice.get("message") or {}
-        text, thought = _said(part.get("content") or choice.get("text"))
+        said, thought = _said(part.get("content") or choice.get("text"))
         for pieces, piece in (
-            (self.texts, text),
+            (self.texts, said),
             (self.reasoning, thought or part.get("reasoning_content") or part.get("reasoning")),
             (self.refusal, part.get("refusal")),
         ):
@@ -55,7 +55,7 @@ class Answer(Struct):
             self._call(call.get("index", at), call)
         if part.get("function_call"):  # what calls of tools were before there could be several
             self._call(0, {"function": part["function_call"]})
-        return text
+        return said
 
     def _call(self, index: int, piece: Mapping[str, Any]) -> None:
         """With another id and name it is a call of its own: Google's server gives each of them the index 0."""
@@ -97,8 +97,8 @@ class PartialCall(Struct):
 
     def add(self, piece: Mapping[str, Any]) -> None:
         function = piece.get("function") or {}
-        self.id = piece.get("id") or self.id
-        self.name = self.name or function.get("name") or ""
+        self.id = text_of(piece.get("id"), self.id)
+        self.name = self.name or text_of(function.get("name"))
         arguments = function.get("arguments")
         if arguments is not None:
             # Some compatible servers send an object where OpenAI sends its text.
@@ -112,9 +112,7 @@ def vector(embedding: Any) -> list[float]:
     """Numbers, or in base64 the bytes of 32-bit ones, for those who asked for that."""
     if isinstance(embedding, str):
         return [number for (number,) in iter_unpack("<f", b64decode(embedding))]
-    if not isinstance(embedding, list):
-        raise TypeError("an embedding is a list")
-    return embedding
+    return vector_of(embedding)
 
 
 def _said(content: Any) -> tuple[str, str]:
@@ -129,15 +127,16 @@ def _said(content: Any) -> tuple[str, str]:
 def usage_of(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
+    written, read = usage.get("completion_tokens_details"), usage.get("prompt_tokens_details")
     return Usage(
-        usage.get("prompt_tokens") or 0,
-        usage.get("completion_tokens") or 0,
-        (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
-        (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        count_of(usage.get("prompt_tokens")),
+        count_of(usage.get("completion_tokens")),
+        count_of(written.get("reasoning_tokens")) if isinstance(written, dict) else 0,
+        count_of(read.get("cached_tokens")) if isinstance(read, dict) else 0,
     )
 
 
 def _timings(timings: Mapping[str, Any]) -> dict[str, float]:
     """llama.cpp's own."""
     names = {"prompt_ms": "prompt", "predicted_ms": "generate"}
-    return {ours: timings[theirs] for theirs, ours in names.items() if isinstance(timings.get(theirs), int | float)}
+    return {ours: timings[theirs] for theirs, ours in names.items() if is_number(timings.get(theirs))}

@@ -1,6 +1,6 @@
 """What a back end answers, and how it looks on the wire."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 
@@ -26,6 +26,28 @@ class Usage(Struct, frozen=True):
             self.reasoning_tokens + other.reasoning_tokens,
             self.cached_tokens + other.cached_tokens,
         )
+
+
+def count_of(value: object) -> int:
+    """A number of tokens as a server tells it; 0 where it does not, or says something else."""
+    return int(value) if is_number(value) and value > 0 else 0
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """As JSON has them: true is none."""
+    return type(value) in (int, float)
+
+
+def text_of(value: object, otherwise: str = "") -> str:
+    """What has to be a text in a server's answer; `otherwise` where it is none, or empty."""
+    return value if isinstance(value, str) and value else otherwise
+
+
+def vector_of(value: object) -> list[float]:
+    """An embedding, as a list of numbers. Raises TypeError for anything else."""
+    if not isinstance(value, list) or not all(map(is_number, value)):
+        raise TypeError("an embedding is a list of numbers")
+    return value
 
 
 class ChatResult(Struct, frozen=True, kw_only=True):

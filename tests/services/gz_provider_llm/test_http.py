@@ -228,6 +228,22 @@ async def test_who_stands_in_the_address_is_told_to_the_server_only() -> None:
         assert KEY not in http.shown_url
 
 
+async def test_half_a_character_spoils_no_answer() -> None:
+    async with fake_server(
+        answer(200, '{"a": "x\\ud83d", "b": "\\ud83d\\ude00"}'), answer(200, '{"a": NaN}')
+    ) as server:
+        http = Http(server.url)
+        assert await http.get_json("/x") == {"a": "x\ufffd", "b": "\U0001f600"}
+        with pytest.raises(ServerError, match="no JSON"):
+            await http.get_json("/x")
+        await http.close()
+
+
+async def test_a_redirection_says_where_to() -> None:
+    error = await raised_by(answer(307, "", location=f"https://example.org/v1?key={KEY}"), secrets=[KEY])
+    assert error.message.endswith("says: what is asked for is at https://example.org/v1: is the URL right?")
+
+
 async def test_the_query_of_an_address_follows_the_path_and_is_told_to_nobody() -> None:
     said = {"error": {"message": f"unknown api-version for subscription {KEY}-of-mine"}}
     async with fake_server(answer(200, {}), answer(400, said)) as server:
