@@ -5,15 +5,18 @@ import base64
 import binascii
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from gleitzeit import errors
 from gleitzeit.journal.base import Blobs
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.blobs import CHUNK_BYTES
 from gleitzeit.schemas import builtin
+from gz_coordinator.service import FULL_RETRY_SECONDS
 
+T = TypeVar("T")
 log = logging.getLogger("gz.coordinator.blobs")
 
 READ_BYTES = 1 << 20
@@ -33,11 +36,16 @@ class BlobMethods:
         return {"blob.put": self.put, "blob.get": self.get}
 
     def methods(self) -> Methods:
-        """These alone."""
+        """These alone, for providers: what they bring waits for space."""
         methods = Methods()
-        for name, function in self.table().items():
+        for name, function in (self.table() | {"blob.put": self.put_in_the_end}).items():
             methods.add(name, function, params_schema=builtin().methods[name].check_params)
         return methods
+
+    async def put_in_the_end(
+        self, request: Request, /, blob: str, size_bytes: int, data: str, offset: int = 0
+    ) -> dict[str, Any]:
+        return await in_the_end(partial(self.put, request, blob, size_bytes, data, offset))
 
     async def put(self, request: Request, /, blob: str, size_bytes: int, data: str, offset: int = 0) -> dict[str, Any]:
         try:
@@ -69,6 +77,21 @@ async def load(blobs: Blobs, name: str) -> bytes:
     while len(content) < size_bytes:
         content += await blobs.get(name, len(content), READ_BYTES)
     return bytes(content)
+
+
+async def in_the_end(write: Callable[[], Awaitable[T]]) -> T:
+    """Once there is space for it: what has been worked out, and paid for, is not lost for want of it."""
+    while True:
+        try:
+            return await write()
+        except errors.JournalFull as error:
+            log.debug("a large value waits for space: %s", error)
+            await asyncio.sleep(FULL_RETRY_SECONDS)
+
+
+async def keep_in_the_end(blobs: Blobs, clock: Callable[[], int], contents: Mapping[str, bytes]) -> None:
+    """Store them, when there is space. Raises PayloadTooLarge and JournalError."""
+    await in_the_end(partial(keep, blobs, clock, contents))
 
 
 async def keep(blobs: Blobs, clock: Callable[[], int], contents: Mapping[str, bytes]) -> None:

@@ -18,7 +18,7 @@ from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, HttpReply, Server
 from gz_coordinator import approvals
-from gz_coordinator.blobs import BlobMethods, keep, load, sweep_for_ever
+from gz_coordinator.blobs import BlobMethods, keep_in_the_end, load, sweep_for_ever
 from gz_coordinator.deletion import keep_for_ever
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.links import Links
@@ -65,7 +65,7 @@ class Coordinator:
         )
         self._service.audience = parts.watchers
         self._shelf = CacheShelf(parts.journal, self._service.clock, self._service.post)
-        self._keep_blobs = partial(keep, parts.journal, self._service.clock)
+        self._keep_blobs = partial(keep_in_the_end, parts.journal, self._service.clock)
         self._looks = BlobLooks(parts.journal, self._keep_blobs)
         performer = self._service.performer = CallPerformer(
             parts.links.connection,

@@ -291,7 +291,7 @@ class Links:
             case ProviderChanged(instance=instance):
                 if (link := self._by_instance.get(instance)) is not None:
                     link.changed()
-            case ProviderLost(instance=instance):
+            case ProviderLost(instance=instance, withdrawn=True):
                 link = self._by_instance.get(instance)
                 if link is not None and link.connection is not None:
                     link.status = "draining"

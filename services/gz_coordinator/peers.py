@@ -18,6 +18,7 @@ from gleitzeit import errors
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.shards import SCHEDULES
 from gleitzeit.transport import Connection, connect
+from gz_coordinator.errands import Errands
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.ids import workflow_id_for
 
@@ -49,15 +50,31 @@ class Peers:
         self._token = token
         self._tls = tls
         self._connections: dict[str, Connection] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: dict[str, asyncio.Task[Connection]] = {}
+        self._open: dict[Connection, str] = {}
+        """All that there are, each with where it leads."""
+        self._errands = Errands()
         self._functions: dict[str, Callable[..., Any]] = {}
 
     async def open(self, url: str, on_notification: Any = None) -> Connection:
         """A connection of one's own. Raises ConnectionLost."""
-        return await connect(url, token=self._token, tls=self._tls, on_notification=on_notification)
+        connection = await connect(url, token=self._token, tls=self._tls, on_notification=on_notification)
+        self._open[connection] = url
+        connection.add_close_callback(self._open.pop)
+        return connection
+
+    def leave_the_gone(self) -> None:
+        """Who waits for an answer of a coordinator that is none any more, as it died or stands still, learns that now,
+        and not when the pings of its socket find out."""
+        there = {lease.url for lease in self.holdings.others}
+        for connection in [connection for connection, url in self._open.items() if url not in there]:
+            self._errands.start(connection.close(reason="its lease has run out"))
 
     async def close(self) -> None:
-        await asyncio.gather(*(connection.close() for connection in self._connections.values()))
+        for opening in self._opening.values():
+            opening.cancel()
+        await self._errands.close()
+        await asyncio.gather(*(connection.close() for connection in list(self._open)))
 
     # Requests of clients
 
@@ -87,7 +104,7 @@ class Peers:
                     return await self._there(holder, name, params, workflow_id)
             except errors.ShardElsewhere:
                 pass
-            if asyncio.get_running_loop().time() > give_up:
+            if asyncio.get_running_loop().time() > give_up and not self._is_here(workflow_id):
                 raise errors.ShardElsewhere(f"no coordinator has {workflow_id or 'a shard'} at the moment")
             await self.holdings.changed(LOOK_AGAIN_SECONDS)
 
@@ -126,11 +143,19 @@ class Peers:
             raise errors.ConnectionLost(message) from error
 
     async def _connection(self, url: str) -> Connection:
-        async with self._opening.setdefault(url, asyncio.Lock()):  # one that does not answer holds up nobody else
-            connection = self._connections.get(url)
-            if connection is None or connection.closed:
-                connection = self._connections[url] = await self.open(url)
+        connection = self._connections.get(url)
+        if connection is not None and not connection.closed:
             return connection
+        opening = self._opening.get(url)
+        if opening is None:  # for all who ask meanwhile: if there is no answer, none of them tries once more
+            opening = self._opening[url] = asyncio.create_task(self.open(url))
+            opening.add_done_callback(functools.partial(self._opened, url))
+        return await asyncio.shield(opening)
+
+    def _opened(self, url: str, opening: "asyncio.Task[Connection]") -> None:
+        del self._opening[url]
+        if not opening.cancelled() and opening.exception() is None:
+            self._connections[url] = opening.result()
 
     async def ask(self, url: str, method: str, params: Mapping[str, Any], timeout_seconds: float) -> Any:
         """What no client has asked for. Raises ConnectionLost, TimeoutError, and whatever the other one answers."""

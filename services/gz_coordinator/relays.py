@@ -263,6 +263,7 @@ class Relays:
 
     def _changed(self) -> None:
         """Coordinators have come or gone."""
+        self.peers.leave_the_gone()
         for client, relays in list(self._of_all.items()):
             if client.closed:
                 del self._of_all[client]

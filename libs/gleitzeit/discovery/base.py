@@ -28,10 +28,12 @@ class ProviderChanged(Struct, frozen=True):
 
 
 class ProviderLost(Struct, frozen=True):
-    """It said goodbye, or discovery hears it no more. A hint only: running calls go on while the socket is open."""
+    """It has `withdrawn`, and gets no new calls; or discovery hears it no more, which says nothing of one whose socket
+    is open: it may be discovery that stands still."""
 
     instance: str
     reason: str = ""
+    withdrawn: bool = True
 
 
 Report = ProviderSeen | ProviderChanged | ProviderLost

@@ -228,7 +228,7 @@ class NatsDirectory:
             if client is None:
                 continue
             for instance in [i for i, missed in self._missed.items() if missed >= MISSED_ROUNDS]:
-                self._lose(instance, f"did not answer {MISSED_ROUNDS} times")
+                self._lose(instance, f"did not answer {MISSED_ROUNDS} times", withdrawn=False)
             for instance in self._missed:
                 self._missed[instance] += 1
             with contextlib.suppress(nats_errors.Error):  # the connection went in this moment; its return asks again
@@ -261,7 +261,7 @@ class NatsDirectory:
         withdrawn = _decoded(message, _Instance)
         if withdrawn is not None:
             self._withdrawn.append(withdrawn.instance)
-            self._lose(withdrawn.instance, "withdrawn")
+            self._lose(withdrawn.instance, "withdrawn", withdrawn=True)
 
     def _see(self, seen: ProviderSeen) -> None:
         if seen.instance in self._withdrawn:
@@ -274,10 +274,10 @@ class NatsDirectory:
             self._report(ProviderChanged(seen.instance))
         self._unheard.discard(seen.instance)
 
-    def _lose(self, instance: str, reason: str) -> None:
+    def _lose(self, instance: str, reason: str, *, withdrawn: bool) -> None:
         self._missed.pop(instance, None)
         if self._providers.pop(instance, None) is not None:
-            self._report(ProviderLost(instance, reason))
+            self._report(ProviderLost(instance, reason, withdrawn))
 
 
 class NatsAnnouncer:

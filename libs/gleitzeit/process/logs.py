@@ -4,9 +4,12 @@ What a call passes as `extra` (`workflow_id`, `task_id`, `attempt`, …) becomes
 """
 
 import logging
+import os
+import select
+import stat
 import sys
 import time
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import msgspec
 
@@ -15,6 +18,9 @@ from gleitzeit.errors import ConfigurationError
 Format = Literal["auto", "text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
 
+PIECE_BYTES = 4_096
+"""What a pipe that can be written to takes without waiting."""
+PATIENCE_MS = 20
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _CHATTY = ("websockets", "nats", "httpx", "httpcore", "aiohttp", "asyncio")
 
@@ -27,12 +33,55 @@ def configure(level: str = "info", format: Format = "auto", *, service: str = ""
     if level.lower() not in LEVELS:
         raise ConfigurationError(f"no such log level: {level!r}; there are {', '.join(LEVELS)}")
     as_text = format == "text" or (format == "auto" and sys.stderr.isatty())
-    output = logging.StreamHandler(sys.stderr)
+    output = _handler(sys.stderr)
     output.setFormatter(TextFormatter() if as_text else JsonFormatter(service))
     number = getattr(logging, level.upper())
     logging.basicConfig(level=number, handlers=[output], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(number if level.lower() == "debug" else logging.WARNING)
+
+
+class PipeHandler(logging.Handler):
+    """To a pipe or socket, without waiting: of lines for which there is no place, as who should read them does not, the
+    number is said when there is place again."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._left_out = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._left_out and self._has_place():
+                count, self._left_out = self._left_out, 0
+                said = "nobody was reading: %d lines of the log, or their ends, are left out here"
+                self._write(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (count,), None), b"\n")
+            self._write(record)
+        except OSError:  # closed at the other end, say: then nobody reads it
+            self._left_out += 1
+
+    def _has_place(self) -> bool:
+        """For PIECE_BYTES. A reader that is just slow is given a moment, once."""
+        return bool(self._poll.poll(0 if self._left_out else PATIENCE_MS))
+
+    def _write(self, record: logging.LogRecord, before: bytes = b"") -> None:
+        line = before + self.format(record).encode(errors="replace") + b"\n"
+        for start in range(0, len(line), PIECE_BYTES):
+            if not self._has_place():
+                self._left_out += 1
+                return
+            os.write(self._descriptor, line[start : start + PIECE_BYTES])
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # it is no file of the system
+        return logging.StreamHandler(stream)
+    is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return PipeHandler(stream.fileno()) if is_pipe else logging.StreamHandler(stream)
 
 
 class JsonFormatter(logging.Formatter):

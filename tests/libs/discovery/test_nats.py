@@ -202,7 +202,7 @@ async def test_one_that_never_announces_is_found_by_asking_and_lost_when_it_stop
     reports = await watching(directory)
     assert await next_of(reports) == ProviderSeen("foreign", "f1", "ws://127.0.0.1:7/", ("echo/v1",))
     await client.close()
-    assert await next_of(reports) == ProviderLost("f1", "did not answer 3 times")
+    assert await next_of(reports) == ProviderLost("f1", "did not answer 3 times", withdrawn=False)
     await directory.close()
 
 

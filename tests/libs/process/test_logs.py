@@ -1,5 +1,7 @@
+import contextlib
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator
 
@@ -82,3 +84,49 @@ def test_libraries_are_quiet_unless_debugging(monkeypatch: pytest.MonkeyPatch) -
 def test_an_unknown_level_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"'loud'.*debug, info"):
         configure("loud")
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The end of stderr at which it is read."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr("gleitzeit.process.logs.PATIENCE_MS", 1)
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr("sys.stderr", output)
+        configure("info", "text")
+        yield reading
+    os.close(reading)
+
+
+def drained(pipe: int) -> bytes:
+    os.set_blocking(pipe, False)
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            text += os.read(pipe, 1 << 16)
+    return text
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody(pipe: int) -> None:
+    for number in range(3_000):
+        logging.getLogger("x").info("line %d %s", number, "x" * 100)
+    logging.getLogger("x").info("y" * 200_000)
+    kept = drained(pipe).count(b"line ")
+    assert kept > 300
+    logging.getLogger("x").info("again")
+    nothing, said, again, end = drained(pipe).decode().split("\n")
+    assert (nothing, end) == ("", "")
+    assert f"warning nobody was reading: {3_001 - kept} lines of the log, or their ends, are left out here" in said
+    assert again.endswith("info    again")
+
+
+def test_long_lines_go_whole_through_a_pipe(pipe: int) -> None:
+    logging.getLogger("x").info("z" * 20_000)
+    assert os.read(pipe, 1 << 16).count(b"z") == 20_000
+
+
+def test_a_pipe_whose_reader_has_gone(pipe: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, pipe)  # what was open there is closed
+    os.close(nowhere)
+    logging.getLogger("x").info("unheard")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from gleitzeit.discovery.base import ProviderSeen
+from gleitzeit.discovery.base import ProviderLost, ProviderSeen
 from gleitzeit.engine import effects as fx
 from gleitzeit.errors import ProviderNotFound
 from gleitzeit.jsonrpc.methods import Methods
@@ -102,6 +102,15 @@ async def test_registered_many_times_at_once_all_are_answered(world: World) -> N
     assert [getattr(outcome, "status", "refused") for outcome in outcomes][-1] == "ready"
     assert all(isinstance(outcome, ProviderNotFound) for outcome in outcomes[:-1])
     assert [link.status for link in world.links] == ["ready"]
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+async def test_one_that_discovery_hears_no_more_goes_on_while_its_socket_is_open(world: World, withdrawn: bool) -> None:
+    server = await world.provider(lambda: DURABLE)
+    link = await world.links.register(Registration(server.url))
+    world.links.report(ProviderLost("i1", withdrawn=withdrawn))
+    assert link.status == ("draining" if withdrawn else "ready")
+    assert len(world.told(fx.ProviderDraining)) == withdrawn
 
 
 async def test_no_provider_may_pass_itself_off_as_the_coordinator(world: World) -> None:
