@@ -41,7 +41,7 @@ def configure(level: str = "info", format: Format = "auto", *, service: str = ""
         logging.getLogger(name).setLevel(number if level.lower() == "debug" else logging.WARNING)
 
 
-class PipeHandler(logging.Handler):
+class ToPipe(logging.Handler):
     """To a pipe or socket, without waiting: of lines for which there is no place, as who should read them does not, the
     number is said when there is place again."""
 
@@ -81,7 +81,7 @@ def _handler(stream: TextIO) -> logging.Handler:
     except (OSError, ValueError):  # it is no file of the system
         return logging.StreamHandler(stream)
     is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-    return PipeHandler(stream.fileno()) if is_pipe else logging.StreamHandler(stream)
+    return ToPipe(stream.fileno()) if is_pipe else logging.StreamHandler(stream)
 
 
 class JsonFormatter(logging.Formatter):
