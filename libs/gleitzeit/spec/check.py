@@ -37,6 +37,7 @@ from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_P
 from gleitzeit.spec.spending import read_budget
 from gleitzeit.spec.subworkflows import complaint, is_file
 from gleitzeit.spec.tasks import TaskDraft, TaskReader
+from gleitzeit.spec.unseen import warn_of_unseen_failures
 
 LIMIT_TASKS: Final = 100_000
 LIMIT_DEPTH: Final = 64
@@ -222,6 +223,7 @@ class _Check:
         priority = read_priority(fields)
         tasks = [self._task(draft, linker, priority, retry, timeout_of(handlers, draft)) for draft in drafts]
         self._refuse_cycles(drafts, tasks)
+        warn_of_unseen_failures(drafts, names, policy, self._findings)
         if drafts and self._inputs:
             linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
         if self._inputs is not None:
