@@ -10,6 +10,7 @@ from gleitzeit.schemas import builtin
 from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods
+from gz_coordinator.copies import Copies
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.peers import FORWARD, Peers
@@ -23,7 +24,7 @@ from gz_coordinator.templates import TemplateMethods
 
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, PermitExchange,
+               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, Copies, PermitExchange,
                SignalExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
