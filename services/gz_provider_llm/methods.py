@@ -23,6 +23,7 @@ from gz_provider_llm.errors import (
     LlmError,
     ModelNotFound,
     RateLimited,
+    ServerError,
     Unauthorized,
     UnreadableOutput,
 )
@@ -243,21 +244,16 @@ class LlmMethods:
 
     async def _first_that_can(self, call: Call, models: Sequence[str], ask: Callable[[str], Awaitable[_T]]) -> _T:
         """With another model the same call may go well, whatever is wrong; but not with the same key."""
-        failed: list[str] = []
-        for model, following in itertools.pairwise(models):
+        failed: dict[str, LlmError | RateLimited] = {}
+        for model, following in itertools.pairwise((*models, "")):
             try:
                 return await ask(model)
-            except Unauthorized:
-                raise
             except (LlmError, RateLimited) as error:
-                failed.append(f"{model}: {error.message}")
-                call.log(f"{failed[-1]}; now {following}", "warning")
-        try:
-            return await ask(models[-1])
-        except (LlmError, RateLimited) as error:
-            if failed:
-                error.message = f"{error.message} (the models before it failed, too: {'; '.join(failed)})"
-            raise
+                if len(models) == 1 or isinstance(error, Unauthorized):
+                    raise
+                failed[model] = error
+                call.log(f"{model}: {error.message}" + (f"; now {following}" if following else ""), "warning")
+        raise _of_all(failed)
 
     async def ask(self, request: ChatRequest, on_delta: OnDelta, *, patient: bool) -> ChatResult:
         """One request, within the limits. Raises RateLimited, or waits if it is `patient`."""
@@ -369,6 +365,23 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TaskTimeout(f"took longer than {seconds:g} s") from None
+
+
+def _of_all(failed: Mapping[str, LlmError | RateLimited]) -> LlmError | RateLimited:
+    """What the failures of several models are together: that of the last one, of those that there are here.
+
+    Where some of them are not, another provider may have these: so the task may be tried again, and then goes there.
+    """
+    here = {model: error for model, error in failed.items() if not isinstance(error, ModelNotFound)} or failed
+    last = list(here)[-1]
+    error = here[last]
+    others = "; ".join(f"{model}: {one.message}" for model, one in failed.items() if model != last)
+    message = f"{error.message} (the models before it failed, too: {others})"
+    if len(here) < len(failed) and isinstance(error, RateLimited):
+        return ServerError(message)  # one that is charged, since it is not waited for
+    error.message = message
+    error.retryable = error.retryable or len(here) < len(failed)
+    return error
 
 
 def _reads_files(params: Mapping[str, Any]) -> bool:

@@ -362,7 +362,7 @@ class Core:
             self._touch(workflow)
         released = [task for task in released if task.state == "ready" and self._is_wanted(workflow, task)]
         for task in released:
-            task.model = self._params.model_of(workflow, task)
+            task.models = self._params.models_of(workflow, task)
         released = [task for task in released if not (task.definition.fallback and self._moves_on(workflow, task))]
         self.scheduler.add(workflow, released)
         for task in released:

@@ -212,17 +212,19 @@ class CallParams:
             known_by.append(Raw(self._dependencies(workflow, task)))
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
-    def model_of(self, workflow: Workflow, task: Task) -> str:
-        """The model that the params name; "" for methods that know of none, and where it is not one name."""
+    def models_of(self, workflow: Workflow, task: Task) -> tuple[str, ...]:
+        """The models that the params name, one or several that are to be tried in order; none for methods that know of
+        none."""
         schema = self._catalogue().get(task.definition.method)
         if schema is None or "model" not in schema.param_names:
-            return ""
+            return ()
         model = _decode(task.definition.params).get("model")
         try:
             model = self.scope(workflow, task).filled(model)
         except (GleitzeitError, BlobNeeded):
-            return ""  # the start of the task will say what is wrong
-        return model if isinstance(model, str) else ""
+            return ()  # the start of the task will say what is wrong
+        named = model if isinstance(model, list) else [model]
+        return tuple(name for name in named if isinstance(name, str))
 
     def _body(self, workflow: Workflow, task: Task) -> bytes:
         definition = task.definition

@@ -212,7 +212,7 @@ class Scheduler:
         if definition.cache is not None and task not in self.looked_up:
             return self._lookups
         pool = self._pool_of.get(definition.method, self._unserved)
-        model = task.model if any(task.model in provider.models for provider in pool.providers) else ""
+        model = _model_of(task, pool) if task.models else ""
         own = policy_of(workflow, definition) if workflow.definition.breakers else None
         if definition.provider or model or own is not None:
             return self._pool_at(pool, definition.method, definition.provider, model, own)
@@ -441,3 +441,13 @@ def _decrement(counts: dict[str, int], key: str) -> None:
         counts[key] = left
     else:
         del counts[key]
+
+
+def _model_of(task: Task, pool: Pool) -> str:
+    """Which of its models decides where the task goes; "" if nobody holds one of them.
+
+    A task with several is called with all of them. Where all have failed that there are at a place, the next attempt
+    goes to where the next one is.
+    """
+    held = [model for model in task.models if any(model in provider.models for provider in pool.providers)]
+    return held[task.failures % len(held)] if held else ""

@@ -9,11 +9,11 @@ from gleitzeit.model.definition import ForEach, TaskDefinition
 
 
 class Task:
-    """Written by `Workflow.apply` only, but for `model`."""
+    """Written by `Workflow.apply` only, but for `models`."""
 
     __slots__ = (
         "alternative", "approval", "attempt", "bypassed", "cached", "causes", "child", "completed_at", "definition",
-        "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "model", "number", "origin",
+        "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "models", "number", "origin",
         "parent", "provider", "ready_at", "result", "round", "sends", "signals", "started_at", "state", "undone",
         "unmet", "until", "wants_all",
     )  # fmt: skip
@@ -64,8 +64,9 @@ class Task:
         self.result: Raw | None = None
         """Between two rounds that of the round before. That of a task with items is theirs, and not in here."""
         self.error: ev.Failure | None = None
-        self.model = ""
-        """What its call asks for; the engine notes it when it queues the task, as providers differ in their models."""
+        self.models: tuple[str, ...] = ()
+        """What its call asks for, the dearest first; the engine notes them when it queues the task, as providers differ
+        in their models."""
         self.provider = ""
         self.instance = ""
         self.ready_at = 0

@@ -191,7 +191,7 @@ def test_a_task_goes_to_the_provider_that_holds_its_model() -> None:
     workflow = Workflow(submitted(*(task(f"t{n}", method="work/do") for n in range(6))))
     tasks = list(workflow.tasks.values())
     for each, model in zip(tasks, ("big", "big", "small", "unheard-of", "", "small"), strict=True):
-        each.model = model
+        each.models = (model,)
     workflow.released.clear()
     methods = frozenset({"work/do"})
     scheduler.provider_ready(ProviderReady("a", "a1", methods, 10, frozenset({"big"})))
@@ -201,17 +201,34 @@ def test_a_task_goes_to_the_provider_that_holds_its_model() -> None:
     while (found := scheduler.next()) is not None:
         _, started, provider = found
         scheduler.started(workflow, provider.instance)
-        chosen.setdefault(started.model, set()).add(provider.instance)
+        chosen.setdefault(*started.models, set()).add(provider.instance)
     assert chosen["big"] == {"a1"}
     assert chosen["small"] == {"b1"}
     assert chosen["unheard-of"] | chosen[""] <= {"a1", "b1"}
+
+
+def test_of_several_models_the_first_that_somebody_holds_decides_and_after_a_failure_the_next() -> None:
+    methods = frozenset({"work/do"})
+    chosen = []
+    for failures in range(3):
+        scheduler = Scheduler()
+        scheduler.provider_ready(ProviderReady("a", "a1", methods, 1, frozenset({"big"})))
+        scheduler.provider_ready(ProviderReady("b", "b1", methods, 1, frozenset({"small"})))
+        workflow = Workflow(submitted(task("t", method="work/do")))
+        (only,) = workflow.tasks.values()
+        only.models, only.failures = ("unheard-of", "small", "big"), failures
+        scheduler.add(workflow, [only])
+        found = scheduler.next()
+        assert found is not None
+        chosen.append(found[2].instance)
+    assert chosen == ["b1", "a1", "b1"]
 
 
 def test_where_nobody_holds_the_model_any_more_it_goes_to_anyone() -> None:
     scheduler = Scheduler()
     workflow = Workflow(submitted(task("t", method="work/do")))
     (only,) = workflow.tasks.values()
-    only.model = "big"
+    only.models = ("big",)
     methods = frozenset({"work/do"})
     scheduler.provider_ready(ProviderReady("a", "a1", methods, 1, frozenset({"big"})))
     scheduler.add(workflow, [only])

@@ -217,6 +217,15 @@ async def test_models_are_tried_in_order() -> None:
         _, error = await made.failure("chat", model=["a", "b"], prompt="hi")
         assert "two (the models before it failed, too: a: " in error.message
         assert "says: one)" in error.message
+    missing = answer(404, {"error": {"message": "The model `b` does not exist", "code": "model_not_found"}})
+    for first, kind in ((answer(400, {"error": "no tools"}), "BAD_REQUEST"), (answer(429, ""), "SERVER_ERROR")):
+        async with peer(first, missing) as made:  # another provider may have it
+            name, error = await made.failure("chat", model=["a", "b"], prompt="hi")
+            assert (name, (error.data or {})["retryable"]) == (f"LLM_{kind}", True)
+            assert "too: b: " in error.message
+    async with peer(missing) as made:
+        name, error = await made.failure("chat", model=["b", "b"], prompt="hi")
+        assert (name, (error.data or {})["retryable"]) == ("LLM_MODEL_NOT_FOUND", False)
     async with peer(answer(400, {"error": "a does not support tools"}), saying("x")) as made:
         assert (await made.call("chat", model=["a", "b"], prompt="hi"))["content"] == "x"
     async with peer(answer(401, "no")) as made:
