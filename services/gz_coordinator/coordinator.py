@@ -27,11 +27,8 @@ from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
-from gz_coordinator.permits import PermitExchange
-from gz_coordinator.relays import Relays
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
-from gz_coordinator.signals import SignalExchange
 from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
@@ -91,8 +88,8 @@ class Coordinator:
             journal, self._service, parts.identity.owner, epochs, lease_seconds=lease_seconds, on_deposed=self.deposed
         )
         peers = Peers(holdings, token, tls)
-        relays, permits = Relays(peers, parts.watchers), PermitExchange(peers, self._service)
-        parts.shared = Shared(holdings, peers, relays, permits, SignalExchange(peers, self._service))
+        holdings.on_lapse = self._lapsed
+        parts.shared = Shared(peers, parts.watchers, self._service)
 
     def _ask_others(self, effect: fx.ForOthers) -> None:
         if self._parts.shared is not None:
@@ -239,6 +236,11 @@ class Coordinator:
         call = self._service.engine.calls.get(token)
         if call is not None:
             self._parts.watchers.forward(call, method, params)
+
+    def _lapsed(self) -> None:
+        """Another may go on with our workflows. What we have called and it cannot attach to must not run on beside."""
+        if self._parts.links.leave_foreign("the lease of its caller has run out"):
+            self.deposed("the lease has run out, with calls at a provider that keeps no table of them")
 
     def deposed(self, reason: str) -> None:
         """Another coordinator has what we had: a new process may have something again."""

@@ -57,6 +57,10 @@ class Holdings:
         """Hears of shards that are no longer ours."""
         self.on_change: Callable[[], None] = lambda: None
         """Hears when coordinators have come or gone, or shards have moved."""
+        self.on_lapse: Callable[[], None] = lambda: None
+        """Hears when our lease has run out while others were there: they may take us for dead from now on."""
+        self.url = ""
+        """Where the others reach us."""
         self._journal = journal
         self._service = service
         self._epochs = epochs
@@ -66,6 +70,7 @@ class Holdings:
         self._clock = clock
         self._valid_until = clock() + lease_seconds
         self._renew_at = 0.0
+        self._lapse: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._leaving = False
         service.check_lease = self._check_lease
@@ -88,6 +93,12 @@ class Holdings:
         """Those that can be asked."""
         return [lease for lease in self.leases if lease.owner != self.owner and lease.url]
 
+    def epoch(self, stream: str) -> int:
+        """Of its shard, which is ours for certain at this moment. Raises ShardElsewhere."""
+        if not self.is_mine(stream) or self._clock() > self._valid_until:
+            raise errors.ShardElsewhere(f"another coordinator has {stream}")
+        return self._epochs[self.shard(stream)]
+
     def holder(self, workflow_id: str) -> Lease | None:
         """The other coordinator that has it, as far as we know."""
         shard = self.shard(workflow_id)
@@ -105,6 +116,7 @@ class Holdings:
 
     async def start(self, url: str) -> None:
         """Become one of the coordinators, and take what is free."""
+        self.url = url
         await self._journal.claim(self.owner, (), url=url, lease_seconds=self.lease_seconds)
         self._renewed(self._clock())
         await self._look()
@@ -153,6 +165,13 @@ class Holdings:
         """Counted from before we asked: it cannot have been granted earlier."""
         self._valid_until = began + self.lease_seconds
         self._renew_at = began + self.lease_seconds / RENEWALS_PER_LEASE
+        if self._lapse is not None:
+            self._lapse.cancel()
+        self._lapse = asyncio.get_running_loop().call_later(self._valid_until - self._clock(), self._lapsed)
+
+    def _lapsed(self) -> None:
+        if self.others:
+            self.on_lapse()
 
     async def _take(self, shards: list[int]) -> bool:
         claimed = await self._journal.claim(self.owner, shards, lease_seconds=self.lease_seconds)

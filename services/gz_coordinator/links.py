@@ -31,6 +31,7 @@ REFUSALS_UNTIL_GONE = 3
 DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 DEFAULT_CAPACITY = 1
 COALESCE = 64
+GOING_AWAY = 1001
 STRAY_SECONDS = 5.0
 """In which a provider has answered what nobody asked, and nothing else, though calls wait: it gets them wrong."""
 
@@ -365,9 +366,7 @@ class Links:
         if task is not None:
             task.cancel()
         if link.connection is not None:
-            closing = asyncio.ensure_future(link.connection.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._close(link.connection)
 
     def linked(self, link: Link) -> None:
         description = link.description
@@ -381,8 +380,22 @@ class Links:
                 frozenset(name for method in description.methods for name in (method.name, *method.aliases)),
                 description.capacity,
                 description.models,
+                "" if description.durable_calls else link.url,
             )
         )
+
+    def leave_foreign(self, reason: str) -> bool:
+        """Close the connections to foreign providers, and so end our calls there. Whether there were any."""
+        foreign = [link for link in self if link.description is not None and not link.description.durable_calls]
+        connections = [link.connection for link in foreign if link.connection is not None]
+        for connection in connections:
+            self._close(connection, GOING_AWAY, reason)
+        return bool(connections)
+
+    def _close(self, connection: Connection, code: int = 1000, reason: str = "") -> None:
+        closing = asyncio.ensure_future(connection.close(code, reason))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())

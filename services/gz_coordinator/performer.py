@@ -105,7 +105,7 @@ class CallPerformer:
                     self._ask_cache(effect)
                 case fx.LookInto(look):
                     self._errands.start(self._look(look))
-                case fx.AskPermit() | fx.ReturnPermit() | fx.AskAfterPermits() | fx.FindTargets() | fx.SendSignal():
+                case _:
                     self._ask_others(effect)
         for instance, call_ids in acks.items():
             connection = self._connection(instance)

@@ -52,6 +52,7 @@ class ProviderMethods:
             "running": known.running if known else 0,
             "started": known.started if known else 0,
             "capacity": described.capacity if described else 0,
+            "places": {"ours": known.share.places, "given_by": known.share.given_by} if known and known.share else None,
             "source": "nats" if link.registration is None else "registered",
             "calls": "v1" if described and described.durable_calls else None,
             "circuits": known.open_circuits(self._parts.service.clock()) if known else [],

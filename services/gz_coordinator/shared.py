@@ -4,35 +4,42 @@ from collections.abc import Callable
 from typing import Any
 
 from gleitzeit.engine import effects as fx
-from gz_coordinator.holdings import Holdings
+from gz_coordinator import permits, places
 from gz_coordinator.peers import FORWARD, Peers
-from gz_coordinator.permits import METHODS, PermitExchange
+from gz_coordinator.permits import PermitExchange
+from gz_coordinator.places import PlaceExchange
 from gz_coordinator.relays import Relays
+from gz_coordinator.service import Service
 from gz_coordinator.signals import FIND, SignalExchange
+from gz_coordinator.watchers import Watchers
 
-BETWEEN_COORDINATORS = frozenset({FORWARD, FIND, *METHODS})
+BETWEEN_COORDINATORS = frozenset({FORWARD, FIND, *permits.METHODS, *places.METHODS})
 
 
 class Shared:
-    def __init__(
-        self, holdings: Holdings, peers: Peers, relays: Relays, permits: PermitExchange, signals: SignalExchange
-    ) -> None:
-        self.holdings = holdings
+    def __init__(self, peers: Peers, watchers: Watchers, service: Service) -> None:
+        self.holdings = peers.holdings
         self.peers = peers
-        self.relays = relays
-        self.permits = permits
-        self.signals = signals
+        self.relays = Relays(peers, watchers)
+        self.permits = PermitExchange(peers, service)
+        self.places = PlaceExchange(peers, service)
+        self.signals = SignalExchange(peers, service)
 
     def perform(self, effect: fx.ForOthers) -> None:
         match effect:
             case fx.FindTargets() | fx.SendSignal():
                 self.signals.perform(effect)
+            case fx.AskPlaces():
+                self.places.perform(effect)
             case _:
                 self.permits.perform(effect)
 
     def table(self) -> dict[str, Callable[..., Any]]:
         """What other coordinators may ask."""
-        return {FORWARD: self.peers.forwarded, **self.permits.table(), **self.signals.table()}
+        exchanges = (self.permits, self.places, self.signals)
+        return {FORWARD: self.peers.forwarded} | {
+            name: function for exchange in exchanges for name, function in exchange.table().items()
+        }
 
     def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The method `name` for clients, wherever its workflow is."""
@@ -46,6 +53,7 @@ class Shared:
 
     async def close(self) -> None:
         await self.permits.close()
+        await self.places.close()
         await self.signals.close()
         await self.relays.close()
         await self.peers.close()

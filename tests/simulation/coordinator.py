@@ -35,13 +35,10 @@ from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
-from gz_coordinator.permits import PermitExchange
-from gz_coordinator.relays import Relays
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
-from gz_coordinator.signals import SignalExchange
 from gz_coordinator.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -254,9 +251,9 @@ class Coordinator:
             clock=lambda: world.loop.now,
         )  # fmt: skip
         peers = Peers(holdings, None, None)
-        self._relays = Relays(peers, parts.watchers)
-        exchanges = PermitExchange(peers, self.service), SignalExchange(peers, self.service)
-        parts.shared = shared = Shared(holdings, peers, self._relays, *exchanges)
+        holdings.on_lapse = self._lapsed
+        parts.shared = shared = Shared(peers, parts.watchers, self.service)
+        self._relays = shared.relays
         self._methods = {name: shared.routed(name, f) for name, f in _functions(parts).items()}
         self._methods |= shared.table()
         self.process.spawn(self._turn())
@@ -284,6 +281,11 @@ class Coordinator:
         call = self.engine.calls.get(msgspec.json.decode(params)["progressToken"])
         if call is not None:
             self._watchers.forward(call, method, params)
+
+    def _lapsed(self) -> None:
+        """As `Coordinator._lapsed`."""
+        if self.links.leave_foreign("the lease of its caller has run out"):
+            self._fenced("the lease has run out")
 
     def _fenced(self, reason: str) -> None:
         if not self.world.shared:
@@ -327,12 +329,16 @@ class Coordinator:
                 self.world.laws.call_sent(method, params)
                 meta = msgspec.json.decode(params)["_meta"]
                 self._request_of[meta["callId"]] = end, number
+                if self.world.foreign is not None and end.data["url"] == self.world.foreign.url:
+                    self.world.foreign.call_sent(end, number, meta["callId"])
                 self.world.maybe_replay(end.data["url"], meta["instance"], meta["callId"], method, params)
             case ("notify", "call.ack", params):
                 self.world.laws.acknowledged_calls(msgspec.json.decode(params)["callIds"])
             case ("notify", "notifications/event", params):
                 self.world.laws.event_published(params)
             case ("cancel", number, _):
+                if self.world.foreign is not None:
+                    self.world.foreign.call_cancelled(end, number)
                 told = [i for i, where in self._must_tell.items() if self._request_of.get(i) == (end, number)]
                 for call_id in told:
                     del self._must_tell[call_id]

@@ -471,7 +471,8 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
-             "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled"), 0
+             "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
+             "filled"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
         self.schedules = schedule_laws.ScheduleLaws(self.durable, self.counts)
@@ -674,6 +675,14 @@ class Laws:
 
     def fence_heard(self, instance: str, shard: int | str, epoch: int) -> None:
         self.epochs[instance, shard] = max(epoch, self.epochs.get((instance, shard), 0))
+
+    def lent(self, meta: Meta, params: dict[str, Any]) -> None:
+        """A foreign provider begins with a call; what it knows of others is nothing."""
+        self.counts["lent"] += 1
+        durable = self.durable[meta.workflow_id]
+        task = durable.tasks[meta.task_id]
+        if task.attempt == meta.attempt and task.state == "running":
+            self._params_are_right(durable, task, meta, params)
 
     def execution_started(self, instance: str, capacity: int, meta: Meta, params: dict[str, Any]) -> None:
         self.counts["executions"] += 1

@@ -1,8 +1,9 @@
 """For each law where it is checked, and the planted bugs that show that the check can fail.
 
 All of them hold in worlds of one and of two coordinators. Of 9, what a single coordinator starts is counted only where
-there is one, as each of several starts as if a place were its own; what a provider executes is counted in all. 13 is a
-matter of the queue alone, and shows in no world: they are too small for it.
+there is one, as each of several starts as if a place were its own; what a provider executes is counted in all, and what
+several have at a foreign provider, which counts nothing itself. 13 is a matter of the queue alone, and shows in no
+world: they are too small for it.
 """
 
 LAWS: dict[int, tuple[str, str]] = {
@@ -32,7 +33,11 @@ LAWS: dict[int, tuple[str, str]] = {
         "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay",
         "retries_beyond_the_policy does_not_back_off charges_busy_as_an_attempt never_quarantines ignores_budgets",
     ),
-    9: ("laws.py:_capacities_hold laws.py:execution_started", "ignores_capacity ignores_max_parallel"),
+    9: (
+        "laws.py:_capacities_hold laws.py:execution_started foreign.py:call_sent",
+        "ignores_capacity ignores_max_parallel calls_foreign_providers_without_leave gives_back_places_that_it_uses"
+        " leaves_calls_behind_that_nobody_can_attach_to",
+    ),
     10: (
         "coordinator.py:note_cancelled laws.py:_TaskCompleted laws.py:apply",
         "cancels_without_telling fires_timers_early forgets_that_its_clock_is_behind",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.libs.engine import test_queue
-from tests.simulation import flow_mutants, schedule_mutants  # noqa: F401  # they register themselves
+from tests.simulation import flow_mutants, place_mutants, schedule_mutants  # noqa: F401  # they register themselves
 from tests.simulation.mutants import MUTANTS, OF_TWO, planted
 from tests.simulation.table import LAWS
 from tests.simulation.world import installed, run
@@ -59,6 +59,8 @@ def test_no_law_is_broken() -> None:
     assert happened["signals"] > 30
     assert happened["crossed"] > 5
     assert happened["scheduled"] > 100
+    assert happened["lent"] > 50
+    assert happened["filled"] > 30
 
 
 def test_no_law_is_broken_as_long_as_there_is_time() -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tests.simulation.client import Client
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.flow_documents import with_flow
+from tests.simulation.foreign import Foreign
 from tests.simulation.laws import Laws, Violation, broken
 from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
@@ -132,6 +133,11 @@ class World:
         """Nobody meddles or asks: the coordinators have only themselves to go on, and clients what they watch."""
         if self.quiet:
             self.rates = replace(self.rates, jumps=0, crash=0.0, kills=0, drains=0, cuts=0, partitions=0)
+        self.foreign: Foreign | None = None
+        """Several coordinators call it beside each other, and only they keep its capacity."""
+        chance = Random(f"{seed}/foreign")
+        if self.shared and not self.quiet and chance.random() < 0.6:
+            self.foreign = Foreign(self, "ws://foreign", chance, alone=chance.random() < 0.5)
         self._crowded = seed % 8 == 3 and not self.quiet
         clients = random.randint(1, 6)
         self.clients = [self._client(i) for i in range(6 if self._crowded else clients)]
@@ -200,6 +206,10 @@ class World:
                 at(random.uniform(1, rates.storm), self._isolate, random.randrange(len(self.seats)))
         for provider in self.providers:
             at(random.uniform(0, 3), provider.start)
+        if self.foreign is not None:
+            at(self.foreign.random.uniform(0, 3), self.foreign.start)
+            for _ in range(self.foreign.random.choice([0, 0, 2])):
+                at(self.foreign.random.uniform(1, rates.storm), self._kill_foreign, self.foreign)
         for _ in range(rates.kills):
             at(random.uniform(1, rates.storm), self._kill_provider, random.choice(self.providers))
         for _ in range(rates.drains):
@@ -275,6 +285,10 @@ class World:
                 provider.url += "'"
             self._after(0.01, self.random.choice([1, 12]), provider.start)
 
+    def _kill_foreign(self, foreign: Foreign) -> None:
+        foreign.kill()
+        self._at(self.loop.now + foreign.random.uniform(0.01, 5), foreign.start)
+
     def _cut(self) -> None:
         wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
         if wires:
@@ -333,10 +347,14 @@ class World:
 
     # Discovery and sockets
 
+    @property
+    def _listening(self) -> list[Provider | Foreign]:
+        return [*self.providers, *((self.foreign,) if self.foreign is not None else ())]
+
     def announce(self, report: Report) -> None:
         """A provider's word reaches the coordinator, if there is one, some time later."""
         if isinstance(report, ProviderSeen):
-            self.laws.capacities[report.instance] = next(p.capacity for p in self.providers if p.url == report.url)
+            self.laws.capacities[report.instance] = next(p.capacity for p in self._listening if p.url == report.url)
         for one in self.coordinators:
             self._tell(one, report)
 
@@ -345,7 +363,7 @@ class World:
         self.loop.call_later(self.random.uniform(0, 0.5), links.report, report, context=context)
 
     def announce_all(self, coordinator: Coordinator) -> None:
-        for provider in self.providers:
+        for provider in self._listening:
             if provider.process is not None:
                 self._tell(coordinator, ProviderSeen(provider.name, provider.instance, provider.url))
 
@@ -358,7 +376,7 @@ class World:
     async def connect_provider(self, url: str, on_notification: Any) -> End:
         """What `transport.connect` is to the coordinator's links."""
         coordinator = self._who_connects()
-        provider = next((p for p in self.providers if p.url == url), None)
+        provider = next((p for p in self._listening if p.url == url), None)
         if provider is None or provider.process is None:
             raise ConnectionLost(f"cannot connect to {url}") from ConnectionRefusedError()
         if self.loop.now < provider.unreachable_until:
@@ -514,7 +532,7 @@ def run(seed: int, coordinators: int | None = None) -> tuple[World, Violation | 
 def _bury(world: World) -> None:
     """Unwind what is left, so that nothing of this world runs in the next."""
     processes = [world.outside, *(client.process for client in world.clients)]
-    processes += [provider.process for provider in world.providers if provider.process is not None]
+    processes += [provider.process for provider in world._listening if provider.process is not None]
     processes += [one.process for one in world.seats if one is not None]
     for process in processes:
         process.kill()

@@ -11,9 +11,9 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.breaker import speaks_of_provider
 from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
+from gleitzeit.engine.places import Places
 from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
-from gleitzeit.engine.waits import Waits
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
@@ -31,7 +31,7 @@ SUCCESSOR_GRACE_MS = 2_000
 """How long a call waits for its own instance once another one of the same provider has appeared."""
 
 
-class Calls(Waits):
+class Calls(Places):
     # Starting
 
     def _start_tasks(self) -> None:
@@ -265,6 +265,7 @@ class Calls(Waits):
     def _provider_ready(self, item: fx.ProviderReady) -> None:
         returned = item.instance not in self.scheduler.roster
         self.scheduler.provider_ready(item)
+        self._take_part(item)
         if not returned:
             return
         for call in list(self.calls.values()):

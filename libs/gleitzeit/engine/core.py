@@ -17,7 +17,7 @@ from gleitzeit.engine.conditions import why_unwanted
 from gleitzeit.engine.params import CallParams, Identity, outputs_of
 from gleitzeit.engine.permits import Limit, Permit
 from gleitzeit.engine.schedule import Schedule
-from gleitzeit.engine.scheduler import FLOW, Scheduler
+from gleitzeit.engine.scheduler import FLOW, Scheduler, Share
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import Look
@@ -108,6 +108,8 @@ class Core:
         self._unasked: dict[str, deque[Permit]] = {}
         """… and what it will be asked for when it has answered."""
         self._ask_count = 0
+        self._shares: dict[str, Share] = {}
+        """Of the places at foreign providers that other coordinators may call too, by url."""
         self._found: dict[Task, tuple[int, fx.TargetsFound]] = {}
         """When it was found whom the signal of a task is for that is about to begin, and what."""
         self._unadmitted: list[Workflow] = []

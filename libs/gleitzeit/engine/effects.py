@@ -15,6 +15,7 @@ from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import Origin, SignalReceived, WorkflowSubmitted
 from gleitzeit.model.permits import Ask, Held, HeldPermit
+from gleitzeit.model.places import Report
 from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
 from gleitzeit.model.targets import Target
 
@@ -276,6 +277,24 @@ class PermitAnswered(Struct, frozen=True):
     verdict: Literal["granted", "reached", "replaced", "here", "dropped"]
 
 
+# Inputs: places at foreign providers, between coordinators
+
+
+class PlacesGiven(Struct, frozen=True):
+    """The answer to an AskPlaces, by the coordinator at `given_by`: so many calls may be there at once. None: nobody
+    answered; ask again."""
+
+    url: str
+    places: int | None = None
+    given_by: str = ""
+
+
+class PlacesWanted(Struct, frozen=True):
+    """Who gives out the places at this url wants a report."""
+
+    url: str
+
+
 # Inputs: signals of tasks, between coordinators
 
 
@@ -356,6 +375,8 @@ class ProviderReady(Struct, frozen=True):
     capacity: int
     models: frozenset[str] = frozenset()
     """Those that it holds; empty where it does not say, or has none."""
+    foreign: str = ""
+    """Its url, if it keeps no table of calls (`calls: v1`), nor its capacity."""
 
 
 class ProviderDown(Struct, frozen=True):
@@ -386,6 +407,7 @@ Input = (
     Submit | Cancel | Pause | Resume | Hold | Retry | Signal | Complete | Adopt | Disown
     | PutSchedule | ChangeSchedule | Trigger | Backfill
     | TakePermit | ReturnPermits | CheckPermits | PermitsGone | PermitAnswered | TargetsFound | SignalSent
+    | PlacesGiven | PlacesWanted
     | CallCompleted | CallFailed | CallNotStarted | CallUnknown | LookedUp | LookedInto
     | ProviderSeen | ProviderReady | ProviderDown | ProviderDraining | ProvidersDrained
 )  # fmt: skip
@@ -454,6 +476,12 @@ class AskAfterPermits(Struct, frozen=True):
     permits: tuple[HeldPermit, ...]
 
 
+class AskPlaces(Struct, frozen=True):
+    """Of the coordinator that gives them out: PlacesGiven, in any case."""
+
+    report: Report
+
+
 class FindTargets(Struct, frozen=True):
     """Ask all coordinators, this one too, until each shard has been answered for: TargetsFound, in any case."""
 
@@ -483,7 +511,7 @@ class Answer(Struct, frozen=True):
 
 Effect = (
     CallProvider | AttachCall | CancelCall | AckCall | LookUp | KeepResult | LookInto
-    | AskPermit | ReturnPermit | AskAfterPermits | FindTargets | SendSignal
+    | AskPermit | ReturnPermit | AskAfterPermits | AskPlaces | FindTargets | SendSignal
 )  # fmt: skip
-ForOthers = AskPermit | ReturnPermit | AskAfterPermits | FindTargets | SendSignal
+ForOthers = AskPermit | ReturnPermit | AskAfterPermits | AskPlaces | FindTargets | SendSignal
 """What is for other coordinators."""

@@ -36,6 +36,8 @@ class Engine(Requests):
         self._withdraw_sends()
         if self._limits_changed:
             self._note_limits()
+        if self._shares:
+            self._note_places()
         return self._decision
 
     def _withdraw_sends(self) -> None:
@@ -126,6 +128,7 @@ class Engine(Requests):
         for call in [call for call in self.calls.values() if call.workflow.disowned]:
             del self.calls[call.id]
             self.scheduler.leave(call)
+            self._end_foreign(call)
         self._prune_timers()
         self._decision.answers.append(fx.Answer(item.token))
 
@@ -158,6 +161,8 @@ _ON: dict[type, Callable[[Engine, Any], None]] = {
     fx.CheckPermits: Engine._check_permits,
     fx.PermitsGone: Engine._permits_gone,
     fx.PermitAnswered: Engine._permit_answered,
+    fx.PlacesGiven: Engine._places_given,
+    fx.PlacesWanted: Engine._places_wanted,
     fx.TargetsFound: Engine._targets_found,
     fx.SignalSent: Engine._signal_sent,
     fx.CallCompleted: Engine._call_completed,

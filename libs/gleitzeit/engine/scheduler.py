@@ -23,12 +23,36 @@ MAX_LOOKUPS = 1_000_000
 CircuitKey = tuple[str, BreakerPolicy]
 
 
+class Share:
+    """What we have of the places at a foreign provider (see `places`), and what we have said of it."""
+
+    __slots__ = (
+        "asking", "beat", "capacity", "due", "given_by", "places", "provider", "said_holds", "said_wants", "timed",
+        "url",
+    )  # fmt: skip
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.provider: Provider | None = None
+        """None where we do not know it, and others do."""
+        self.capacity = 0
+        self.places = 0
+        self.given_by = ""
+        """The url of the coordinator that gives them out, as far as we know."""
+        self.asking = False
+        """A report is under way."""
+        self.due = self.beat = False
+        """A report has to be made, for a reason or because it is time."""
+        self.timed = False
+        self.said_holds = self.said_wants = 0
+
+
 class Provider:
     """A live provider process, how much of it is in use, and how well it is."""
 
     __slots__ = (
         "budget", "capacity", "circuits", "drained", "draining", "instance", "methods", "models", "name", "running",
-        "started",
+        "share", "started",
     )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
@@ -37,6 +61,8 @@ class Provider:
         self.budget = RetryBudget()
         self.running = running
         self.started = 0
+        self.share: Share | None = None
+        """If other coordinators may call it, too, and it does not keep its capacity itself."""
         self.draining = False
         """It is about to end."""
         self.drained = False
@@ -65,7 +91,10 @@ class Provider:
 
     @property
     def free(self) -> int:
-        return 0 if self.leaves else self.capacity - self.running
+        if self.leaves:
+            return 0
+        most = self.capacity if self.share is None else min(self.capacity, self.share.places)
+        return most - self.running
 
     @property
     def leaves(self) -> bool:
@@ -366,6 +395,10 @@ class Scheduler:
         pool = self._pool(workflow, task)
         return bool(pool.providers) and len(pool.open_circuits(self.now)) == len(pool.providers)
 
+    def waiting_for(self, provider: Provider) -> int:
+        """How many tasks could go to it now, if it had places."""
+        return 0 if provider.leaves else sum(len(pool) for pool in self._pools if provider in pool.providers)
+
     def waiting(self, method: str) -> list[tuple[Workflow, Task]]:
         """The tasks that wait to call a method whose circuit is open somewhere."""
         pools = (pool for pool in self._pools if pool.circuit is not None and pool.circuit[0] == method)
@@ -397,6 +430,9 @@ class Scheduler:
             share = f"{breaker.RETRY_SHARE:.0%} of its calls and {breaker.RETRIES_PER_SECOND:g} a second"
             return "retry_budget", f"its provider is not well: repetitions may be {share} besides"
         if pool.choose(now) is None:
+            few = next((p for p in staying if p.share is not None and p.share.places < p.capacity), None)
+            if few is not None and few.share is not None:
+                return "places", _why_no_place(few, few.share)
             total = sum(provider.capacity for provider in staying)
             return "busy", f"all {total} places for {task.definition.method} are taken"
         return "queued", "it is next in its queue"
@@ -429,6 +465,12 @@ def _why_shut(method: str, provider: Provider, circuit: Circuit, now: int) -> st
     if circuit.state(now) == "half_open":
         return f"{failed}; {circuit.probes} calls try whether it is well again"
     return f"{failed}; it is tried again {how_soon((circuit.until - now) / 1000)}"
+
+
+def _why_no_place(provider: Provider, share: Share) -> str:
+    by = f" by the coordinator at {share.given_by}" * bool(share.given_by)
+    ours = f"{share.places} of its {provider.capacity} are this coordinator's"
+    return f"waits for a place at {provider.name} ({share.url}), given out{by}: {ours}"
 
 
 def _lookups() -> Pool:

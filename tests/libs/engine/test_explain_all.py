@@ -4,11 +4,13 @@ import ast
 from pathlib import Path
 
 import pytest
-from tests.libs.engine.builders import Desk, definition, raw, task
+from tests.libs.engine.builders import CATALOGUE, METHODS, Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import explain as explain_module
+from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.explain import explain
+from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.definition import CachePolicy, Concurrency, ForEach, Until
 
@@ -70,6 +72,13 @@ def _backoff(desk: Desk) -> Workflow:
     return workflow
 
 
+def _places(desk: Desk) -> Workflow:
+    """At a foreign provider, which other coordinators call, too."""
+    desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs=dict.fromkeys(range(8), 1)))
+    desk.tell(fx.ProviderReady("p", "p#1", METHODS, 2, foreign="ws://p"))
+    return desk.submit(task("t"))
+
+
 def _provider_busy(desk: Desk) -> Workflow:
     workflow = desk.submit(task("t"))
     desk.tell(fx.CallNotStarted(desk.call("t"), "busy", 5.0))
@@ -114,6 +123,7 @@ REASONS = {
     "queued": _cache,
     "backoff": _backoff,
     "provider_busy": _provider_busy,
+    "places": _places,
     "timer": _inner("timer/sleep", seconds=5),
     "timer until": _inner("timer/until", cron="0 0 * * *"),
     "signal": _inner("signal/wait", name="go"),

@@ -15,6 +15,7 @@ from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.peers import FORWARD, Peers
 from gz_coordinator.permits import PermitExchange
+from gz_coordinator.places import PlaceExchange
 from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
 from gz_coordinator.schedules import ScheduleMethods
@@ -24,7 +25,7 @@ from gz_coordinator.templates import TemplateMethods
 
 def functions() -> dict[str, Callable[..., Any]]:
     classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, Copies, PermitExchange,
+               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, Copies, PermitExchange, PlaceExchange,
                SignalExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
