@@ -216,7 +216,15 @@ def _show_providers(found: Sequence[ProviderView], output: Format) -> None:
         put(encode(found, output))
     elif found:
         head = ("name", "status", "protocols", "methods", "running", "capacity", "paid once", "from", "url")
-        put("\n".join([fitted(head, [_provider_row(provider) for provider in found]), *_circuit_words(found)]))
+        put(
+            "\n".join(
+                [
+                    fitted(head, [_provider_row(provider) for provider in found]),
+                    *_circuit_words(found),
+                    *_place_words(found),
+                ]
+            )
+        )
     else:
         say("no providers; `gz up` starts some")
 
@@ -374,6 +382,16 @@ def _circuit_words(found: Sequence[ProviderView]) -> list[str]:
             failed = f"{circuit.failures} failures in a row, tried again {when}"
             lines.append(f"circuit {circuit.state.replace('_', ' ')}: {circuit.method} at {one.name} ({failed})")
     return lines
+
+
+def _place_words(found: Sequence[ProviderView]) -> list[str]:
+    """A line for each whose capacity other coordinators use, too."""
+    return [
+        f"places at {one.name}: {one.places.ours} of {one.capacity} are this coordinator's, given out by"
+        f" {one.places.given_by}"
+        for one in found
+        if one.places is not None and one.places.given_by and one.places.ours < (one.capacity or 0)
+    ]
 
 
 def _event_row(entry: dict[str, object]) -> tuple[object, ...]:

@@ -238,13 +238,14 @@ class Coordinator:
             self._parts.watchers.forward(call, method, params)
 
     def _lapsed(self) -> None:
-        """Another may go on with our workflows. What we have called and it cannot attach to must not run on beside."""
+        """Another may go on with our workflows. What we may have called and it cannot attach to must not run on."""
         if self._parts.links.leave_foreign("the lease of its caller has run out"):
             self.deposed("the lease has run out, with calls at a provider that keeps no table of them")
 
     def deposed(self, reason: str) -> None:
         """Another coordinator has what we had: a new process may have something again."""
         log.error("another coordinator has taken over: %s", reason)
+        self._parts.links.leave_foreign("another coordinator has taken over from its caller")
         self._code = TRY_AGAIN
         self._lifetime.end("fenced")
 

@@ -123,15 +123,22 @@ class Holdings:
 
     async def run(self) -> None:
         """For ever, or until another has deposed us."""
-        while True:
-            await asyncio.sleep(self.lease_seconds / LOOKS_PER_LEASE)
-            try:
-                await self._look()
-            except errors.JournalFenced as error:
-                self._on_deposed(str(error))
-                return
-            except (errors.JournalError, errors.ResourceExhausted) as error:  # the lease says how long that may last
-                log.warning("the shards cannot be looked after: %s", error)
+        try:
+            while True:
+                await asyncio.sleep(self.lease_seconds / LOOKS_PER_LEASE)
+                try:
+                    await self._look()
+                except errors.JournalFenced as error:
+                    self._on_deposed(str(error))
+                    return
+                except (
+                    errors.JournalError,
+                    errors.ResourceExhausted,
+                ) as error:  # while the lease lasts
+                    log.warning("the shards cannot be looked after: %s", error)
+        finally:  # in an orderly end nobody renews any more
+            if self._lapse is not None:
+                self._lapse.cancel()
 
     async def leave(self) -> None:
         """Before an orderly end: if others are there to go on, they need not wait until our lease has run out."""

@@ -385,7 +385,7 @@ class Links:
         )
 
     def leave_foreign(self, reason: str) -> bool:
-        """Close the connections to foreign providers, and so end our calls there. Whether there were any."""
+        """Close the connections to providers that keep no table of calls, and so end ours. Whether there were any."""
         foreign = [link for link in self if link.description is not None and not link.description.durable_calls]
         connections = [link.connection for link in foreign if link.connection is not None]
         for connection in connections:

@@ -1,6 +1,7 @@
 """Two real coordinators on one real PostgreSQL or Redis: killed, paused, asked for each other's workflows."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -13,8 +14,10 @@ import msgspec
 import pytest
 import support
 from cluster import LEASE_SECONDS, Cluster, submit_many
+from foreign import CAPACITY, METHOD, Foreign, foreign
 
 from gleitzeit.model.permits import stream_of
+from gleitzeit.model.places import stream_of as places_at
 from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection, connect
@@ -199,7 +202,13 @@ async def a_coordinator_that_comes_gets_its_part(cluster: Cluster, folder: Path)
         await watch.connection.close()
 
 
-async def a_limit_holds_for_all_together(cluster: Cluster, folder: Path) -> None:
+async def limits_hold_for_all_together(cluster: Cluster, folder: Path) -> None:
+    """Of a key, and of a provider that does not keep its capacity itself."""
+    async with foreign() as provider:
+        await _limits_hold(cluster, folder, provider)
+
+
+async def _limits_hold(cluster: Cluster, folder: Path, provider: Foreign) -> None:
     first, second = cluster.living
     connections = [await cluster.connected(child) for child in (first, second)]
     status = await connections[0].call("system.status")
@@ -212,9 +221,20 @@ async def a_limit_holds_for_all_together(cluster: Cluster, folder: Path) -> None
     )
     limit = {"key": "two at once", "limit": 2}
     tasks = [{"id": "a", "method": "python/execute", "params": {"code": code}, "concurrency": limit}]
+    keepers = set((await (await cluster.connected(keeper)).call("system.status"))["shards"])
+    places = (f"ws://127.0.0.1:{provider.port}/{number}" for number in itertools.count())
+    url = next(url for url in places if shard_of(places_at(url), SHARDS) in keepers)
+    for connection in connections:
+        await connection.call("provider.register", {"url": url})
+    marked = [{"id": "m", "method": METHOD, "params": {}, "on_lost": "retry"}]
+    foreigns = [name for connection in connections for name in await submit_many(connection, 20, marked)]
     ids = [name for connection in connections for name in await submit_many(connection, 10, tasks)]
     await support.eventually(lambda: marks.exists() and marks.read_text().count("-") >= 4)
     assert {"concurrency"} in [await _reasons(connections[0], name) for name in ids]
+    assert {"places"} in [await _reasons(connections[0], name) for name in foreigns]
+    seen = [await _places(connection, url) for connection in connections]
+    assert {places["given_by"] for places in seen} == {cluster.urls[keeper]}
+    assert sum(places["ours"] for places in seen) <= CAPACITY
     victim, heir = (keeper, other) if cluster.journal.startswith("postgres") else (other, keeper)
     cluster.kill(victim)
     for name in ids:
@@ -225,8 +245,17 @@ async def a_limit_holds_for_all_together(cluster: Cluster, folder: Path) -> None
         most = max(most, running)
     assert (most, running) == (2, 0), marks.read_text()
     assert marks.read_text().count("+") == len(ids)
+    for name in foreigns:
+        assert (await support.finished(cluster.urls[heir], name))["status"] == "completed"
+    assert provider.most == CAPACITY
     await cluster.start_coordinator()
     await cluster.balanced()
+
+
+async def _places(connection: Connection, url: str) -> dict[str, Any]:
+    listed = (await connection.call("provider.list"))["providers"]
+    found: dict[str, Any] = next(provider["places"] for provider in listed if provider["url"] == url)
+    return found
 
 
 async def _reasons(connection: Connection, workflow_id: str) -> set[str]:
@@ -262,7 +291,7 @@ STORY = (
     chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
     a_coordinator_that_comes_gets_its_part,
     one_takes_the_place_of_anothers,
-    a_limit_holds_for_all_together,
+    limits_hold_for_all_together,
     a_killed_coordinators_workflows_go_on_elsewhere,
     a_coordinator_that_comes_gets_its_part,
     a_paused_coordinator_finds_itself_deposed_and_exits,

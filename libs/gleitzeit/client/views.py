@@ -220,8 +220,16 @@ class CircuitView(Struct, frozen=True, omit_defaults=True):
     retry_after_seconds: float = 0.0
 
 
+class PlacesView(Struct, frozen=True):
+    """Calls that the coordinator may have at a provider at once, by the word of the one at `given_by` ("": not yet)."""
+
+    ours: int
+    given_by: str
+
+
 class ProviderView(Struct, frozen=True, omit_defaults=True):
-    """`calls` is "v1" where a call that was interrupted is joined or collected, None where it may be paid again."""
+    """`calls` is "v1" where a call that was interrupted is joined or collected, None where it may be paid again. There
+    may be `places` where several coordinators call one that does not keep its capacity itself."""
 
     name: str
     instance: str
@@ -232,6 +240,7 @@ class ProviderView(Struct, frozen=True, omit_defaults=True):
     models: tuple[str, ...] = ()
     running: int = 0
     capacity: int | None = None
+    places: PlacesView | None = None
     source: str = ""
     calls: str | None = None
     circuits: tuple[CircuitView, ...] = ()

@@ -121,3 +121,20 @@ async def test_a_loop_that_was_away_for_longer_than_the_lease_takes_no_turn() ->
     one.service.post(fx.ProviderSeen("p#1"))
     with pytest.raises(JournalFenced, match="lease has run out"):
         await one.turning
+
+
+async def test_who_has_not_renewed_in_time_hears_that_the_others_may_take_it_for_dead() -> None:
+    clock = Clock()
+    store = MemoryStore(shards=SHARDS, clock=clock)
+    one, two = (Member(store, clock, name) for name in ("one", "two"))
+    lapsed = asyncio.Event()
+    one.holdings.on_lapse = lapsed.set
+    one.holdings.lease_seconds = 0.05
+    await one.start()
+    one.holdings._lapsed()
+    assert not lapsed.is_set(), "alone, there is nobody who could"
+    await two.start()
+    await looks([one])
+    await asyncio.wait_for(lapsed.wait(), 10)
+    await one.stop()
+    await two.stop()
