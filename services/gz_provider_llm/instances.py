@@ -6,8 +6,7 @@ What is known of a server is read anew when it is older than REFRESH_SECONDS, an
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from socket import AF_INET, SOCK_STREAM, socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,7 +21,7 @@ PORT: Final = 11434
 _CLOUD: Final = "ollama.com"
 REFRESH_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 2.0  # for a server to say what it holds; those that take longer are left out until the next look
-_KNOCK_SECONDS: Final = 0.2  # for a port of this machine to be open or not
+_URLS_SHOWN: Final = 3
 
 
 class Held(Struct, frozen=True):
@@ -137,7 +136,8 @@ class Instances:
         errors = [instance.error for instance in self.all if instance.error is not None]
         if len(errors) == 1:
             return errors[0]
-        where = ", ".join(instance.http.shown_url for instance in self.all)
+        urls = [instance.http.shown_url for instance in self.all]
+        where = ", ".join(urls[:_URLS_SHOWN]) + (", …" if len(urls) > _URLS_SHOWN else "")
         hint = "start it with: ollama serve"
         return Unreachable(f"no Ollama answers at {where}; {hint}", {"hint": hint})
 
@@ -213,17 +213,6 @@ def ports_of(text: str) -> list[int]:
     if not ports or ports[0] < 1 or ports[-1] > 65_535 or len(ports) > 100:
         raise ConfigurationError(f"{text!r} is no range of at most 100 ports between 1 and 65535")
     return list(ports)
-
-
-def open_ports(ports: Iterable[int]) -> list[int]:
-    """Those of this machine on which somebody listens. Takes no time worth speaking of: nothing leaves the machine."""
-    return [port for port in ports if _listens(port)]
-
-
-def _listens(port: int) -> bool:
-    with socket(AF_INET, SOCK_STREAM) as knock:
-        knock.settimeout(_KNOCK_SECONDS)
-        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def slots_from(environ: Mapping[str, str]) -> int:

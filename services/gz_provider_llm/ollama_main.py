@@ -8,7 +8,7 @@ from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
 from gz_provider_llm.http import Http
-from gz_provider_llm.instances import PORT, Instance, Instances, open_ports, ports_of, slots_from, url_of, urls_from
+from gz_provider_llm.instances import PORT, Instance, Instances, ports_of, slots_from, url_of, urls_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.ollama import Ollama
 from gz_provider_llm.options import (
@@ -45,8 +45,9 @@ def parser() -> ArgumentParser:
     ).add_argument
     add("--url", metavar="URL", type=_url, action="append", default=[], help="where Ollama is; may be given repeatedly")
     add(
-        "--discover", metavar="PORTS", type=_ports, default=[],
-        help=f"look for servers on these ports of this machine, such as {PORT}-{PORT + 5}",
+        "--discover", metavar="PORTS", type=_ports, default=os.environ.get("GLEITZEIT_OLLAMA_DISCOVER") or [],
+        help=f"look for servers on these ports of this machine, such as {PORT}-{PORT + 5} (default: "
+        "GLEITZEIT_OLLAMA_DISCOVER, or none)",
     )  # fmt: skip
     add(
         "--slots", metavar="N", type=positive, default=slots_from(os.environ),
@@ -62,8 +63,8 @@ def run() -> None:
 
 
 def _urls(options: Namespace) -> list[str]:
-    """Where nobody listens yet when we look around, somebody may later: then the first port is kept in mind."""
-    found = [f"http://127.0.0.1:{port}" for port in open_ports(options.discover) or options.discover[:1]]
+    """Of the ports all: where nobody listens yet somebody may later, and a look at a closed port costs little."""
+    found = [f"http://127.0.0.1:{port}" for port in options.discover]
     return list(dict.fromkeys([*options.url, *found])) or urls_from(os.environ)
 
 

@@ -1,12 +1,13 @@
 """The Ollama back end over Ollama's wire, with real inference behind it."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_server import answer, fake_server, stream
+from fake_server import FakeServer, answer, fake_server, stream
 from llama import LlamaServer
 from ollama_front import ALL, BUSY, BreakOff, OllamaFront, Refuse
 
@@ -326,6 +327,21 @@ def both(make: Make, ollama: OllamaFront, other: OllamaFront) -> Ollama:
     """The first of the two is the one that is asked first."""
     ollama.loaded = ["tiny:latest"]
     return make(ollama, other)
+
+
+async def test_a_server_that_starts_later_is_found(make: Make, ollama: OllamaFront) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    backend = make(ollama, *(f"http://127.0.0.1:{port + more}" for more in (0, 1, 2)))
+    await backend.follow()
+    assert backend.capacity == 2
+    with pytest.raises(ModelNotFound):
+        await backend.chat(ask(model="later"), ignore)
+    held = answer(200, {"models": [{"name": "later:latest"}]})
+    async with await asyncio.start_server(FakeServer([held, held, SAID]).serve, "127.0.0.1", port):
+        assert (await backend.chat(ask(model="later"), ignore)).content == "x"
+        assert backend.capacity == 4
 
 
 async def test_capacity_is_that_of_the_servers_that_answer(make: Make, ollama: OllamaFront) -> None:

@@ -154,7 +154,9 @@ def test_where_it_looks(monkeypatch: pytest.MonkeyPatch, ollama: OllamaFront) ->
     port = ollama.url.rpartition(":")[2]
     assert instances("--discover", port) == [ollama.url]
     assert instances("--url", "a:1", "--discover", port) == ["http://a:1", ollama.url]
-    assert instances("--discover", "1-2") == ["http://127.0.0.1:1"], "nobody there yet"
+    assert instances("--discover", "1-2") == ["http://127.0.0.1:1", "http://127.0.0.1:2"], "nobody there yet"
+    monkeypatch.setenv("GLEITZEIT_OLLAMA_DISCOVER", "7-8")
+    assert instances("--url", "a:1") == ["http://a:1", "http://127.0.0.1:7", "http://127.0.0.1:8"]
 
 
 def test_capacity_follows_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
