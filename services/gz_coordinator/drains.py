@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gz_coordinator.last_events import LastEvents
 
 STREAM = "$drain/"
 KIND = "drain"
@@ -32,8 +33,11 @@ class Drain(Struct, frozen=True):
 
 
 class Drains:
-    def __init__(self, journal: Journal, clock: Callable[[], int], post: Callable[[fx.Input], None]) -> None:
+    def __init__(
+        self, journal: Journal, clock: Callable[[], int], post: Callable[[fx.Input], None], events: LastEvents
+    ) -> None:
         self.journal = journal
+        self._events = events
         self._clock = clock
         self._post = post
         self._known: dict[str, Drain] = {}
@@ -83,13 +87,13 @@ class Drains:
     async def _change(self, name: str, change: Callable[[Drain], Drain]) -> None:
         async with self._changing:
             for left in reversed(range(_MEETINGS)):
-                records = await self.journal.read(STREAM + name)
-                before = msgspec.json.decode(records[-1].event, type=Drain) if records else Drain(name)
+                last = await self._events.to_follow(STREAM + name)
+                before = msgspec.json.decode(last.event, type=Drain) if last is not None else Drain(name)
                 after = change(before)
                 if after == before:
                     break
                 try:
-                    await self._keep(after, records[-1].seq + 1 if records else 1)
+                    await self._keep(after, last.seq + 1 if last is not None else 1)
                     break
                 except errors.JournalConflict:
                     if not left:
@@ -105,8 +109,9 @@ class Drains:
     async def _read(self) -> None:
         known: dict[str, Drain] = {}
         for row in await self.journal.find(Find(kind=KIND, statuses=("draining",), limit=1_000)):
-            records = await self.journal.read(row.stream)
-            known[row.key] = msgspec.json.decode(records[-1].event, type=Drain)
+            last = await self._events.of(row.stream)
+            if last is not None:
+                known[row.key] = msgspec.json.decode(last.event, type=Drain)
         if known != self._known:
             self._known = known
             names = frozenset(name for name, drain in known.items() if drain.whole)

@@ -19,7 +19,7 @@ from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal import open_journal
-from gleitzeit.journal.base import Append, OwnedJournal, Summary
+from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.journal.places import shown
 from gleitzeit.process import logs
 from gleitzeit.process.lifetime import Lifetime
@@ -135,8 +135,7 @@ async def agree_on_cluster(journal: OwnedJournal, cluster: str, now: int) -> Non
     with contextlib.suppress(errors.JournalConflict):
         await journal.append([Append(CLUSTER, 1, (msgspec.json.encode(cluster),), summary)])
         return
-    records = await journal.read(CLUSTER)
-    known = msgspec.json.decode(records[0].event)
+    known = (await journal.find(Find("cluster", limit=1)))[0].key  # as its event says, and whatever befell that
     if known != cluster:
         raise errors.ConfigurationError(
             f"the journal {shown(journal.url)} belongs to the cluster {known}, not to {cluster}: set cluster to"

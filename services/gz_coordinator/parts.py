@@ -19,6 +19,7 @@ from gz_coordinator.copies import Copies
 from gz_coordinator.documents import Documents
 from gz_coordinator.drains import Drains
 from gz_coordinator.holdings import Holdings
+from gz_coordinator.last_events import LastEvents
 from gz_coordinator.links import Links, Registration, registration_of
 from gz_coordinator.retention import Retention
 from gz_coordinator.service import Service
@@ -62,7 +63,8 @@ class Parts:
     def __post_init__(self) -> None:
         self.templates = TemplateShelf(self.journal, self.service.clock)
         self.copies = Copies(self.journal)
-        self.drains = Drains(self.journal, self.service.clock, self.service.post)
+        self._events = LastEvents(self.journal, self.warnings)
+        self.drains = Drains(self.journal, self.service.clock, self.service.post, self._events)
 
     # Providers that were registered by hand
 
@@ -70,16 +72,17 @@ class Parts:
         """Keep it for the next start. What is registered at one address is replaced."""
         stream = f"$provider/{registration.url}"
         now = self.service.clock()
-        last = (await self.journal.read(stream))[-1:]
-        seq = last[0].seq + 1 if last else 1
+        last = await self._events.to_follow(stream)
+        seq = last.seq + 1 if last is not None else 1
         summary = Summary(stream, "provider", registration.name or registration.url, "registered", True, now, now)
         await self.journal.append([Append(stream, seq, (msgspec.json.encode(registration),), summary)])
 
     async def restore_registrations(self) -> None:
         for row in await self.journal.find(Find(kind="provider", limit=1_000)):
             if not self.links.knows(row.stream.removeprefix("$provider/")):
-                records = await self.journal.read(row.stream)
-                self.links.restore(registration_of(records[-1].event))
+                last = await self._events.of(row.stream)
+                if last is not None:
+                    self.links.restore(registration_of(last.event))
 
     def learn_methods(self, provider: str, methods: Sequence[MethodSchema]) -> None:
         """A provider described what it serves, in place of what it has said before: documents are checked against it.

@@ -15,12 +15,13 @@ from gleitzeit.model.schedules import AnyScheduleFact, Checkpoint, ScheduleSet
 log = logging.getLogger("gz.coordinator")
 
 KIND = "schedule"
+STREAM = "$schedule/"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyScheduleFact).decode
 
 
 def stream_of(name: str) -> str:
-    return f"$schedule/{name}"
+    return f"{STREAM}{name}"
 
 
 def schedule_append(append: ScheduleAppend) -> Append:
@@ -40,14 +41,18 @@ def schedule_append(append: ScheduleAppend) -> Append:
     return Append(stream, append.seq, tuple(_encode(fact) for fact in append.facts), summary)
 
 
-async def load_schedules(journal: Journal, warnings: list[str]) -> AsyncIterator[tuple[Schedule, int]]:
-    """All that are not deleted, each with the time of its last fact. One that cannot be read is a warning."""
+async def load_schedules(
+    journal: Journal, warnings: list[str], quarantined: dict[str, str]
+) -> AsyncIterator[tuple[Schedule, int]]:
+    """All that are not deleted, each with the time of its last fact. One that cannot be read is a warning, and its
+    stream is quarantined."""
     before = None
     while page := await journal.find(Find(kind=KIND, active=True, before=before, limit=500)):
         for row in page:
             try:
                 yield await _load(journal, row), row.updated_at
             except (errors.GleitzeitError, msgspec.MsgspecError, ValueError) as error:
+                quarantined[row.stream] = str(error)
                 warnings.append(f"schedule {row.key} is quarantined, it cannot be read: {error}")
                 log.error(warnings[-1])
         before = (page[-1].created_at, page[-1].stream)

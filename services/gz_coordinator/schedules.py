@@ -22,7 +22,7 @@ from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.moments import Cron, parse_moment, time_zone
 from gz_coordinator.ids import new_workflow_id
 from gz_coordinator.parts import Parts
-from gz_coordinator.schedule_streams import deleted_before
+from gz_coordinator.schedule_streams import STREAM, deleted_before, stream_of
 from gz_coordinator.template_shelf import checked_name
 
 SHOWN_TIMES = 5
@@ -96,6 +96,8 @@ class ScheduleMethods:
             follows=template if template is not None and "@" not in template else "",
         )
         known = name in service.engine.schedules
+        if not known:
+            self._refuse_damaged(name)
         before, deleted_at = (None, 0) if known else await deleted_before(self._parts.journal, name)
         service.clock.not_before(deleted_at)
         answer = await service.ask(lambda token: fx.PutSchedule(token, what, before, paused))
@@ -131,6 +133,7 @@ class ScheduleMethods:
         def look() -> dict[str, Any]:
             schedule = self._parts.service.engine.schedules.get(name)
             if schedule is None:
+                self._refuse_damaged(name)
                 raise schedule_not_found(name, list(self._parts.service.engine.schedules))
             more = {"inputs": schedule.definition.inputs, "catch_up_limit": schedule.definition.catch_up_limit}
             return {**self._view(schedule), **more}
@@ -141,11 +144,16 @@ class ScheduleMethods:
         schedules = self._parts.service.engine.schedules
 
         def look() -> list[dict[str, Any]]:
-            return [self._view(schedules[name]) for name in sorted(schedules)]
+            shown = [self._view(schedules[name]) for name in sorted(schedules)]
+            return shown + [{"name": name, "status": "quarantined"} for name in self._damaged()]
 
         return {"schedules": await self._parts.service.between_turns(look)}
 
     async def delete(self, request: Request, /, name: str) -> dict[str, Any]:
+        stream = stream_of(name)
+        if stream in self._parts.service.quarantined and name not in self._parts.service.engine.schedules:
+            await self._parts.service.delete([stream], [stream])
+            return {"name": name, "status": "deleted"}
         answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "delete"))
         return self._view(answer.schedule)
 
@@ -193,6 +201,16 @@ class ScheduleMethods:
             message = f"from {iso(first)} to {iso(until)} it was due more than {MOST_BACKFILLED:,} times: take less"
             raise errors.InvalidParams(message)
         return dues
+
+    def _damaged(self) -> list[str]:
+        found = self._parts.service.quarantined
+        names = (stream.removeprefix(STREAM) for stream in found if stream.startswith(STREAM))
+        return sorted(name for name in names if name not in self._parts.service.engine.schedules)
+
+    def _refuse_damaged(self, name: str) -> None:
+        why = self._parts.service.quarantined.get(stream_of(name))
+        if why is not None:
+            raise errors.JournalCorrupt(f"schedule {name} is quarantined: {why}; delete it, then it can be put anew")
 
     def _known(self, name: str) -> Schedule:
         schedules = self._parts.service.engine.schedules

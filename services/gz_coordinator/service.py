@@ -26,6 +26,7 @@ from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.limit_streams import limit_append, load_limits
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
+from gz_coordinator.schedule_streams import STREAM as SCHEDULE
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
 from gz_coordinator.weights import weight_bytes
 from gz_coordinator.workflow_streams import CHILD, blobs_of, load, replayed, summary_of
@@ -94,7 +95,7 @@ class Service:
         self.stalled = ""
         """Why nothing can be made durable at the moment; empty if all is well."""
         self.quarantined: dict[str, str] = {}
-        """Workflows whose streams cannot be read, and why: nothing of them runs."""
+        """The streams of workflows and schedules that cannot be read, and why: nothing of them runs."""
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
@@ -266,7 +267,9 @@ class Service:
                     log.error(warnings[-1], extra={"workflow_id": row.stream})
 
     async def _adopt_schedules(self, warnings: list[str]) -> None:
-        async for schedule, updated_at in load_schedules(self.journal, warnings):
+        for stream in [stream for stream in self.quarantined if stream.startswith(SCHEDULE)]:
+            del self.quarantined[stream]  # another coordinator may have had them meanwhile
+        async for schedule, updated_at in load_schedules(self.journal, warnings, self.quarantined):
             self.clock.not_before(max(schedule.decided, updated_at))
             self.engine.adopt_schedule(self.clock(), schedule)
 

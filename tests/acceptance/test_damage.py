@@ -1,11 +1,15 @@
 """A stream that cannot be read costs its own workflow, and everybody who looks is told so."""
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
 
+import pytest
 import support
 from support import gz_here as gz
+
+from gleitzeit.errors import JournalCorrupt
 
 DOCUMENT = "name: damaged\ntasks: [{id: a, method: signal/wait, params: {signal_name: go}}]\n"
 
@@ -53,3 +57,53 @@ def test_a_quarantined_workflow_is_shown_as_such(tmp_path: Path) -> None:
     assert gz("signal", good, "go", state=state).returncode == 0
     assert gz("watch", good, state=state).returncode == 0
     assert stack.stop() == 0
+
+
+async def test_whatever_is_damaged_a_coordinator_starts_and_only_that_is_lost(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    stack = support.Stack(state, "--provider", "echo")
+    connection = await support.connected(stack)
+    echo = {"id": "a", "method": "echo/echo", "params": {"message": "hi"}}
+    document = {"name": "small", "tasks": [echo]}
+    for name in ("bad", "good"):
+        await connection.call("template.put", {"name": name, "definition": document})
+        await connection.call("schedule.put", {"name": name, "definition": document, "every": 3600})
+    url = (await connection.call("provider.list"))["providers"][0]["url"]
+    await connection.call("provider.register", {"url": url, "name": "registered"})
+    await connection.call("provider.drain", {"name": "echo"})
+    await connection.close()
+    assert stack.stop() == 0
+    damaged = [f"$provider/{url}", "$drain/echo", "$template/bad", "$schedule/bad"]
+    for stream in damaged:
+        damage(state / "journal.db", stream)
+    checked = await asyncio.to_thread(gz, "journal", "check", state=state)
+    assert checked.returncode == 1
+    assert sorted(line.partition(": ")[0] for line in checked.stdout.splitlines()) == sorted(damaged)
+
+    stack = support.Stack(state, "--provider", "echo")
+    connection = await support.connected(stack)
+    warned = (await connection.call("system.status"))["warnings"]
+    assert sum("is damaged" in warning for warning in warned) == 3, "the template is read when it is wanted"
+    for name in ("good", "bad"):
+        template, schedule = {"name": name, "definition": document}, {"name": name, "definition": document, "every": 60}
+        for method, params in (
+            ("template.put", template),
+            ("schedule.put", schedule),
+            ("schedule.get", {"name": name}),
+        ):
+            if name == "good":
+                await connection.call(method, params)
+            else:
+                with pytest.raises(JournalCorrupt):
+                    await connection.call(method, params)
+    listed = {row["name"]: row["status"] for row in (await connection.call("schedule.list"))["schedules"]}
+    assert listed == {"good": "active", "bad": "quarantined"}
+    for kind in ("template", "schedule"):  # deleted, it makes room
+        await connection.call(f"{kind}.delete", {"name": "bad"})
+    await connection.call("template.put", template)
+    assert (await connection.call("schedule.put", schedule))["status"] == "active"
+    await connection.call("provider.drain", {"name": "echo"})
+    await connection.close()
+    assert stack.stop() == 0
+    checked = await asyncio.to_thread(gz, "journal", "check", state=state)
+    assert [line.partition(": ")[0] for line in checked.stdout.splitlines()] == damaged[:1]

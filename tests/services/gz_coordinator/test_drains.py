@@ -10,6 +10,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.model.shards import SHARDS
 from gz_coordinator.drains import MOST_INSTANCES, Drain, Drains
+from gz_coordinator.last_events import LastEvents
 
 NOTHING = fx.ProvidersDrained()
 
@@ -18,7 +19,7 @@ async def beginning(store: MemoryStore, owner: str = "me") -> tuple[Drains, list
     """At a coordinator of its own, with what its engine is told."""
     journal, told = MemoryJournal(store), list[fx.Input]()
     await journal.claim(owner, ())
-    drains = Drains(journal, lambda: NOW, told.append)
+    drains = Drains(journal, lambda: NOW, told.append, LastEvents(journal, []))
     await drains.restore()
     return drains, told
 
