@@ -61,7 +61,7 @@ class EventReader:
             return None
         if not line:
             name, data, self._name, self._data = self._name, self._data, "", []
-            return Event(name, data[0] if len(data) == 1 else "\n".join(data)) if data else None
+            return Event(name, data[0] if len(data) == 1 else "\n".join(data)) if any(data) else None
         if not self._begun:
             self._begun, line = True, line.removeprefix(BOM_UTF8)
             if line.partition(b":")[0] not in _FIELDS:

@@ -41,6 +41,8 @@ class Answer(Struct):
         if not isinstance(choices, list) or not choices:
             return ""
         choice = choices[0]
+        if choice.get("index"):  # of several answers, which options can ask for, we take the first
+            return ""
         self.finish_reason = text_of(choice.get("finish_reason"), self.finish_reason)
         part = choice.get("delta") or choice.get("message") or {}
         said, thought = _said(part.get("content") or choice.get("text"))

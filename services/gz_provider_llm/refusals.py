@@ -19,6 +19,9 @@ from gz_provider_llm.errors import (
 )
 
 RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
+AT_ONCE_SECONDS: Final = 1.0
+"""For one that says to come again at once, or that the time for it is past: else it were asked without end."""
+_LEAST_SECONDS: Final = 0.1
 
 _PASSING: Final = frozenset({408, 409, 425})
 _BUSY_IF_TOLD: Final = frozenset({402, 503, 529})
@@ -70,7 +73,7 @@ def meaning(
     if status in (413, 429) and _NEVER_FITS in text:
         return ContextOverflow(told)
     if status in busy or status == 429 or (status in _BUSY_IF_TOLD and retry_after_seconds is not None):
-        return RateLimited(told, RETRY_AFTER_SECONDS if retry_after_seconds is None else retry_after_seconds)
+        return RateLimited(told, _wait(retry_after_seconds))
     if status in (400, 403) and _has(text, _FILTERED):
         return Refused(told)
     if status in (401, 403) and "model_not_found" not in text:  # so OpenAI calls a model that a project may not use
@@ -91,6 +94,12 @@ def _names_no_model(status: int, text: str) -> bool:
     if status not in (400, 403, 404) or not ("model" in text or "deployment" in text):
         return False
     return _has(text, _NO_SUCH_MODEL) or (status == 404 and "not_found_error" in text)  # Anthropic says no more
+
+
+def _wait(told_seconds: float | None) -> float:
+    if told_seconds is None:
+        return RETRY_AFTER_SECONDS
+    return told_seconds if told_seconds >= _LEAST_SECONDS else AT_ONCE_SECONDS
 
 
 def _has(text: str, words: Collection[str]) -> bool:

@@ -112,7 +112,8 @@ async def test_what_the_server_said_is_told() -> None:
         ({"retry_after": "-1"}, 10),
         ({"retry_after": "nan"}, 10),
         ({}, 10),
-        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 1),  # what is past would be asked for without end
+        ({"retry_after": "0"}, 1),
     ],
 )
 async def test_429_says_when_to_come_back(headers: dict[str, str], seconds: float) -> None:

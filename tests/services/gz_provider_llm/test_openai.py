@@ -1,6 +1,7 @@
 """OpenAI's API: against servers that misbehave, and a real one."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,23 @@ async def test_a_call_from_before_there_could_be_several() -> None:
     pieces = [chunk(function_call={"name": "f", "arguments": ""}), chunk(function_call={"arguments": '{"x": 1}'})]
     result, _ = await chat(stream(sse(*pieces, end("function_call"))))
     assert (result.tool_calls, result.finish_reason) == ((ToolCall("call_0", "f", {"x": 1}),), "tool_calls")
+
+
+async def test_of_several_answers_the_first_is_taken() -> None:
+    other = {"choices": [{"index": 1, "delta": {"content": "Good day"}, "finish_reason": "length"}]}
+    result, deltas = await chat(stream(sse(chunk(content="Hel"), other, chunk(content="lo"), end("stop"), other)))
+    assert (result.content, result.finish_reason, deltas) == ("Hello", "stop", ["Hel", "lo"])
+
+
+async def test_what_keeps_a_stream_alive_is_no_part_of_it() -> None:
+    pieces = (
+        ": OPENROUTER PROCESSING\n\n",
+        "data:\n\n",
+        "event: ping\ndata: {}\n\n",
+        "data:" + json.dumps(end("stop")),
+    )
+    result, deltas = await chat(stream("\ufeff", sse(chunk(content="Hello")), *pieces))
+    assert (result.content, deltas) == ("Hello", ["Hello"])
 
 
 async def test_thoughts_and_text_as_parts_of_one_content() -> None:
