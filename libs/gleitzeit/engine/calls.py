@@ -12,7 +12,7 @@ from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.breaker import speaks_of_provider
 from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
 from gleitzeit.engine.places import Places
-from gleitzeit.engine.retry import BUSY_DELAY_SECONDS, asked_seconds, delay_seconds
+from gleitzeit.engine.retry import asked_seconds, busy_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
@@ -209,7 +209,7 @@ class Calls(Places):
     def _call_not_started(self, item: fx.CallNotStarted) -> None:
         call = item.call
         if self._take_call(call):
-            until = self._now + to_ms(asked_seconds(item.retry_after_seconds, BUSY_DELAY_SECONDS))
+            until = self._now + to_ms(busy_seconds(item.retry_after_seconds, call.task.refusals))
             self._record(call.workflow, ev.CallRefused(self._now, call.task.id, call.attempt, item.reason, until))
             self._at(until, self._release, call.workflow, call.task, call.attempt)
 

@@ -7,6 +7,9 @@ from gleitzeit.model.definition import RetryPolicy
 
 BUSY_DELAY_SECONDS = 0.25
 """For a provider that is full and does not say for how long."""
+LEAST_BUSY_SECONDS, MOST_BUSY_SECONDS = 0.02, 5.0
+"""What a task waits at least, whatever its provider says: the first time that it is refused, and however often it has
+been in a row. Each time stands in the journal."""
 MAX_ASKED_SECONDS = 3600.0
 """How long a provider can make a task wait, whatever it asks for."""
 
@@ -27,6 +30,12 @@ def delay_seconds(policy: RetryPolicy, failures: int, call_id: str) -> float:
     if policy.jitter:
         delay *= 0.5 + zlib.crc32(call_id.encode()) / 2**33
     return max(delay, 0.0)
+
+
+def busy_seconds(wish: object, refusals: int) -> float:
+    """The pause after a provider was full, and had been so `refusals` times in a row before."""
+    least = min(LEAST_BUSY_SECONDS * 2.0 ** min(refusals, 64), MOST_BUSY_SECONDS)
+    return max(asked_seconds(wish, BUSY_DELAY_SECONDS), least)
 
 
 def asked_seconds(wish: object, default: float) -> float:

@@ -14,8 +14,8 @@ class Task:
     __slots__ = (
         "alternative", "approval", "attempt", "bypassed", "cached", "causes", "child", "completed_at", "definition",
         "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "models", "number", "origin",
-        "parent", "provider", "ready_at", "result", "round", "sends", "signals", "started_at", "state", "undone",
-        "unmet", "until", "wants_all",
+        "parent", "provider", "ready_at", "refusals", "result", "round", "sends", "signals", "started_at", "state",
+        "undone", "unmet", "until", "wants_all",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,8 @@ class Task:
         """Attempts charged to the retry policy since the last retry by hand, and of the current round."""
         self.losses = 0
         """Calls whose provider died under them."""
+        self.refusals = 0
+        """How often in a row its providers were full."""
         self.unmet = 0
         self.result: Raw | None = None
         """Between two rounds that of the round before. That of a task with items is theirs, and not in here."""

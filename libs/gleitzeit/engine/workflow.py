@@ -314,7 +314,7 @@ class Workflow:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "TaskRepeated"))
         task.round += 1
-        task.failures = task.losses = 0
+        task.failures = task.losses = task.refusals = 0
         task.result = event.result
         task.until = event.until
         task.completed_at = event.at
@@ -392,6 +392,7 @@ class Workflow:
         self._set(task, self._next(task, "TaskRetrying"))
         task.stop_waiting()
         task.failures += 1
+        task.refusals = 0
         task.error = event.error
         task.until = event.until
         task.completed_at = event.at
@@ -402,7 +403,7 @@ class Workflow:
         if not task.alternative < event.alternative <= len(task.definition.fallback):
             raise Refused(f"task {task.id} of {self.id} has no alternative {event.alternative} left")
         self._ready_again(task, state, event.at)
-        task.failures = 0
+        task.failures = task.refusals = 0
         task.error = event.error
         task.completed_at = event.at
         task.causes = (*task.causes, _cause(task, event.error.message))
@@ -417,6 +418,7 @@ class Workflow:
     def _refused(self, event: ev.CallRefused) -> None:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "CallRefused"))
+        task.refusals += 1
         task.until = event.until
 
     def _lost(self, event: ev.CallLost) -> None:

@@ -10,7 +10,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, MAX_LOSSES, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import call_id
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.retry import MAX_ASKED_SECONDS, asked_seconds
+from gleitzeit.engine.retry import LEAST_BUSY_SECONDS, MAX_ASKED_SECONDS, MOST_BUSY_SECONDS, asked_seconds
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import RetryPolicy
 
@@ -78,6 +78,23 @@ def test_busy_is_not_an_attempt() -> None:
     assert desk.workflow().tasks["a"].attempt == 6
     desk.complete("a")
     assert desk.workflow().state == "completed"
+
+
+@pytest.mark.parametrize("wish", [0, -5, 0.1])
+def test_a_provider_that_is_always_full_is_asked_more_and_more_rarely(wish: float) -> None:
+    desk = Desk()
+    desk.submit(task("a", attempts=3))
+    for refused in range(40):
+        desk.tell(fx.CallNotStarted(desk.call("a"), "busy", wish))
+        desk.wait(max(wish, min(LEAST_BUSY_SECONDS * 2**refused, MOST_BUSY_SECONDS)) - 0.001)
+        assert desk.states() == {"a": "retrying"}
+        desk.wait(0.001)
+        assert desk.states() == {"a": "running"}
+    desk.fail("a", -31005)
+    desk.wait(60)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", wish))
+    desk.wait(max(wish, LEAST_BUSY_SECONDS))
+    assert desk.states() == {"a": "running"}, "it was not full in between"
 
 
 def test_a_late_answer_of_an_earlier_attempt_changes_nothing_and_is_acknowledged() -> None:
