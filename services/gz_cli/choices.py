@@ -1,4 +1,4 @@
-"""What was typed and is none of the words that there are: told with the one that was meant."""
+"""How a command ends that typer would end otherwise: a word that is no choice is told with the one that was meant."""
 
 import re
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+BROKEN_PIPE = 141
+"""Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
 _BEFORE = "Value error, "
 """Of the library that converts, and of no use to anybody."""
 _QUOTED = re.compile(r"'([^']*)'")
@@ -20,6 +22,8 @@ class Commands(TyperGroup):
         except typer.BadParameter as error:
             error.message = clearer(error.message)
             raise
+        except BrokenPipeError:
+            raise typer.Exit(BROKEN_PIPE) from None
 
 
 def clearer(message: str) -> str:

@@ -71,7 +71,7 @@ def complaint(error: Exception) -> Complaint:
     if isinstance(error, OSError) and error.filename:
         return Complaint(USAGE, of_file(error))
     if isinstance(error, OSError):
-        return Complaint(FAILED, str(error))
+        return Complaint(FAILED, error.strerror or str(error))
     return Complaint(FAILED, f"{type(error).__name__}: {error}", "this is a bug; --debug shows where")
 
 

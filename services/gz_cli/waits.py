@@ -120,7 +120,8 @@ def _say_timeout(workflow_id: str, how: Wait) -> None:
 
 async def _interrupted(client: Client, workflow_id: str, *, hold: bool) -> None:
     ways = (("resume", "Go on with"), ("watch", "look on with"), ("cancel", "end it with"))
-    on = ", ".join(f"{words} `gz {command} {workflow_id}`" for command, words in ways) + "."
+    on = ", ".join(f"{words} `gz {command} {workflow_id}`" for command, words in ways if hold or command != "resume")
+    on = f"{on[:1].upper()}{on[1:]}."
     if not hold:
         say(f"Interrupted; {workflow_id} goes on without you.\n{on}")
         return

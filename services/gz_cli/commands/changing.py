@@ -63,7 +63,7 @@ def delete(id: Id, output: Output = Format.TEXT, url: Url = None, state: State =
 @app.command()
 def retry(
     id: Id,
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task and what waits for it.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Only this task and what waits for it.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it until it has ended.")] = False,
     output: Output = Format.TEXT,
     url: Url = None,
@@ -139,7 +139,7 @@ def signal(
 def approve(
     id: Id,
     task: Annotated[
-        str | None, typer.Argument(metavar="[TASK]", help="The task that asks; not needed where only one does.")
+        str | None, typer.Argument(metavar="TASK", help="The task that asks; not needed where only one does.")
     ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="Say no.")] = False,
     param: Inputs = None,

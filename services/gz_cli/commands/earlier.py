@@ -220,7 +220,7 @@ _group("queue", stats=looking.system_status)
 
 
 def connect(
-    where: Annotated[str | None, typer.Argument(metavar="[URL]")] = None,
+    where: Annotated[str | None, typer.Argument(metavar="URL")] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -282,7 +282,7 @@ _group("auth", init=make_token, login=keep_token, status=show_access)
 # ------------------------------------------------------------------------------------------------- errors, config
 
 
-def list_errors(word: Annotated[str, typer.Argument(metavar="[WORD]")] = "") -> None:
+def list_errors(word: Annotated[str, typer.Argument(metavar="WORD")] = "") -> None:
     """The codes of errors, with their names."""
     from gz_cli import monitoring
 

@@ -51,7 +51,7 @@ def migrate(journal: JournalUrl = None, state: State = None) -> None:
 
 @journal_app.command("export")
 def export(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to (default: stdout).")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to (default: stdout).")] = None,
     journal: JournalUrl = None,
     state: State = None,
 ) -> None:
@@ -65,7 +65,7 @@ def export(
 
 @journal_app.command("import")
 def take_in(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An export (default: stdin).")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An export (default: stdin).")] = None,
     journal: JournalUrl = None,
     state: State = None,
 ) -> None:

@@ -11,7 +11,7 @@ from gz_cli.root import app, ask
 
 @app.command()
 def status(
-    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A workflow; without it, the coordinator.")] = None,
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="A workflow; without it, the coordinator.")] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -69,7 +69,7 @@ def get(
 @app.command()
 def result(
     id: Id,
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task's result.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Only this task's result.")] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -113,7 +113,7 @@ def history(id: Id, event: Events = None, output: Output = Format.TEXT, url: Url
 @app.command()
 def explain(
     id: Id,
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Only this task.")] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gleitzeit.mcp.memory import Memory
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the server is called: mcp/tool.NAME.TOOL.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Servers; without it, all.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Servers; without it, all.")]
 Files = Annotated[
     list[Path] | None, typer.Option("--config", metavar="FILE", help="Also the servers of this file; may be repeated.")
 ]
@@ -32,7 +32,7 @@ def list_servers(config: Files = None, output: Output = Format.TEXT, state: Stat
 def add_server(
     name: Name,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]…", help="What starts it; after --, if it has options.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="What starts it; after --, if it has options.")
     ] = None,
     server_url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Where it is: http(s) or ws(s).")
@@ -79,7 +79,7 @@ def import_servers(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help="A file, or claude-desktop, claude-code, cursor, vscode, windsurf; without it, all that are found.",
         ),
     ] = None,
@@ -188,7 +188,7 @@ def serve(url: Url = None, state: State = None) -> None:
 def install(
     host: Annotated[
         str | None,
-        typer.Argument(metavar="[HOST]", help="claude-desktop, claude-code, cursor, vscode or windsurf."),
+        typer.Argument(metavar="HOST", help="claude-desktop, claude-code, cursor, vscode or windsurf."),
     ] = None,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the host calls us.")] = "gleitzeit",
     output: Output = Format.JSON,

@@ -115,7 +115,7 @@ def submit(
 @app.command()
 def chat(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="One question; without it, a conversation. - reads stdin.")
+        str | None, typer.Argument(metavar="PROMPT", help="One question; without it, a conversation. - reads stdin.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="The model (default: the provider's).")
@@ -150,7 +150,10 @@ def up(
     ] = None,
     state: State = None,
     provider: Provider = None,
-    journal: Annotated[str | None, typer.Option("--journal", metavar="URL", help="sqlite:///PATH or memory:")] = None,
+    journal: Annotated[
+        str | None,
+        typer.Option("--journal", metavar="URL", help="sqlite:///PATH, postgresql://…, redis://… or memory:"),
+    ] = None,
     nats: Annotated[
         str | None, typer.Option("--nats", metavar="URL", help="A NATS to share (default: a private one is started).")
     ] = None,

@@ -30,7 +30,7 @@ class CatchUp(enum.StrEnum):
 def put_schedule(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A workflow document; - reads stdin. Or --template.")
+        Path | None, typer.Argument(metavar="FILE", help="A workflow document; - reads stdin. Or --template.")
     ] = None,
     template: Annotated[
         str | None,

@@ -12,8 +12,8 @@ from gz_cli.root import app, ask, config_app, leave
 
 @app.command()
 def providers(
-    word: Annotated[str, typer.Argument(metavar="[list]", hidden=True)] = "",
-    name: Annotated[str, typer.Argument(metavar="[NAME]", hidden=True)] = "",
+    word: Annotated[str, typer.Argument(metavar="list", hidden=True)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", hidden=True)] = "",
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -53,9 +53,9 @@ def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = N
 @app.command()
 def protocols(
     protocol: Annotated[
-        str | None, typer.Argument(metavar="[PROTOCOL]", help="Show its methods, for example python/v1.")
+        str | None, typer.Argument(metavar="PROTOCOL", help="Show its methods, for example python/v1.")
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[PROTOCOL]", hidden=True)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="PROTOCOL", hidden=True)] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
