@@ -1,6 +1,7 @@
 """The file of MCP servers that `gz mcp add`, `remove` and `import` edit, and those of other programs."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,10 @@ def remove(name: str, state: Path) -> int:
 
 
 def places(home: Path, folder: Path, environ: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Where other programs keep theirs, on this system or another."""
+    """Where other programs keep theirs, on this system or, after that, another."""
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    applications = [home / "Library" / "Application Support", config, home / "AppData" / "Roaming"]
+    mac = home / "Library" / "Application Support"
+    applications = [*((mac, config) if sys.platform == "darwin" else (config, mac)), home / "AppData" / "Roaming"]
     return {
         "claude-desktop": [place / "Claude" / "claude_desktop_config.json" for place in applications],
         "claude-code": [folder / ".mcp.json", home / ".claude.json"],

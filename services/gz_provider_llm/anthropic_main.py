@@ -22,7 +22,7 @@ def provider(options: Namespace) -> Provider:
     if is_anthropic and not key:
         raise ConfigurationError(f"no key for Anthropic: set {options.api_key_env}, or give --api-key-file")
     http = Http(
-        options.url,
+        _api_url(options.url),
         headers={"anthropic-version": ANTHROPIC_VERSION} | ({"x-api-key": key} if key else {}),
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
@@ -32,11 +32,16 @@ def provider(options: Namespace) -> Provider:
     return build(Anthropic(http, capacity=options.capacity or CAPACITY), settings_of(options))
 
 
+def _api_url(url: str) -> str:
+    """Without the /v1 that other servers' addresses end with."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
 def parser() -> ArgumentParser:
     described = parser_for("anthropic", CAPACITY)
     described.add_argument(
         "--url", default=os.environ.get(URL_VARIABLE) or ANTHROPIC_URL,
-        help="where the API is, without /v1 (default: ANTHROPIC_BASE_URL, or Anthropic)",
+        help="where the API is, with or without /v1 (default: ANTHROPIC_BASE_URL, or Anthropic)",
     )  # fmt: skip
     add_key_options(described, VARIABLE)
     return described

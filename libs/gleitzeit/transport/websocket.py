@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 from urllib.parse import urlsplit
 
@@ -119,6 +120,8 @@ def _refused(url: str, error: Exception, open_timeout_seconds: float) -> Gleitze
             return ConfigurationError(f"the certificate of {url} is not trusted: {error.verify_message}", about)
         case TimeoutError():
             return ConnectionLost(f"{url} did not answer within {open_timeout_seconds:g} s", about)
+        case ConnectionError() if error.errno:
+            return ConnectionLost(f"cannot connect to {url}: {os.strerror(error.errno).lower()}", about)
         case OSError() | InvalidHandshake():
             return ConnectionLost(f"cannot connect to {url}: {error}", about)
     return ConfigurationError(f"not the address of a WebSocket: {url} ({error})", about)

@@ -94,6 +94,11 @@ def test_the_url(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> No
     assert openai_main._api_url(openai_main.parser().parse_args([]).url) == url
 
 
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+def test_the_url_of_a_server_that_speaks_as_anthropic(url: str) -> None:
+    assert anthropic_main._api_url(url) == "http://h:1"
+
+
 @pytest.mark.parametrize(
     ("url", "key", "headers"),
     [
