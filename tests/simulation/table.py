@@ -35,7 +35,7 @@ LAWS: dict[int, tuple[str, str]] = {
     ),
     9: (
         "laws.py:_capacities_hold laws.py:execution_started foreign.py:call_sent",
-        "ignores_capacity ignores_max_parallel calls_foreign_providers_without_leave gives_back_places_that_it_uses"
+        "ignores_capacity ignores_max_parallel calls_foreign_providers_without_leave"
         " leaves_calls_behind_that_nobody_can_attach_to",
     ),
     10: (
