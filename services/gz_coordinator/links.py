@@ -339,7 +339,13 @@ class Links:
             raise SameProcess(other)
 
     def restore(self, registration: Registration) -> None:
-        """Take up a registration from the journal; it is tried for ever."""
+        """Take up a registration from the journal; it is tried for ever. Where there is one, it is changed."""
+        known = self._links.get(registration.url)
+        if known is not None:
+            if known.registration not in (None, registration):
+                known.registration = registration
+                known.changed()
+            return
         name = registration.name or registration.url
         self._start(Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration))
 

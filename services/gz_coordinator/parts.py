@@ -57,6 +57,8 @@ class Parts:
     warnings: list[str] = field(default_factory=list)
     draining: bool = False
     started_at: float = field(default_factory=time.monotonic)
+    registered_at: dict[str, int] = field(default_factory=dict)
+    """When what we know of each registration was written, by stream; UTC milliseconds."""
     learned: dict[str, Sequence[MethodSchema]] = field(default_factory=dict)
     """By the name of the provider that described them."""
 
@@ -78,11 +80,14 @@ class Parts:
         await self.journal.append([Append(stream, seq, (msgspec.json.encode(registration),), summary)])
 
     async def restore_registrations(self) -> None:
+        """Also those that were made or changed at another coordinator."""
         for row in await self.journal.find(Find(kind="provider", limit=1_000)):
-            if not self.links.knows(row.stream.removeprefix("$provider/")):
+            known = self.links.knows(row.stream.removeprefix("$provider/"))
+            if not known or self.registered_at.get(row.stream) != row.updated_at:
                 last = await self._events.of(row.stream)
                 if last is not None:
                     self.links.restore(registration_of(last.event))
+                    self.registered_at[row.stream] = row.updated_at
 
     def learn_methods(self, provider: str, methods: Sequence[MethodSchema]) -> None:
         """A provider described what it serves, in place of what it has said before: documents are checked against it.

@@ -86,6 +86,30 @@ async def test_a_provider_that_is_registered_again_keeps_its_calls(world: World)
     assert list(world.links) == [again]
 
 
+async def test_a_registration_that_was_changed_elsewhere_counts_without_a_new_connection(world: World) -> None:
+    server = await world.provider(lambda: document(name="p"))
+    await world.links.register(Registration(server.url, capacity=1))
+    before = world.told(fx.ProviderDown)
+    for capacity in (1, 3):
+        world.links.restore(Registration(server.url, capacity=capacity))
+    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
+    assert [ready.capacity for ready in world.told(fx.ProviderReady)] == [1, 3]
+    assert world.told(fx.ProviderDown) == before
+
+
+async def test_who_may_not_call_any_more_leaves_those_that_keep_no_table_of_calls(world: World) -> None:
+    ours, foreign = await world.provider(lambda: DURABLE), await world.provider(lambda: document(name="p"))
+    for server in (ours, foreign):
+        await world.links.register(Registration(server.url))
+    instances = {ready.foreign: ready.instance for ready in world.told(fx.ProviderReady)}
+    assert instances.keys() == {"", foreign.url}
+    assert world.links.leave_foreign("over")
+    left = instances[foreign.url]
+    await world.until(lambda: [down.gone for down in world.told(fx.ProviderDown) if down.instance == left] == [True])
+    assert ours.connections
+    assert world.links.connection(instances[""]) is not None
+
+
 async def test_one_provider_by_two_addresses_is_one_link(world: World) -> None:
     server = await world.provider(lambda: DURABLE)
     first = await world.links.register(Registration(server.url))
