@@ -42,6 +42,7 @@ CLUSTER = "$cluster"
 
 EXIT_CODES: dict[type[Exception], int] = {
     errors.ConfigurationError: 2,  # with these arguments it will never work
+    errors.JournalCorrupt: 2,  # nor with this file
     errors.JournalLocked: TRY_AGAIN,
     errors.JournalFenced: TRY_AGAIN,
 }

@@ -76,6 +76,9 @@ PRAGMA user_version = {FORMAT};
 """
 _MIGRATIONS = {1: blob_rows.SCHEMA}
 """From a format to the next one. Each is one transaction with the new number."""
+# Above what is known by name, too: the number of a record that damage has taken must not be another stream's, else to
+# delete the one would take the other along.
+_NEXT = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0), coalesce((SELECT max({1}) FROM tail), 0)) + 1"
 _INSERT_RECORD = "INSERT INTO record VALUES ", ""
 _REPLACE_TAIL = "REPLACE INTO tail VALUES ", ""
 # By id only: a name that is there under another id must fail, not replace.
@@ -144,8 +147,8 @@ class Database:
             self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
             try:
                 self._prepare(max_bytes)
-                self._next_stream = self._one("SELECT coalesce(max(id), 0) + 1 FROM stream")
-                self._next_record = self._one("SELECT coalesce(max(id), 0) + 1 FROM record")
+                self._next_stream = self._one(_NEXT.format("stream", "stream"))
+                self._next_record = self._one(_NEXT.format("record", "record"))
             except BaseException:
                 self._connection.close()
                 raise
@@ -494,6 +497,10 @@ def _opening(path: Path) -> Iterator[None]:
             raise JournalLocked(f"the journal {path} is open in another program") from error
         if code == sqlite3.SQLITE_FULL:
             raise JournalFull(f"no space left for the journal {path}") from error
+        if code == sqlite3.SQLITE_CORRUPT:
+            raise JournalCorrupt(
+                f"the journal {path} is damaged as a whole ({error}): take a copy or an export of it, or another file"
+            ) from error
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise ConfigurationError(f"{path} cannot be used as a journal: {error}") from error
         raise JournalError(f"the journal {path} cannot be opened: {error}") from error

@@ -3,6 +3,7 @@
 
 import asyncio
 import itertools
+import os
 import shutil
 import signal
 import sqlite3
@@ -284,15 +285,42 @@ async def test_after_a_failure_of_unknown_outcome_nothing_more_is_taken(file: Pa
     await journal.append([append("a", 1, b"1")])
     await journal.close()
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("DROP TABLE tail")  # stands for any failure that is not a lack of space
+        # stands for any failure that is not a lack of space
+        connection.execute("CREATE TRIGGER t BEFORE INSERT ON record BEGIN SELECT RAISE(ABORT, 'it fails'); END")
     connection.close()
     journal = await claimed(file)
-    with pytest.raises(JournalError, match="failed: append: no such table"):
+    with pytest.raises(JournalError, match="failed: append: it fails"):
         await journal.append([append("a", 2, b"2")])
     for attempt in (journal.append([append("b", 1, b"1")]), journal.delete(["a"])):
         with pytest.raises(JournalError, match="takes no more since this failure"):
             await attempt
     await journal.close()
+
+
+async def test_the_number_of_a_lost_record_is_nobody_elses(file: Path) -> None:
+    """Else to delete what was damaged would delete what was written since."""
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1")])
+    await journal.append([append("b", 1, b"1")])
+    await journal.close()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM record WHERE id = (SELECT max(id) FROM record)")
+    journal = await claimed(file)
+    await journal.append([append("c", 1, b"1")])
+    with pytest.raises(JournalCorrupt):
+        await journal.read("b")
+    await journal.delete(["b"])
+    assert [record.event for record in await journal.read("c")] == [b"1"]
+    await journal.close()
+
+
+async def test_a_file_that_was_cut_off_is_damaged_as_a_whole(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", seq, b"x" * 1000) for seq in range(1, 100)])
+    await journal.close()
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(JournalCorrupt, match="damaged as a whole"):
+        await claimed(file)
 
 
 # -- copies

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.servers import Postgres, Redis
 
@@ -93,6 +95,62 @@ def test_an_export_goes_into_any_journal_and_comes_out_the_same(
     assert contents(second) == contents(first)
     assert "were there already" in gz(capsys, "import", first, "--journal", target)[2]
     assert gz(capsys, "check", "--journal", target)[0] == 0
+
+
+async def test_a_journal_goes_round_all_kinds_and_stays_the_same(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path, postgres: Postgres, redis: Redis
+) -> None:
+    """Each kind into each other; what cannot be read is left behind at once, and only that."""
+    first = f"sqlite://{file}"
+    bad = await with_all_kinds(file)
+    kinds = {"sqlite": lambda: f"sqlite://{tmp_path}/next.db", "postgres": postgres.place, "redis": redis.place}
+    exports = [tmp_path / "first"]
+    code, _ = await in_thread(capsys, "export", str(exports[0]), "--journal", first)
+    assert code == 1
+    for kind in ("postgres", "redis", "sqlite", "redis", "postgres", "sqlite"):
+        (tmp_path / "next.db").unlink(missing_ok=True)
+        url = kinds[kind]()
+        assert (await in_thread(capsys, "import", str(exports[-1]), "--journal", url))[0] == 0
+        assert await in_thread(capsys, "check", "--journal", url) == (0, "")
+        exports.append(tmp_path / f"{len(exports)}")
+        assert (await in_thread(capsys, "export", str(exports[-1]), "--journal", url))[0] == 0
+        assert contents(exports[-1]) == contents(exports[0])
+    lines = [json.loads(line) for line in exports[-1].read_text().splitlines()]
+    streams = {line["stream"]: line for line in lines if "stream" in line}
+    assert {line["summary"]["kind"] for line in streams.values()} >= {"workflow", "template", "schedule", "drain"}
+    assert bad not in streams
+    assert sum("blob" in line for line in lines) == 2
+    assert any(line["summary"]["active"] for line in streams.values())
+
+
+async def with_all_kinds(file: Path) -> str:
+    """To what the file has come a template, a schedule, a drain, a running workflow with a large blob, and a damaged
+    one, whose id is returned."""
+    journal = SqliteJournal(file)
+    await journal.claim("test")
+    content = os.urandom(1_500_000)
+    blob = name_of(content)
+    for offset in range(0, len(content), 1 << 20):
+        await journal.put(blob, len(content), offset, content[offset : offset + (1 << 20)], 1)
+    (known, *_) = await journal.find(Find("workflow", statuses=("completed",)))
+    for kind in ("template", "schedule", "drain"):
+        name = f"${kind}/x"
+        event = json.dumps({"value": {"$blob": blob, "size_bytes": len(content)}}).encode()
+        row = Summary(name, kind, "x", "stored", kind == "schedule", 5, 5, due_at=7, expires_at=9)
+        await journal.append([Append(name, 1, (event, b'{"n":2}'), row, (blob,))])
+    events = tuple(record.event for record in await journal.read(known.stream))
+    bad = msgspec.structs.replace(known, stream="wf-damaged", active=True, status="running")
+    await journal.append([Append("wf-damaged", 1, events, bad)])
+    await journal.append(
+        [Append("wf-running", 1, events[:1], msgspec.structs.replace(bad, stream="wf-running", status="pending"))]
+    )
+    await journal.close()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "UPDATE record SET body = substr(body, 2) WHERE id ="
+            " (SELECT record FROM tail JOIN stream ON id = stream WHERE name = 'wf-damaged')"
+        )
+    return "wf-damaged"
 
 
 def contents(path: Path) -> list[str]:
