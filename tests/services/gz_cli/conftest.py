@@ -1,6 +1,10 @@
-"""A workflow to look at: find → three slices → join, and a task that stands alone."""
+"""A workflow to look at: find → three slices → join, and a task that stands alone; and a stack that runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.services.gz_cli.up import running
 
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
@@ -24,3 +28,11 @@ def progress(definition: Definition) -> WorkflowProgress:
     progress = WorkflowProgress("wf-1")
     progress.apply(WorkflowSubmitted(at=1000, workflow_id="wf-1", definition=definition))
     return progress
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a stack that `gz up` runs."""
+    folder = tmp_path_factory.mktemp("state")
+    with running(folder):
+        yield folder

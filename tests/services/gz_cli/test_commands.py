@@ -1,15 +1,13 @@
 """The commands against a real stack, which is started once for all of them."""
 
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.services.gz_cli.up import wait_for_line
 
 from gz_cli.main import main
 
@@ -22,35 +20,6 @@ tasks:
   - {id: after, method: echo/echo, dependencies: [bad], params: {message: never}}
 """
 WAITING = "name: Waiting\ntasks:\n  - {id: wait, method: signal/wait, params: {signal_name: go}}\n"
-
-
-def wait_for_line(stream: int, words: bytes, seconds: float = 20.0) -> bytes:
-    """Read until `words` have come."""
-    read = b""
-    while words not in read:
-        assert select.select([stream], [], [], seconds)[0], read.decode()
-        chunk = os.read(stream, 65536)
-        assert chunk, read.decode()
-        read += chunk
-    return read
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a stack that `gz up` runs."""
-    folder = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "gz_cli", "up", "--state", str(folder), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--journal", "memory:"], stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    try:
-        wait_for_line(process.stderr.fileno(), b"is up at ws://")
-        yield folder
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 0, err.decode()
-    assert b"Traceback" not in err
-    assert not (folder / "stack.json").exists()
 
 
 @pytest.fixture(autouse=True)

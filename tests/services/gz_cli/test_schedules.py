@@ -1,4 +1,4 @@
-"""`gz schedule` and `gz rerun`, against a stack of its own that ends when nobody uses it."""
+"""`gz schedule` and `gz rerun`, against a running stack."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("GLEITZEIT_STATE", str(state))
     monkeypatch.chdir(tmp_path)
 
 
@@ -30,7 +30,6 @@ def test_a_schedule_from_making_to_deleting(capsys: pytest.CaptureFixture[str]) 
     assert "the hour '25' of '30 25 * * *' is wrong: 0 to 23" in err
     code, out, err = gz(capsys, *put, "--cron", "30 2 * * *", "--overlap", "queue")
     assert (code, out.split(";")[0]) == (0, "nightly is active, 30 2 * * * (Europe/Berlin)")
-    assert "`gz up` keeps one up" in err
     assert gz(capsys, "schedule", "list")[1].splitlines()[1].split()[:2] == ["nightly", "active"]
     workflow_id = gz(capsys, "schedule", "trigger", "nightly", "-o", "id")[1].strip()
     gz(capsys, "watch", workflow_id)
@@ -41,6 +40,15 @@ def test_a_schedule_from_making_to_deleting(capsys: pytest.CaptureFixture[str]) 
     assert gz(capsys, "schedule", "delete", "nightly")[0] == 0
     code, _, err = gz(capsys, "schedule", "get", "nightly")
     assert (code, "there is no schedule 'nightly'" in err) == (3, True)
+
+
+def test_without_a_stack_it_is_said_who_keeps_one_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
+    code, _, err = gz(capsys, "schedule", "put", "nightly", EXAMPLES / "hello.yaml", "--every", "15m")
+    assert code == 0
+    assert "`gz up` keeps one up" in err
 
 
 def test_rerun_and_diff(capsys: pytest.CaptureFixture[str]) -> None:

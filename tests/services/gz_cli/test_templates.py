@@ -1,4 +1,4 @@
-"""`gz template`, against a stack of its own that ends when nobody uses it."""
+"""`gz template`, against a running stack."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("GLEITZEIT_STATE", str(state))
     monkeypatch.chdir(tmp_path)
 
 
