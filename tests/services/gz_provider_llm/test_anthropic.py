@@ -56,18 +56,18 @@ def failed(kind: str, message: str = "x") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def anthropic(*script: Answer) -> AsyncIterator[tuple[Anthropic, FakeServer]]:
+async def anthropic(*script: Answer, idle: float = 60) -> AsyncIterator[tuple[Anthropic, FakeServer]]:
     async with fake_server(*script) as server:
-        backend = Anthropic(Http(server.url, idle_timeout_seconds=0.3))
+        backend = Anthropic(Http(server.url, idle_timeout_seconds=idle))
         try:
             yield backend, server
         finally:
             await backend.close()
 
 
-async def chat(*script: Answer, **members: Any) -> tuple[ChatResult, list[str]]:
+async def chat(*script: Answer, idle: float = 60, **members: Any) -> tuple[ChatResult, list[str]]:
     deltas: list[str] = []
-    async with anthropic(*script) as (backend, _):
+    async with anthropic(*script, idle=idle) as (backend, _):
         return await backend.chat(request(**members), deltas.append), deltas
 
 
@@ -146,7 +146,7 @@ async def test_a_whole_answer_that_is_none(body: object) -> None:
 )
 async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) -> None:
     with pytest.raises(kind) as caught:
-        await chat(script)
+        await chat(script, idle=0.3 if kind is IdleTimeout else 60)
     assert type(caught.value) is kind
 
 
