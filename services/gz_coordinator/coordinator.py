@@ -266,8 +266,8 @@ class Coordinator:
     def _ready(self) -> HttpReply:
         if self._parts.draining:
             return HttpReply(503, "text/plain", b"draining\n")
-        if self._service.stalled:
-            return HttpReply(503, "text/plain", self._service.stalled.encode() + b"\n")
+        if trouble := self._service.trouble:
+            return HttpReply(503, "text/plain", trouble.encode() + b"\n")
         return HttpReply(200, "text/plain", b"ready\n")
 
     def _metrics(self) -> HttpReply:

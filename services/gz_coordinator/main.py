@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
-from gleitzeit.journal import open_journal
+from gleitzeit.journal import SqliteJournal, open_journal
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.journal.places import shown
 from gleitzeit.process import logs
@@ -89,6 +89,8 @@ async def main(chosen: argparse.Namespace) -> int:
                 identity = replace(identity, epochs=epochs)
                 await agree_on_cluster(journal, cluster, utc_clock()())
             service = Service(Engine(builtin(), identity), journal, utc_clock())
+            if isinstance(journal, SqliteJournal):
+                service.no_space = journal.no_space
             documents = Documents(options.allowed_environ(chosen, os.environ))
             parts = Parts(
                 service, journal, identity, shown(journal.url), embedded=chosen.embedded, documents=documents,

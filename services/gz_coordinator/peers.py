@@ -150,7 +150,12 @@ class Peers:
         if opening is None:  # for all who ask meanwhile: if there is no answer, none of them tries once more
             opening = self._opening[url] = asyncio.create_task(self.open(url))
             opening.add_done_callback(functools.partial(self._opened, url))
-        return await asyncio.shield(opening)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.cancelled():
+                raise errors.ConnectionLost("this coordinator stops") from None
+            raise
 
     def _opened(self, url: str, opening: "asyncio.Task[Connection]") -> None:
         del self._opening[url]

@@ -82,6 +82,11 @@ def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
+def _refuse(trouble: str) -> None:
+    if trouble:
+        raise errors.ResourceExhausted(trouble, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+
+
 class Service:
     def __init__(self, engine: Engine, journal: Journal, clock: Callable[[], int]) -> None:
         """`clock` gives UTC milliseconds that never go back while this process lives."""
@@ -94,6 +99,8 @@ class Service:
         """The first events of large workflows that are about to be submitted, as JSON."""
         self.stalled = ""
         """Why nothing can be made durable at the moment; empty if all is well."""
+        self.no_space: Callable[[], str] = lambda: ""
+        """Why nothing new should be begun, as what it decides would have to wait for space; empty if there is some."""
         self.quarantined: dict[str, str] = {}
         """The streams of workflows and schedules that cannot be read, and why: nothing of them runs."""
         self._inbox: deque[fx.Input] = deque()
@@ -139,9 +146,14 @@ class Service:
             raise answer.error
         return answer
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is accepted at the moment; empty if all is well."""
+        return self.stalled or self.no_space()
+
     def refuse_if_stalled(self) -> None:
-        if self.stalled:
-            raise errors.ResourceExhausted(self.stalled, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+        """Also before it is tried: who asked for what has to wait for space would wait for it, too."""
+        _refuse(self.trouble)
 
     async def read(self, workflow_id: str, look: Callable[[Workflow], T]) -> T:
         """`look` at a workflow as it is on disk: between turns, or replayed if it has left memory."""
@@ -174,13 +186,13 @@ class Service:
 
     async def between_turns(self, look: Callable[[], T]) -> T:
         """`look` at what is in memory while all of it is durable. Raises ResourceExhausted while nothing can be."""
-        self.refuse_if_stalled()
+        _refuse(self.stalled)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def answer() -> None:
             if not future.done():
                 try:
-                    self.refuse_if_stalled()
+                    _refuse(self.stalled)
                     future.set_result(look())
                 except errors.GleitzeitError as error:
                     future.set_exception(error)
@@ -207,7 +219,7 @@ class Service:
     async def delete(self, workflows: Sequence[str], streams: Sequence[str]) -> None:
         """Forget workflows that have ended, and their streams. Raises InvalidState if one has not, or gives results to
         another one that is under way; ResourceExhausted while the journal is full."""
-        self.refuse_if_stalled()
+        _refuse(self.stalled)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._to_delete.append((workflows, streams, future))
         self._wake.set()

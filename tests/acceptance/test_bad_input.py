@@ -169,6 +169,29 @@ async def test_a_full_disk_and_then_space_again(tmp_path: Path, kind: str) -> No
             assert stack.stop() == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount a small file system")
+async def test_who_asks_on_a_full_disk_is_told_at_once_and_what_runs_is_kept(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", f"sqlite://{disk / 'journal.db'}")
+        try:
+            connection = await support.connected(stack)
+            delay = {"id": "a", "method": "echo/delay", "params": {"seconds": 0.3}}
+            running = [await support.submit(connection, delay) for _ in range(3)]
+            ballast = fill(disk)
+            for _ in range(3):
+                with pytest.raises(GleitzeitError) as refused:
+                    await support.submit(connection, echo("late"))
+                assert refused.value.code == -31004
+            await asyncio.sleep(0.5)  # what runs ends, and cannot be written
+            ballast.unlink()
+            for workflow_id in running:
+                assert (await support.finished(stack.url, workflow_id))["status"] == "completed"
+            await works(connection, stack)
+            await connection.close()
+        finally:
+            assert stack.stop() == 0
+
+
 async def _fill_and_free(stack: Stack, disk: Path) -> None:
     connection = await connect(stack.url)
     ballast = fill(disk)
@@ -187,6 +210,8 @@ async def _fill_and_free(stack: Stack, disk: Path) -> None:
 
     await support.eventually(stalled)
     filling.cancel()
+    with contextlib.suppress(asyncio.CancelledError, GleitzeitError):
+        await filling
     with pytest.raises(GleitzeitError) as refused:
         await support.submit(connection, echo("late"))
     assert refused.value.code == -31004

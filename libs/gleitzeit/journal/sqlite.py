@@ -5,6 +5,7 @@ a queue and is told by `call_soon_threadsafe`; appends that wait together become
 """
 
 import asyncio
+import os
 import queue
 import threading
 from collections import deque
@@ -25,6 +26,8 @@ from gleitzeit.journal.records import Packed, pack
 
 MOST_PUTS = 32
 """Pieces of blobs in one transaction."""
+RESERVE_BYTES = 256 << 10
+"""Of the disk, for what is under way already: while less is free, nothing new should be begun."""
 IDLE_SECONDS = 0.05
 """After which there is time for what makes later commits faster."""
 _T = TypeVar("_T")
@@ -51,6 +54,15 @@ class SqliteJournal:
     @property
     def warnings(self) -> Sequence[str]:
         return ()
+
+    def no_space(self) -> str:
+        """Why nothing new should be begun; empty if there is space."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:  # the next write says more
+            return ""
+        blocks = disk.f_bavail if os.geteuid() else disk.f_bfree
+        return f"the journal is full: no space left for {self._path}" if blocks * disk.f_frsize < RESERVE_BYTES else ""
 
     async def claim(
         self, owner: str, shards: Collection[int] | None = None, *, url: str = "", lease_seconds: float = LEASE_SECONDS
