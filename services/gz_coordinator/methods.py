@@ -31,6 +31,7 @@ from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
+from gz_coordinator.retries import retry
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
@@ -273,7 +274,9 @@ class WorkflowMethods:
         if task_id is not None:
             wanted = task_id
             tasks = (await self._service.read(workflow_id, lambda w: task_of(w, wanted).id),)
-        return await self._change(workflow_id, lambda token: fx.Retry(token, workflow_id, tasks), with_tasks=True)
+        answer = await retry(self._service, workflow_id, tasks)
+        assert answer.workflow is not None
+        return {**self._status(answer.workflow), "tasks": answer.tasks}
 
     async def retry_task(self, request: Request, /, workflow_id: str, task_id: str) -> dict[str, Any]:
         def check(workflow: Workflow) -> None:
@@ -299,14 +302,11 @@ class WorkflowMethods:
         kept = any(signal.name == name for signal in workflow.signals)
         return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow), "created": answer.created}
 
-    async def _change(
-        self, workflow_id: str, make: Callable[[Any], fx.Input], *, with_tasks: bool = False
-    ) -> dict[str, Any]:
+    async def _change(self, workflow_id: str, make: Callable[[Any], fx.Input]) -> dict[str, Any]:
         await self._service.bring_back(workflow_id)
         answer = await self._service.ask(make)
         assert answer.workflow is not None
-        status = self._status(answer.workflow)
-        return {**status, "tasks": answer.tasks} if with_tasks else status
+        return self._status(answer.workflow)
 
     async def history(
         self,

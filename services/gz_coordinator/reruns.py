@@ -6,14 +6,14 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import view
 from gleitzeit.engine.rerun import with_params
 from gleitzeit.engine.task import Task
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import Origin
@@ -25,7 +25,7 @@ from gleitzeit.spec.resolution import payload
 from gz_coordinator.documents import digest
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts
-from gz_coordinator.submission import new_id_here
+from gz_coordinator.submission import ask_in_steps, new_id_here
 from gz_coordinator.tasks import task_of
 
 SHOWN_BYTES = 1_024
@@ -64,11 +64,11 @@ class RerunMethods:
         body = digest([old.id, anew, set or {}, params or {}]) if idempotency_key else ""
         origin = Origin(rerun_of=old.id, from_task=anew)
         encoded = Raw(msgspec.json.encode(inputs))
-        answer = await service.ask(
-            lambda token: fx.Submit(
-                token, new_id, definition, encoded, idempotency_key, body, held=hold, origin=origin, source=old
-            )
-        )
+        what = fx.Submit(None, new_id, definition, encoded, idempotency_key, body, hold, origin, old)
+        if len(definition.tasks) > 2 * STEP:
+            answer = await ask_in_steps(service, what, Raw(msgspec.json.encode(definition)))
+        else:
+            answer = await service.ask(lambda token: structs.replace(what, token=token))
         assert answer.workflow is not None
         held = new_id in service.engine.scheduler.held
         return {**view.status_view(answer.workflow, held=held), "rerun_of": old.id, "created": answer.created}

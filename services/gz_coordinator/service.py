@@ -103,6 +103,8 @@ class Service:
         """Why nothing new should be begun, as what it decides would have to wait for space; empty if there is some."""
         self.quarantined: dict[str, str] = {}
         """The streams of workflows and schedules that cannot be read, and why: nothing of them runs."""
+        self.aside: set[str] = set()
+        """Workflows that are being changed in steps: what is asked about them is read from the journal."""
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
@@ -180,7 +182,8 @@ class Service:
             return
         workflow = self.engine.workflows.get(workflow_id)
         try:
-            future.set_result(None if workflow is None or self.stalled else (look(workflow),))
+            is_here = workflow is not None and not self.stalled and workflow_id not in self.aside
+            future.set_result((look(workflow),) if workflow is not None and is_here else None)
         except errors.GleitzeitError as error:
             future.set_exception(error)
 
@@ -215,6 +218,21 @@ class Service:
                 self.engine.adopt(self.clock(), workflow)
                 if workflow.final:
                     self._keep_final(workflow)
+
+    @contextlib.contextmanager
+    def set_aside(self, workflow: Workflow) -> Iterator[None]:
+        """Until its end nobody else looks at a workflow that has ended, or forgets it. If that fails it leaves memory:
+        what is durable is in the journal."""
+        self.aside.add(workflow.id)
+        self._finals_bytes -= self._finals.pop(workflow.id, 0)
+        try:
+            yield
+        except BaseException:
+            if self.engine.workflows.get(workflow.id) is workflow:
+                self.engine.forget(workflow.id)
+            raise
+        finally:
+            self.aside.discard(workflow.id)
 
     async def delete(self, workflows: Sequence[str], streams: Sequence[str]) -> None:
         """Forget workflows that have ended, and their streams. Raises InvalidState if one has not, or gives results to
@@ -350,6 +368,8 @@ class Service:
 
     def _check_ended(self, workflows: Sequence[str]) -> None:
         known, gone = self.engine.workflows, frozenset(workflows)
+        for workflow_id in self.aside.intersection(workflows):
+            raise errors.InvalidState(f"workflow {workflow_id} is about to run again")
         for workflow in filter(None, map(known.get, workflows)):
             if not workflow.final:
                 raise errors.InvalidState(f"workflow {workflow.id} is {workflow.state}", {"status": workflow.state})

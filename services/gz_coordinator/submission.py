@@ -22,6 +22,7 @@ from gz_coordinator.blobs import keep
 from gz_coordinator.documents import digest, warnings_in
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.parts import Parts
+from gz_coordinator.service import Service
 from gz_coordinator.steps import built, decoded_definition, last_of
 
 READ_THERE = (
@@ -79,16 +80,21 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     workflow_id = await _id_for(parts, found.idempotency_key)
     definition = await last_of(decoded_definition(found.definition))
     what = fx.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
-    event = what.event(service.clock())
-    workflow = await built(event)
-    service.encoded_first[workflow_id] = _encoded(event, found.definition)
-    try:
-        answer = await service.ask(lambda token: replace(what, token=token, built=workflow))
-    finally:
-        del service.encoded_first[workflow_id]
+    answer = await ask_in_steps(service, what, found.definition)
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
     return {**status, "created": answer.created, "warnings": warnings_in(found.problems)}
+
+
+async def ask_in_steps(service: Service, what: fx.Submit, definition: Raw) -> fx.Answer:
+    """Submit a workflow that is too large to be built in one turn; `definition` is its definition as JSON."""
+    event = what.event(service.clock())
+    workflow = await built(event)
+    service.encoded_first[workflow.id] = _encoded(event, definition)
+    try:
+        return await service.ask(lambda token: replace(what, token=token, built=workflow))
+    finally:
+        service.encoded_first.pop(workflow.id, None)
 
 
 def _encoded(event: WorkflowSubmitted, definition: Raw) -> bytes:

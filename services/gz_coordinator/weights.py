@@ -12,16 +12,16 @@ ITEM_BYTES = 900
 def weight_bytes(workflow: Workflow) -> int:
     """Also of what is sent and stored as JSON: it is kept as it came."""
     definition, tasks = workflow.definition, workflow.tasks.values()
-    own = [task for task in tasks if task.parent is None]
-    lists = [task.definition.for_each for task in own if task.definition.for_each is not None]
     texts = [definition.parameters, definition.inputs, definition.config, workflow.inputs, workflow.outputs]
-    return (
-        WORKFLOW_BYTES
-        + TASK_BYTES * len(own)
-        + ITEM_BYTES * (len(tasks) - len(own))
-        + sum(map(len, texts))
-        + sum(len(task.definition.params) for task in own)
-        + sum(len(each.over) for each in lists)
-        + sum(len(task.result) for task in tasks if task.result is not None)
-        + sum(len(task.error.message) + len(task.error.data) for task in tasks if task.error is not None)
-    )
+    total = WORKFLOW_BYTES + sum(map(len, texts))
+    for task in tasks:  # one loop, as there may be 100,000
+        if task.parent is None:
+            each = task.definition.for_each
+            total += TASK_BYTES + len(task.definition.params) + (len(each.over) if each is not None else 0)
+        else:
+            total += ITEM_BYTES
+        if task.result is not None:
+            total += len(task.result)
+        if task.error is not None:
+            total += len(task.error.message) + len(task.error.data)
+    return total

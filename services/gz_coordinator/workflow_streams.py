@@ -17,6 +17,9 @@ _decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).deco
 CHILD = "child"
 """The kind of workflows that are tasks of others: there may be many, and lists are not about them."""
 
+LOADED_TOGETHER = 2_000
+"""Events that are one question to the journal: what others want of it waits meanwhile."""
+
 
 def is_child(workflow: Workflow) -> bool:
     return workflow.submitted.origin is not None and bool(workflow.submitted.origin.parent)
@@ -42,14 +45,14 @@ def blobs_of(events: Sequence[bytes]) -> tuple[str, ...]:
 
 async def load(journal: Journal, workflow_id: str) -> Workflow:
     """Replay a workflow from its stream, in steps. Raises WorkflowNotFound, and JournalCorrupt for a damaged stream."""
-    page = await journal.read(workflow_id)
+    page = await journal.read(workflow_id, limit=LOADED_TOGETHER)
     if not page:
         raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
     try:
         first = await last_of(decoded(page[0].event))
         assert first is not None
         workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
-        while page := await journal.read(workflow_id, after=page[-1].seq):
+        while page := await journal.read(workflow_id, after=page[-1].seq, limit=LOADED_TOGETHER):
             for number, record in enumerate(page, 1):
                 workflow.apply(_decode_record(record))
                 if number % STEP == 0:

@@ -213,6 +213,7 @@ class Coordinator:
             world.laws.claimed(self.owner, epochs)
             identity = Identity("simulation", epochs[0], self.owner, lease_seconds=world.rates.lease)
         self.engine = Engine(world.catalogue, identity)
+        self.engine.settled, self.engine.at_once = world.room
         self.service = service = Service(self.engine, self.disk, self.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed
         parts.documents = Documents()  # type: ignore[assignment]  # nothing to check

@@ -76,6 +76,10 @@ class Rates(Struct, frozen=True):
     """Times that the clock of a coordinator's machine is set."""
 
 
+ROOMS = [(2_000, 1_000), (4, 0), (2_000, 1_000), (6, 3)]
+"""How many tasks are queued or ended in one turn at most, and how many a workflow may have that ends in one."""
+
+
 def draw(random: Random) -> Rates:
     return Rates(
         storm=random.choice([20.0, 60.0]),
@@ -108,6 +112,7 @@ class World:
         seats = coordinators or 1 + seed % 2
         self.random = random = Random(f"{seed}/world")
         self.rates = draw(random)
+        self.room = ROOMS[seed // 2 % len(ROOMS)]
         self.loop = SimLoop()
         self.laws = Laws()
         self.shared = self.laws.shared = seats > 1

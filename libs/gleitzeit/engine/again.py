@@ -4,10 +4,11 @@ What did not complete; what was undone, and all that was made of it; what runs a
 items did not all complete keeps those that did.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from gleitzeit.engine.cleanup import is_spared
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.workflow import STEP, Task, Workflow
+from gleitzeit.errors import InvalidState
 
 
 def chosen_by(workflow: Workflow, names: Iterable[str]) -> set[str]:
@@ -35,20 +36,47 @@ def _onward(tasks: Iterable[Task]) -> list[Task]:
     return list(found)
 
 
-def can_run_again(workflow: Workflow, chosen: set[str]) -> tuple[str, ...]:
-    """Without those that would wait for ever: for a task that did not complete either and is not tried again."""
+def can_run_again(workflow: Workflow, names: Collection[str]) -> tuple[str, ...]:
+    """The tasks to retry if somebody names these, or none: without those that would wait for ever, for a task that did
+    not complete either and is not tried again. Raises InvalidState if there is none, or not the time for it."""
+    *_, found = can_run_again_in_steps(workflow, names)
+    return found
+
+
+def can_run_again_in_steps(workflow: Workflow, names: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """As `can_run_again`, for who has others waiting: what comes last is the answer."""
+    if workflow.state not in ("failed", "cancelled"):
+        message = f"workflow {workflow.id} is {workflow.state}: only what failed or was cancelled can be retried"
+        raise InvalidState(message, {"status": workflow.state})
+    chosen = chosen_by(workflow, names)
+    yield ()
     tasks = list(workflow.document_tasks())
-    names = {task.id for task in tasks if task.id in chosen and _missed(task)}
-    undone = [task for task in tasks if _was_undone(task)]
-    names |= {task.id for task in _onward(undone) if task.ended}
-    stuck = [name for name in names if obstacles(workflow, workflow.tasks[name], names)]
+    found: set[str] = set()
+    undone: list[Task] = []
+    for number, task in enumerate(tasks):
+        if task.id in chosen and _missed(task):
+            found.add(task.id)
+        if _was_undone(task):
+            undone.append(task)
+        if number % STEP == STEP - 1:
+            yield ()
+    found |= {task.id for task in _onward(undone) if task.ended}
+    stuck: list[str] = []
+    for number, name in enumerate(found):
+        if workflow.tasks[name].definition.dependencies and obstacles(workflow, workflow.tasks[name], found):
+            stuck.append(name)
+        if number % STEP == STEP - 1:
+            yield ()
     while stuck:
         name = stuck.pop()
-        names.discard(name)
-        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in names]
-    if names:
-        names |= _drawn_along(tasks, names)
-    return tuple(task.id for task in tasks if task.id in names)
+        found.discard(name)
+        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in found]
+    yield ()
+    if not found:
+        raise InvalidState(_why_not(workflow, names))
+    found |= _drawn_along(tasks, found)
+    yield ()
+    yield tuple(task.id for task in tasks if task.id in found)
 
 
 def is_to_repeat(task: Task) -> bool:
@@ -72,7 +100,7 @@ def _drawn_along(tasks: list[Task], names: set[str]) -> set[str]:
     while stack:
         for dependent in stack.pop().dependents:
             again = dependent.bypassed or is_spared(dependent)
-            if again and dependent.ended and dependent.id not in names | found:
+            if again and dependent.ended and dependent.id not in names and dependent.id not in found:
                 found.add(dependent.id)
                 stack.append(dependent)
     return found
@@ -84,7 +112,7 @@ def obstacles(workflow: Workflow, task: Task, retried: set[str]) -> list[Task]:
     return [d for d in dependencies if d.id not in retried and not workflow.meets(task, d)]
 
 
-def why_not(workflow: Workflow, wanted: Iterable[str]) -> str:
+def _why_not(workflow: Workflow, wanted: Iterable[str]) -> str:
     for name in wanted:
         for obstacle in obstacles(workflow, workflow.tasks[name], set()):
             return f"task {name} needs {obstacle.id}, which is {obstacle.state}: retry {obstacle.id}"

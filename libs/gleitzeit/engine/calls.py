@@ -47,6 +47,11 @@ class Calls(Places):
                 self._wake_at = self.scheduler.wake_at()
                 return
             workflow, task, provider = found
+            if self._is_stopped(workflow, task):
+                self._room -= 1
+                if self._room <= 0:
+                    break
+                continue
             if self._reuse(workflow, task) or not self._may_begin(workflow, task):
                 self._settle()
             elif task.expands or task.definition.switch is not None:
@@ -81,7 +86,7 @@ class Calls(Places):
         workflow, task = item.lookup.workflow, item.lookup.task
         if workflow.final or task.state != "ready" or task.definition is not item.lookup.definition:
             return
-        if workflow.disowned:
+        if workflow.disowned or self._is_stopped(workflow, task):
             return
         if item.result is None or item.stored_at + to_ms(item.lookup.ttl_seconds) <= self._now:
             self.scheduler.looked_up.add(task)  # an answer that waited for a slow commit may have become too old

@@ -57,6 +57,17 @@ def first_failure(workflow: Workflow) -> Task | None:
     return min(failed, key=lambda t: (t.completed_at, t.index))
 
 
+def dead_ends(workflow: Workflow) -> list[Task]:
+    """The tasks that have ended so that what waits for their completion waits in vain."""
+    return [
+        task
+        for task in workflow.document_tasks()
+        if task.state == "cancelled"
+        or (task.state == "skipped" and not task.bypassed)
+        or (task.state == "failed" and not workflow.tolerates(task))
+    ]
+
+
 def _left_undone(workflow: Workflow) -> str:
     """The tasks whose undo did not succeed, for an error's message."""
     if len(workflow.tasks) == len(workflow.definition.tasks):

@@ -1,9 +1,10 @@
 """What every decision is made of: events recorded, effects asked for, timers set; and how tasks and workflows end."""
 
 import heapq
+import itertools
 import urllib.parse
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -33,9 +34,14 @@ MAX_QUEUED = 1_000_000
 MAX_LOADS = 3
 """Of one large value for the start of a task: beyond that one drives out the other."""
 SETTLED = 2_000
-"""So many tasks are queued in one turn, or workflows looked at: others wait for its end."""
+"""So many tasks are queued in one turn, or events follow from others, or workflows are looked at: others wait for its
+end."""
+_PART = 500
+AT_ONCE = 1_000
+"""A workflow of which no more tasks are under way ends in one commit."""
 SPARE_TIMERS = 10_000
 """So many timers may wait in vain before they are looked through."""
+_CANCELLED = "the workflow was cancelled"
 _NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST", "CONCURRENCY_REPLACED"})
 """What is spent is spent for the alternatives too; what may have had its effect is not repeated elsewhere; and who made
 room for another does not come back by another way."""
@@ -142,8 +148,15 @@ class Core:
         self._prune_at = SPARE_TIMERS
         self._started_bytes = 0
         self._touched: dict[str, Workflow] = {}
+        self.settled, self.at_once = SETTLED, AT_ONCE
         self._room = 0
-        """What is left of SETTLED in this turn."""
+        """What is left of `settled` in this turn."""
+        self._sweeps: dict[str, list[Iterator[None]]] = {}
+        """By workflow: what follows from its events in more steps than a turn had room for."""
+        self._stopping: dict[str, bool] = {}
+        """Workflows that start nothing any more; True: but what runs always."""
+        self._askers: dict[str, list[Any]] = {}
+        """By workflow: whom to answer when its sweeps are over."""
         self._decision = Decision()
         self._now = 0
 
@@ -155,15 +168,21 @@ class Core:
     @property
     def queued(self) -> int:
         """How many tasks are ready, also those that a later turn queues."""
-        return self.scheduler.queued + sum(len(workflow.released) for workflow in self._touched.values())
+        waiting = {**self._touched, **{name: self.workflows[name] for name in self._sweeps}}
+        return self.scheduler.queued + sum(len(workflow.released) for workflow in waiting.values())
 
     # Recording
 
     def _record(self, workflow: Workflow, event: ev.AnyEvent) -> None:
+        seq = workflow.seq + 1
+        workflow.apply(event)
+        self._applied(workflow, event, seq)
+
+    def _applied(self, workflow: Workflow, event: ev.AnyEvent, seq: int) -> None:
+        """What has been applied is part of the commit, as the event of that number."""
         append = self._decision.appends.get(workflow.id)
         if append is None:
-            append = self._decision.appends[workflow.id] = Append(workflow, workflow.seq + 1, [])
-        workflow.apply(event)
+            append = self._decision.appends[workflow.id] = Append(workflow, seq, [])
         append.events.append(event)
         self._touched[workflow.id] = workflow
         self._follow(workflow, event)
@@ -265,17 +284,18 @@ class Core:
         if task.parent is None and task.origin is None and not workflow.tolerates(task):
             self._after_failure(workflow, task)
 
-    def _after_failure(self, workflow: Workflow, task: Task) -> None:
-        """What a failure means for the other tasks, by the workflow's policy."""
+    def _after_failure(self, workflow: Workflow, *tasks: Task) -> None:
+        """What failures mean for the other tasks, by the workflow's policy."""
         if workflow.final:
             return
-        if workflow.definition.error_policy == "fail_fast" and not cleanup.is_spared(task):
-            self._end_all_tasks(workflow, f"task {task.id} failed", spare=True)
-        self._skip_dependents(workflow, task)
+        first = next((task for task in tasks if task.state == "failed" and not cleanup.is_spared(task)), None)
+        if workflow.definition.error_policy == "fail_fast" and first is not None:
+            self._stop_all_tasks(workflow, f"task {first.id} failed")
+        self._sweep(workflow, self._skip_dependents(workflow, tasks))
 
-    def _skip_dependents(self, workflow: Workflow, task: Task) -> None:
-        """Those that wait for its completion, which will not be, however far."""
-        stack = [(task, task.definition.name or task.id)]
+    def _skip_dependents(self, workflow: Workflow, tasks: Iterable[Task]) -> Iterator[None]:
+        """Those that wait for their completion, which will not be, however far."""
+        stack = [(task, task.definition.name or task.id) for task in tasks]
         while stack:
             failed, name = stack.pop()
             for dependent in failed.dependents:
@@ -283,15 +303,18 @@ class Core:
                     reason = f"task {name} did not complete"
                     self._record(workflow, ev.TaskSkipped(self._now, dependent.id, reason))
                     stack.append((dependent, name))
+                    yield
 
-    def _end_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool = False) -> None:
-        """Cancel whatever has not ended, and tell the providers. With `spare`, let be what runs always."""
-        spared = [t for t in workflow.tasks.values() if cleanup.is_spared(t) and not t.ended] if spare else []
-        if not spared:
-            self.scheduler.forget(workflow)
-        kept = set(spared)
-        for task in list(workflow.tasks.values()):
-            if task in kept or task.ended:
+    def _stop_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool = True) -> None:
+        """Start nothing more, and cancel whatever has not ended. With `spare`, let be what runs always."""
+        self._stopping[workflow.id] = spare and self._stopping.get(workflow.id, True)
+        self._sweep(workflow, self._end_all_tasks(workflow, reason, spare=spare))
+
+    def _end_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool) -> Iterator[None]:
+        """Those that run come first: their providers are told."""
+        running = [call.task for call in self.calls.values() if call.workflow is workflow]
+        for task in itertools.chain(running, list(workflow.tasks.values())):
+            if task.ended or (spare and cleanup.is_spared(task)):
                 continue
             if task.state == "running":
                 call = self.calls.pop(call_id(workflow.id, task.id, task.attempt), None)
@@ -299,24 +322,93 @@ class Core:
                     self.scheduler.leave(call)
                     self._effect(fx.CancelCall(call, reason))
             self._record(workflow, ev.TaskCancelled(self._now, task.id, reason))
-        for task in [t for t in workflow.document_tasks() if spared and t.state == "cancelled"]:
-            self._skip_dependents(workflow, task)
+            yield
+        if workflow.unfinished:
+            yield from self._skip_dependents(workflow, cleanup.dead_ends(workflow))
 
     def _cancel_workflow(self, workflow: Workflow, reason: str, error: ev.Failure | None = None) -> None:
         """Cancel it, or with `error` let it fail. What runs always, and what undoes, runs before."""
-        why = reason or "the workflow was cancelled"
-        if workflow.closing is None and cleanup.closes_first(workflow):
+        why = reason or _CANCELLED
+        if workflow.closing is None and (workflow.unfinished > self.at_once or cleanup.closes_first(workflow)):
             self._record(workflow, ev.WorkflowCancelling(self._now, reason, error))
             self.scheduler.held.discard(workflow.id)
             self.scheduler.unpark(workflow)
-            self._end_all_tasks(workflow, why, spare=True)
+            self._stop_all_tasks(workflow, why)
             self._arm_workflow_timeout(workflow)
             return
-        self._end_all_tasks(workflow, why)
+        self._stopping[workflow.id] = False
+        steps = self._cut_short(workflow, why, reason, error)
+        if workflow.unfinished > self.at_once:
+            self._sweep(workflow, steps)
+        else:
+            self._room -= sum(1 for _ in steps)
+
+    def _cut_short(self, workflow: Workflow, why: str, reason: str, error: ev.Failure | None) -> Iterator[None]:
+        while workflow.unfinished:  # in the end also what was added meanwhile
+            yield from self._end_all_tasks(workflow, why, spare=False)
         event = cleanup.ending(workflow, self._now) if workflow.closing is not None else None
         if event is None:
             event = ev.WorkflowCancelled(self._now, reason) if error is None else ev.WorkflowFailed(self._now, error)
         self._ended(workflow, event)
+
+    def _close_again(self, workflow: Workflow) -> None:
+        """After a start: it is to end, and perhaps not all that follows had happened."""
+        if workflow.closing is not None and not workflow.final:
+            self._stop_all_tasks(workflow, workflow.closing.reason or _CANCELLED)
+
+    # What has many steps
+
+    def _sweep(self, workflow: Workflow, steps: Iterator[None]) -> None:
+        """Take these steps, as many as there is room for; the next turns go on. Each may record one event. They must
+        follow from what is durable by then, for who starts anew."""
+        if not self._walk(steps):
+            self._sweeps.setdefault(workflow.id, []).append(steps)
+
+    def _walk(self, steps: Iterator[None]) -> bool:
+        """Whether none is left."""
+        while self._room > 0:
+            if next(steps, self) is self:
+                return True
+            self._room -= 1
+        return False
+
+    def _go_on(self) -> None:
+        """With what has begun before this turn; one after the other, and the others have room, too."""
+        for workflow in [self.workflows[name] for name in self._sweeps]:
+            sweeps = self._sweeps.pop(workflow.id)
+            while sweeps and not workflow.final and self._walk(sweeps[-1]):
+                sweeps.pop()
+            if sweeps and not workflow.final:
+                self._sweeps[workflow.id] = sweeps + self._sweeps.get(workflow.id, [])
+            elif workflow.id not in self._sweeps:
+                self._answer_askers(workflow)
+            self._touch(workflow)
+
+    def _answer_then(self, token: Any, workflow: Workflow) -> None:
+        """When all has happened that follows from what was asked for."""
+        self._askers.setdefault(workflow.id, []).append(token)
+        if workflow.id not in self._sweeps:
+            self._answer_askers(workflow)
+
+    def _answer_askers(self, workflow: Workflow) -> None:
+        for token in self._askers.pop(workflow.id, ()):
+            self._answer(token, workflow)
+
+    def _forget_sweeps(self, workflow: Workflow) -> list[Any]:
+        """Returns who waits for their end."""
+        self._sweeps.pop(workflow.id, None)
+        self._stopping.pop(workflow.id, None)
+        return self._askers.pop(workflow.id, [])
+
+    def _is_stopped(self, workflow: Workflow, task: Task) -> bool:
+        """Whether a task that could start is cancelled instead: with many others, or here."""
+        spares = self._stopping.get(workflow.id)
+        if spares is not None and not (spares and cleanup.is_spared(task)):
+            return True
+        if task.parent is None or not fanout.is_given_up(task.parent):
+            return False
+        self._record(workflow, ev.TaskCancelled(self._now, task.id, fanout.why_given_up(task.parent)))
+        return True
 
     def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
         if task.state == "retrying" and task.attempt == attempt and not workflow.final:
@@ -341,28 +433,38 @@ class Core:
             _, workflow = self._touched.popitem()
             self._room -= 1
             while workflow.stirred and not workflow.final:
-                self._settle_items(workflow, workflow.stirred.popitem()[0])
-            if workflow.released:
-                self._queue(workflow)
-            if not workflow.final and (origin := workflow.to_undo) is not None:
+                self._sweep(workflow, self._settle_items(workflow, workflow.stirred.popitem()[0]))
+            if workflow.released and workflow.id not in self._sweeps:
+                self._sweep(workflow, self._queue(workflow))
+            cut_short = self._stopping.get(workflow.id) is False
+            if not workflow.final and not cut_short and (origin := workflow.to_undo) is not None:
                 self._record(workflow, ev.UndoAdded(self._now, origin.id))
             if not workflow.final and not workflow.unfinished:
                 self._end(workflow)
 
-    def _settle_items(self, workflow: Workflow, parent: Task) -> None:
-        for event in fanout.follows(workflow, parent, self._now):
+    def _settle_items(self, workflow: Workflow, parent: Task) -> Iterator[None]:
+        for event in fanout.follows(workflow, parent, lambda: self._now):
             if isinstance(event, ev.TaskFailed):
                 self._fail_task(workflow, parent, event.attempt, event.error)
             else:
                 self._record(workflow, event)
+            yield
 
-    def _queue(self, workflow: Workflow) -> None:
-        """As many of those that became ready as there is room for."""
-        released, workflow.released = workflow.released[: self._room], workflow.released[self._room :]
-        self._room -= len(released)
-        if workflow.released:
-            self._touch(workflow)
-        released = [task for task in released if task.state == "ready" and self._is_wanted(workflow, task)]
+    def _queue(self, workflow: Workflow) -> Iterator[None]:
+        """Those that became ready: so many at a time, and others between them."""
+        while workflow.released:
+            size = max(1, min(self._room, _PART))
+            released, workflow.released = workflow.released[:size], workflow.released[size:]
+            self._queue_part(workflow, released)
+            for _ in released:
+                yield
+
+    def _queue_part(self, workflow: Workflow, released: list[Task]) -> None:
+        released = [
+            task
+            for task in released
+            if task.state == "ready" and not self._is_stopped(workflow, task) and self._is_wanted(workflow, task)
+        ]
         for task in released:
             task.models = self._params.models_of(workflow, task)
         released = [task for task in released if not (task.definition.fallback and self._moves_on(workflow, task))]
@@ -420,6 +522,8 @@ class Core:
         self._record(workflow, event)
         self.scheduler.forget(workflow)
         self._params.forget(workflow.id)
+        for token in self._forget_sweeps(workflow):
+            self._answer(token, workflow)
         for task in workflow.document_tasks():
             if task.fan is not None:
                 task.fan.values = None

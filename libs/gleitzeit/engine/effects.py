@@ -13,7 +13,7 @@ from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import Definition, TaskDefinition
-from gleitzeit.model.events import Origin, SignalReceived, WorkflowSubmitted
+from gleitzeit.model.events import Origin, SignalReceived, WorkflowRetried, WorkflowSubmitted
 from gleitzeit.model.permits import Ask, Held, HeldPermit
 from gleitzeit.model.places import Report
 from gleitzeit.model.schedules import Checkpoint, ScheduleDefinition
@@ -161,6 +161,9 @@ class Retry(Struct, frozen=True):
     token: Any
     workflow_id: str
     tasks: tuple[str, ...] = ()
+    changed: Workflow | None = None
+    """It, to which `event` is applied already: it was too large for that to be done in a turn."""
+    event: WorkflowRetried | None = None
 
 
 class Signal(Struct, frozen=True):

@@ -9,11 +9,13 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gleitzeit.engine import cleanup
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, SUCCESSOR_GRACE_MS
-from gleitzeit.engine.core import SETTLED, Decision, call_id
+from gleitzeit.engine.core import Decision, call_id
 from gleitzeit.engine.requests import Requests
 from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.errors import ShardElsewhere
 from gleitzeit.model.shards import SCHEDULES
 
 
@@ -22,7 +24,9 @@ class Engine(Requests):
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = self.scheduler.now = max(now, self._now)
         self._decision = Decision()
-        self._room = SETTLED
+        self._room = (self.settled + 1) // 2
+        self._go_on()
+        self._room += self.settled // 2
         if self._unadmitted:
             self._readmit()
         for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
@@ -32,7 +36,7 @@ class Engine(Requests):
             callback(*arguments)
         self._settle()
         self._start_tasks()
-        self.more = self.more or self._room <= 0
+        self.more = self.more or self._room <= 0 or bool(self._sweeps)
         self._withdraw_sends()
         if self._limits_changed:
             self._note_limits()
@@ -72,6 +76,11 @@ class Engine(Requests):
         for task in list(workflow.tasks.values()):
             self._adopt_task(workflow, task)
             self._hold_again(workflow, task)
+        if workflow.failing:
+            self._at(self._now, self._after_failure, workflow, *cleanup.dead_ends(workflow))
+        if workflow.closing is not None:
+            self._stopping[workflow.id] = True
+            self._at(self._now, self._close_again, workflow)
         workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None} or None
         self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow
@@ -92,8 +101,6 @@ class Engine(Requests):
                 self._arm_wait(workflow, task)
                 if task.sends:
                     self._at(self._now, self._send_on, workflow, task)
-            case "failed" if task.parent is None and task.origin is None and not workflow.tolerates(task):
-                self._at(self._now, self._after_failure, workflow, task)
 
     def _adopt(self, item: fx.Adopt) -> None:
         """While it runs. Providers that are there already do not announce themselves again."""
@@ -121,6 +128,8 @@ class Engine(Requests):
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
             self._touched.pop(workflow.id, None)
+            for token in self._forget_sweeps(workflow):
+                self._refuse(token, ShardElsewhere(f"another coordinator has {workflow.id} now"))
             del self.workflows[workflow.id]
         if item.wanted(SCHEDULES):
             self.schedules.clear()

@@ -79,15 +79,25 @@ def check_room(workflow: Workflow, parent: Task, count: int) -> None:
         raise ResourceExhausted(f"with {count:,} items the workflow would have more than {MOST_TASKS:,} tasks")
 
 
-def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]:
-    """What is to be recorded after items have ended: each event before the next is asked for."""
+def is_given_up(parent: Task) -> bool:
+    """Whether an item has failed for which no other one is to begin."""
     fan, for_each = parent.fan, parent.definition.for_each
+    return fan is not None and fan.failed is not None and for_each is not None and for_each.on_item_error == "fail"
+
+
+def why_given_up(parent: Task) -> str:
+    return f"item {parent.fan.failed.number if parent.fan is not None and parent.fan.failed is not None else 0} failed"
+
+
+def follows(workflow: Workflow, parent: Task, clock: Callable[[], int]) -> Iterator[ev.AnyEvent]:
+    """What is to be recorded after items have ended: each event before the next is asked for, be it in a later turn."""
+    fan, for_each, attempt = parent.fan, parent.definition.for_each, parent.attempt
     if fan is None or for_each is None or parent.state != "waiting":
         return
-    error = _failure(fan.failed) if fan.failed is not None and for_each.on_item_error == "fail" else None
+    error = _failure(fan.failed) if fan.failed is not None and is_given_up(parent) else None
     if error is None and for_each.by and not fan.left and _all_failed(fan):
         none = f"none of {len(fan.items):,} went well; the first"
-        yield ev.TaskFailed(now, parent.id, parent.attempt, _failure(fan.items[0], none))
+        yield ev.TaskFailed(clock(), parent.id, attempt, _failure(fan.items[0], none))
         return
     at_once = (
         workflow.definition.error_policy == "fail_fast" and not workflow.tolerates(parent) and not is_spared(parent)
@@ -95,11 +105,13 @@ def follows(workflow: Workflow, parent: Task, now: int) -> Iterator[ev.AnyEvent]
     if error is not None and fan.left and not at_once:
         for item in fan.items:
             if item.state in _UNSTARTED:
-                yield ev.TaskCancelled(now, item.id, f"item {fan.failed.number if fan.failed else 0} failed")
+                yield ev.TaskCancelled(clock(), item.id, why_given_up(parent))
+    if parent.state != "waiting" or parent.attempt != attempt:
+        return
     if error is not None and (not fan.left or at_once):
-        yield ev.TaskFailed(now, parent.id, parent.attempt, error)
+        yield ev.TaskFailed(clock(), parent.id, attempt, error)
     elif not fan.left:
-        yield ev.TaskCompleted(now, parent.id, parent.attempt)
+        yield ev.TaskCompleted(clock(), parent.id, attempt)
 
 
 def _all_failed(fan: Fan) -> bool:

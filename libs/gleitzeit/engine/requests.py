@@ -53,7 +53,7 @@ class Requests(Schedules):
             self._answer(item.token, known)
         elif (workflow := self._unfinished(item.token, item.workflow_id, "cancelled")) is not None:
             self._cancel_workflow(workflow, item.reason)
-            self._answer(item.token, workflow)
+            self._answer_then(item.token, workflow)
 
     def _pause(self, item: fx.Pause) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "paused")
@@ -81,20 +81,25 @@ class Requests(Schedules):
 
     def _retry(self, item: fx.Retry) -> None:
         workflow = self.workflows.get(item.workflow_id)
-        if workflow is None:
+        if item.changed is not None and workflow is not item.changed:
+            self._refuse(item.token, errors.ShardElsewhere(f"another coordinator has {item.workflow_id} now"))
+        elif item.changed is not None and item.event is not None:
+            self._applied(item.changed, item.event, item.changed.seq)
+            self._retried(item.token, item.changed, item.event)
+        elif workflow is None:
             self._refuse(item.token, errors.WorkflowNotFound(f"no workflow {item.workflow_id}"))
-            return
-        if workflow.state not in ("failed", "cancelled"):
-            message = f"workflow {workflow.id} is {workflow.state}: only what failed or was cancelled can be retried"
-            self._refuse(item.token, errors.InvalidState(message, {"status": workflow.state}))
-            return
-        names = again.can_run_again(workflow, again.chosen_by(workflow, item.tasks))
-        if not names:
-            self._refuse(item.token, errors.InvalidState(again.why_not(workflow, item.tasks)))
-            return
-        self._record(workflow, ev.WorkflowRetried(self._now, names))
+        else:
+            try:
+                event = ev.WorkflowRetried(self._now, again.can_run_again(workflow, item.tasks))
+            except errors.InvalidState as error:
+                self._refuse(item.token, error)
+            else:
+                self._record(workflow, event)
+                self._retried(item.token, workflow, event)
+
+    def _retried(self, token: Any, workflow: Workflow, event: ev.WorkflowRetried) -> None:
         self._arm_workflow_timeout(workflow)
-        self._answer(item.token, workflow, tasks=names)
+        self._answer(token, workflow, tasks=event.tasks)
 
     def _signal(self, item: fx.Signal) -> None:
         if item.idempotency_key and self._has_signal(item):

@@ -174,14 +174,20 @@ class Workflow:
     def apply(self, event: ev.AnyEvent) -> None:
         """Move. Raises Refused, and changes nothing, if the tables do not allow it."""
         _APPLY[type(event)](self, event)
+        self._applied(event)
+
+    def _applied(self, event: ev.AnyEvent) -> None:
         if self.meter is not None:
             self.meter.note(event)
         self.seq += 1
         self.updated_at = event.at
 
     def _move_workflow(self, event: ev.AnyEvent) -> None:
+        self.state = self._next_state(event)
+
+    def _next_state(self, event: ev.AnyEvent) -> ev.WorkflowStatus:
         try:
-            self.state = states.WORKFLOW[self.state, type(event).__name__]
+            return states.WORKFLOW[self.state, type(event).__name__]
         except KeyError:
             raise Refused(f"{type(event).__name__} while workflow {self.id} is {self.state}") from None
 
@@ -505,30 +511,48 @@ class Workflow:
         self.signal_keys[event.idempotency_key] = event.body_sha256
 
     def _retried(self, event: ev.WorkflowRetried) -> None:
-        chosen = [self.tasks[name] for name in event.tasks if name in self.tasks]
-        reset = [(task, self._next(task, states.RESET)) for task in chosen]
+        for _ in self._retried_steps(event):
+            pass
+
+    def retried_in_steps(self, event: ev.WorkflowRetried) -> Iterator[None]:
+        """As `apply`, for who has others waiting. It ends with the last step; until then nobody may look at it."""
+        yield from self._retried_steps(event)
+        self._applied(event)
+
+    def _retried_steps(self, event: ev.WorkflowRetried) -> Iterator[None]:
         names = set(event.tasks)
-        for task in chosen:
+        reset: list[tuple[Task, ev.TaskStatus]] = []
+        for task in filter(None, map(self.tasks.get, event.tasks)):
+            reset.append((task, self._next(task, states.RESET)))
             if task.state == "completed" and not _may_run_again(task, names):
                 raise Refused(f"WorkflowRetried names {task.id} of {self.id}, which is completed")
-        self._move_workflow(event)
-        self.retried_at = event.at
-        self.completed_at = 0
-        self.error = None
-        self.closing, self.late_open, self.outcome = None, False, ""
-        for task, state in reset:
+            if len(reset) % STEP == 0:
+                yield
+        following = self._next_state(event)
+        for number, (task, state) in enumerate(reset):
             self._reset(task, state)
             if task.fan is not None:
                 task.fan.values = None
                 task.fan.anew |= not names.isdisjoint(task.definition.dependencies)
+            if number % STEP == STEP - 1:
+                yield
         self.undoable = [task for task in self.undoable if task.state == "completed"]
         self.ordinary = sum(not task.ended and not task.definition.late for task in self.document_tasks())
+        yield
         self.failing = sum(self._counts_as_failure(task) for task in self.document_tasks())
-        for task, _ in reset:
+        yield
+        for number, (task, _) in enumerate(reset):
             needs = (self.tasks[name] for name in task.definition.dependencies)
             task.unmet = task.definition.late + sum(not self.meets(task, other) for other in needs)
             if task.unmet == 0 and task.parent is None:
                 self._release(task, event.at)
+            if number % STEP == STEP - 1:
+                yield
+        self.state = following
+        self.retried_at = event.at
+        self.completed_at = 0
+        self.error = None
+        self.closing, self.late_open, self.outcome = None, False, ""
         self._open_late(event.at)
 
     def _reset(self, task: Task, state: ev.TaskStatus) -> None:

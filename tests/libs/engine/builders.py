@@ -69,15 +69,15 @@ class Desk:
 
     def tell(self, *inputs: fx.Input) -> Decision:
         """One turn, and those that follow at once. Returns what all of them decided."""
-        self.last = self._turn(inputs)
+        self.last = self.turn(inputs)
         while self.engine.more:
-            more = self._turn(())
+            more = self.turn(())
             self.last.effects += more.effects
             self.last.answers += more.answers
             self.last.appends.update(more.appends)
         return self.last
 
-    def _turn(self, inputs: Iterable[fx.Input]) -> Decision:
+    def turn(self, inputs: Iterable[fx.Input] = ()) -> Decision:
         decision = self.engine.decide(self.now, inputs)
         for append in decision.appends.values():
             stream = self.events.setdefault(append.workflow.id, [])

@@ -33,8 +33,8 @@ class Clockwork(Desk):
         self.facts: dict[str, list[sc.AnyScheduleFact]] = {}
         super().__init__(*arguments, **more)
 
-    def _turn(self, inputs: Any) -> Any:
-        decision = super()._turn(inputs)
+    def turn(self, inputs: Any = ()) -> Any:
+        decision = super().turn(inputs)
         for append in decision.schedules.values():
             stream = self.facts.setdefault(append.schedule.name, [])
             assert append.seq == len(stream) + 1
