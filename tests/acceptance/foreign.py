@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 METHOD = "tally/mark"
 CAPACITY = 2
-WORK_SECONDS = 0.1
+WORK_SECONDS = 0.05
 _DOCUMENT = {
     "openrpc": "1.4.1",
     "info": {"title": "tally", "version": "1"},
@@ -23,7 +23,13 @@ _DOCUMENT = {
 class Foreign:
     def __init__(self) -> None:
         self.port = 0
-        self.running = self.most = self.done = 0
+        self.running = self.most = self.done = self.allowed = 0
+        self._news = asyncio.Event()
+
+    def allow(self, count: int) -> None:
+        """So many calls end; the others go on until it is more."""
+        self.allowed = count
+        self._news.set()
 
     async def accept(self, connection: ServerConnection) -> None:
         """What it does for a connection ends with it."""
@@ -48,9 +54,12 @@ class Foreign:
         self.most = max(self.most, self.running)
         try:
             await asyncio.sleep(WORK_SECONDS)
+            while self.done >= self.allowed:
+                self._news.clear()
+                await self._news.wait()
+            self.done += 1
         finally:
             self.running -= 1
-        self.done += 1
         await connection.send(_answer(request, {"marked": True}))
 
 
