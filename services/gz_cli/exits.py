@@ -10,6 +10,7 @@ from gleitzeit.errors import (
     GleitzeitError,
     InvalidState,
     JournalCorrupt,
+    JournalError,
     MethodNotFound,
     ProtocolError,
     ProtocolNotFound,
@@ -97,6 +98,10 @@ def _code(error: GleitzeitError) -> int:
             return NOT_FOUND
         case TemplateNotFound() | ScheduleNotFound():
             return NOT_FOUND
+        case JournalCorrupt():
+            return FAILED
+        case JournalError():  # in use, full, out of reach: not possible now
+            return USAGE
         case DocumentError() | ConfigurationError() | ProtocolError() | InvalidState() | UsageError():
             return USAGE
         case Unauthorized():
