@@ -14,6 +14,8 @@ OPTION = "--background"
 LOOK_SECONDS = 0.05
 PATIENCE_SECONDS = 60.0
 LAST_LINES = 20
+WAITS = "waiting for "
+"""How a line of takeover.py begins."""
 
 
 def run(state: Path, arguments: Sequence[str]) -> int:
@@ -26,7 +28,7 @@ def run(state: Path, arguments: Sequence[str]) -> int:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    address = _wait(process, state)
+    address = _wait(process, state, log, began)
     if address is not None:
         process.returncode = 0  # or Popen would warn that it still runs, which is what it is for
         say(f"Gleitzeit is up (process {process.pid}); `gz down{_folder(arguments)}` ends it, its log is {log}")
@@ -36,20 +38,28 @@ def run(state: Path, arguments: Sequence[str]) -> int:
         process.returncode = 0
         say(f"it is not up after {PATIENCE_SECONDS:g} s, and goes on trying; its log is {log}")
         return exits.TIMED_OUT
-    with log.open("rb") as written:
-        written.seek(began)
-        said = written.read().decode(errors="replace").splitlines()
-    say("\n".join(said[-LAST_LINES:]))
+    say("\n".join(_said(log, began)[-LAST_LINES:]))
     return process.returncode or exits.FAILED
 
 
-def _wait(process: "subprocess.Popen[bytes]", state: Path) -> Address | None:
-    """None: it has ended, or takes too long."""
+def _said(log: Path, began: int) -> list[str]:
+    with log.open("rb") as written:
+        written.seek(began)
+        return written.read().decode(errors="replace").splitlines()
+
+
+def _wait(process: "subprocess.Popen[bytes]", state: Path, log: Path, began: int) -> Address | None:
+    """None: it has ended, or takes too long. What it waits for itself is passed on."""
     until = time.monotonic() + PATIENCE_SECONDS
+    told: set[str] = set()
     while time.monotonic() < until and process.poll() is None:
         found = find_running(state)
         if found is not None and found.pid == process.pid:
             return found
+        for line in _said(log, began):
+            if line.startswith(WAITS) and line not in told:
+                told.add(line)
+                say(line)
         time.sleep(LOOK_SECONDS)
     return None
 

@@ -14,7 +14,7 @@ from gleitzeit.client import batch as batches
 from gleitzeit.client import models, needs
 from gleitzeit.client.asking import chat_params, given, python_params, task_document, text_of, vision_params
 from gleitzeit.client.batch import BatchResult, OnProgress
-from gleitzeit.client.connecting import OPEN_SECONDS, Place
+from gleitzeit.client.connecting import OPEN_SECONDS, OnWaiting, Place
 from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of, prepare_workflow
 from gleitzeit.client.models import with_what_is_at_hand
@@ -104,10 +104,12 @@ class Client(Coordinator):
         return client
 
     @classmethod
-    async def at(cls, reach: Reach) -> Self:
-        """Connect to what was found, or is coming up, already. Raises as `connect`, and DetachedFailed."""
+    async def at(cls, reach: Reach, on_waiting: OnWaiting = lambda words: None) -> Self:
+        """Connect to what was found, or is coming up, already. `on_waiting` is told when that, or a call, waits for a
+        coordinator that has gone. Raises as `connect`, and DetachedFailed."""
         client = cls(state=reach.target.state)
         client._target, client._reach = reach.target, reach
+        client.on_waiting = on_waiting
 
         async def found() -> Reach:
             client._find = None  # who found it once says what to do when it is lost

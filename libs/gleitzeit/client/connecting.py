@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGTERM
@@ -22,6 +23,9 @@ OPEN_SECONDS = 5.0
 RETURN_SECONDS = 10.0
 """For a coordinator that has died to be started again by its stack."""
 LOOK_AGAIN_SECONDS = 0.1
+SILENCE_SECONDS = 1.0
+"""After which somebody may want to know what is waited for."""
+OnWaiting = Callable[[str], object]
 
 
 class Place(Struct, frozen=True):
@@ -50,12 +54,19 @@ async def open_place(place: Place, on_notification: OnNotification | None) -> Co
     )
 
 
-async def open_reach(reach: Reach, on_notification: OnNotification | None) -> tuple[Place, Connection]:
-    """Wait for a stack that starts. Raises what `open_place` raises, and DetachedFailed."""
+def gone(url: str) -> str:
+    return f"the coordinator at {url} does not answer; waiting for it to come back"
+
+
+async def open_reach(
+    reach: Reach, on_notification: OnNotification | None, on_waiting: OnWaiting = lambda words: None
+) -> tuple[Place, Connection]:
+    """Wait for a stack that starts, or whose coordinator is started again: of that `on_waiting` is told. Raises what
+    `open_place` raises, and DetachedFailed."""
     if reach.address is None:
         return await _open(reach, await _address_of(reach), on_notification)
     if not reach.address.embedded:
-        return await _open_again(reach, reach.address, on_notification)
+        return await _open_again(reach, reach.address, on_notification, on_waiting)
     with suppress(ConnectionLost):
         place, connection = await _open(reach, reach.address, on_notification)
         if not (await connection.call("system.status"))["draining"]:
@@ -67,17 +78,20 @@ async def open_reach(reach: Reach, on_notification: OnNotification | None) -> tu
 
 
 async def _open_again(
-    reach: Reach, address: Address, on_notification: OnNotification | None
+    reach: Reach, address: Address, on_notification: OnNotification | None, on_waiting: OnWaiting
 ) -> tuple[Place, Connection]:
     """Where a stack of this machine lives its coordinator is waited for."""
     now = asyncio.get_running_loop().time
-    give_up = now() + RETURN_SECONDS
+    began, told = now(), False
     while True:
         try:
             return await _open(reach, address, on_notification)
         except ConnectionLost:
-            if not address.pid or now() > give_up or not holder_lives(reach.target.state):
+            if not address.pid or now() > began + RETURN_SECONDS or not holder_lives(reach.target.state):
                 raise
+        if not told and now() > began + SILENCE_SECONDS:
+            told = True
+            on_waiting(gone(address.url))
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.client.blobs import BlobChannel
-from gleitzeit.client.connecting import Place, open_place, open_reach
+from gleitzeit.client.connecting import SILENCE_SECONDS, OnWaiting, Place, gone, open_place, open_reach
 from gleitzeit.client.schedules import Schedules
 from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
@@ -26,16 +26,10 @@ RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
 PATIENCE_SECONDS = 60.0
 """How long we try to reach a coordinator that went away."""
-SILENCE_SECONDS = 1.0
-"""After which somebody may want to know what is waited for."""
 SENT_AGAIN = 3
 """So often, when the answer is lost."""
 SUCCESSOR_SECONDS = 2.0
 """For another stack to take the place of one that has died."""
-
-
-def gone(url: str) -> str:
-    return f"the coordinator at {url} does not answer; waiting for it to come back"
 
 
 class Session:
@@ -49,8 +43,8 @@ class Session:
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
-        self.on_waiting: Callable[[str], object] = lambda words: None
-        """Told when a call waits for a coordinator that has gone."""
+        self.on_waiting: OnWaiting = lambda words: None
+        """Told when something waits for a coordinator that has gone."""
         self.templates = Templates(self.call)
         self.blobs = BlobChannel(self._open_second)
         self.schedules = Schedules(self.call, self._call_once, self._call_again)
@@ -111,7 +105,7 @@ class Session:
     async def _open(self) -> Connection:
         if self._place is None:
             assert self._find is not None, "a session has a place, or somebody who finds one"
-            self._place, connection = await open_reach(await self._find(), self._notified)
+            self._place, connection = await open_reach(await self._find(), self._notified, self.on_waiting)
             return connection
         try:
             return await open_place(self._place, self._notified)
