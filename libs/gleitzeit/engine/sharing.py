@@ -7,6 +7,7 @@ take more than all the rest of them.
 import sys
 from functools import lru_cache
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import force_setattr
 
@@ -14,6 +15,10 @@ from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
 
 _FEW_TASKS = 16
+_MOST_KNOWN, _KNOWN_BYTES = 64, 16 << 10
+_known: dict[bytes, Definition] = {}
+"""The last small definitions, by their JSON: those who submit many workflows often submit the same document."""
+_encode = msgspec.json.Encoder().encode
 _NOTHING: dict[str, object] = {}
 """Never written to: definitions are frozen."""
 _EMPTY = Raw(b"{}")
@@ -29,6 +34,10 @@ def share(submitted: WorkflowSubmitted) -> None:
     definition = submitted.definition
     if len(definition.tasks) < _FEW_TASKS:  # what is decoded keeps the whole text in memory that it was decoded from
         force_setattr(submitted, "inputs", _copy(submitted.inputs, _SUBMITTED.inputs))
+        known = _known_as(definition)
+        if known is not definition:
+            force_setattr(submitted, "definition", known)
+            return
         for name in ("parameters", "inputs", "config"):
             force_setattr(definition, name, _copy(getattr(definition, name), getattr(_DEFINITION, name)))
     for name in ("env", "outputs", "metadata", "breakers"):
@@ -47,6 +56,19 @@ def share_task(task: TaskDefinition, siblings: int) -> None:
     if siblings < _FEW_TASKS:
         force_setattr(task, "params", _copy(task.params, _TASK.params))
         force_setattr(task, "id", sys.intern(task.id))
+
+
+def _known_as(definition: Definition) -> Definition:
+    """An equal one that others have, or this one, for others to come."""
+    encoded = _encode(definition)
+    known = _known.get(encoded)
+    if known is not None:
+        return known
+    if len(encoded) <= _KNOWN_BYTES:
+        if len(_known) >= _MOST_KNOWN:
+            del _known[next(iter(_known))]
+        _known[encoded] = definition
+    return definition
 
 
 @lru_cache

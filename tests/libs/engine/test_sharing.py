@@ -25,3 +25,18 @@ def test_what_is_empty_in_many_definitions_is_one_object() -> None:
     assert one.env is other.env
     assert one.tasks[0].bindings is other.tasks[0].bindings
     assert one.tasks[0].method is other.tasks[0].method
+
+
+def test_workflows_of_one_document_share_its_definition() -> None:
+    def built(message: str) -> ev.WorkflowSubmitted:
+        event = ev.WorkflowSubmitted(1, "w", definition(task("a", params={"message": message})), raw({"n": message}))
+        read = msgspec.json.decode(msgspec.json.encode(event), type=ev.WorkflowSubmitted)
+        assert replay([read]).submitted == event
+        return read
+
+    first = built("x")
+    assert built("x").definition is first.definition
+    assert built("y").definition is not first.definition
+    for number in range(100):
+        built(f"other {number}")
+    assert built("x").definition is not first.definition, "only the last ones are kept"
