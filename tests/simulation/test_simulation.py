@@ -70,6 +70,12 @@ def test_no_law_is_broken_as_long_as_there_is_time() -> None:
         seeds += 10
 
 
+def test_a_workflow_under_way_keeps_its_permit_when_its_coordinator_and_the_keeper_die() -> None:
+    """A world in which it did not, with two coordinators."""
+    _, violation = run(50_244, 2)
+    assert violation is None
+
+
 @pytest.mark.long
 def test_no_law_is_broken_in_many_worlds() -> None:
     play(1_000_000, 20_000)

@@ -120,7 +120,11 @@ class Concurrency(Limits):
     def _claim(self, permit: Permit) -> Verdict:
         if self._keeps(permit.ask.limit):
             return self._decide(permit.ask, permit)
-        self._unasked.setdefault(permit.ask.limit, deque()).append(permit)
+        unasked = self._unasked.setdefault(permit.ask.limit, deque())
+        if _goes_on(permit):  # who keeps it knows of its permit, and others wait until it is over
+            unasked.appendleft(permit)
+        else:
+            unasked.append(permit)
         self._ask_others(permit.ask.limit)
         return "waits"
 
@@ -130,7 +134,7 @@ class Concurrency(Limits):
         while unasked:
             permit = unasked[0]
             if not permit.dropped:
-                if permit.ask.on_conflict == "queue" and len(asked) >= permit.ask.most:
+                if permit.ask.on_conflict == "queue" and len(asked) >= permit.ask.most and not _goes_on(permit):
                     return
                 asked[permit] = None
                 self._effect(fx.AskPermit(permit))
@@ -291,12 +295,17 @@ class Concurrency(Limits):
 
 def _is_of_another_wish(permit: Permit, held: HeldPermit) -> bool:
     """Whether what the holder wishes now may wait for what was granted to it before, and not used: by one that had the
-    workflow before us, say."""
-    return not permit.granted and permit.ask.id != held.ask
+    workflow before us, say. A workflow that is under way holds it all the same."""
+    return not permit.granted and permit.ask.id != held.ask and not _goes_on(permit)
 
 
 def _held(permit: Permit) -> HeldPermit:
     return HeldPermit(permit.ask.limit, permit.ask.holder, permit.ask.id, permit.ask.epoch)
+
+
+def _goes_on(permit: Permit) -> bool:
+    """Whether it is for a workflow that was under way with another coordinator."""
+    return permit.task is None and _has_begun(permit.workflow)
 
 
 def _has_begun(workflow: Workflow) -> bool:
