@@ -38,6 +38,7 @@ class Client:
         self._end: End | None = None
         self._watched_to = 0
         self._watching: End | None = None
+        self._signals = 0
         self._changed = 0
         """How often this client, the only one to do so, made the workflow go on after its end."""
         self._final: tuple[int, Any] | None = None
@@ -168,7 +169,18 @@ class Client:
                 await self._change("task.complete", task_id=task["task_id"], approved=self.random.random() < 0.7)
 
     async def _signal(self) -> None:
-        await self._change("workflow.signal", name=self.random.choice("abc"), payload=self.random.randrange(9))
+        """Law 23: sent again, as nobody knows whether it has arrived, it counts once."""
+        self._signals += 1
+        key = f"{self.workflow_id}/{self.name}/{self._signals}"
+        signal = {"name": self.random.choice("abc"), "payload": self.random.randrange(9), "idempotency_key": key}
+        for _ in range(2):
+            try:
+                await self._ask("workflow.signal", workflow_id=self.workflow_id, **signal)
+            except errors.InvalidState:
+                return
+            except LATER:
+                continue
+            return
 
     async def _change(self, method: str, **params: Any) -> None:
         """A request that may not fit any more by the time it arrives."""

@@ -70,9 +70,15 @@ def test_no_law_is_broken_as_long_as_there_is_time() -> None:
         seeds += 10
 
 
-def test_a_workflow_under_way_keeps_its_permit_when_its_coordinator_and_the_keeper_die() -> None:
-    """A world in which it did not, with two coordinators."""
-    _, violation = run(50_244, 2)
+@pytest.mark.parametrize(
+    "seed",
+    [
+        50_244,  # a workflow under way lost its permit when its coordinator and then the keeper died
+        717,  # a call at a foreign provider was attached to, when its workflow came back from another coordinator
+    ],
+)
+def test_worlds_in_which_two_coordinators_went_wrong(seed: int) -> None:
+    _, violation = run(seed, 2)
     assert violation is None
 
 

@@ -111,7 +111,10 @@ class Engine(Requests):
         adopted = {workflow.id for workflow in item.workflows}
         names = {provider.name for provider in self.scheduler.roster.values()}
         for call in [call for call in self.calls.values() if call.workflow.id in adopted]:
-            if call.instance in self.scheduler.roster:
+            provider = self.scheduler.roster.get(call.instance)
+            if provider is not None and provider.share is not None:  # we ended it when we gave the workflow away
+                self._orphan(call, 0, " for this call: its workflow was at another coordinator meanwhile")
+            elif provider is not None:
                 call.lost_at = None
                 self._effect(fx.AttachCall(call))
             elif call.provider in names:

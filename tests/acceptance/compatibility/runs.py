@@ -245,7 +245,7 @@ RUNS = [
     Runs(
         "task.timeout",
         "name: n\ntasks: [{id: a, method: echo/delay, params: {delay: 5}, timeout: 0.1}]",
-        {"error.a": "0.1"},
+        {"error.a": "100 ms"},
     ),
     Runs(
         "shape.legacy",
