@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 from tests.simulation.mutants import Patch, mutant
 
-from gleitzeit.engine import cleanup, core, fanout, flow, loops
+from gleitzeit.engine import cleanup, fanout, flow, loops, settling
 from gleitzeit.engine import params as params_module
 from gleitzeit.engine.task import Fan, Task
 from gleitzeit.engine.workflow import Workflow
@@ -16,7 +16,7 @@ from gleitzeit.spec.resolution import Joined
 
 @mutant
 def runs_what_is_not_wanted() -> list[Patch]:
-    return [(core, "why_unwanted", lambda *_: None)]
+    return [(settling, "why_unwanted", lambda *_: None)]
 
 
 @mutant

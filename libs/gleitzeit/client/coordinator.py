@@ -92,8 +92,7 @@ class Coordinator(Session):
         asked = {"definition": definition, "inputs": inputs or None, "hold": hold or None}
         if not idempotency_key:
             return await self._view(Submitted, "workflow.submit", **asked)
-        given = {name: value for name, value in asked.items() if value is not None}
-        return msgspec.convert(await self._call_once("workflow.submit", given, idempotency_key), Submitted)
+        return msgspec.convert(await self._call_once("workflow.submit", asked, idempotency_key), Submitted)
 
     async def validate(self, definition: object) -> Validation:
         """What the coordinator, which knows its providers' methods, says of a definition."""
@@ -187,8 +186,7 @@ class Coordinator(Session):
         """Run one that has ended once more, as a new one; what nothing has changed for takes its old result. `inputs`
         and `params` (of tasks) are those that are to be different. The same key makes no second one."""
         what = {"workflow_id": workflow_id, "from_task": from_task, "set": inputs, "params": params, "hold": hold}
-        given = {name: value for name, value in what.items() if value is not None}
-        return msgspec.convert(await self._call_once("workflow.rerun", given, idempotency_key), State)
+        return msgspec.convert(await self._call_once("workflow.rerun", what, idempotency_key), State)
 
     async def diff(self, a: str, b: str) -> Difference:
         return await self._view(Difference, "workflow.diff", a=a, b=b)

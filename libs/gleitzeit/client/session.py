@@ -70,8 +70,9 @@ class Session:
         return await self._call_again(method, {**params, "idempotency_key": idempotency_key or uuid4().hex})
 
     async def _call_again(self, method: str, asked: Mapping[str, Any]) -> Any:
-        """A call that counts once however often it is sent: when the answer is lost it is sent again. Raises
-        ConnectionLost if the coordinator stays away."""
+        """A call that counts once however often it is sent: when the answer is lost it is sent again. What is None is
+        not given. Raises ConnectionLost if the coordinator stays away."""
+        asked = _given(asked)
         for _ in range(SENT_AGAIN):
             connection = await self._connected()
             try:
@@ -86,8 +87,7 @@ class Session:
 
     async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
         connection = await self._connected()
-        given = {name: value for name, value in params.items() if value is not None}
-        return msgspec.json.decode(await connection.call_raw(method, given), type=cls)
+        return msgspec.json.decode(await connection.call_raw(method, _given(params)), type=cls)
 
     async def _connected(self) -> Connection:
         async with self._connecting:
@@ -143,3 +143,7 @@ class Session:
         reason = connection.close_reason or f"the connection to {self.url} was closed"
         for inbox in self._subscriptions.values():
             inbox.lose(reason)
+
+
+def _given(params: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in params.items() if value is not None}

@@ -3,7 +3,8 @@
 from msgspec import Raw
 from msgspec.structs import replace
 
-from gleitzeit.engine.core import COORDINATOR, Core
+from gleitzeit.engine.core import COORDINATOR
+from gleitzeit.engine.settling import Settling
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import GleitzeitError
@@ -11,7 +12,7 @@ from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition
 
 
-class Rerun(Core):
+class Rerun(Settling):
     def _reuse(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task whose turn it is has taken the result that it had in the workflow that is run again."""
         source = workflow.source
