@@ -20,7 +20,8 @@ from gleitzeit.engine.core import Append as Decided
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.journal.base import Append, Find, Journal, Summary
+from gleitzeit.journal.base import Append, Find, Journal
+from gleitzeit.model.events import Origin
 from gleitzeit.model.permits import Held, stream_of
 from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.limit_streams import limit_append, load_limits
@@ -39,8 +40,10 @@ MAX_INPUT_BYTES = 32 << 20
 """Of results in one turn: they are one commit."""
 LOADERS = 2
 """Workflows that are read from the journal to be looked at, at the same time: each is in memory meanwhile."""
-READ_TOGETHER = 100
-"""Workflows that are one question to the journal when all are read."""
+PAGE = 512
+"""Workflows that are found with one question to the journal when all are read, …"""
+READ_TOGETHER = 256
+"""… and whose streams are read with another."""
 KEPT_FINAL = 1_000
 KEPT_FINAL_BYTES = 32 << 20
 """Of workflows that have ended, in memory: others are read from the journal."""
@@ -258,16 +261,18 @@ class Service:
     async def recover(self, *, held: bool) -> tuple[int, list[str]]:
         """Adopt every workflow that has not ended. Returns how many, and a warning for each that cannot be read."""
         count, warnings = 0, list[str]()
-        async for workflow in self._unfinished(lambda workflow_id: True, warnings):
-            self.engine.adopt(self.clock(), workflow, held=held)
-            count += 1
+        async for workflows in self._unfinished(lambda workflow_id: True, warnings):
+            now = self.clock()
+            for workflow in workflows:
+                self.engine.adopt(now, workflow, held=held)
+            count += len(workflows)
         await self._adopt_schedules(warnings)
         return count, warnings
 
     async def adopt(self, wanted: Callable[[str], bool]) -> tuple[int, list[str]]:
         """While it runs: take over what another coordinator had, as `recover` does."""
         warnings: list[str] = []
-        workflows = tuple([workflow async for workflow in self._unfinished(wanted, warnings)])
+        workflows = tuple([one async for some in self._unfinished(wanted, warnings) for one in some])
         limits = tuple(await load_limits(self.journal, wanted, warnings))
         await self.ask(lambda token: fx.Adopt(token, workflows, limits))
         if wanted(SCHEDULES):
@@ -281,20 +286,21 @@ class Service:
         for workflow_id in [name for name in self._finals if name not in self.engine.workflows]:
             self._finals_bytes -= self._finals.pop(workflow_id)
 
-    async def _read(self, rows: Sequence[Summary], warnings: list[str]) -> AsyncIterator[Workflow]:
+    async def _read(self, streams: Sequence[str], warnings: list[str]) -> list[Workflow]:
         """Most streams are short, and many of them are one question to the journal."""
-        for some in batched(rows, READ_TOGETHER):
-            short = await self.journal.read_short([row.stream for row in some])
-            for row in some:
-                try:
-                    known = short.get(row.stream)
-                    workflow = replayed(row.stream, known) if known else await load(self.journal, row.stream)
-                    workflow.source = await self._source(workflow)
-                    yield workflow
-                except errors.GleitzeitError as error:
-                    self.quarantined[row.stream] = error.message
-                    warnings.append(f"workflow {row.stream} is quarantined, its stream cannot be read: {error}")
-                    log.error(warnings[-1], extra={"workflow_id": row.stream})
+        short, workflows = await self.journal.read_short(streams), list[Workflow]()
+        for stream in streams:
+            try:
+                known = short.get(stream)
+                workflow = replayed(stream, known) if known else await load(self.journal, stream)
+                if workflow.submitted.origin is not None:
+                    workflow.source = await self._source(workflow.submitted.origin)
+                workflows.append(workflow)
+            except errors.GleitzeitError as error:
+                self.quarantined[stream] = error.message
+                warnings.append(f"workflow {stream} is quarantined, its stream cannot be read: {error}")
+                log.error(warnings[-1], extra={"workflow_id": stream})
+        return workflows
 
     async def _adopt_schedules(self, warnings: list[str]) -> None:
         for stream in [stream for stream in self.quarantined if stream.startswith(SCHEDULE)]:
@@ -303,24 +309,21 @@ class Service:
             self.clock.not_before(max(schedule.decided, updated_at))
             self.engine.adopt_schedule(self.clock(), schedule)
 
-    async def _source(self, workflow: Workflow) -> Workflow | None:
+    async def _source(self, origin: Origin) -> Workflow | None:
         """The workflow that it runs again. One that is gone, or cannot be read, is as if there were none."""
-        origin = workflow.submitted.origin
-        if origin is None or not origin.rerun_of:
-            return None
         try:
-            return await load(self.journal, origin.rerun_of)
+            return await load(self.journal, origin.rerun_of) if origin.rerun_of else None
         except errors.GleitzeitError:
             return None
 
-    async def _unfinished(self, wanted: Callable[[str], bool], warnings: list[str]) -> AsyncIterator[Workflow]:
+    async def _unfinished(self, wanted: Callable[[str], bool], warnings: list[str]) -> AsyncIterator[list[Workflow]]:
         """Page by page: there may be 100,000 of them. The clock has gone past what was read."""
         for kind in ("workflow", CHILD):
             before = None
-            while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=500)):
+            while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=PAGE)):
                 self.clock.not_before(max(row.updated_at for row in page))
-                async for workflow in self._read([row for row in page if wanted(row.stream)], warnings):
-                    yield workflow
+                for streams in batched([row.stream for row in page if wanted(row.stream)], READ_TOGETHER):
+                    yield await self._read(streams, warnings)
                 before = (page[-1].created_at, page[-1].stream)
 
     async def run(self) -> None:

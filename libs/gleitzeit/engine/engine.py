@@ -18,6 +18,8 @@ from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import ShardElsewhere
 from gleitzeit.model.shards import SCHEDULES
 
+_UNDER_WAY = frozenset({"running", "retrying", "waiting"})
+
 
 class Engine(Requests):
     def decide(self, now: int, inputs: Iterable[fx.Input]) -> Decision:
@@ -70,18 +72,21 @@ class Engine(Requests):
             self._scheduled.setdefault(origin.schedule, {})[workflow.id] = None
         if held:
             self.scheduler.held.add(workflow.id)
-        workflow.released[:] = [task for task in workflow.tasks.values() if task.state == "ready"]
         if workflow.definition.concurrency is not None:
             self._unadmitted.append(workflow)
-        for task in list(workflow.tasks.values()):
-            self._adopt_task(workflow, task)
-            self._hold_again(workflow, task)
+        workflow.released.clear()
+        for task in workflow.tasks.values():
+            if task.state == "ready":
+                workflow.released.append(task)
+            elif task.state in _UNDER_WAY:
+                self._adopt_task(workflow, task)
+            if task.fan is not None:
+                workflow.stir(task)
         if workflow.failing:
             self._at(self._now, self._after_failure, workflow, *cleanup.dead_ends(workflow))
         if workflow.closing is not None:
             self._stopping[workflow.id] = True
             self._at(self._now, self._close_again, workflow)
-        workflow.stirred = {task: None for task in workflow.document_tasks() if task.fan is not None} or None
         self._arm_workflow_timeout(workflow)
         self._touched[workflow.id] = workflow
         self.more = True
@@ -101,6 +106,7 @@ class Engine(Requests):
                 self._arm_wait(workflow, task)
                 if task.sends:
                     self._at(self._now, self._send_on, workflow, task)
+        self._hold_again(workflow, task)
 
     def _adopt(self, item: fx.Adopt) -> None:
         """While it runs. Providers that are there already do not announce themselves again."""

@@ -7,14 +7,13 @@
 Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
 """
 
-import itertools
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Budget, Definition
+from gleitzeit.model.definition import Budget, Definition, TaskDefinition
 
 
 class Spent(Struct):
@@ -97,10 +96,12 @@ class Meter(Struct):
 
 def meter_for(definition: Definition) -> Meter | None:
     """None where nobody has set a budget."""
-    undos = (task.undo for task in definition.tasks if task.undo is not None)
-    tasks = itertools.chain(definition.tasks, undos)
-    limited = definition.budget is not None or any(task.budget is not None for task in tasks)
+    limited = definition.budget is not None or any(map(_has_budget, definition.tasks))
     return Meter() if limited else None
+
+
+def _has_budget(task: TaskDefinition) -> bool:
+    return task.budget is not None or (task.undo is not None and _has_budget(task.undo))
 
 
 class _Result(Struct):

@@ -205,19 +205,17 @@ class Settling(Sweeps):
                 yield
 
     def _queue_part(self, workflow: Workflow, released: list[Task]) -> None:
-        released = [
-            task
-            for task in released
-            if task.state == "ready" and not self._is_stopped(workflow, task) and self._is_wanted(workflow, task)
-        ]
         for task in released:
-            task.models = self._params.models_of(workflow, task)
-        released = [task for task in released if not (task.definition.fallback and self._moves_on(workflow, task))]
-        self.scheduler.add(workflow, released)
-        for task in released:
-            seconds = task.definition.queue_timeout_seconds
-            if seconds is not None:
-                self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
+            if task.state == "ready" and not self._is_stopped(workflow, task) and self._is_wanted(workflow, task):
+                task.models = self._params.models_of(workflow, task)
+                if not (task.definition.fallback and self._moves_on(workflow, task)):
+                    self.scheduler.add(workflow, (task,))
+                    self._arm_queue_timeout(workflow, task)
+
+    def _arm_queue_timeout(self, workflow: Workflow, task: Task) -> None:
+        seconds = task.definition.queue_timeout_seconds
+        if seconds is not None:
+            self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
 
     def _is_wanted(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task that could start is to; if not, that is recorded."""

@@ -28,34 +28,41 @@ _TASK = TaskDefinition("", "")
 _SUBMITTED = WorkflowSubmitted(0, "", _DEFINITION)
 
 
-def share(submitted: WorkflowSubmitted) -> None:
-    """Replace parts of a workflow's first event by equal ones that others have too. To everybody it stays as it was;
-    its tasks are left for `share_task`."""
+def share(submitted: WorkflowSubmitted) -> bool:
+    """Replace parts of a workflow's first event by equal ones that others have too. To everybody it stays as it was.
+
+    Returns whether its tasks are done; those of a large one are left for `share_task`.
+    """
     definition = submitted.definition
-    if len(definition.tasks) < _FEW_TASKS:  # what is decoded keeps the whole text in memory that it was decoded from
+    few = len(definition.tasks) < _FEW_TASKS
+    if few:  # what is decoded keeps the whole text in memory that it was decoded from
         force_setattr(submitted, "inputs", _copy(submitted.inputs, _SUBMITTED.inputs))
         known = _known_as(definition)
         if known is not definition:
             force_setattr(submitted, "definition", known)
-            return
+            return True
         for name in ("parameters", "inputs", "config"):
             force_setattr(definition, name, _copy(getattr(definition, name), getattr(_DEFINITION, name)))
+        for task in definition.tasks:
+            share_task(task)
+            force_setattr(task, "params", _copy(task.params, _TASK.params))
+            force_setattr(task, "id", sys.intern(task.id))
     for name in ("env", "outputs", "metadata", "breakers"):
         if not getattr(definition, name):
             force_setattr(definition, name, _NOTHING)
-    _share_texts(definition, "name", "version")
+    for name in ("name", "version"):
+        force_setattr(definition, name, sys.intern(getattr(definition, name)))
+    return few
 
 
-def share_task(task: TaskDefinition, siblings: int) -> None:
+def share_task(task: TaskDefinition) -> None:
     if not task.bindings:
         force_setattr(task, "bindings", _NOTHING)
     if not task.metadata:
         force_setattr(task, "metadata", _NOTHING)
     force_setattr(task, "method", sys.intern(task.method))
-    force_setattr(task, "retry", _shared_policy(task.retry))
-    if siblings < _FEW_TASKS:
-        force_setattr(task, "params", _copy(task.params, _TASK.params))
-        force_setattr(task, "id", sys.intern(task.id))
+    if task.retry is not _TASK.retry:
+        force_setattr(task, "retry", _shared_policy(task.retry))
 
 
 def _known_as(definition: Definition) -> Definition:
@@ -74,11 +81,6 @@ def _known_as(definition: Definition) -> Definition:
 @lru_cache
 def _shared_policy(policy: RetryPolicy) -> RetryPolicy:
     return policy
-
-
-def _share_texts(definition: Definition, *names: str) -> None:
-    for name in names:
-        force_setattr(definition, name, sys.intern(getattr(definition, name)))
 
 
 def _copy(value: Raw, default: Raw) -> Raw:

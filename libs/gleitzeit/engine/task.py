@@ -1,6 +1,6 @@
 """A node of the graph and where it stands; and the items of one that stands for many. Written by `Workflow.apply`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from msgspec import Raw
 
@@ -50,7 +50,7 @@ class Task:
         self.undone = False
         """Completed, and being or having been undone."""
         self.index = index
-        self.dependents: Sequence[Task] = ()
+        self.dependents: list[Task] | tuple[()] = ()
         self.state: ev.TaskStatus = "pending"
         self.attempt = 0
         """The number of the latest attempt; it only grows."""

@@ -57,9 +57,10 @@ class Workflow:
         workflow = cls.__new__(cls)
         for _ in workflow._steps(submitted):
             yield workflow
+        yield workflow
 
     def _steps(self, submitted: ev.WorkflowSubmitted) -> Iterator[None]:
-        share(submitted)
+        shared = share(submitted)
         self.submitted = submitted
         self.source: Workflow | None = None
         """The workflow that it runs again, kept by the engine while that may give results; no part of the stream."""
@@ -80,23 +81,6 @@ class Workflow:
         """The last idempotency keys of signals, each with the sha256 of what it came with."""
         self.tasks: dict[str, Task] = {}
         """Those of the definition, in its order; then items of `for_each` and undos, as they came."""
-        count = len(submitted.definition.tasks)
-        for index, definition in enumerate(submitted.definition.tasks):
-            share_task(definition, count)
-            self.tasks[definition.id] = Task(definition, index)
-            if index % STEP == STEP - 1:
-                yield
-        for index, task in enumerate(self.tasks.values()):
-            if index % STEP == STEP - 1:
-                yield
-            task.unmet = len(task.definition.dependencies) + task.definition.late
-            for dependency in task.definition.dependencies:
-                other = self.tasks[dependency]
-                if isinstance(other.dependents, list):
-                    other.dependents.append(task)
-                else:
-                    other.dependents = [task]
-        self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
         self.meter = meter_for(self.definition)
         """What was spent, if somebody has set a budget."""
         self.released: list[Task] = []
@@ -105,7 +89,7 @@ class Workflow:
         """Tasks with items, of which some have ended since the owner last emptied this."""
         self.closing: ev.WorkflowCancelling | None = None
         """It is to end, and what has to run before does."""
-        self.ordinary = sum(not task.definition.late for task in self.tasks.values())
+        self.ordinary = 0
         """How many tasks that are not late have not ended."""
         self.failing = 0
         """How many tasks have failed, not counting those whose failure is of no consequence."""
@@ -117,13 +101,29 @@ class Workflow:
         self.undoing: Task | None = None
         """The undo that has not ended."""
         self.seq = 1
-        for index, task in enumerate(list(self.tasks.values())):
+        for index, definition in enumerate(submitted.definition.tasks):
             if index % STEP == STEP - 1:
                 yield
-            if task.unmet == 0:
-                self._release(task, submitted.at)
+            if not shared:
+                share_task(definition)
+            self.tasks[definition.id] = Task(definition, index)
+            self.ordinary += not definition.late
+        self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
+        for index, task in enumerate(self.tasks.values()):
+            if index % STEP == STEP - 1:
+                yield
+            self._join(task)
         self._open_late(submitted.at)
-        yield
+
+    def _join(self, task: Task) -> None:
+        """Tie it to those that it depends on, which are all there."""
+        definition = task.definition
+        task.unmet = len(definition.dependencies) + definition.late
+        for dependency in definition.dependencies:
+            other = self.tasks[dependency]
+            other.dependents = _with(other.dependents, task)
+        if not task.unmet:
+            self._release(task, self.created_at)
 
     # What the rules ask
 
@@ -134,7 +134,9 @@ class Workflow:
     @property
     def unfinished(self) -> int:
         """How many tasks have not ended."""
-        return len(self.tasks) - sum(self.counts.get(state, 0) for state in ev.TASK_FINAL)
+        counts = self.counts.get
+        ended = counts("completed", 0) + counts("failed", 0) + counts("skipped", 0) + counts("cancelled", 0)
+        return len(self.tasks) - ended
 
     def tolerates(self, task: Task) -> bool:
         """Whether dependents run although this task failed, with null for its result."""
@@ -223,7 +225,7 @@ class Workflow:
         """The task has ended. `met`: what depends on it may run, as far as this one is concerned."""
         if task.parent is not None and task.parent.fan is not None:
             task.parent.fan.end(task, was_active=was_active)
-            self._stir(task.parent)
+            self.stir(task.parent)
             for item in task.parent.fan.due(task.parent.definition.for_each):  # type: ignore[arg-type]  # it has items
                 self._release(item, at)
         elif task.origin is None and not task.definition.late:
@@ -240,7 +242,7 @@ class Workflow:
         if not self.ordinary and not self.late_open:
             self._open_late(at)
 
-    def _stir(self, parent: Task) -> None:
+    def stir(self, parent: Task) -> None:
         if self.stirred is None:
             self.stirred = {}
         self.stirred[parent] = None
@@ -296,7 +298,7 @@ class Workflow:
             self._new_items(task, event.count)
         assert task.fan is not None
         task.fan.begin()
-        self._stir(task)
+        self.stir(task)
         for item in task.fan.due(known.definition.for_each):
             self._release(item, event.at)
 
@@ -620,20 +622,27 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
 
 def replay(stream: Iterable[ev.AnyEvent]) -> Workflow:
     """The workflow whose events these are, in order. Raises Refused if they cannot be a workflow's."""
-    *_, workflow = replay_in_steps(stream)
+    events = iter(stream)
+    workflow = Workflow(_first(events))
+    for event in events:
+        workflow.apply(event)
     return workflow
 
 
 def replay_in_steps(stream: Iterable[ev.AnyEvent]) -> Iterator[Workflow]:
     """As `replay`, for who has others waiting: what comes last is the workflow."""
     events = iter(stream)
-    first = next(events, None)
-    if not isinstance(first, ev.WorkflowSubmitted):
-        raise Refused(f"a stream begins with WorkflowSubmitted, not with {type(first).__name__}")
-    for workflow in Workflow.in_steps(first):
+    for workflow in Workflow.in_steps(_first(events)):
         yield workflow
     for number, event in enumerate(events):
         workflow.apply(event)
         if number % STEP == STEP - 1:
             yield workflow
     yield workflow
+
+
+def _first(events: Iterator[ev.AnyEvent]) -> ev.WorkflowSubmitted:
+    first = next(events, None)
+    if not isinstance(first, ev.WorkflowSubmitted):
+        raise Refused(f"a stream begins with WorkflowSubmitted, not with {type(first).__name__}")
+    return first

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
 from msgspec import Struct
 
@@ -70,18 +69,26 @@ def unpack_short(
     answer."""
     found: dict[str, list[Record]] = {}
     for stream, last, count, crc, body in rows:
+        if count != last or not _is_intact(stream, last, count, crc, body):
+            continue
         most_bytes -= len(body)
         if most_bytes < 0:
             break
-        if count == last:
-            with suppress(JournalCorrupt):
-                found[stream] = unpack(stream, last, count, crc, body)
+        found[stream] = _records(1, body)
     return found
 
 
 def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
     """Raises JournalCorrupt if the checksum does not match."""
     first = last - count + 1
-    if not isinstance(body, bytes) or crc != checksum(stream, last, count, body):
+    if not _is_intact(stream, last, count, crc, body):
         raise JournalCorrupt(f"the stream {stream} is damaged in its events {first} to {last}")
+    return _records(first, body)
+
+
+def _is_intact(stream: str, last: int, count: int, crc: int, body: object) -> bool:
+    return isinstance(body, bytes) and crc == checksum(stream, last, count, body)
+
+
+def _records(first: int, body: bytes) -> list[Record]:
     return [Record(seq, event) for seq, event in enumerate(body.split(b"\n"), first)]
