@@ -15,9 +15,9 @@ from gleitzeit.provider.calls import Fence
 STREAM_LIMIT_BYTES = 1024 * 1024
 PIECE_CHARACTERS = 64 * 1024
 """Of a stream, in one message."""
-PIECE_SECONDS = 0.005
-"""Between two messages of a stream: no eye sees it, and a model that says a thousand words a second would keep four
-processes busy that it may need the machine for itself."""
+PIECE_SECONDS = 0.016
+"""Between two messages of a stream, a frame of a screen: no eye sees it, and a model that says a thousand words a
+second would keep four processes busy that it may need the machine for itself."""
 
 Level = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 Say = Callable[[str, dict[str, Any]], None]
@@ -171,8 +171,7 @@ class Call:
     def stream(self, delta: str) -> None:
         """The next piece of a text that grows; the whole text belongs into the result too.
 
-        The first leaves at once. Those that follow within 5 ms of the one before travel together, as do those of one
-        turn of the event loop: who cannot keep up gets fewer, larger ones.
+        The first leaves at once. Those that follow within 16 ms of the one before travel together.
         """
         if not isinstance(delta, str):
             raise TypeError(f"a piece of a text is a str, not {type(delta).__name__}")
@@ -232,18 +231,16 @@ class Call:
     def _do_stream(self, delta: str) -> None:
         if self.token is None:
             return
-        if not self._unsaid:
-            if self._loop.time() - self._said_at >= PIECE_SECONDS:
-                self._loop.call_soon(self.flush)
-            else:
-                self._loop.call_at(self._said_at + PIECE_SECONDS, self.flush)
+        first = not self._unsaid
         self._unsaid.append(delta)
         self._unsaid_characters += len(delta)
-        if self._unsaid_characters > PIECE_CHARACTERS:
+        if self._unsaid_characters > PIECE_CHARACTERS or self._loop.time() - self._said_at >= PIECE_SECONDS:
             self.flush()
+        elif first:
+            self._loop.call_at(self._said_at + PIECE_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """For the service, before the result: say what was streamed in this turn."""
+        """For the service, before the result: say what was streamed and waits."""
         delta = self._number_unsaid()
         if delta and self._chunks is not None:
             self._said_at = self._loop.time()
