@@ -224,8 +224,9 @@ class CallPerformer:
         data = _object(reply.data)
         match reply.code:
             case errors.ProviderBusy.code:
-                after = data.get("retryAfterSeconds")
-                self._post(fx.CallNotStarted(call, reply.message, after if isinstance(after, int | float) else None))
+                after, name = data.get("retryAfterSeconds"), data.get("name")
+                seconds = after if isinstance(after, int | float) else None
+                self._post(fx.CallNotStarted(call, reply.message, seconds, name if isinstance(name, str) else ""))
             case errors.WrongInstance.code:
                 self._post(fx.CallNotStarted(call, reply.message, 0.0))
             case errors.CallUnknown.code:

@@ -93,10 +93,11 @@ class IdleTimeout(LlmError):
 
 
 class RateLimited(ProviderBusy):
-    """Ask again after `retry_after_seconds`."""
+    """Ask again after `retry_after_seconds`. `told`: they are the server's word, and no guess."""
 
     name = "LLM_RATE_LIMITED"
 
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
+    def __init__(self, message: str, retry_after_seconds: float, *, told: bool = False) -> None:
         super().__init__(message, {"retryAfterSeconds": retry_after_seconds})
         self.retry_after_seconds = retry_after_seconds
+        self.told = told

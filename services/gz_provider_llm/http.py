@@ -229,7 +229,7 @@ class Http:
             yield line
 
     async def _events(self, reply: "_Reply") -> AsyncGenerator[Event]:
-        splitter, reader = Splitter(self.shown_url), EventReader()
+        splitter, reader = Splitter(self.shown_url, returns=True), EventReader()
         async for chunk in reply.chunks():
             for line in splitter.feed(chunk):
                 if (event := reader.take(line)) is not None:

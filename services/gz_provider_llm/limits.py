@@ -1,4 +1,6 @@
-"""Requests and tokens a minute, for each model. Pure: `now` comes in seconds of a clock that never goes back."""
+"""Requests and tokens a minute, for each model, and how long its server wants to be left alone. Pure: `now` comes in
+seconds of a clock that never goes back.
+"""
 
 from collections import deque
 
@@ -7,6 +9,8 @@ from msgspec import Struct, field
 from gz_provider_llm.errors import RateLimited
 
 WINDOW_SECONDS = 60.0
+LEAST_CLOSED_SECONDS = 1.0
+"""A shorter wait is no matter of others."""
 _MODELS = 1000  # beyond so many, those that were not asked for a minute are forgotten
 
 
@@ -18,9 +22,11 @@ class Reservation(Struct, eq=False):
 
 
 class _Window(Struct):
-    """The requests of the last minute, the oldest first."""
+    """The requests of the last minute, the oldest first; and until when there is to be none, for what reason."""
 
     requests: deque[Reservation] = field(default_factory=deque)
+    closed_until: float = 0.0
+    why: str = ""
 
     def forget(self, now: float) -> None:
         while self.requests and self.requests[0].at <= now - WINDOW_SECONDS:
@@ -41,9 +47,12 @@ class Limits:
         A request that is larger than the whole limit passes when there is no other beside it.
         """
         reservation = Reservation(now, tokens)
+        window = self._windows.get(model)
+        if window is not None and window.closed_until > now:
+            raise RateLimited(window.why, round(window.closed_until - now, 3))
         if self._requests is None and self._tokens is None:
             return reservation
-        window = self._windows.setdefault(model, _Window())
+        window = window or self._windows.setdefault(model, _Window())
         window.forget(now)
         self._check_requests(model, window, now)
         self._check_tokens(model, window, tokens, now)
@@ -51,6 +60,14 @@ class Limits:
         if len(self._windows) > _MODELS:
             self._forget_models(now)
         return reservation
+
+    def close(self, model: str, error: RateLimited, now: float) -> None:
+        """The server has said itself how long it has too much to do: others need not ask it meanwhile."""
+        if error.told and error.retry_after_seconds >= LEAST_CLOSED_SECONDS:
+            window = self._windows.setdefault(model, _Window())
+            window.closed_until, window.why = now + error.retry_after_seconds, error.message
+            if len(self._windows) > _MODELS:
+                self._forget_models(now)
 
     def settle(self, reservation: Reservation, tokens: int | None) -> None:
         """What the request really cost; None if nobody counted."""
@@ -77,7 +94,7 @@ class Limits:
     def _forget_models(self, now: float) -> None:
         for model, window in list(self._windows.items()):
             window.forget(now)
-            if not window.requests:
+            if not window.requests and window.closed_until <= now:
                 del self._windows[model]
 
 

@@ -18,14 +18,22 @@ class Event(Struct, frozen=True):
 
 
 class Splitter:
-    """Into lines, by line feeds only: JSON may hold characters that Python, too, takes for the end of a line."""
+    """Into lines, by line feeds only: JSON may hold characters that Python, too, takes for the end of a line.
 
-    def __init__(self, shown_url: str) -> None:
+    With `returns` a carriage return alone ends one, too, as the specification of server-sent events has it.
+    """
+
+    def __init__(self, shown_url: str, *, returns: bool = False) -> None:
         self._shown_url = shown_url
+        self._returns = returns
+        self._returned = False
+        """The last line ended with a carriage return: a line feed that follows belongs to it."""
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that are complete now, without what is white around them. Raises ServerError if one never is."""
+        if self._returns and (self._returned or b"\r" in chunk):
+            chunk = self._with_line_feeds(chunk)
         self._rest += chunk
         if b"\n" not in chunk:
             if len(self._rest) > LINE_LIMIT_BYTES:
@@ -34,6 +42,12 @@ class Splitter:
         *complete, last = bytes(self._rest).split(b"\n")
         self._rest = bytearray(last)
         return [line.strip() for line in complete]
+
+    def _with_line_feeds(self, chunk: bytes) -> bytes:
+        if self._returned:
+            chunk = chunk.removeprefix(b"\n")
+        self._returned = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def rest(self) -> bytes:
         """The last line, which nothing ended."""

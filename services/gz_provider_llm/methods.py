@@ -260,7 +260,7 @@ class LlmMethods:
         while True:
             try:
                 reserved = self._limits.reserve(request.model, _tokens(request), time.monotonic())
-                result = await self._backend.chat(request, on_delta)
+                result = await self._sent(request.model, self._backend.chat(request, on_delta))
             except RateLimited as error:
                 if not patient:
                     raise
@@ -282,11 +282,19 @@ class LlmMethods:
         tokens = sum(map(len, request.inputs)) // CHARACTERS_PER_TOKEN
         reserved = self._limits.reserve(request.model, tokens, time.monotonic())
         try:
-            result = await self._backend.embed(request)
+            result = await self._sent(request.model, self._backend.embed(request))
         except ModelNotFound as error:
             raise await self._explained(error, request.model) from None
         self._limits.settle(reserved, result.usage.total_tokens if result.usage else None)
         return result
+
+    async def _sent(self, model: str, answer: Awaitable[_T]) -> _T:
+        """What the server answers; when it has too much to do, others hear of it here."""
+        try:
+            return await answer
+        except RateLimited as error:
+            self._limits.close(model, error, time.monotonic())
+            raise
 
     async def _explained(self, error: ModelNotFound, model: str) -> ModelNotFound:
         """The same, with the models that there are."""

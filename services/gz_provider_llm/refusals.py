@@ -73,7 +73,7 @@ def meaning(
     if status in (413, 429) and _NEVER_FITS in text:
         return ContextOverflow(told)
     if status in busy or status == 429 or (status in _BUSY_IF_TOLD and retry_after_seconds is not None):
-        return RateLimited(told, _wait(retry_after_seconds))
+        return RateLimited(told, _wait(retry_after_seconds), told=retry_after_seconds is not None)
     if status in (400, 403) and _has(text, _FILTERED):
         return Refused(told)
     if status in (401, 403) and "model_not_found" not in text:  # so OpenAI calls a model that a project may not use

@@ -259,7 +259,8 @@ class Durable:
 
     def _has_overspent(self, task: DurableTask, at: int) -> bool:
         running_ms = sum(at - t.started_at for t in self.tasks.values() if t.started_at is not None)
-        return self.spent.over(self.definition.budget, running_ms) or task.spent.over(task.definition.budget, 0)
+        own_ms = at - task.started_at if task.started_at is not None else 0
+        return self.spent.over(self.definition.budget, running_ms) or task.spent.over(task.definition.budget, own_ms)
 
     def _call_ended(self, task: DurableTask, at: int, *, calls: int = 0, tokens: int = 0) -> None:
         for spent in (self.spent, task.spent):
@@ -276,11 +277,12 @@ class Durable:
         self._completed(task)
 
     def _TaskFellBack(self, event: ev.TaskFellBack) -> None:
-        task = self._task(event, "ready", "pending", "running")
+        task = self._task(event, "ready", "pending", "running", "retrying")
         if event.alternative != task.alternative + 1:
             raise broken(8, f"{self.id}/{event.task} goes from alternative {task.alternative} to {event.alternative}")
-        self._call_ended(task, event.at)
-        self._gave_up(task, event)
+        if task.state != "retrying":  # else it was refused, and does not wait: nothing is charged
+            self._call_ended(task, event.at)
+            self._gave_up(task, event)
         task.state, task.failures, task.alternative = "ready", 0, event.alternative
 
     def _TaskWaiting(self, event: ev.TaskWaiting) -> None:
@@ -315,7 +317,9 @@ class Durable:
     def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed | ev.TaskFellBack) -> None:
         if event.error.code == errors.ProviderBusy.code:
             raise broken(8, f"that a provider was busy is charged to {self.id}/{event.task}")
-        if event.error.code == errors.TaskTimeout.code or event.error.name == "CONCURRENCY_REPLACED":
+        if event.error.code in (errors.TaskTimeout.code, errors.BudgetExceeded.code) or (
+            event.error.name == "CONCURRENCY_REPLACED"
+        ):
             task.timed_out.add(event.attempt)
 
     def _TaskReleased(self, event: ev.TaskReleased) -> None:
@@ -325,7 +329,7 @@ class Durable:
         task.state = "ready"
 
     def _TaskFailed(self, event: ev.TaskFailed) -> None:
-        task = self._task(event, "pending", "ready", "running", "waiting")
+        task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
         if task.definition.for_each is not None and task.parent is None:
             flow_laws.check_parents_failure(task, event.error)
             task.state = "failed"

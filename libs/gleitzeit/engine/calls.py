@@ -14,6 +14,7 @@ from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
 from gleitzeit.engine.places import Places
 from gleitzeit.engine.retry import asked_seconds, busy_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
+from gleitzeit.engine.settling import NO_FALLBACK
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
@@ -27,6 +28,8 @@ MAX_LOSSES = 3
 """A task whose calls lost their provider so often is not tried again."""
 CONNECT_GRACE_MS = 10_000
 """Beyond the lease, for a provider to come back before its calls count as lost."""
+PATIENCE_SECONDS = 3.0
+"""A task that names others to call (`fallback`, several models) does not wait longer for one that has no place."""
 SUCCESSOR_GRACE_MS = 2_000
 """How long a call waits for its own instance once another one of the same provider has appeared."""
 
@@ -134,6 +137,7 @@ class Calls(Places):
         self.scheduler.started(workflow, instance)
         self.calls[call.id] = call
         self._arm_deadline(call, self._now)
+        self._arm_budget(call)
         self._effect(fx.CallProvider(call))
         self._started_bytes += len(call.params)
 
@@ -143,10 +147,55 @@ class Calls(Places):
         return self._params.build(call)[0]
 
     def _arm_deadline(self, call: fx.Call, started_at: int) -> None:
-        timeout = call.task.definition.timeout_seconds
+        timeout = self._timeout_of(call)
         if timeout is not None:
             call.deadline = started_at + to_ms(timeout)
             self._at(call.deadline, self._call_timeout, call)
+
+    def _timeout_of(self, call: fx.Call) -> float | None:
+        """The task's own, or the usual one of its method."""
+        own = call.task.definition.timeout_seconds
+        schema = self.catalogue.get(call.method) if own is None else None
+        return own if schema is None else schema.timeout_seconds
+
+    def _arm_budget(self, call: fx.Call) -> None:
+        """What may be spent of seconds ends also calls that run."""
+        workflow, task = call.workflow, call.task
+        if workflow.meter is not None:
+            at = workflow.meter.spent_at(task.definition.budget, self._now, task.id)
+            if at is not None:
+                self._at(at, self._own_time_spent, call)
+            self._arm_whole_budget(workflow)
+
+    def _own_time_spent(self, call: fx.Call) -> None:
+        if call.id in self.calls and call.current and call.workflow.meter is not None:
+            task = call.task
+            self._cut_off(call, call.workflow.meter.complaint_of_time(task.definition.budget, self._now, task.id))
+
+    def _arm_whole_budget(self, workflow: Workflow) -> None:
+        at = workflow.meter.spent_at(workflow.definition.budget, self._now) if workflow.meter is not None else None
+        known = self._budgets.get(workflow.id)
+        if at is not None and (known is None or at < known):
+            self._budgets[workflow.id] = at
+            self._at(at, self._whole_time_spent, workflow, at)
+
+    def _whole_time_spent(self, workflow: Workflow, at: int) -> None:
+        """Perhaps: calls may have ended since that was worked out."""
+        if self._budgets.get(workflow.id) != at or workflow.meter is None:
+            return
+        del self._budgets[workflow.id]
+        complaint = workflow.meter.complaint_of_time(workflow.definition.budget, self._now)
+        if not complaint:
+            self._arm_whole_budget(workflow)
+            return
+        for call in [call for call in self.calls.values() if call.workflow is workflow]:
+            self._cut_off(call, complaint)
+
+    def _cut_off(self, call: fx.Call, complaint: str) -> None:
+        if complaint and call.current and self._take_call(call):
+            self._effect(fx.CancelCall(call, "budget"))
+            error = errors.BudgetExceeded(f"{complaint}: attempt {call.attempt} was ended")
+            self._fail_task(call.workflow, call.task, call.attempt, failure(error))
 
     # What came of calls
 
@@ -201,6 +250,8 @@ class Calls(Places):
                     self._moves_on(workflow, task)
 
     def _attempt_failed(self, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
+        if self._goes_elsewhere(call, error):
+            return
         policy, task = call.task.definition.retry, call.task
         failures = task.failures + 1
         if error.retryable and failures < policy.max_attempts:
@@ -211,12 +262,40 @@ class Calls(Places):
         else:
             self._fail_task(call.workflow, task, call.attempt, error)
 
+    def _goes_elsewhere(self, call: fx.Call, error: ev.Failure) -> bool:
+        """Whether the attempt goes on where another of its models is: a list of them is tried to its end."""
+        task = call.task
+        models = task.models or self._params.models_of(call.workflow, task)  # adopted ones have not been queued
+        if len(models) < 2 or error.name in NO_FALLBACK:
+            return False
+        place = self.scheduler.place_after(task, models, call.instance)
+        if place:
+            event = ev.TaskFellBack(self._now, task.id, call.attempt, error, task.alternative, models[place], place)
+            self._record(call.workflow, event)
+        return place > 0
+
     def _call_not_started(self, item: fx.CallNotStarted) -> None:
-        call = item.call
-        if self._take_call(call):
-            until = self._now + to_ms(busy_seconds(item.retry_after_seconds, call.task.refusals))
-            self._record(call.workflow, ev.CallRefused(self._now, call.task.id, call.attempt, item.reason, until))
-            self._at(until, self._release, call.workflow, call.task, call.attempt)
+        call, workflow, task = item.call, item.call.workflow, item.call.task
+        if not self._take_call(call):
+            return
+        wait = busy_seconds(item.retry_after_seconds, task.refusals)
+        until = self._now + to_ms(wait)
+        self._record(workflow, ev.CallRefused(self._now, task.id, call.attempt, item.reason, until))
+        if wait > PATIENCE_SECONDS and self._does_not_wait(call, item):
+            return
+        self._at(until, self._release, workflow, task, call.attempt)
+        self._arm_queue_timeout(workflow, task)
+
+    def _does_not_wait(self, call: fx.Call, item: fx.CallNotStarted) -> bool:
+        """Whether the task has turned to what it names besides, since its provider would let it wait for long."""
+        busy = errors.ProviderBusy
+        error = ev.Failure(busy.code, item.reason, item.name or busy.name, retryable=True)
+        if self._goes_elsewhere(call, error):
+            return True
+        if call.task.alternative == len(call.task.definition.fallback):
+            return False
+        self._fail_task(call.workflow, call.task, call.attempt, error)
+        return True
 
     def _call_unknown(self, item: fx.CallUnknown) -> None:
         call = item.call
@@ -236,8 +315,11 @@ class Calls(Places):
     def _call_timeout(self, call: fx.Call) -> None:
         if call.id in self.calls and self._take_call(call):
             self._effect(fx.CancelCall(call, "timeout"))
-            seconds = call.task.definition.timeout_seconds or 0
-            late = errors.TaskTimeout(f"attempt {call.attempt} took longer than its timeout of {in_words(seconds)}")
+            own = call.task.definition.timeout_seconds is not None
+            limit = f"its timeout of {in_words(self._timeout_of(call) or 0)}" + (
+                "" if own else f" (that of {call.method})"
+            )
+            late = errors.TaskTimeout(f"attempt {call.attempt} took longer than {limit}")
             error = ev.Failure(late.code, late.message, late.name, retryable=True)
             self._attempt_failed(call, error)
             self._note_health(call, error)

@@ -133,6 +133,8 @@ class Core:
         self._lease_ms = to_ms(identity.lease_seconds)
         self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._timer_count = 0
+        self._budgets: dict[str, int] = {}
+        """By workflow: when to look whether it has used up its seconds."""
         self._prune_at = SPARE_TIMERS
         self._started_bytes = 0
         self._touched: dict[str, Workflow] = {}

@@ -337,6 +337,8 @@ class CallNotStarted(Struct, frozen=True):
     call: Call
     reason: str
     retry_after_seconds: float | None = None
+    name: str = ""
+    """Of the error, if it has one of its own: LLM_RATE_LIMITED."""
 
 
 class CallUnknown(Struct, frozen=True):

@@ -99,9 +99,12 @@ class Engine(Requests):
                 self.calls[call.id] = call
                 self.scheduler.started(workflow, call.instance)
                 self._arm_deadline(call, task.started_at)
+                self._arm_budget(call)
                 self._orphan(call, self._lease_ms + CONNECT_GRACE_MS)
             case "retrying":
                 self._at(task.until or 0, self._release, workflow, task, task.attempt)
+                if task.refusals:
+                    self._arm_queue_timeout(workflow, task)
             case "waiting":
                 self._arm_wait(workflow, task)
                 if task.sends:
@@ -136,6 +139,7 @@ class Engine(Requests):
         for workflow in gone:
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
+            self._budgets.pop(workflow.id, None)
             self._touched.pop(workflow.id, None)
             for token in self._forget_sweeps(workflow):
                 self._refuse(token, ShardElsewhere(f"another coordinator has {workflow.id} now"))

@@ -98,7 +98,7 @@ def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple
     if task.round and task.result is not None and task.error is None and not task.failures:
         return "loop", f"round {task.round} is over and its condition does not hold; the next follows {how_soon(left)}"
     if task.error is None:
-        return "provider_busy", f"{task.provider} had no place for it; asked again {how_soon(left)}"
+        return "provider_busy", f"{task.provider} did not take it ({task.refusal}); asked again {how_soon(left)}"
     return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows {how_soon(left)}"
 
 

@@ -7,6 +7,7 @@
 Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
 """
 
+import math
 from typing import Any
 
 import msgspec
@@ -57,14 +58,36 @@ class Meter(Struct):
     def complaint(self, whole: Budget | None, own: Budget | None, task: str, now: int) -> str:
         """Why the task may make no further call: which budget is spent, the workflow's (`whole`) or its `own`. "" if
         it may."""
-        running_ms = sum(now - at for at in self.running.values())
-        return self._over("the workflow's budget", whole, self.total, running_ms) or self._over(
-            "its budget", own, self.tasks.get(task, Spent()), 0
+        return self._over("the workflow's budget", whole, self.total, self._running_ms(now)) or self._over(
+            "its budget", own, self._of(task), 0
         )
+
+    def complaint_of_time(self, budget: Budget | None, now: int, task: str | None = None) -> str:
+        """Why no call may run on: because of the workflow's budget, or of the task's; "" if it may."""
+        if budget is None or budget.seconds is None:
+            return ""
+        whose, spent = ("its budget", self._of(task)) if task is not None else ("the workflow's budget", self.total)
+        return self._over(whose, Budget(seconds=budget.seconds), spent, self._running_ms(now, task))
+
+    def spent_at(self, budget: Budget | None, now: int, task: str | None = None) -> int | None:
+        """When such a budget of seconds is used up, if nothing starts or ends until then; None if never."""
+        if budget is None or budget.seconds is None or not self.running:
+            return None
+        spent_ms = (self.total if task is None else self._of(task)).ended_ms + self._running_ms(now, task)
+        return now + math.ceil((budget.seconds * 1000 - spent_ms) / (len(self.running) if task is None else 1))
 
     def seconds(self, now: int) -> float:
         """In which calls of the workflow have run."""
-        return (self.total.ended_ms + sum(now - at for at in self.running.values())) / 1000
+        return (self.total.ended_ms + self._running_ms(now)) / 1000
+
+    def _of(self, task: str) -> Spent:
+        return self.tasks.get(task) or Spent()
+
+    def _running_ms(self, now: int, task: str | None = None) -> int:
+        """Of what runs now, or of one task."""
+        if task is not None:
+            return now - self.running.get(task, now)
+        return sum(now - at for at in self.running.values())
 
     @staticmethod
     def _over(whose: str, budget: Budget | None, spent: Spent, running_ms: int) -> str:

@@ -5,7 +5,7 @@ Tasks whose methods the same providers serve share one queue (a *pool*), so that
 A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.breaker import Circuit, RetryBudget
@@ -19,6 +19,8 @@ CACHE = "$cache"
 """Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
 FLOW = "flow/begin"
 """Stands for a method where a task calls nobody, but has items or chooses between others."""
+_UNLISTED = "$unlisted"
+"""Stands for every model that nobody lists."""
 MAX_LOOKUPS = 1_000_000
 CircuitKey = tuple[str, BreakerPolicy]
 
@@ -241,18 +243,20 @@ class Scheduler:
         if definition.cache is not None and task not in self.looked_up:
             return self._lookups
         pool = self._pool_of.get(definition.method, self._unserved)
-        model = _model_of(task, pool) if task.models else ""
+        model = _model_of(task, pool.providers) if task.models else ""
         own = policy_of(workflow, definition) if workflow.definition.breakers else None
         if definition.provider or model or own is not None:
             return self._pool_at(pool, definition.method, definition.provider, model, own)
         return pool
 
     def _pool_at(self, wide: Pool, method: str, name: str, model: str, own: BreakerPolicy | None) -> Pool:
-        """For tasks that only providers of that name may have, and of those the ones that hold the model, if any do."""
+        """For tasks that only providers of that name may have, and of those the ones that hold the model, if any do;
+        else those that do not say which they have."""
         pool = self._pool_of.get((method, name, model, own))
         if pool is None:
             named = [provider for provider in wide.providers if not name or provider.name == name]
-            chosen = tuple(provider for provider in named if model in provider.models) or tuple(named)
+            chosen = tuple(p for p in named if model in p.models) or tuple(p for p in named if not p.models)
+            chosen = chosen if chosen and model else tuple(named)
             pool = self._pool_of[method, name, model, own] = Pool(chosen, (method, own or breaker.DEFAULT))
             self._pools.append(pool)
         return pool
@@ -395,6 +399,25 @@ class Scheduler:
         pool = self._pool(workflow, task)
         return bool(pool.providers) and len(pool.open_circuits(self.now)) == len(pool.providers)
 
+    def place_after(self, task: Task, models: Sequence[str], instance: str) -> int:
+        """Which of its models a task turns to after this instance: the first of which no provider has been asked for it
+        yet that may have it; 0 if there is none."""
+        pool = self._pool_of.get(task.definition.method, self._unserved)
+        name, asked = task.definition.provider, set(models[: task.place + 1])
+        tried = self.roster.get(instance)
+        others = [
+            provider
+            for provider in pool.providers
+            if (not name or provider.name == name) and provider is not tried and asked.isdisjoint(provider.models)
+        ]
+        same = tried.name if tried is not None else ""
+        for place, model in enumerate(models):
+            if place <= task.place or (tried is not None and model in tried.models):
+                continue
+            if any(model in provider.models or (not provider.models and provider.name != same) for provider in others):
+                return place
+        return 0
+
     def waiting_for(self, provider: Provider) -> int:
         """How many tasks could go to it now, if it had places."""
         return 0 if provider.leaves else sum(len(pool) for pool in self._pools if provider in pool.providers)
@@ -485,11 +508,12 @@ def _decrement(counts: dict[str, int], key: str) -> None:
         del counts[key]
 
 
-def _model_of(task: Task, pool: Pool) -> str:
-    """Which of its models decides where the task goes; "" if nobody holds one of them.
+def _model_of(task: Task, providers: Sequence[Provider]) -> str:
+    """Which of its models decides where the task goes: the first, from its place on, that somebody holds.
 
-    A task with several is called with all of them. Where all have failed that there are at a place, the next attempt
-    goes to where the next one is.
+    A task with several is called with all of them.
     """
-    held = [model for model in task.models if any(model in provider.models for provider in pool.providers)]
-    return held[task.failures % len(held)] if held else ""
+    for model in task.models[task.place :]:
+        if any(model in provider.models for provider in providers):
+            return model
+    return _UNLISTED if any(provider.models for provider in providers) else ""

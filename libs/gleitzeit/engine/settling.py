@@ -23,7 +23,7 @@ MAX_LOADS = 3
 """Of one large value for the start of a task: beyond that one drives out the other."""
 _PART = 500
 _CANCELLED = "the workflow was cancelled"
-_NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST", "CONCURRENCY_REPLACED"})
+NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST", "CONCURRENCY_REPLACED"})
 """What is spent is spent for the alternatives too; what may have had its effect is not repeated elsewhere; and who made
 room for another does not come back by another way."""
 
@@ -69,9 +69,9 @@ class Settling(Sweeps):
         following = task.alternative + 1
         if (
             following <= len(task.definition.fallback)
-            and task.state in ("ready", "running")
+            and task.state in ("ready", "running", "retrying")
             and not task.expands
-            and error.name not in _NO_FALLBACK
+            and error.name not in NO_FALLBACK
         ):
             label = task.definition.fallback[following - 1].label
             self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
@@ -215,7 +215,7 @@ class Settling(Sweeps):
     def _arm_queue_timeout(self, workflow: Workflow, task: Task) -> None:
         seconds = task.definition.queue_timeout_seconds
         if seconds is not None:
-            self._at(task.ready_at + to_ms(seconds), self._queue_timeout, workflow, task, task.ready_at)
+            self._at(task.queued_at + to_ms(seconds), self._queue_timeout, workflow, task, task.queued_at)
 
     def _is_wanted(self, workflow: Workflow, task: Task) -> bool:
         """Whether a task that could start is to; if not, that is recorded."""
@@ -265,10 +265,14 @@ class Settling(Sweeps):
         else:
             self.scheduler.add(workflow, [task])
 
-    def _queue_timeout(self, workflow: Workflow, task: Task, ready_at: int) -> None:
-        if task.state == "ready" and task.ready_at == ready_at and not workflow.final and not task.expands:
+    def _queue_timeout(self, workflow: Workflow, task: Task, queued_at: int) -> None:
+        refused = task.state == "retrying" and task.refusals > 0
+        waits = (task.state == "ready" and not task.expands) or refused
+        if waits and task.queued_at == queued_at and not workflow.final:
             seconds = task.definition.queue_timeout_seconds or 0
             reason, why = self.scheduler.why_waiting(workflow, task)
+            if refused:
+                reason, why = "provider_busy", f"{task.provider} did not take it: {task.refusal}"
             kind = errors.ProviderNotAvailable if reason == "no_provider" else errors.TaskTimeout
             error = kind(f"not started within {in_words(seconds)} (queue_timeout): {why}")
             self._fail_task(workflow, task, task.attempt, failure(error))
@@ -291,6 +295,7 @@ class Settling(Sweeps):
         self._record(workflow, event)
         self.scheduler.forget(workflow)
         self._params.forget(workflow.id)
+        self._budgets.pop(workflow.id, None)
         for token in self._forget_sweeps(workflow):
             self._answer(token, workflow)
         for task in workflow.document_tasks():

@@ -30,6 +30,8 @@ TASK: dict[tuple[TaskStatus, str], TaskStatus] = {
     ("running", "CallRefused"): "retrying",
     ("running", "CallLost"): "ready",
     ("retrying", "TaskReleased"): "ready",
+    ("retrying", "TaskFellBack"): "ready",
+    ("retrying", "TaskFailed"): "failed",
     ("retrying", "TaskCancelled"): "cancelled",
     ("waiting", "TaskCompleted"): "completed",
     ("waiting", "TaskRetrying"): "retrying",

@@ -14,8 +14,8 @@ class Task:
     __slots__ = (
         "alternative", "approval", "attempt", "bypassed", "cached", "causes", "child", "completed_at", "definition",
         "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "models", "number", "origin",
-        "parent", "provider", "ready_at", "refusals", "result", "round", "sends", "signals", "started_at", "state",
-        "undone", "unmet", "until", "wants_all",
+        "parent", "place", "provider", "queued_at", "ready_at", "refusal", "refusals", "result", "round", "sends",
+        "signals", "started_at", "state", "undone", "unmet", "until", "wants_all",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +61,9 @@ class Task:
         self.losses = 0
         """Calls whose provider died under them."""
         self.refusals = 0
-        """How often in a row its providers were full."""
+        """How often in a row its providers were full, …"""
+        self.refusal = ""
+        """… and what the last one of them said."""
         self.unmet = 0
         self.result: Raw | None = None
         """Between two rounds that of the round before. That of a task with items is theirs, and not in here."""
@@ -69,9 +71,13 @@ class Task:
         self.models: tuple[str, ...] = ()
         """What its call asks for, the dearest first; the engine notes them when it queues the task, as providers differ
         in their models."""
+        self.place = 0
+        """Which of them is next for this attempt: those before it have failed where they are."""
         self.provider = ""
         self.instance = ""
         self.ready_at = 0
+        self.queued_at = 0
+        """Since when it wants to start: as `ready_at`, but a provider that was full does not change it."""
         self.started_at = 0
         self.completed_at = 0
         self.until: int | None = None

@@ -17,6 +17,7 @@ from gleitzeit.model.definition import Definition, with_alternative
 __all__ = ["Refused", "Task", "Workflow", "replay"]
 
 _CAUSE_CHARACTERS = 160
+_MOST_CAUSES = 20
 KEPT_KEYS = 1_000
 """Of signals: who asks again does so soon."""
 STEP = 500
@@ -218,7 +219,7 @@ class Workflow:
 
     def _release(self, task: Task, at: int) -> None:
         self._set(task, states.TASK[task.state, states.DEPENDENCIES_MET])
-        task.ready_at = at
+        task.ready_at = task.queued_at = at
         self.released.append(task)
 
     def _after_end(self, task: Task, at: int, *, met: bool, was_active: bool = True) -> None:
@@ -263,6 +264,8 @@ class Workflow:
         task.until = None
         if state == "ready":
             task.ready_at = at
+            if not task.refusals:
+                task.queued_at = at
             self.released.append(task)
 
     def _started(self, event: ev.TaskStarted) -> None:
@@ -322,7 +325,7 @@ class Workflow:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "TaskRepeated"))
         task.round += 1
-        task.failures = task.losses = task.refusals = 0
+        task.failures = task.losses = task.refusals = task.place = 0
         task.result = event.result
         task.until = event.until
         task.completed_at = event.at
@@ -400,7 +403,7 @@ class Workflow:
         self._set(task, self._next(task, "TaskRetrying"))
         task.stop_waiting()
         task.failures += 1
-        task.refusals = 0
+        task.refusals = task.place = 0
         task.error = event.error
         task.until = event.until
         task.completed_at = event.at
@@ -408,14 +411,18 @@ class Workflow:
     def _fell_back(self, event: ev.TaskFellBack) -> None:
         task = self._task(event, event.task, event.attempt)
         state = self._next(task, "TaskFellBack")
-        if not task.alternative < event.alternative <= len(task.definition.fallback):
+        moves = event.place > task.place and event.alternative == task.alternative
+        if not moves and not task.alternative < event.alternative <= len(task.definition.fallback):
             raise Refused(f"task {task.id} of {self.id} has no alternative {event.alternative} left")
+        task.refusals = 0
         self._ready_again(task, state, event.at)
-        task.failures = task.refusals = 0
         task.error = event.error
         task.completed_at = event.at
-        task.causes = (*task.causes, _cause(task, event.error.message))
-        self._use(task, event.alternative)
+        task.causes = (*task.causes, _cause(task, event))[-_MOST_CAUSES:]
+        task.place = event.place
+        if not moves:
+            task.failures = 0
+            self._use(task, event.alternative)
 
     def _use(self, task: Task, alternative: int) -> None:
         task.alternative = alternative
@@ -427,12 +434,16 @@ class Workflow:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "CallRefused"))
         task.refusals += 1
+        task.refusal = event.reason
         task.until = event.until
 
     def _lost(self, event: ev.CallLost) -> None:
         task = self._task(event, event.task, event.attempt)
-        self._ready_again(task, self._next(task, "CallLost"), event.at)
-        task.losses += event.may_have_run
+        state = self._next(task, "CallLost")
+        if event.may_have_run:
+            task.losses += 1
+            task.refusals = 0
+        self._ready_again(task, state, event.at)
 
     def _task_released(self, event: ev.TaskReleased) -> None:
         task = self._task(event, event.task)
@@ -559,7 +570,7 @@ class Workflow:
 
     def _reset(self, task: Task, state: ev.TaskStatus) -> None:
         self._set(task, state)
-        task.failures = task.losses = task.round = 0
+        task.failures = task.losses = task.round = task.place = task.refusals = 0
         task.error = task.result = None
         task.completed_at = 0
         task.causes = ()
@@ -581,8 +592,12 @@ def _may_run_again(task: Task, names: set[str]) -> bool:
     return undone or task.definition.trigger != "success" or not names.isdisjoint(task.definition.dependencies)
 
 
-def _cause(task: Task, message: str) -> str:
-    called = task.definition.fallback[task.alternative - 1].label if task.alternative else "the task's own call"
+def _cause(task: Task, event: ev.TaskFellBack) -> str:
+    called, message = "the task's own call", event.error.message
+    if event.place:
+        called = task.provider or called
+    elif task.alternative:
+        called = task.definition.fallback[task.alternative - 1].label
     return f"{called}: {message[:_CAUSE_CHARACTERS]}{'…' if len(message) > _CAUSE_CHARACTERS else ''}"
 
 

@@ -164,13 +164,16 @@ class TaskCached(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskFellBack(Event, frozen=True, omit_defaults=True, tag=True):
-    """What the task called has failed for good; it is ready again, with the `alternative` of that number (from 1)."""
+    """What the task called has failed for good, or would let it wait for long; it is ready again, with the
+    `alternative` of that number (from 1). With a `place` it is the same one as before (0: the task's own call), at the
+    provider of a later one of its models, that of this index."""
 
     task: str
     attempt: int
     error: Failure
     alternative: int
     label: str = ""
+    place: int = 0
 
 
 class TaskRetrying(Event, frozen=True, omit_defaults=True, tag=True):

@@ -22,7 +22,7 @@ CATALOGUE = Catalogue(
     [
         method_schema("echo/echo", {}),
         method_schema("shop/pay", {"x-idempotent": False}),
-        method_schema("llm/chat", {"x-wants-dependencies": True}),
+        method_schema("llm/chat", {"x-wants-dependencies": True, "params": {"properties": {"model": {}}}}),
         *(method_schema(name, {"x-runs": "coordinator"}) for name in inner.METHODS),
     ]
 )

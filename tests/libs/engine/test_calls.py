@@ -13,6 +13,7 @@ from gleitzeit.engine.explain import explain
 from gleitzeit.engine.retry import LEAST_BUSY_SECONDS, MAX_ASKED_SECONDS, MOST_BUSY_SECONDS, asked_seconds
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import RetryPolicy
+from gleitzeit.schemas import Catalogue, method_schema
 
 LEASE = 20.0
 GIVEN_UP_AFTER = LEASE + CONNECT_GRACE_MS / 1000
@@ -156,6 +157,19 @@ def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again() -> None:
     error = desk.workflow().error
     assert error is not None
     assert (desk.states(), error.code) == ({"a": "failed"}, errors.TaskTimeout.code)
+
+
+def test_a_method_may_have_a_timeout_of_its_own_for_tasks_that_name_none() -> None:
+    desk = Desk()
+    desk.engine.catalogue = Catalogue([method_schema("echo/echo", {"x-timeout-seconds": 5})])
+    desk.submit(task("a"), task("b", timeout_seconds=9))
+    desk.wait(5)
+    assert desk.states() == {"a": "failed", "b": "running"}
+    error = desk.workflow().tasks["a"].error
+    assert error is not None
+    assert error.message == "attempt 1 took longer than its timeout of 5 s (that of echo/echo)"
+    desk.wait(4)
+    assert "(that of" not in str(desk.workflow().tasks["b"].error)
 
 
 def test_a_result_that_has_come_counts_though_its_time_is_over_by_the_next_turn() -> None:

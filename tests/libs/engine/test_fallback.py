@@ -1,12 +1,15 @@
 """`fallback`: the next one is tried when one has failed for good, each by the whole retry policy; and `provider`."""
 
+from typing import Any
+
+import pytest
 from tests.libs.engine.builders import METHODS, Desk, snapshot, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.view import task_view
 from gleitzeit.engine.workflow import replay
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Alternative
+from gleitzeit.model.definition import Alternative, Budget, TaskDefinition
 
 TWO = (Alternative("small", "llm/chat"), Alternative("echo", "echo/echo"))
 
@@ -97,6 +100,155 @@ def test_what_waits_too_long_for_its_provider_falls_back() -> None:
     assert desk.call("a").method == "llm/chat"
     desk.provider("nobody#1")  # what still stood in its queue is not started twice
     assert len(desk.engine.calls) == 1
+
+
+def test_a_long_wait_for_a_provider_falls_back_and_is_not_charged() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", fallback=TWO, attempts=2), budget=Budget(calls=2))
+    desk.tell(fx.CallNotStarted(desk.call("a"), "full", 1.0))
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(1.0)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 40.0, "LLM_RATE_LIMITED"))
+    assert desk.call("a").method == "llm/chat"
+    assert desk.kinds()[-3:] == ["CallRefused", "TaskFellBack", "TaskStarted"]
+    (fell,) = [e for e in desk.events["w"] if isinstance(e, ev.TaskFellBack)]
+    assert (fell.error.name, fell.error.message) == ("LLM_RATE_LIMITED", "too many requests")
+    desk.fail("a")
+    desk.wait(1.0)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 40.0))
+    assert desk.call("a").method == "echo/echo"
+    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 40.0))  # the last one is waited for
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(39.9)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(0.1)
+    desk.complete("a")
+    assert workflow.state == "completed"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_time_to_start_counts_while_its_provider_lets_it_wait(restart: bool) -> None:
+    desk = Desk()
+    desk.submit(task("a", queue_timeout_seconds=10.0))
+    desk.wait(1.0)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.wait(4.0)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 600.0))
+    desk = desk.restart() if restart else desk
+    desk.wait(4.9)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(0.1)
+    error = desk.workflow().error
+    assert error is not None
+    assert error.message == "not started within 10 s (queue_timeout): p did not take it: too many requests"
+
+
+def test_the_time_to_start_is_over_while_the_provider_is_asked_once_more() -> None:
+    desk = Desk()
+    desk.submit(task("a", queue_timeout_seconds=10.0))
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.wait(4.0)
+    desk.wait(8.0)
+    assert desk.states() == {"a": "running"}
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    assert desk.states() == {"a": "failed"}
+
+
+def test_what_has_started_has_as_much_time_again_for_its_next_attempt() -> None:
+    desk = Desk()
+    desk.submit(task("a", queue_timeout_seconds=5.0, attempts=3))
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.wait(4.0)
+    desk.fail("a")
+    desk.wait(1.0)
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.5))
+    desk.wait(4.5)
+    desk.complete("a")
+    assert desk.workflow().state == "completed"
+
+
+def holders(*models: str) -> Desk:
+    """A desk with a provider for each of these lists of models, which are `p0#1`, `p1#1`, …; of "" one that tells
+    none."""
+    desk = Desk(providers=())
+    for number, held in enumerate(models):
+        ready = fx.ProviderReady(f"p{number}", f"p{number}#1", METHODS, 10, frozenset(held.split()))
+        desk.tell(ready)
+    return desk
+
+
+def asks(*models: str, **more: Any) -> TaskDefinition:
+    return task("a", method="llm/chat", params={"model": list(models), "prompt": "?"}, **more)
+
+
+def test_a_list_of_models_is_tried_at_every_provider_without_a_retry() -> None:
+    desk = holders("a b", "c", "d")
+    workflow = desk.submit(asks("a", "b", "c", "d"))
+    places = []
+    for _ in range(2):
+        places.append(desk.call("a").instance)
+        desk.fail("a", data={"retryable": False})
+    assert desk.call("a").instance == "p2#1"
+    assert places == ["p0#1", "p1#1"]
+    assert [e.label for e in desk.events["w"] if isinstance(e, ev.TaskFellBack)] == ["c", "d"]
+    desk.fail("a", message="the last", data={"retryable": False})
+    assert workflow.error is not None
+    assert workflow.error.message == "the last (what was tried before failed, too: p0: no; p1: no)"
+
+
+def test_each_attempt_goes_through_the_list() -> None:
+    desk = holders("a", "b")
+    desk.submit(asks("a", "b", attempts=2))
+    places = []
+    for _ in range(4):
+        places.append(desk.call("a").instance)
+        desk.fail("a")
+        desk.wait(1.0)
+    assert places == ["p0#1", "p1#1"] * 2
+    assert desk.states() == {"a": "failed"}
+
+
+def test_of_a_list_nobody_is_asked_twice_for_the_same() -> None:
+    desk = holders("a c", "b", "a c")
+    desk.submit(asks("a", "b", "c"))
+    desk.fail("a")
+    assert desk.call("a").instance == "p1#1"
+    desk.fail("a")
+    assert desk.states() == {"a": "failed"}
+
+
+def test_who_tells_no_models_may_have_those_of_a_list_that_nobody_tells() -> None:
+    desk = holders("a", "", "x")
+    desk.submit(asks("a", "b", "c"))
+    desk.fail("a")
+    assert desk.call("a").instance == "p1#1"
+    desk.fail("a")
+    assert desk.states() == {"a": "failed"}
+
+
+def test_a_list_goes_no_further_than_the_provider_that_the_task_names() -> None:
+    desk = holders("a", "b")
+    desk.submit(asks("a", "b", provider="p0"))
+    desk.fail("a")
+    assert desk.states() == {"a": "failed"}
+
+
+def test_a_list_and_a_fallback() -> None:
+    desk = holders("a", "b")
+    workflow = desk.submit(asks("a", "b", fallback=(Alternative("echo", "echo/echo"),)))
+    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 60.0))
+    assert desk.call("a").instance == "p1#1"
+    desk = desk.restart()
+    for name, model in (("p0", "a"), ("p1", "b")):
+        desk.tell(fx.ProviderReady(name, f"{name}#1", METHODS, 10, frozenset({model})))
+    desk.fail("a")
+    assert desk.call("a").method == "echo/echo"
+    desk.complete("a")
+    workflow = desk.workflow()
+    assert workflow.state == "completed"
+    again = replay(desk.events["w"])
+    again.released[:] = workflow.released[:] = []
+    assert snapshot(again) == snapshot(workflow)
 
 
 def test_a_provider_that_is_named_gets_the_task_and_no_other() -> None:

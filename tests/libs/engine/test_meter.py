@@ -72,8 +72,8 @@ def test_tokens_and_seconds_are_checked_before_the_next_call() -> None:
     for budget, result, seconds in ((Budget(tokens=10), 10, 0.0), (Budget(seconds=5.0), 0, 5.0)):
         desk = Desk()
         desk.submit(task("a"), task("b", "a"), budget=budget)
-        desk.wait(seconds)
-        desk.complete("a", {"usage": {"total_tokens": result}})
+        desk.now += round(seconds * 1000)
+        desk.complete("a", {"usage": {"total_tokens": result}})  # what has come counts before what is due
         assert desk.states() == {"a": "completed", "b": "failed"}
 
 
@@ -91,7 +91,7 @@ def test_what_failed_attempts_say_they_have_cost_counts_too() -> None:
 def test_what_runs_at_the_moment_counts_too() -> None:
     desk = Desk()
     desk.submit(task("slow"), task("a"), task("b", "a"), budget=Budget(seconds=6.0))
-    desk.wait(3.0)
+    desk.now += 3000
     desk.complete("a")
     assert desk.states()["b"] == "failed"
 
@@ -142,3 +142,56 @@ def test_a_replay_knows_what_was_spent(steps: list[tuple[str, int]]) -> None:
         assert all(spent.calls <= 4 for spent in workflow.meter.tasks.values())
         assert workflow.meter.running.keys() == {t.id for t in workflow.tasks.values() if t.state == "running"}
         assert workflow.meter.seconds(desk.now) <= 3 * (desk.now - NOW) / 1000
+
+
+def test_a_task_s_seconds_end_its_call() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", attempts=3, budget=Budget(seconds=5.0), fallback=(Alternative("m", "echo/echo"),)))
+    desk.wait(3.0)
+    desk.fail("a")
+    desk.wait(1.0)
+    desk.wait(1.999)
+    assert desk.states() == {"a": "running"}
+    last = desk.wait(0.001)
+    assert [e.reason for e in last.effects if isinstance(e, fx.CancelCall)] == ["budget"]
+    assert workflow.error is not None
+    assert workflow.error.name == "BUDGET_EXCEEDED"
+    assert workflow.error.message == "its budget of 5 seconds is spent (5.0 so far): attempt 2 was ended"
+
+
+def test_a_workflow_s_seconds_end_all_its_calls() -> None:
+    desk = Desk()
+    names = ["a", "b", "c"]
+    workflow = desk.submit(*(task(name) for name in names), task("d", "a"), budget=Budget(seconds=10.0, calls=4))
+    desk.wait(2.0)  # 6 s
+    desk.complete("a")
+    assert set(desk.states().values()) == {"completed", "running"}
+    desk.wait(1.332)
+    assert desk.states()["d"] == "running"
+    last = desk.wait(0.002)
+    assert len([e for e in last.effects if isinstance(e, fx.CancelCall)]) == 3
+    assert desk.states() == {"a": "completed", "b": "failed", "c": "failed", "d": "failed"}
+    assert workflow.error is not None
+    assert workflow.error.name == "BUDGET_EXCEEDED"
+
+
+def test_calls_that_end_leave_more_time_for_the_others() -> None:
+    desk = Desk()
+    desk.submit(task("a"), task("b"), budget=Budget(seconds=10.0))
+    desk.wait(1.0)
+    desk.complete("b")
+    desk.wait(7.999)
+    assert desk.states()["a"] == "running"
+    desk.wait(0.001)
+    assert desk.states()["a"] == "failed"
+
+
+def test_the_time_of_a_call_counts_over_a_restart() -> None:
+    desk = Desk()
+    desk.submit(task("a", budget=Budget(seconds=5.0)))
+    other = desk.restart()
+    other.provider("p#1")
+    other.wait(4.999)
+    assert other.states() == {"a": "running"}
+    other.wait(0.001)
+    assert other.states() == {"a": "failed"}

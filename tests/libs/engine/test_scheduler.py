@@ -207,21 +207,35 @@ def test_a_task_goes_to_the_provider_that_holds_its_model() -> None:
     assert chosen["unheard-of"] | chosen[""] <= {"a1", "b1"}
 
 
-def test_of_several_models_the_first_that_somebody_holds_decides_and_after_a_failure_the_next() -> None:
+def test_of_several_models_the_first_that_somebody_holds_decides_from_its_place_on() -> None:
     methods = frozenset({"work/do"})
     chosen = []
-    for failures in range(3):
+    for place in range(3):
         scheduler = Scheduler()
         scheduler.provider_ready(ProviderReady("a", "a1", methods, 1, frozenset({"big"})))
         scheduler.provider_ready(ProviderReady("b", "b1", methods, 1, frozenset({"small"})))
         workflow = Workflow(submitted(task("t", method="work/do")))
         (only,) = workflow.tasks.values()
-        only.models, only.failures = ("unheard-of", "small", "big"), failures
+        only.models, only.place = ("unheard-of", "small", "big"), place
         scheduler.add(workflow, [only])
         found = scheduler.next()
         assert found is not None
         chosen.append(found[2].instance)
-    assert chosen == ["b1", "a1", "b1"]
+    assert chosen == ["b1", "b1", "a1"]
+
+
+def test_a_model_that_nobody_lists_goes_to_one_that_lists_none() -> None:
+    scheduler = Scheduler()
+    workflow = Workflow(submitted(task("t", method="work/do")))
+    (only,) = workflow.tasks.values()
+    only.models = ("newest",)
+    methods = frozenset({"work/do"})
+    scheduler.provider_ready(ProviderReady("a", "a1", methods, 10, frozenset({"big"})))
+    scheduler.provider_ready(ProviderReady("b", "b1", methods, 1))
+    scheduler.add(workflow, [only])
+    found = scheduler.next()
+    assert found is not None
+    assert found[2].instance == "b1"
 
 
 def test_where_nobody_holds_the_model_any_more_it_goes_to_anyone() -> None:

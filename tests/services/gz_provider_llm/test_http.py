@@ -308,6 +308,17 @@ async def test_events() -> None:
     assert found == [Event("one", "1"), Event("", "two\n lines"), Event("error", ' {"code": 500}'), Event("", "last")]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_events_end_as_the_specification_allows(end: str, size: int) -> None:
+    text = "event: one\ndata: 1\n\ndata: two\ndata: lines\n\ndata: [DONE]\n\n".replace("\n", end)
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    async with fake_server(stream(*pieces, then="hang")) as server:
+        http = Http(server.url)
+        assert await first_events(http, 1) == [Event("one", "1"), Event("", "two\nlines"), Event("", "[DONE]")]
+        await http.close()
+
+
 async def test_what_is_no_stream_of_events_is_one_event() -> None:
     async with fake_server(answer(200, '{"choices": [1]}'), stream("<html>\n", "log in: now\n\n", "</html>")) as server:
         http = Http(server.url)

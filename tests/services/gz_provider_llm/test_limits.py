@@ -27,6 +27,17 @@ def test_requests_a_minute_for_each_model() -> None:
     assert refused(limits, "m", 0, 60.0) == 10
 
 
+def test_a_model_that_is_left_alone_for_so_long_as_its_server_says() -> None:
+    limits = Limits()
+    limits.close("m", RateLimited("slow down", 20.0, told=True), 100.0)
+    assert refused(limits, "m", 0, 105.0) == 15
+    limits.reserve("other", 0, 105.0)
+    limits.reserve("m", 0, 120.0)
+    for number in range(3000):
+        limits.close(f"m{number}", RateLimited("slow down", 20.0, told=True), float(number))
+    assert len(limits._windows) <= 1001
+
+
 def test_tokens_a_minute() -> None:
     limits = Limits(tokens_per_minute=100)
     limits.reserve("m", 40, 0.0)
