@@ -21,12 +21,16 @@ from gleitzeit.transport import Connection, connect
 from gz_coordinator.errands import Errands
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.ids import workflow_id_for
+from gz_coordinator.passed_on import Arrived, PassedOn
 
-FORWARD = "coordinator.forward"
+PASSED_ON = "passed on"
+"""In the data of our connection to another coordinator: what waits there for its answer."""
+ARRIVED = "arrived"
+"""In the data of a connection from another coordinator: the requests that have come by it."""
 RELAYED = "relayed"
 """In the data of a connection that another coordinator watches with, for a client of its own."""
 LOOK_AGAIN_SECONDS = 0.2
-ANSWER_SECONDS = 600.0
+OPEN_SECONDS = 5.0
 _MAKES = frozenset({"workflow.submit", "template.run"})
 """They make a workflow, whose id follows from the idempotency key, or is chosen where it is made."""
 _AGAIN = frozenset(
@@ -58,7 +62,13 @@ class Peers:
 
     async def open(self, url: str, on_notification: Any = None) -> Connection:
         """A connection of one's own. Raises ConnectionLost."""
-        connection = await connect(url, token=self._token, tls=self._tls, on_notification=on_notification)
+        connection = await connect(
+            url,
+            token=self._token,
+            tls=self._tls,
+            on_notification=on_notification,
+            open_timeout_seconds=min(OPEN_SECONDS, self.holdings.lease_seconds),
+        )
         self._open[connection] = url
         connection.add_close_callback(self._open.pop)
         return connection
@@ -94,6 +104,7 @@ class Peers:
 
     async def _answered(self, request: Request, name: str, params: dict[str, Any]) -> Any:
         give_up = asyncio.get_running_loop().time() + 2 * self.holdings.lease_seconds
+        why = ""
         while True:
             workflow_id = _subject(name, params)
             holder = self._holder(workflow_id)
@@ -102,10 +113,10 @@ class Peers:
                     return await self._here(request, name, params, workflow_id)
                 if holder is not None:
                     return await self._there(holder, name, params, workflow_id)
-            except errors.ShardElsewhere:
-                pass
+            except errors.ShardElsewhere as error:
+                why = f": {error}"
             if asyncio.get_running_loop().time() > give_up and not self._is_here(workflow_id):
-                raise errors.ShardElsewhere(f"no coordinator has {workflow_id or 'a shard'} at the moment")
+                raise errors.ShardElsewhere(f"nobody answers for {workflow_id or 'a shard'} at the moment{why}")
             await self.holdings.changed(LOOK_AGAIN_SECONDS)
 
     def _is_here(self, workflow_id: str) -> bool:
@@ -133,9 +144,9 @@ class Peers:
             connection = await self._connection(url)
         except errors.ConnectionLost as error:  # nothing was sent
             raise errors.ShardElsewhere(str(error)) from error
-        asked = {"method": name, "params": params, "workflow_id": workflow_id}
         try:
-            return await connection.call_raw(FORWARD, asked, timeout_seconds=ANSWER_SECONDS)
+            passed_on: PassedOn = connection.data[PASSED_ON]
+            return await passed_on.ask(name, params, workflow_id)
         except errors.ConnectionLost as error:
             if name in _AGAIN or params.get("idempotency_key"):
                 raise errors.ShardElsewhere(str(error)) from error
@@ -148,7 +159,7 @@ class Peers:
             return connection
         opening = self._opening.get(url)
         if opening is None:  # for all who ask meanwhile: if there is no answer, none of them tries once more
-            opening = self._opening[url] = asyncio.create_task(self.open(url))
+            opening = self._opening[url] = asyncio.create_task(self._open_to_ask(url))
             opening.add_done_callback(functools.partial(self._opened, url))
         try:
             return await asyncio.shield(opening)
@@ -156,6 +167,12 @@ class Peers:
             if opening.cancelled():
                 raise errors.ConnectionLost("this coordinator stops") from None
             raise
+
+    async def _open_to_ask(self, url: str) -> Connection:
+        connection = await self.open(url)
+        connection.data[PASSED_ON] = passed_on = PassedOn(connection, self.holdings.lease_seconds)
+        self._errands.start(passed_on.look_after())
+        return connection
 
     def _opened(self, url: str, opening: "asyncio.Task[Connection]") -> None:
         del self._opening[url]
@@ -175,7 +192,21 @@ class Peers:
         request.connection.data[RELAYED] = True
         await function(request, **params)
 
-    async def forwarded(self, request: Request, /, method: str, params: dict[str, Any], workflow_id: str = "") -> Any:
+    async def forwarded(
+        self, request: Request, /, method: str, params: dict[str, Any], workflow_id: str = "", number: int = 0
+    ) -> Any:
+        """Its number is that of the connection's requests; 0 for one that is not asked about."""
+        arrived = _arrived(request.connection)
+        arrived.begin(number)
+        try:
+            return await self._forwarded(request, method, params, workflow_id)
+        finally:
+            arrived.end(number)
+
+    def check_requests(self, request: Request, /, numbers: list[int]) -> dict[str, Any]:
+        return _arrived(request.connection).check(numbers)
+
+    async def _forwarded(self, request: Request, method: str, params: dict[str, Any], workflow_id: str) -> Any:
         function = self._functions.get(method)
         if function is None:
             raise errors.MethodNotFound(f"{method} cannot be passed on")
@@ -184,6 +215,11 @@ class Peers:
         if not self._is_here(workflow_id):
             raise errors.ShardElsewhere(f"{workflow_id or 'no shard'} is not here")
         return await self._here(request, method, params, workflow_id)
+
+
+def _arrived(connection: Connection) -> Arrived:
+    arrived: Arrived = connection.data.setdefault(ARRIVED, Arrived())
+    return arrived
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from gleitzeit import errors
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
-from gz_coordinator.peers import FORWARD, LOOK_AGAIN_SECONDS, RELAYED, Peers
+from gz_coordinator.passed_on import FORWARD
+from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
 from gz_coordinator.watchers import MAX_LAG_BYTES, STREAM, Position, Watcher, Watchers
 
 log = logging.getLogger("gz.coordinator.shards")

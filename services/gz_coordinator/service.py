@@ -65,6 +65,8 @@ class Clock:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._ahead_ms = 0
+        self.on_moved: Callable[[int], None] = lambda by_ms: None
+        """Hears by how much it has moved: time that did not pass."""
 
     def __call__(self) -> int:
         return self._clock() + self._ahead_ms
@@ -74,6 +76,7 @@ class Clock:
         behind_ms = at - self()
         if behind_ms > 0:
             self._ahead_ms += behind_ms
+            self.on_moved(behind_ms)
             log.warning("the clock of this machine is %.1f s behind the journal: going on from there", behind_ms / 1000)
 
 
@@ -96,6 +99,7 @@ class Service:
         self.engine = engine
         self.journal = journal
         self.clock = Clock(clock)
+        self.clock.on_moved = engine.clock_moved
         self.performer: Performer
         self.audience: Audience
         self.encoded_first: dict[str, bytes] = {}

@@ -5,7 +5,8 @@ from typing import Any
 
 from gleitzeit.engine import effects as fx
 from gz_coordinator import permits, places
-from gz_coordinator.peers import FORWARD, Peers
+from gz_coordinator.passed_on import CHECK, FORWARD
+from gz_coordinator.peers import Peers
 from gz_coordinator.permits import PermitExchange
 from gz_coordinator.places import PlaceExchange
 from gz_coordinator.relays import Relays
@@ -13,7 +14,7 @@ from gz_coordinator.service import Service
 from gz_coordinator.signals import FIND, SignalExchange
 from gz_coordinator.watchers import Watchers
 
-BETWEEN_COORDINATORS = frozenset({FORWARD, FIND, *permits.METHODS, *places.METHODS})
+BETWEEN_COORDINATORS = frozenset({FORWARD, CHECK, FIND, *permits.METHODS, *places.METHODS})
 
 
 class Shared:
@@ -37,9 +38,10 @@ class Shared:
     def table(self) -> dict[str, Callable[..., Any]]:
         """What other coordinators may ask."""
         exchanges = (self.permits, self.places, self.signals)
-        return {FORWARD: self.peers.forwarded} | {
-            name: function for exchange in exchanges for name, function in exchange.table().items()
-        }
+        table: dict[str, Callable[..., Any]] = {FORWARD: self.peers.forwarded, CHECK: self.peers.check_requests}
+        for exchange in exchanges:
+            table |= exchange.table()
+        return table
 
     def routed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The method `name` for clients, wherever its workflow is."""

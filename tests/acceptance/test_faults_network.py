@@ -23,7 +23,8 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._to = host, port
         self.open = {"to provider": asyncio.Event(), "to coordinator": asyncio.Event()}
-        self.swallowing = False
+        self.swallowing: frozenset[str] = frozenset()
+        """The directions in which what is carried is lost."""
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         for gate in self.open.values():
@@ -51,7 +52,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while chunk := await source.read(65536):
                 await self.open[direction].wait()
-                if self.swallowing:
+                if direction in self.swallowing:
                     continue
                 target.write(chunk)
                 await target.drain()
@@ -189,10 +190,10 @@ async def test_a_link_that_swallows_what_it_carries_and_goes_on(
     stack, connection, proxy = far
     marks, later = tmp_path / "marks", tmp_path / "later"
     workflow_id = await begin(connection, marks, 1)
-    proxy.swallowing = True
+    proxy.swallowing = frozenset(proxy.open)
     second = await support.submit(connection, mark(later, 0))
     await asyncio.sleep(3)  # the length of it is what is tested
-    proxy.swallowing = False
+    proxy.swallowing = frozenset()
     for wanted, file in ((workflow_id, marks), (second, later)):
         view = await support.finished(stack.url, wanted, seconds=60)
         assert (view["status"], view["tasks"][0]["attempts"], file.read_text()) == ("completed", 1, "x"), view

@@ -399,8 +399,18 @@ class Calls(Places):
             self._orphan(call, 0)
 
     def _give_up(self, call: fx.Call, why: str = "") -> None:
-        if call.id in self.calls and call.lost_at is not None and call.lost_at <= self._now and self._take_call(call):
+        if call.id not in self.calls or call.lost_at is None:
+            return
+        if call.lost_at > self._now:
+            self._at(call.lost_at, self._give_up, call, why)
+        elif self._take_call(call):
             self._lost(call, f"provider {call.provider} is gone{why}")
+
+    def clock_moved(self, by_ms: int) -> None:
+        """Without that time had passed: who waits for a provider to come back has not waited any longer."""
+        for call in self.calls.values():
+            if call.lost_at is not None:
+                call.lost_at += by_ms
 
 
 def _lost_words(data: Raw | None) -> str:

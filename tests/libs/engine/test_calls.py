@@ -377,6 +377,19 @@ def test_a_provider_that_does_not_come_back_is_given_up_after_the_lease() -> Non
     assert desk.sent() == ["a"]
 
 
+def test_time_that_did_not_pass_is_no_reason_to_give_up() -> None:
+    """What comes from another coordinator may be later than our clock, which then goes on from there."""
+    desk = Desk()
+    desk.submit(task("a", on_lost="retry"))
+    desk.tell(fx.ProviderDown("p#1"))
+    desk.now += 1_000_000
+    desk.engine.clock_moved(1_000_000)
+    desk.wait(GIVEN_UP_AFTER - 0.001)
+    assert desk.states() == {"a": "running"}
+    desk.wait(0.001)
+    assert isinstance(desk.events["w"][-1], ev.CallLost)
+
+
 def test_a_provider_known_to_be_dead_is_given_up_at_once() -> None:
     desk = Desk(providers=[("p#1", 1), ("q#1", 1)])
     desk.submit(task("a", on_lost="retry"))

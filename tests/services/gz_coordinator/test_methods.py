@@ -13,7 +13,8 @@ from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.copies import Copies
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.methods import WorkflowMethods
-from gz_coordinator.peers import FORWARD, Peers
+from gz_coordinator.passed_on import CHECK, FORWARD
+from gz_coordinator.peers import Peers
 from gz_coordinator.permits import PermitExchange
 from gz_coordinator.places import PlaceExchange
 from gz_coordinator.providers import ProviderMethods
@@ -29,7 +30,8 @@ def functions() -> dict[str, Callable[..., Any]]:
                SignalExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
-    return {**found, FORWARD: Peers.__new__(Peers).forwarded}
+    peers = Peers.__new__(Peers)
+    return {**found, FORWARD: peers.forwarded, CHECK: peers.check_requests}
 
 
 def test_what_is_described_is_served_and_nothing_else() -> None:
