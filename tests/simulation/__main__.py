@@ -17,11 +17,10 @@ DAY_SECONDS = 86_400
 
 def play(seed: int) -> tuple[int, str, dict[str, int]]:
     """(seed, what went wrong, what happened)."""
-    with installed():
-        try:
-            world, violation = run(seed)
-        except Exception:  # noqa: BLE001 - whatever code under test raises is the finding
-            return seed, traceback.format_exc(), {}
+    try:
+        world, violation = run(seed)
+    except Exception:  # noqa: BLE001 - whatever code under test raises is the finding
+        return seed, traceback.format_exc(), {}
     counts = {**world.laws.counts, "crashes": world.crashes, "steps": world.loop.steps}
     return seed, str(violation) if violation is not None else "", counts
 
@@ -41,7 +40,7 @@ def main() -> int:
     begin = said = time.perf_counter()
     played, failed, total = 0, 0, Counter[str]()
     seeds = range(chosen.start, chosen.start + chosen.seeds)
-    with multiprocessing.get_context("fork").Pool(chosen.jobs) as pool:
+    with installed(), multiprocessing.get_context("fork").Pool(chosen.jobs) as pool:
         results = pool.imap_unordered(play, seeds, chunksize=8) if chosen.jobs > 1 else map(play, seeds)
         for seed, problem, counts in results:
             played += 1

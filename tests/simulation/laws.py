@@ -117,6 +117,7 @@ class Durable:
         self.spent = Spent()
         self.closing: ev.WorkflowCancelling | None = None
         self.undoable: list[str] = []
+        self.has_late = any(task.late for task in first.definition.tasks)
         self.late_began = False
         self.retried = False
         self.hurried = False
@@ -157,11 +158,16 @@ class Durable:
         self._freeze_outcome()
 
     def _freeze_outcome(self) -> None:
-        """What runs last looks at what the others came to when they ended, be it held back by a pause until later."""
-        tasks = flow_laws.document_tasks(self)
-        ordinary = [task for task in tasks if not task.definition.late]
-        if not self.late_began and len(ordinary) < len(tasks) and all(task.state in _ENDED for task in ordinary):
+        """What runs last looks at what the others came to when they ended and were undone, be it held back by a pause
+        until later. A cancel that comes while they are undone counts: nothing of what runs last has begun by then."""
+        if self.late_began or not self.has_late:
+            return
+        ordinary = all(task.state in _ENDED for task in flow_laws.document_tasks(self) if not task.definition.late)
+        if ordinary and not (self.outcome_now != "completed" and self._is_to_be_undone()):
             self._outcome, self.late_began = self.outcome_now, True
+
+    def _is_to_be_undone(self) -> bool:
+        return bool(self.undoable) or any(t.origin is not None and t.state not in _ENDED for t in self.tasks.values())
 
     def _task(self, event: Any, *states: str) -> DurableTask:
         task = self.tasks[event.task]

@@ -9,6 +9,7 @@ import contextvars
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from gleitzeit.errors import GleitzeitError
@@ -47,6 +48,33 @@ class Process:
         self.tasks.clear()
 
 
+class Due:
+    """A callback that is to run: what asyncio calls a handle, without what that asks the loop for each time. There are
+    thousands in a world."""
+
+    __slots__ = ("args", "callback", "context", "done", "time")
+
+    def __init__(self, callback: Any, args: tuple[Any, ...], context: contextvars.Context, time: float) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.time = time
+        self.done = False
+        """Has run, or never will."""
+
+    def cancel(self) -> None:
+        """It stays where it is, and is passed over."""
+        self.done = True
+        self.callback = None
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self.time
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """As much of a loop as asyncio's futures, tasks, events and sleeps need. `failure` is what ended the run early."""
 
@@ -54,37 +82,45 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.steps = 0
         self.failure: BaseException | None = None
-        self._ready: deque[asyncio.Handle] = deque()
-        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: deque[Due] = deque()
+        self._later: list[tuple[float, int, Due]] = []
         self._count = 0
 
-    def run_until(self, end: float, done: Callable[[], bool]) -> None:
-        """Run until `done()`, until nothing is left to do, or until the time is `end`. Raises what failed."""
+    def run_until(self, end: float, over: Callable[[], bool] | None = None) -> None:
+        """Run until `over()`, which is asked before time goes on, until nothing is left to do, or until the time is
+        `end`. Raises what failed."""
+        ready, later = self._ready, self._later
         asyncio.events._set_running_loop(self)
         try:
-            while self.failure is None and not done():
-                if self._ready:
-                    self._step(self._ready.popleft())
-                elif self._due and self._due[0][0] <= end:
-                    self.now, _, handle = heapq.heappop(self._due)
-                    self._step(handle)
-                else:
+            while self.failure is None:
+                if ready:
+                    self._step(ready.popleft())
+                elif not later or later[0][0] > end or (over is not None and over()):
                     break
+                else:
+                    self.now, _, due = heapq.heappop(later)
+                    self._step(due)
         finally:
             asyncio.events._set_running_loop(None)
         if self.failure is not None:
             raise self.failure
 
-    def _step(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
+    def _step(self, due: Due) -> None:
+        callback = due.callback
+        if callback is None:
             return
-        process = handle._context.get(PROCESS, None)
-        if process is not None and process.alive and process.paused_until > self.now:
-            self._count += 1
-            heapq.heappush(self._due, (process.paused_until, self._count, handle))  # type: ignore[arg-type]
-        elif process is None or process.alive:
+        process = due.context.get(PROCESS)
+        if process is None or (process.alive and process.paused_until <= self.now):
             self.steps += 1
-            handle._run()
+            try:
+                due.context.run(callback, *due.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as asyncio has it
+                self._raised(error)
+        elif process.alive:
+            self._count += 1
+            heapq.heappush(self._later, (process.paused_until, self._count, due))
 
     def fail(self, error: BaseException) -> None:
         """The run is over: a law is broken, or something raised what nobody expects."""
@@ -105,22 +141,19 @@ class SimLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        due = Due(callback, args, context or contextvars.copy_context(), self.now)
+        self._ready.append(due)
+        return due
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
         return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        due = Due(callback, args, context or contextvars.copy_context(), when)
         self._count += 1
-        heapq.heappush(self._due, (when, self._count, handle))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It stays in the heap, and is passed over."""
+        heapq.heappush(self._later, (when, self._count, due))
+        return due
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -133,16 +166,20 @@ class SimLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         task._log_destroy_pending = False
         process.tasks[task] = None
-        task.add_done_callback(lambda done: self._ended(process, done))
+        task.add_done_callback(partial(self._ended, process), context=process.context)
         return task
 
     def _ended(self, process: Process, task: "asyncio.Task[Any]") -> None:
         process.tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, GleitzeitError | Crashed):
-            self.fail(error)
+        if error is not None:
+            self._raised(error)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if error is not None and not isinstance(error, GleitzeitError | Crashed):
+        if error is not None:
+            self._raised(error)
+
+    def _raised(self, error: BaseException) -> None:
+        if not isinstance(error, GleitzeitError | Crashed):
             self.fail(error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 class Planner(Client):
     def __init__(self, world: "World", name: str, random: Random) -> None:
         super().__init__(world, name, planned(random), planned(random), random)
+        self._may_vanish = False
+        """A try to delete the schedule was not answered: it may be carried out at any later time."""
 
     async def _live(self) -> None:
         await asyncio.sleep(self.random.uniform(0, self.world.rates.storm / 3))
@@ -59,24 +62,40 @@ class Planner(Client):
 
     async def _try(self, method: str) -> None:
         with contextlib.suppress(*LATER):
-            await self._ask(method, name=self.name)
+            await self._there(self._ask, method)
 
     async def _delete(self) -> None:
-        with contextlib.suppress(errors.ScheduleNotFound):  # the answer to an earlier try was lost
-            await self._insist("schedule.delete", name=self.name)
+        """Until it is known to be gone."""
+        while True:
+            try:
+                await self._there(self._ask, "schedule.delete")
+            except LATER:
+                self._may_vanish = True
+                await asyncio.sleep(self.random.uniform(0.1, 2.0))
+            else:
+                return
 
     async def _see_it_go_on(self) -> None:
         """Law 26: it is there, and fires."""
-        before = (await self._there("schedule.resume"))["fired"]
+        before = await self._fired()
         fired = before
         while fired <= before:
-            fired = (await self._there("schedule.resume"))["fired"]  # a pause of before may arrive late
+            fired = await self._fired()
             await asyncio.sleep(self.random.uniform(1, 4))
 
-    async def _there(self, method: str) -> dict[str, Any]:
+    async def _fired(self) -> int:
+        """How often; a pause of before may arrive late."""
+        while (view := await self._there(self._insist, "schedule.resume")) is None:
+            await self._put(self.definition)
+        return int(view["fired"])
+
+    async def _there(self, ask: Callable[..., Awaitable[dict[str, Any]]], method: str) -> dict[str, Any] | None:
+        """Law 26: what was acknowledged is there. None if it is gone, and may be."""
         try:
-            return await self._insist(method, name=self.name)
+            return await ask(method, name=self.name)
         except errors.ScheduleNotFound as error:
+            if self._may_vanish:
+                return None
             raise broken(26, f"the schedule {self.name} was acknowledged, and is lost") from error
 
 

@@ -75,7 +75,8 @@ LAWS: dict[int, tuple[str, str]] = {
     24: ("time_laws.py:committed", "forgets_whose_task_a_child_is"),
     25: ("time_laws.py:committed", "starts_beyond_the_limit_of_a_key"),
     26: (
-        "schedule_laws.py:_fired schedule_laws.py:_is_next schedule_laws.py:committed planner.py:_see_it_go_on",
+        "schedule_laws.py:_fired schedule_laws.py:_is_next schedule_laws.py:committed planner.py:_there"
+        " planner.py:_see_it_go_on",
         "fires_again_after_a_restart fires_schedules_early fires_schedules_that_are_paused"
         " starts_beside_what_is_under_way goes_on_with_schedules_that_it_gave_away"
         " forgets_schedules_when_it_takes_over",

@@ -74,6 +74,7 @@ def test_no_law_is_broken_as_long_as_there_is_time() -> None:
     "seed",
     [
         50_244,  # a workflow under way lost its permit when its coordinator and then the keeper died
+        30_003_959,  # a child ended with its parent, in the turn that went on with cancelling the tasks of both
         717,  # a call at a foreign provider was attached to, when its workflow came back from another coordinator
     ],
 )

@@ -167,7 +167,7 @@ class World:
         """Raises Violation."""
         self._plan()
         storm = self.rates.storm
-        self.loop.run_until(storm, lambda: False)
+        self.loop.run_until(storm)
         self.loop.now = max(self.loop.now, storm)
         self._calm()
         self.loop.run_until(storm + CALM_SECONDS, self._all_over)
@@ -186,8 +186,11 @@ class World:
         }
 
     def _all_over(self) -> bool:
+        for client in self.clients:
+            if not client.finished:
+                return False
         up = self.coordinators
-        if not all(client.finished for client in self.clients) or len(up) < len(self.seats):
+        if len(up) < len(self.seats):
             return False
         if any(one.engine.calls or one.appending or self._is_stale(one) for one in up):
             return False

@@ -31,7 +31,9 @@ class Sweeps(Core):
     def _go_on(self) -> None:
         """With what has begun before this turn; one after the other, and the others have room, too."""
         for workflow in [self.workflows[name] for name in self._sweeps]:
-            sweeps = self._sweeps.pop(workflow.id)
+            sweeps = self._sweeps.pop(workflow.id, None)
+            if sweeps is None:  # a child that has ended with its parent a moment ago
+                continue
             while sweeps and not workflow.final and self._walk(sweeps[-1]):
                 sweeps.pop()
             if sweeps and not workflow.final:

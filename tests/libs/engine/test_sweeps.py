@@ -137,6 +137,18 @@ def test_a_second_cancel_cuts_short_what_the_first_has_begun() -> None:
     assert desk.states()["always"] == "cancelled"
 
 
+def test_a_child_may_end_with_its_parent_before_it_has_seen_to_its_own_failure() -> None:
+    desk = _desk(room=4)
+    run = task("run", method="workflow/run", params={"inputs": {}}, workflow=definition(task("inner")))
+    tasks = _independent(AT_ONCE)
+    desk.submit(*tasks[:4], run, *tasks[4:])  # the first turn has room for four
+    inner = desk.call("inner", "w~run~1")
+    desk.turn((fx.Cancel("cancel", "w"), fx.CallFailed(inner, -29002, "no", None)))
+    while desk.engine.more:
+        desk.turn(())
+    assert [desk.workflow(name).state for name in ("w", "w~run~1")] == ["cancelled", "cancelled"]
+
+
 def test_others_do_not_wait_while_many_become_ready() -> None:
     desk = _desk()
     desk.turn((_submit("w", *_independent(MANY)),))
