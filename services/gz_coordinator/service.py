@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ from gleitzeit.engine.core import Append as Decided
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.journal.base import Append, Find, Journal
+from gleitzeit.journal.base import Append, Journal, Unfinished
 from gleitzeit.model.events import Origin
 from gleitzeit.model.permits import Held, stream_of
 from gleitzeit.model.shards import SCHEDULES
@@ -40,10 +40,8 @@ MAX_INPUT_BYTES = 32 << 20
 """Of results in one turn: they are one commit."""
 LOADERS = 2
 """Workflows that are read from the journal to be looked at, at the same time: each is in memory meanwhile."""
-PAGE = 512
-"""Workflows that are found with one question to the journal when all are read, …"""
-READ_TOGETHER = 256
-"""… and whose streams are read with another."""
+PAGE = 256
+"""Workflows that are one question to the journal when all are read, and replayed in one go."""
 KEPT_FINAL = 1_000
 KEPT_FINAL_BYTES = 32 << 20
 """Of workflows that have ended, in memory: others are read from the journal."""
@@ -82,10 +80,6 @@ class Clock:
 
 class Audience(Protocol):
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None: ...
-
-
-def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _refuse(trouble: str) -> None:
@@ -290,13 +284,11 @@ class Service:
         for workflow_id in [name for name in self._finals if name not in self.engine.workflows]:
             self._finals_bytes -= self._finals.pop(workflow_id)
 
-    async def _read(self, streams: Sequence[str], warnings: list[str]) -> list[Workflow]:
-        """Most streams are short, and many of them are one question to the journal."""
-        short, workflows = await self.journal.read_short(streams), list[Workflow]()
-        for stream in streams:
+    async def _replayed(self, page: Iterable[Unfinished], warnings: list[str]) -> list[Workflow]:
+        workflows: list[Workflow] = []
+        for stream, events in [(one.stream, one.events) for one in page]:
             try:
-                known = short.get(stream)
-                workflow = replayed(stream, known) if known else await load(self.journal, stream)
+                workflow = replayed(stream, events) if events else await load(self.journal, stream)
                 if workflow.submitted.origin is not None:
                     workflow.source = await self._source(workflow.submitted.origin)
                 workflows.append(workflow)
@@ -324,11 +316,10 @@ class Service:
         """Page by page: there may be 100,000 of them. The clock has gone past what was read."""
         for kind in ("workflow", CHILD):
             before = None
-            while page := await self.journal.find(Find(kind=kind, active=True, before=before, limit=PAGE)):
-                self.clock.not_before(max(row.updated_at for row in page))
-                for streams in batched([row.stream for row in page if wanted(row.stream)], READ_TOGETHER):
-                    yield await self._read(streams, warnings)
-                before = (page[-1].created_at, page[-1].stream)
+            while page := await self.journal.unfinished(kind, wanted, before, PAGE):
+                self.clock.not_before(max(one.updated_at for one in page))
+                yield await self._replayed([one for one in page if wanted(one.stream)], warnings)
+                before = page[-1].created_at, page[-1].stream
 
     async def run(self) -> None:
         """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""

@@ -70,9 +70,9 @@ def _decode_record(record: Record) -> ev.AnyEvent:
     return _decode(record.event)
 
 
-def replayed(workflow_id: str, records: Iterable[Record]) -> Workflow:
+def replayed(workflow_id: str, events: Iterable[bytes]) -> Workflow:
     """As `load`, at once."""
     try:
-        return replay(map(_decode_record, records))
+        return replay(map(_decode, events))
     except (msgspec.MsgspecError, errors.InvalidState) as error:
         raise no_story(workflow_id, error) from error

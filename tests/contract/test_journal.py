@@ -19,7 +19,7 @@ from gleitzeit.errors import (
     PayloadTooLarge,
 )
 from gleitzeit.journal import open_journal
-from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary
+from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, name_of
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
@@ -86,13 +86,22 @@ async def test_what_was_appended_is_read_in_order(journal: OwnedJournal) -> None
     assert await journal.read("c") == []
 
 
-async def test_many_short_streams_are_read_at_once(journal: OwnedJournal) -> None:
+async def test_what_is_unfinished_is_read_with_its_events(journal: OwnedJournal) -> None:
     await journal.append([append("a", 1, b"1", b"2"), append("b", 1, b"x"), append("long", 1, b"1")])
     await journal.append([append("long", 2, b"2")])
-    found = await journal.read_short(["a", "b", "long", "unknown"])
-    assert (found["a"], found["b"]) == ([Record(1, b"1"), Record(2, b"2")], [Record(1, b"x")])
-    assert found.get("long", await journal.read("long")) == await journal.read("long")
-    assert "unknown" not in found
+    await journal.append([append("large", 1, b"x" * 100_000), append("none", 1), append("unwanted", 1, b"1")])
+    await journal.append([append("ended", 1, b"1", active=False), append("other", 1, b"1", kind="child")])
+    pages, before = list[list[Unfinished]](), None
+    while page := await journal.unfinished("workflow", lambda name: name != "unwanted", before, limit=2):
+        pages.append(page)
+        before = page[-1].created_at, page[-1].stream
+    assert [len(page) for page in pages] == [2, 2, 2]
+    found = {one.stream: one.events for page in pages for one in page}
+    assert list(found) == ["unwanted", "none", "long", "large", "b", "a"], "newest first, then by name"
+    assert (found["a"], found["b"], found["none"]) == ([b"1", b"2"], [b"x"], [])
+    for name in ("long", "large"):
+        assert found[name] in ([], await events(journal, name))
+    assert {(one.created_at, one.updated_at) for page in pages for one in page} == {(1000, 2000)}
 
 
 @pytest.mark.parametrize("after", range(8))

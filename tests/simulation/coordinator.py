@@ -8,7 +8,7 @@ each message that leaves it.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +20,7 @@ from tests.simulation.network import End, Message, Wire
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
-from gleitzeit.journal.base import Append, Find, Lease, Record, Summary
+from gleitzeit.journal.base import Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Result
@@ -131,12 +131,14 @@ class Disk:
         await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
         return await self.memory.read(stream, after, limit)
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
-        return await self.memory.read_short(streams)
-
     async def find(self, query: Find) -> list[Summary]:
         return await self.memory.find(query)
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        return await self.memory.unfinished(kind, wanted, before, limit)
 
 
 class Documents:

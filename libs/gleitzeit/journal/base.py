@@ -5,7 +5,7 @@ A **commit** appends to any number of streams, all or nothing, and is durable wh
 stands a **summary** row, replaced in the same commit, for lists, look-ups and start-up.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -49,6 +49,15 @@ class Append(Struct, frozen=True):
 class Record(Struct, frozen=True):
     seq: int
     event: bytes
+
+
+class Unfinished(Struct, frozen=True):
+    """An active stream. `events` are all of them, or none if it is long, damaged or not wanted: `read` tells."""
+
+    stream: str
+    created_at: int
+    updated_at: int
+    events: list[bytes]
 
 
 class Find(Struct, frozen=True):
@@ -95,11 +104,13 @@ class Journal(Protocol):
         A page may be shorter than `limit` though more follows, where events are large.
         """
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        """All events of those of the streams that are one short record, for who has many to read. The others, which may
-        be long, damaged or unknown, are left out: `read` tells what is with them."""
-
     async def find(self, query: Find) -> list[Summary]: ...
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        """The active streams of a kind, newest first, for who goes on with all of them that are wanted. `before`
+        continues after the last one of a page, given by its `(created_at, stream)`."""
 
     async def delete(self, streams: Sequence[str]) -> None:
         """Forget the streams and their summaries, all or nothing. An unknown one is no error. Raises as `append`."""

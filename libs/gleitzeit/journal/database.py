@@ -36,10 +36,10 @@ from gleitzeit.errors import (
     JournalLocked,
 )
 from gleitzeit.journal import blob_rows
-from gleitzeit.journal.base import Find, Record, Summary
+from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece, wrong_content
-from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of
-from gleitzeit.journal.records import Packed, unpack, unpack_short
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of, unfinished
+from gleitzeit.journal.records import SHORT_BYTES, Packed, unpack, unpack_whole
 
 FORMAT = 2
 APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
@@ -92,10 +92,12 @@ _SELECT_ENDS = (
     " FROM stream JOIN tail ON stream = id WHERE name IN (",
     ")",
 )
-_SELECT_SHORT = (
-    "SELECT name, record.last, count, crc, body FROM stream JOIN tail ON stream = stream.id"
-    " JOIN record ON record.id = tail.record WHERE previous = 0 AND tail.last = record.last AND name IN (",
-    ")",
+# Out of an index and small rows: what `stream` holds besides is not looked at.
+_SELECT_ACTIVE = (
+    "SELECT name, created_at, updated_at, record.last, count, crc, body"
+    " FROM stream JOIN tail ON tail.stream = stream.id LEFT JOIN record"
+    " ON record.id = tail.record AND record.last = tail.last AND previous = 0"
+    f" AND length(body) <= {SHORT_BYTES}"
 )
 _SELECT_RECORDS = "SELECT last, count, crc, body FROM record WHERE id IN (", ") ORDER BY id"
 # Newest first, down to the one that holds the event after `after`. Ids fall, or damage could make it a circle.
@@ -293,16 +295,6 @@ class Database:
             raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {tail[1]}")
         return records
 
-    def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        """As Journal.read_short."""
-        found: dict[str, list[Record]] = {}
-        with self._reading("the streams"):
-            for chunk in _chunks([(name,) for name in streams]):
-                select = _with_list(_SELECT_SHORT, len(chunk))
-                with closing(self._connection.execute(select, [name for (name,) in chunk])) as rows:
-                    found |= unpack_short(rows, PAGE_BYTES)
-        return found
-
     def _rows(self, record: int, after: int) -> Iterator[Row]:
         """The records of a stream whose last is `record`, in order, from the one that holds the event after `after`."""
         ids = self._connection.execute(_WALK, {"id": record, "after": after}).fetchall()[::-1]
@@ -311,6 +303,22 @@ class Database:
                 self._connection.execute(_with_list(_SELECT_RECORDS, len(chunk)), [id_ for (id_,) in chunk])
             ) as rows:
                 yield from rows
+
+    def unfinished(self, kind: str, before: tuple[int, str] | None, limit: int) -> list[Unfinished]:
+        """As Journal.unfinished. Where a page of the file is damaged it may be that of one record: all are without
+        events then."""
+        query = Find(kind, active=True, before=before, limit=limit)
+        [(where, values)] = branches(query)
+        text = f"{_SELECT_ACTIVE} WHERE {where} ORDER BY created_at DESC, name DESC LIMIT ?"
+        try:
+            with self._reading("the list of streams"):
+                rows = self._connection.execute(text, (*values, limit)).fetchall()
+        except JournalCorrupt:
+            return [unfinished(summary, ()) for summary in self.find(query)]
+        return [
+            Unfinished(name, created_at, updated_at, unpack_whole(name, *record))
+            for name, created_at, updated_at, *record in rows
+        ]
 
     def find(self, query: Find) -> list[Summary]:
         """As Journal.find."""

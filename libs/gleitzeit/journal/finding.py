@@ -1,11 +1,11 @@
 """`Journal.find` in SQL, as SQLite and PostgreSQL both understand it (`?` stands for a value), and in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Raw
 
-from gleitzeit.journal.base import Find, Summary
+from gleitzeit.journal.base import Find, Summary, Unfinished
 
 Row = tuple[Any, ...]
 SUMMARY_COLUMNS = "name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts"
@@ -51,6 +51,10 @@ def matches(summary: Summary, query: Find) -> bool:
         and (query.active is None or summary.active == query.active)
         and (query.before is None or position(summary) < query.before)
     )
+
+
+def unfinished(summary: Summary, events: Sequence[bytes]) -> Unfinished:
+    return Unfinished(summary.stream, summary.created_at, summary.updated_at, list(events))
 
 
 def position(summary: Summary) -> tuple[int, str]:

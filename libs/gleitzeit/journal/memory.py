@@ -14,8 +14,8 @@ from msgspec import Struct, field
 
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalError, JournalFenced, JournalFull, JournalLocked
 from gleitzeit.journal import blobs
-from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
-from gleitzeit.journal.finding import matches, position
+from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary, Unfinished
+from gleitzeit.journal.finding import matches, position, unfinished
 from gleitzeit.model.shards import shard_of
 
 
@@ -195,14 +195,16 @@ class MemoryJournal:
         events = found.events[after : after + limit] if found else ()
         return [Record(seq, event) for seq, event in enumerate(events, after + 1)]
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        self._owned()
-        return {name: await self.read(name) for name in streams if name in self._store.streams}
-
     async def find(self, query: Find) -> list[Summary]:
         self._owned()
         matching = (s.summary for s in self._store.streams.values() if matches(s.summary, query))
         return heapq.nlargest(query.limit, matching, key=position)
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        found = await self.find(Find(kind, active=True, before=before, limit=limit))
+        return [unfinished(row, self._store.streams[row.stream].events if wanted(row.stream) else ()) for row in found]
 
     async def delete(self, streams: Sequence[str]) -> None:
         self._check_fence(streams)

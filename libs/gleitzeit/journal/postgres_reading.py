@@ -1,18 +1,18 @@
 """What is read of a journal in PostgreSQL: by who has claimed it, or by who only looks, at one moment of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from gleitzeit.errors import ConfigurationError, JournalError
 from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
-from gleitzeit.journal.base import Find, Record, Summary
-from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of
+from gleitzeit.journal.base import Find, Record, Summary, Unfinished
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of, unfinished
 from gleitzeit.journal.merging import events_of
 from gleitzeit.journal.places import shown
 from gleitzeit.journal.postgres_link import Link
-from gleitzeit.journal.records import unpack_short
+from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
 
 PAGE_BYTES = 8 << 20
 BLOB_PIECES = 4
@@ -39,11 +39,6 @@ class PostgresReading:
         rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
         return events_of(stream, [tuple(row) for row in rows], after, limit)
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        self._claimed()
-        rows = await self._reader.run(lambda c, again: c.fetch(sql.SHORT, list(streams)))
-        return unpack_short(tuple(row) for row in rows)
-
     async def find(self, query: Find) -> list[Summary]:
         self._claimed()
         summaries: list[Summary] = []
@@ -53,6 +48,15 @@ class PostgresReading:
             summaries += [summary_of(tuple(row)) for row in rows]
         summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
         return summaries[: query.limit]
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        found = await self.find(Find(kind, active=True, before=before, limit=limit))
+        names = [row.stream for row in found if wanted(row.stream)]
+        rows = await self._reader.run(lambda c, again: c.fetch(sql.SHORT, names, SHORT_BYTES))
+        short = {row[0]: unpack_whole(*row) for row in rows}
+        return [unfinished(row, short.get(row.stream, ())) for row in found]
 
     async def get(self, name: str, offset: int = 0, limit: int = blobs.MAX_CHUNK_BYTES) -> bytes:
         self._claimed()

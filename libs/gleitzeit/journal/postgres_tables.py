@@ -99,7 +99,7 @@ SELECT last, count, crc, body FROM (
 SHORT = """
 SELECT r.stream, r.last, r.count, r.crc, r.body FROM gz_stream s
 JOIN gz_record r ON r.stream = s.name AND r.last = s.last
-WHERE s.name = ANY ($1::text[]) AND r.first = 1 AND octet_length(r.body) < 65536
+WHERE s.name = ANY ($1::text[]) AND r.first = 1 AND octet_length(r.body) <= $2
 """
 
 LATE = "DELETE FROM gz_member WHERE until < clock_timestamp() AND owner <> $1"

@@ -1,7 +1,7 @@
 """How the events of an append become records, the rows of a journal file, and events again."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -9,6 +9,7 @@ from gleitzeit.errors import JournalCorrupt
 from gleitzeit.journal.base import Append, Record, Summary
 
 RECORD_BYTES = 1 << 20  # where the events of one append are cut into several records
+SHORT_BYTES = 16 << 10  # of a record that is read with hundreds of others
 _LAST_TIME = 2**63 - 1
 
 
@@ -62,33 +63,18 @@ def checksum(stream: str, last: int, count: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(f"{last} {count} {stream}".encode()))
 
 
-def unpack_short(
-    rows: Iterable[tuple[str, int, int, int, bytes]], most_bytes: int = 4 * RECORD_BYTES
-) -> dict[str, list[Record]]:
-    """For `Journal.read_short`, from rows `(stream, last, count, crc, body)`: so many whole streams as have room in one
-    answer."""
-    found: dict[str, list[Record]] = {}
-    for stream, last, count, crc, body in rows:
-        if count != last or not _is_intact(stream, last, count, crc, body):
-            continue
-        most_bytes -= len(body)
-        if most_bytes < 0:
-            break
-        found[stream] = _records(1, body)
-    return found
-
-
 def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
     """Raises JournalCorrupt if the checksum does not match."""
     first = last - count + 1
     if not _is_intact(stream, last, count, crc, body):
         raise JournalCorrupt(f"the stream {stream} is damaged in its events {first} to {last}")
-    return _records(first, body)
+    return [Record(seq, event) for seq, event in enumerate(body.split(b"\n"), first)]
+
+
+def unpack_whole(stream: str, last: int, count: int, crc: int, body: bytes) -> list[bytes]:
+    """The events of a record that is its whole stream; none of one that is not, or is damaged."""
+    return body.split(b"\n") if count == last and _is_intact(stream, last, count, crc, body) else []
 
 
 def _is_intact(stream: str, last: int, count: int, crc: int, body: object) -> bool:
     return isinstance(body, bytes) and crc == checksum(stream, last, count, body)
-
-
-def _records(first: int, body: bytes) -> list[Record]:
-    return [Record(seq, event) for seq, event in enumerate(body.split(b"\n"), first)]

@@ -16,11 +16,11 @@ from redis.backoff import NoBackoff
 from gleitzeit.errors import ConfigurationError, JournalConflict, JournalCorrupt, JournalError, JournalFull
 from gleitzeit.journal import blobs
 from gleitzeit.journal import redis_scripts as lua
-from gleitzeit.journal.base import Find, Record, Summary
-from gleitzeit.journal.finding import matches, position
+from gleitzeit.journal.base import Find, Record, Summary, Unfinished
+from gleitzeit.journal.finding import matches, position, unfinished
 from gleitzeit.journal.merging import events_of
 from gleitzeit.journal.places import shown
-from gleitzeit.journal.records import unpack_short
+from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
 
 T = TypeVar("T")
 PAGE_BYTES = 8 << 20
@@ -115,16 +115,6 @@ class RedisReading:
         self._claimed()
         return events_of(stream, await self._rows(stream, after, limit), after, limit)
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        self._claimed()
-        answers = await self._run(partial(_beginnings, self._prefix, streams))
-        rows = []
-        for stream, last, page in zip(streams, answers[::2], answers[1::2], strict=True):
-            for id_, fields in page:
-                if id_ == b"%b-0" % (last or b""):
-                    rows.append((stream, int(last), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]))
-        return unpack_short(rows)
-
     async def _rows(self, stream: str, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
         rows: list[tuple[int, int, int, bytes]] = []
         size_bytes, at = 0, after + 1
@@ -166,6 +156,25 @@ class RedisReading:
             found += [_summary(row) for row in rows]
         found.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
         return found[: query.limit]
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        found = await self.find(Find(kind, active=True, before=before, limit=limit))
+        names = [row.stream for row in found if wanted(row.stream)]
+        short: dict[str, list[bytes]] = {}
+        for start in range(0, len(names), PAGE_RECORDS):
+            short |= await self._short(names[start : start + PAGE_RECORDS])
+        return [unfinished(row, short.get(row.stream, ())) for row in found]
+
+    async def _short(self, streams: Sequence[str]) -> dict[str, list[bytes]]:
+        answers = await self._run(partial(_beginnings, self._prefix, streams))
+        found: dict[str, list[bytes]] = {}
+        for stream, last, page in zip(streams, answers[::2], answers[1::2], strict=True):
+            for id_, fields in page:
+                if id_ == b"%b-0" % (last or b"") and len(fields[b"b"]) <= SHORT_BYTES:
+                    found[stream] = unpack_whole(stream, int(last), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"])
+        return found
 
     async def _piece(self, name: str, offset: int, limit: int) -> bytes:
         if limit <= 0:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError
 from gleitzeit.journal import blobs
-from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary
+from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.lock import FileLock
@@ -107,13 +107,15 @@ class SqliteJournal:
         thread = self._owned()
         return await thread.call(lambda: thread.database.read(stream, after, limit))
 
-    async def read_short(self, streams: Sequence[str]) -> dict[str, list[Record]]:
-        thread = self._owned()
-        return await thread.call(lambda: thread.database.read_short(streams))
-
     async def find(self, query: Find) -> list[Summary]:
         thread = self._owned()
         return await thread.call(lambda: thread.database.find(query))
+
+    async def unfinished(
+        self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
+    ) -> list[Unfinished]:
+        thread = self._owned()
+        return await thread.call(lambda: thread.database.unfinished(kind, before, limit))
 
     async def delete(self, streams: Sequence[str]) -> None:
         thread = self._owned()

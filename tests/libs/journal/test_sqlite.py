@@ -258,6 +258,34 @@ async def test_a_damaged_byte_spoils_its_own_stream_only(file: Path) -> None:
     await journal.close()
 
 
+async def test_of_what_is_unfinished_the_damaged_come_without_events(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append(stream, 1, b'"the text of %s"' % stream.encode()) for stream in ("a", "b")])
+    await journal.close()
+    file.write_bytes(file.read_bytes().replace(b"the text of b", b"the text of B", 1))
+    journal = await claimed(file)
+    found = {one.stream: one.events for one in await journal.unfinished("workflow", lambda stream: True)}
+    assert found == {"a": [b'"the text of a"'], "b": []}
+    await journal.close()
+
+
+async def test_a_damaged_page_of_the_file_spoils_the_streams_that_are_in_it_only(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1"), append("b", 1, b"y" * 12_000), append("c", 1, b"3")])
+    await journal.close()
+    content = bytearray(file.read_bytes())
+    page = next(at for at in range(0, len(content), 4096) if set(content[at + 4 : at + 4096]) == {ord("y")})
+    content[page : page + 4] = b"\xff" * 4  # the number of the page that goes on with it
+    file.write_bytes(content)
+    journal = await claimed(file)
+    found = await journal.unfinished("workflow", lambda stream: True)
+    assert [(one.stream, one.events) for one in found] == [("c", []), ("b", []), ("a", [])]
+    with pytest.raises(JournalCorrupt):
+        await journal.read("b")
+    assert len(await journal.read("a")) == len(await journal.read("c")) == 1
+    await journal.close()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
