@@ -1,14 +1,15 @@
 """The loop of the coordinator: take what arrived, decide, append all of it in one commit, then act and answer.
 
 The one bridge from the engine to the world. One append is in flight at a time; what arrives meanwhile is the next turn.
-Reads are served between turns, when everything in memory is durable.
+What is in memory is looked at while it is durable: a workflow at any time but while its own events are being appended,
+what spans several between turns.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -47,6 +48,10 @@ KEPT_FINAL_BYTES = 32 << 20
 """Of workflows that have ended, in memory: others are read from the journal."""
 MAX_FREE_LIMITS = 200
 """Rows of keys of which nobody holds a permit any more, until they are deleted."""
+TURN_SECONDS = 0.02
+"""What a turn may take, about, while one decision means very many steps: others wait for its end, …"""
+LEAST_STEPS = 125
+"""… and so many it takes all the same."""
 FULL_RETRY_SECONDS = 1.0
 LONGEST_IDLE_SECONDS = 30.0
 """Timers of the system stand still while the machine sleeps, and what is due does not."""
@@ -111,6 +116,9 @@ class Service:
         self._to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
         self._deletions = 0
         """How often that has begun or ended."""
+        self._undurable: Collection[str] = ()
+        """Workflows whose events are being appended."""
+        self._most_steps = engine.settled
         self._wake = asyncio.Event()
         self._loading = asyncio.Semaphore(LOADERS)
         self._finals: dict[str, int] = {}
@@ -159,7 +167,10 @@ class Service:
         _refuse(self.trouble)
 
     async def read(self, workflow_id: str, look: Callable[[Workflow], T]) -> T:
-        """`look` at a workflow as it is on disk: between turns, or replayed if it has left memory."""
+        """`look` at a workflow as it is on disk: in memory, or replayed if it has left that."""
+        workflow = self._durable(workflow_id)
+        if workflow is not None:
+            return look(workflow)
         if workflow_id in self.engine.workflows and not self.stalled:
             future: asyncio.Future[tuple[T] | None] = asyncio.get_running_loop().create_future()
             self._reads.append(lambda: self._look(workflow_id, look, future))
@@ -169,6 +180,16 @@ class Service:
                 return found[0]
         async with self._loading:
             return look(await self._load(workflow_id))
+
+    def _durable(self, workflow_id: str) -> Workflow | None:
+        """The workflow, if all that is known of it in memory is in the journal, and it is still ours."""
+        if self.stalled or workflow_id in self.aside or workflow_id in self._undurable:
+            return None
+        try:
+            self.check_lease()
+        except errors.JournalFenced:  # the next turn says so
+            return None
+        return self.engine.workflows.get(workflow_id)
 
     async def _load(self, workflow_id: str) -> Workflow:
         try:
@@ -382,7 +403,9 @@ class Service:
             self._reads.popleft()()
         if not self._has_to_decide():
             return
+        began = asyncio.get_running_loop().time()
         decision = self.engine.decide(self.clock(), self._take_inputs())
+        self._undurable = decision.appends
         if decision.appends or decision.schedules or decision.limits:
             encoded = [self._encoded(append) for append in decision.appends.values()]
             commit = [
@@ -393,10 +416,12 @@ class Service:
             scheduled = map(schedule_append, decision.schedules.values())
             limits = [limit_append(held, self.clock()) for held in decision.limits]
             await self._append([*commit, *filter(None, map(own_id_append, new)), *scheduled, *limits])
+            self._undurable = ()
             self._after_commit(decision, encoded)
             await self._sweep_limits(decision.limits)
         else:
             await asyncio.sleep(0)
+        self._pace(asyncio.get_running_loop().time() - began)
         if self.engine.scheduler.changes:
             narrate_circuits(self.engine.scheduler.changes)
         self.check_lease()  # once more: the process may have stood still while the journal wrote
@@ -410,6 +435,16 @@ class Service:
             self._quiet.clear()
         else:
             self._quiet.set()
+
+    def _pace(self, seconds: float) -> None:
+        """So many steps in the next turn that it is a short one; all that there may be if nobody has many."""
+        engine = self.engine
+        if not engine.sweeping:
+            engine.settled = self._most_steps
+        elif seconds > TURN_SECONDS:
+            engine.settled = max(engine.settled // 2, min(LEAST_STEPS, self._most_steps))
+        elif seconds < TURN_SECONDS / 2:
+            engine.settled = min(engine.settled * 5 // 4 + 1, self._most_steps)
 
     def _encoded(self, append: Decided) -> list[bytes]:
         known = self.encoded_first.get(append.workflow.id) if self.encoded_first and append.seq == 1 else None

@@ -54,7 +54,8 @@ async def load(journal: Journal, workflow_id: str) -> Workflow:
         workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
         while page := await journal.read(workflow_id, after=page[-1].seq, limit=LOADED_TOGETHER):
             for number, record in enumerate(page, 1):
-                workflow.apply(_decode_record(record))
+                for _ in workflow.apply_in_steps(_decode_record(record)):
+                    await asyncio.sleep(0)
                 if number % STEP == 0:
                     await asyncio.sleep(0)
     except (msgspec.MsgspecError, errors.InvalidState) as error:

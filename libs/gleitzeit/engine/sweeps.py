@@ -14,6 +14,11 @@ class Sweeps(Core):
         waiting = {**self._touched, **{name: self.workflows[name] for name in self._sweeps}}
         return self.scheduler.queued + sum(len(workflow.released) for workflow in waiting.values())
 
+    @property
+    def sweeping(self) -> bool:
+        """Whether something takes more steps than one turn has room for."""
+        return bool(self._sweeps)
+
     def _sweep(self, workflow: Workflow, steps: Iterator[None]) -> None:
         """Take these steps, as many as there is room for; the next turns go on. Each may record one event. They must
         follow from what is durable by then, for who starts anew."""

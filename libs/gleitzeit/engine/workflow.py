@@ -527,6 +527,13 @@ class Workflow:
         for _ in self._retried_steps(event):
             pass
 
+    def apply_in_steps(self, event: ev.AnyEvent) -> Iterator[None]:
+        """As `apply`, for who has others waiting: the one that changes all tasks at once takes many steps."""
+        if isinstance(event, ev.WorkflowRetried):
+            yield from self.retried_in_steps(event)
+        else:
+            self.apply(event)
+
     def retried_in_steps(self, event: ev.WorkflowRetried) -> Iterator[None]:
         """As `apply`, for who has others waiting. It ends with the last step; until then nobody may look at it."""
         yield from self._retried_steps(event)
@@ -650,7 +657,8 @@ def replay_in_steps(stream: Iterable[ev.AnyEvent]) -> Iterator[Workflow]:
     for workflow in Workflow.in_steps(_first(events)):
         yield workflow
     for number, event in enumerate(events):
-        workflow.apply(event)
+        for _ in workflow.apply_in_steps(event):
+            yield workflow
         if number % STEP == STEP - 1:
             yield workflow
     yield workflow

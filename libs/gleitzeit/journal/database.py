@@ -1,6 +1,7 @@
 """The SQLite file of a journal: its tables, and what one transaction does. Knows no threads and no asyncio.
 
     stream   what `find` looks for, indexed; written when a stream is made and when its status changes
+    meta     the epoch and its owner; and of each long stream that was deleted, which of its records is next to go
     tail     what changes with every commit: small rows without an index, so that a commit touches few pages
     record   the events that one commit appended to one stream are one row, in the order of their arrival, each with the
              id of the stream's row before it
@@ -48,6 +49,8 @@ WAL_BYTES = 4_600_000  # a little more than the 1,000 pages after which SQLite b
 WAL_STEP_BYTES = 512 << 10
 CHECKPOINT_PAGES = 1_000  # SQLite's own default
 ROOM_BYTES = 256 << 20  # what must be free on the disk before any is taken that is not needed yet
+GONE_ROWS = 500  # records of a stream that are deleted in one transaction, …
+GONE_BYTES = 1 << 20  # … fewer if they are large
 CACHED_STREAMS = 20_000  # whose end is known without asking SQLite; about 400 bytes each
 _ROWS = 64  # in one statement
 
@@ -78,7 +81,8 @@ _MIGRATIONS = {1: blob_rows.SCHEMA}
 """From a format to the next one. Each is one transaction with the new number."""
 # Above what is known by name, too: the number of a record that damage has taken must not be another stream's, else to
 # delete the one would take the other along.
-_NEXT = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0), coalesce((SELECT max({1}) FROM tail), 0)) + 1"
+_NEXT = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0), coalesce((SELECT max({1}) FROM tail), 0), {2}) + 1"
+_MOST_GONE = "coalesce((SELECT max(value) FROM meta WHERE name LIKE 'gone %'), 0)"
 _INSERT_RECORD = "INSERT INTO record VALUES ", ""
 _REPLACE_TAIL = "REPLACE INTO tail VALUES ", ""
 # By id only: a name that is there under another id must fail, not replace.
@@ -100,7 +104,8 @@ _SELECT_ACTIVE = (
     f" AND length(body) <= {SHORT_BYTES}"
 )
 _SELECT_RECORDS = "SELECT last, count, crc, body FROM record WHERE id IN (", ") ORDER BY id"
-# Newest first, down to the one that holds the event after `after`. Ids fall, or damage could make it a circle.
+# Newest first, down to the one that holds the event after `after`. Ids fall, or damage could make it a circle. All of
+# it is one row: the interpreter's lock is given up for each.
 _WALK = """
     WITH RECURSIVE chain (id, previous, first) AS (
         SELECT id, previous, last - count + 1 FROM record WHERE id = :id
@@ -109,7 +114,18 @@ _WALK = """
         FROM chain JOIN record ON record.id = chain.previous
         WHERE chain.first > :after + 1 AND chain.previous < chain.id
     )
-    SELECT id FROM chain
+    SELECT group_concat(id) FROM chain
+"""
+# Newest first, so many as are deleted at once; and where the others begin, 0 if there is none.
+_WALK_GONE = """
+    WITH RECURSIVE chain (id, previous, count, size) AS (
+        SELECT id, previous, 1, length(body) FROM record WHERE id = :id
+        UNION ALL
+        SELECT record.id, record.previous, chain.count + 1, chain.size + length(record.body)
+        FROM chain JOIN record ON record.id = chain.previous
+        WHERE chain.count < :count AND chain.size < :size AND chain.previous < chain.id
+    )
+    SELECT group_concat(id), (SELECT previous FROM chain ORDER BY id LIMIT 1) FROM chain
 """
 
 
@@ -149,8 +165,8 @@ class Database:
             self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
             try:
                 self._prepare(max_bytes)
-                self._next_stream = self._one(_NEXT.format("stream", "stream"))
-                self._next_record = self._one(_NEXT.format("record", "record"))
+                self._next_stream = self._one(_NEXT.format("stream", "stream", 0))
+                self._next_record = self._one(_NEXT.format("record", "record", _MOST_GONE))
             except BaseException:
                 self._connection.close()
                 raise
@@ -171,6 +187,8 @@ class Database:
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA cache_size = -8192")
         execute("PRAGMA temp_store = MEMORY")
+        # Some builds write zeros over all that is deleted, and sync them.
+        execute("PRAGMA secure_delete = FAST")
         execute("PRAGMA journal_size_limit = 67108864")
         if known[0] != APPLICATION_ID:
             self._connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
@@ -297,8 +315,9 @@ class Database:
 
     def _rows(self, record: int, after: int) -> Iterator[Row]:
         """The records of a stream whose last is `record`, in order, from the one that holds the event after `after`."""
-        ids = self._connection.execute(_WALK, {"id": record, "after": after}).fetchall()[::-1]
-        for chunk in _chunks(ids):
+        found = self._connection.execute(_WALK, {"id": record, "after": after}).fetchone()[0]
+        ids = sorted(map(int, found.split(","))) if found else []
+        for chunk in _chunks([(id_,) for id_ in ids]):
             with closing(
                 self._connection.execute(_with_list(_SELECT_RECORDS, len(chunk)), [id_ for (id_,) in chunk])
             ) as rows:
@@ -335,17 +354,40 @@ class Database:
         return summaries[: query.limit]
 
     def delete(self, streams: Sequence[str]) -> None:
-        """As Journal.delete."""
+        """As Journal.delete. The records of a long stream go with `forget_some`; nobody finds them any more."""
         with self._transaction("delete"):
             for name in streams:
                 self._look_up({name})
                 end = self._ends.pop(name, None)
                 if end is not None:
-                    ids = self._connection.execute(_WALK, {"id": end.record, "after": 0}).fetchall()
-                    self._connection.executemany("DELETE FROM record WHERE id = ?", ids)
+                    left = self._delete_records(end.record)
+                    if left:
+                        self._connection.execute("INSERT INTO meta VALUES (?, ?)", (f"gone {end.record}", left))
                     self._connection.execute("DELETE FROM tail WHERE stream = ?", (end.id,))
                     self._connection.execute("DELETE FROM stream WHERE id = ?", (end.id,))
                     blob_rows.drop(self._connection, end.id)
+
+    def forget_some(self) -> bool:
+        """Delete so much as one transaction has room for of what long streams have left behind that were deleted, now
+        or before a start. Returns whether there may be more. Raises as `commit` does."""
+        with self._transaction("delete"):
+            row = self._connection.execute("SELECT name, value FROM meta WHERE name LIKE 'gone %' LIMIT 1").fetchone()
+            if row is None:
+                return False
+            left = self._delete_records(row[1])
+            if left:
+                self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (left, row[0]))
+            else:
+                self._connection.execute("DELETE FROM meta WHERE name = ?", (row[0],))
+        return True
+
+    def _delete_records(self, newest: int) -> int:
+        """The last ones of a stream. Returns where those begin that are left, 0 if none is."""
+        bounds = {"id": newest, "count": GONE_ROWS, "size": GONE_BYTES}
+        ids, left = self._connection.execute(_WALK_GONE, bounds).fetchone()
+        if ids:
+            self._connection.execute(f"DELETE FROM record WHERE id IN ({ids})")
+        return left or 0
 
     def put_all(self, pieces: Sequence[Piece]) -> list[int | GleitzeitError]:
         """As Blobs.put, many in one transaction, each for itself: its outcome, or why it changed nothing. Raises

@@ -119,7 +119,7 @@ class SqliteJournal:
 
     async def delete(self, streams: Sequence[str]) -> None:
         thread = self._owned()
-        await thread.call(lambda: thread.database.delete(streams))
+        await thread.delete(streams)
 
     async def put(self, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
         thread = self._owned()
@@ -219,6 +219,8 @@ class _Thread:
     database: Database
     _grows = False
     """Whether the log of the file is to be made larger when there is time."""
+    _forgets = False
+    """Whether something may be left of streams that were deleted."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
@@ -229,7 +231,7 @@ class _Thread:
 
     def open(self, path: Path, max_bytes: int | None, owner: str) -> int:
         self.database = Database(path, max_bytes)
-        self._grows = True
+        self._grows = self._forgets = True
         return self.database.claim(owner)
 
     def append(self, rows: list[Packed]) -> "asyncio.Future[None]":
@@ -241,6 +243,13 @@ class _Thread:
         done: asyncio.Future[_T] = self._loop.create_future()
         self._put(_Call(function, done))
         return done
+
+    def delete(self, streams: Sequence[str]) -> "asyncio.Future[None]":
+        def work() -> None:
+            self.database.delete(streams)
+            self._forgets = True
+
+        return self.call(work)
 
     def put(self, piece: Piece) -> "asyncio.Future[int]":
         done: asyncio.Future[int] = self._loop.create_future()
@@ -270,6 +279,8 @@ class _Thread:
                     commits.clear()
                 if calls:
                     self._tell(self._next(calls))
+                elif self._forgets and goes_on:
+                    self._forget_some()
         finally:
             # Items are left over only if the thread dies of an error of ours, whose traceback threading then prints.
             if hasattr(self, "database"):
@@ -288,11 +299,19 @@ class _Thread:
         assert isinstance(call, _Call)
         return [_outcome(call)]
 
+    def _forget_some(self) -> None:
+        """Between two transactions of others, also when there are always some. What cannot be now can at the next
+        delete, or start; what is wrong then, a commit will say."""
+        try:
+            self._forgets = self.database.forget_some()
+        except JournalError:
+            self._forgets = False
+
     def _take(self, commits: list[_Commit], calls: "deque[_Call | _Put]") -> bool:
         """Wait unless there are calls to do; then take all that is there. False if nothing more will come."""
         item = None
         try:
-            item = self._queue.get(block=not calls, timeout=IDLE_SECONDS if self._grows else None)
+            item = self._queue.get(not calls and not self._forgets, IDLE_SECONDS if self._grows else None)
             while item is not None:
                 if isinstance(item, _Commit):
                     commits.append(item)
@@ -300,7 +319,7 @@ class _Thread:
                     calls.append(item)
                 item = self._queue.get_nowait()
         except queue.Empty:
-            if self._grows and not commits and not calls:
+            if self._grows and not self._forgets and not commits and not calls:
                 self._grows = self.database.grow_wal()
             return True
         return False

@@ -18,7 +18,7 @@ from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
 from gleitzeit.journal.base import Append, Find, Record, Summary
-from gleitzeit.journal.database import CHECKPOINT_PAGES, FORMAT, WAL_BYTES, WAL_STEP_BYTES, Database
+from gleitzeit.journal.database import CHECKPOINT_PAGES, FORMAT, GONE_ROWS, WAL_BYTES, WAL_STEP_BYTES, Database
 from gleitzeit.journal.records import pack
 from gleitzeit.journal.sqlite import SqliteJournal
 
@@ -349,6 +349,71 @@ async def test_a_file_that_was_cut_off_is_damaged_as_a_whole(file: Path) -> None
     os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(JournalCorrupt, match="damaged as a whole"):
         await claimed(file)
+
+
+# -- what is left of deleted streams
+
+
+def rows(database: Database) -> int:
+    return int(database._connection.execute("SELECT count(*) FROM record").fetchone()[0])
+
+
+def with_long_streams(file: Path, *streams: str) -> Database:
+    database = Database(file)
+    database.claim("test")
+    for stream in streams:
+        long = [pack(append(stream, seq, b"%d" % seq)) for seq in range(1, 2 * GONE_ROWS + 101)]
+        assert database.commit([long]) == [None]
+    return database
+
+
+def test_a_long_stream_is_gone_at_once_and_its_records_go_bit_by_bit(file: Path) -> None:
+    database = with_long_streams(file, "a", "b", "c")
+    before = rows(database)
+    database.delete(["a"])
+    assert database.read("a", 0, 10) == []
+    assert [row.stream for row in database.find(Find("workflow"))] == ["c", "b"]
+    assert rows(database) == before - GONE_ROWS
+    assert database.commit([[pack(append("a", 1, b"anew"))]]) == [None]
+    database.delete(["b"])
+    steps = 0
+    while database.forget_some():
+        steps += 1
+    assert steps == 4
+    assert rows(database) == before // 3 + 1
+    assert [record.event for record in database.read("a", 0, 10)] == [b"anew"]
+    assert len(database.read("c", 0, 10_000)) == before // 3
+    database.close()
+
+
+def test_a_stream_of_which_a_part_is_deleted_is_not_there_after_a_start_and_the_rest_goes(file: Path) -> None:
+    database = with_long_streams(file, "a", "b")
+    left = rows(database) // 2
+    database.delete(["b"])
+    database.close()  # what is not done by now has to be found again
+    database = Database(file)
+    database.claim("heir")
+    assert database.read("b", 0, 10) == []
+    assert rows(database) > left
+    assert database.commit([[pack(append("b", 1, b"anew"))]]) == [None]
+    while database.forget_some():
+        pass
+    assert rows(database) == left + 1
+    assert len(database.read("a", 0, 10_000)) == left
+    assert [record.event for record in database.read("b", 0, 10)] == [b"anew"]
+    database.close()
+
+
+async def test_a_journal_that_has_been_claimed_forgets_by_itself(file: Path) -> None:
+    database = with_long_streams(file, "a", "b")
+    database.delete(["a"])
+    database.close()
+    journal = await claimed(file)
+    await journal.delete(["b"])
+    async with asyncio.timeout(10):
+        while await journal._owned().call(lambda: rows(journal._owned().database)):
+            await journal.append([])
+    await journal.close()
 
 
 # -- copies

@@ -8,11 +8,14 @@ import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import CATALOGUE, NOW, definition, task
 
+from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow
+from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
+from gleitzeit.model.events import WorkflowSubmitted
 from gz_coordinator import service as service_module
 from gz_coordinator.service import Service
 
@@ -33,6 +36,21 @@ class Echo:
         pass
 
 
+class Gated(MemoryJournal):
+    """Appends wait while it is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.waiting = asyncio.Event()
+
+    async def append(self, commit: Sequence[Append]) -> None:
+        self.waiting.set()
+        await self.open.wait()
+        await super().append(commit)
+
+
 class Desk:
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -47,7 +65,7 @@ class Desk:
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
-    journal = MemoryJournal()
+    journal = Gated()
     await journal.claim("me")
     service = Service(Engine(CATALOGUE, Identity("c", 1, "me")), journal, lambda: NOW)
     service.performer = service.audience = Echo(service, b'"%b"' % (b"x" * 1_000))
@@ -113,3 +131,58 @@ async def test_a_look_that_sees_nothing_is_a_look_all_the_same(desk: Desk, monke
     monkeypatch.setattr(service_module, "load", replayed)
     await desk.service.read("w", lambda workflow: looks.append(workflow.id))
     assert looks == ["w"]
+
+
+async def test_what_is_durable_is_seen_while_events_of_others_are_appended_and_what_is_not_is_not(desk: Desk) -> None:
+    await desk.run("w0")
+    journal = desk.service.journal
+    assert isinstance(journal, Gated)
+    journal.open.clear()
+    journal.waiting.clear()
+    running = asyncio.create_task(desk.run("w1"))
+    await journal.waiting.wait()
+    seen = asyncio.create_task(desk.service.read("w1", lambda workflow: workflow.seq))
+    assert await desk.service.read("w0", lambda workflow: workflow.final)
+    assert "w1" in desk.service.engine.workflows
+    assert not seen.done()
+    journal.open.set()
+    await running
+    assert await seen > 0
+
+
+async def test_who_may_own_nothing_any_more_shows_nothing_from_memory() -> None:
+    def lapsed() -> None:
+        raise errors.JournalFenced("the lease has run out")
+
+    service = Service(Engine(CATALOGUE, Identity("c", 1, "me")), MemoryJournal(), lambda: NOW)
+    service.engine.workflows["w"] = Workflow(WorkflowSubmitted(NOW, "w", definition(task("a"))))
+    assert await service.read("w", lambda workflow: workflow.id) == "w"
+    service.check_lease = lapsed
+    looking = asyncio.create_task(service.read("w", lambda workflow: workflow.id))
+    await asyncio.wait([looking], timeout=0.05)
+    assert not looking.done()
+    with pytest.raises(errors.JournalFenced):
+        await service.run()
+    looking.cancel()
+
+
+async def test_turns_are_short_while_one_decision_means_very_many_steps(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, sizes = desk.service, list[int]()
+    decide = service.engine.decide
+
+    def counted(now: int, inputs: Any) -> Any:
+        decision = decide(now, inputs)
+        sizes.append(sum(len(append.events) for append in decision.appends.values()))
+        return decision
+
+    monkeypatch.setattr(service.engine, "decide", counted)
+    monkeypatch.setattr(service_module, "TURN_SECONDS", 0.0)  # every turn is too long
+    many = definition(*(task(f"t{n}", method="later/do") for n in range(8_000)))
+    await service.ask(lambda token: fx.Submit(token, "many", many, Raw(b"{}")))
+    await service.ask(lambda token: fx.Cancel(token, "many"))
+    assert max(sizes[-30:]) <= service_module.LEAST_STEPS
+    assert sum(sizes) > 8_000
+    await desk.run("w")
+    assert service.engine.settled > service_module.LEAST_STEPS

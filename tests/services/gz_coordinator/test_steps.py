@@ -1,9 +1,17 @@
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 import msgspec
 import pytest
 from tests.libs.engine.builders import definition, raw, task
 
+from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.journal.base import Append, Summary
+from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gz_coordinator.steps import LARGE_BYTES, built, decoded, last_of
+from gz_coordinator.workflow_streams import load
 
 
 @pytest.mark.parametrize("count", [1, 10_000])
@@ -19,3 +27,30 @@ async def test_a_large_event_is_read_in_steps_as_it_would_be_at_once(count: int)
     assert isinstance(read, ev.WorkflowSubmitted)
     workflow = await built(read)
     assert [t.id for t in workflow.released] == [f"t{n}" for n in range(count)]
+
+
+async def test_a_workflow_that_was_retried_is_loaded_in_steps() -> None:
+    count = 20 * STEP
+    about = ev.WorkflowSubmitted(1, "w", definition(*(task(f"t{n}") for n in range(count))), raw({}))
+    names = tuple(t.id for t in about.definition.tasks)
+    story = [about, *(ev.TaskCancelled(2, name, "why") for name in names), ev.WorkflowCancelled(2, "why")]
+    story.append(ev.WorkflowRetried(3, names))
+    journal = MemoryJournal()
+    await journal.claim("me")
+    summary = Summary("w", "workflow", "", "running", True, 1, 1)
+    await journal.append([Append("w", 1, tuple(map(msgspec.json.encode, story)), summary)])
+    turns = await _turns_beside(load(journal, "w"))
+    story.pop()
+    await journal.delete(["w"])
+    await journal.append([Append("w", 1, tuple(map(msgspec.json.encode, story)), summary)])
+    assert turns - await _turns_beside(load(journal, "w")) >= 3 * count / STEP
+
+
+async def _turns_beside(loading: Coroutine[Any, Any, Workflow]) -> int:
+    """How many others have while this goes on."""
+    task_, turns = asyncio.create_task(loading), 0
+    while not task_.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len((await task_).tasks) == 20 * STEP
+    return turns
