@@ -3,6 +3,7 @@ seconds of a clock that never goes back.
 """
 
 from collections import deque
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
@@ -12,6 +13,10 @@ WINDOW_SECONDS = 60.0
 LEAST_CLOSED_SECONDS = 1.0
 """A shorter wait is no matter of others."""
 _MODELS = 1000  # beyond so many, those that were not asked for a minute are forgotten
+
+
+Rate = int | Mapping[str, int] | None
+"""So much a minute: to every model; by the name of the model, "" for all others; or None, without a limit."""
 
 
 class Reservation(Struct, eq=False):
@@ -34,9 +39,9 @@ class _Window(Struct):
 
 
 class Limits:
-    """At most so many in any 60 seconds; None means no limit."""
+    """At most so many in any 60 seconds."""
 
-    def __init__(self, requests_per_minute: int | None = None, tokens_per_minute: int | None = None) -> None:
+    def __init__(self, requests_per_minute: Rate = None, tokens_per_minute: Rate = None) -> None:
         self._requests = requests_per_minute
         self._tokens = tokens_per_minute
         self._windows: dict[str, _Window] = {}
@@ -50,12 +55,15 @@ class Limits:
         window = self._windows.get(model)
         if window is not None and window.closed_until > now:
             raise RateLimited(window.why, round(window.closed_until - now, 3))
-        if self._requests is None and self._tokens is None:
+        most_requests, most_tokens = _most(self._requests, model), _most(self._tokens, model)
+        if most_requests is None and most_tokens is None:
             return reservation
         window = window or self._windows.setdefault(model, _Window())
         window.forget(now)
-        self._check_requests(model, window, now)
-        self._check_tokens(model, window, tokens, now)
+        if most_requests is not None and len(window.requests) >= most_requests:
+            raise _limited(f"{most_requests} requests a minute to {model}", window.requests[0].at, now)
+        if most_tokens is not None:
+            _check_tokens(model, window, tokens, most_tokens, now)
         window.requests.append(reservation)
         if len(self._windows) > _MODELS:
             self._forget_models(now)
@@ -74,28 +82,27 @@ class Limits:
         if tokens is not None:
             reservation.tokens = tokens
 
-    def _check_requests(self, model: str, window: _Window, now: float) -> None:
-        if self._requests is not None and len(window.requests) >= self._requests:
-            raise _limited(f"{self._requests} requests a minute to {model}", window.requests[0].at, now)
-
-    def _check_tokens(self, model: str, window: _Window, tokens: int, now: float) -> None:
-        if self._tokens is None:
-            return
-        used = sum(request.tokens for request in window.requests)
-        free_at = None
-        for request in window.requests:
-            if used + tokens <= self._tokens:
-                break
-            used -= request.tokens
-            free_at = request.at
-        if free_at is not None:
-            raise _limited(f"{self._tokens} tokens a minute of {model}", free_at, now)
-
     def _forget_models(self, now: float) -> None:
         for model, window in list(self._windows.items()):
             window.forget(now)
             if not window.requests and window.closed_until <= now:
                 del self._windows[model]
+
+
+def _most(rate: Rate, model: str) -> int | None:
+    return rate.get(model, rate.get("")) if isinstance(rate, Mapping) else rate
+
+
+def _check_tokens(model: str, window: _Window, tokens: int, most: int, now: float) -> None:
+    used = sum(request.tokens for request in window.requests)
+    free_at = None
+    for request in window.requests:
+        if used + tokens <= most:
+            break
+        used -= request.tokens
+        free_at = request.at
+    if free_at is not None:
+        raise _limited(f"{most} tokens a minute of {model}", free_at, now)
 
 
 def _limited(limit: str, oldest: float, now: float) -> RateLimited:

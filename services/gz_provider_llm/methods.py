@@ -29,9 +29,9 @@ from gz_provider_llm.errors import (
 )
 from gz_provider_llm.files import Files
 from gz_provider_llm.known_options import warnings_about
-from gz_provider_llm.limits import Limits
+from gz_provider_llm.limits import Limits, Rate
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
-from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire, usage_wire
+from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire, known_as, usage_wire
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.structured import TRIES, Format, ask_again
 
@@ -58,8 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     directory: Path
     default_models: Mapping[str, str] = {}
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
+    requests_per_minute: Rate = None
+    tokens_per_minute: Rate = None
     list_models: bool = False
 
 
@@ -93,8 +93,7 @@ async def _keep_true(backend: Backend, provider: Provider, *, list_models: bool)
                 names = {model.name for model in await backend.models()}
             except GleitzeitError as error:
                 pause = LOOK_AGAIN_SECONDS if error.retryable else LOOK_SECONDS  # Azure, for one, has no such list
-        # Ollama's users leave `:latest` out
-        provider.models = sorted(names | {name.removesuffix(":latest") for name in names})
+        provider.models = sorted({known for name in names for known in known_as(name)})
         await asyncio.sleep(pause)
         await _follow(backend, provider)
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
@@ -22,6 +23,9 @@ from gz_provider_llm.structured import in_words
 OPENAI_URL = "https://api.openai.com/v1"
 CAPACITY = 16
 PROBE_SECONDS = 2.0
+MOST_INPUTS, MOST_CHARACTERS = 2048, 300_000
+"""Of one request for embeddings: OpenAI takes so many, and 300,000 tokens; a token has at least one character, most of
+the time."""
 
 _SAMPLING: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
 # What OpenAI itself refuses, and the servers of local models all know.
@@ -174,6 +178,13 @@ class OpenAI:
         return wire
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """In as many requests, one after the other, as the API's limits make of it."""
+        parts = [await self._embed(replace(request, inputs=inputs)) for inputs in _parts(request.inputs)]
+        vectors = [vector for part in parts for vector in part.embeddings]
+        used = [part.usage for part in parts if part.usage is not None]
+        return EmbedResult(embeddings=vectors, model=parts[0].model, usage=sum(used[1:], used[0]) if used else None)
+
+    async def _embed(self, request: EmbedRequest) -> EmbedResult:
         body: dict[str, Any] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
@@ -195,6 +206,16 @@ class OpenAI:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+def _parts(inputs: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    began = characters = 0
+    for at, text in enumerate(inputs):
+        characters += len(text)
+        if at > began and (at - began == MOST_INPUTS or characters > MOST_CHARACTERS):
+            yield inputs[began:at]
+            began, characters = at, len(text)
+    yield inputs[began:]
 
 
 def _message(message: Message) -> dict[str, Any]:

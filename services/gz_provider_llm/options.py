@@ -3,6 +3,7 @@
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gleitzeit.errors import ConfigurationError
@@ -23,10 +24,12 @@ def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParse
         "--default-model", metavar="NAME", default=os.environ.get("GLEITZEIT_DEFAULT_MODEL", ""),
         help="for tasks that name none (default: GLEITZEIT_DEFAULT_MODEL, or the server's only one)",
     )  # fmt: skip
-    add("--rpm", metavar="N", type=positive, default=_from_environment("GLEITZEIT_LLM_RPM"),
-        help="requests a minute to one model (default: GLEITZEIT_LLM_RPM, or no limit)")  # fmt: skip
-    add("--tpm", metavar="N", type=positive, default=_from_environment("GLEITZEIT_LLM_TPM"),
-        help="tokens a minute of one model (default: GLEITZEIT_LLM_TPM, or no limit)")  # fmt: skip
+    rates = partial(rates_of, provider=name)
+    add("--rpm", metavar="N", type=rates, default=_from_environment("GLEITZEIT_LLM_RPM"),
+        help="requests a minute to one model (default: GLEITZEIT_LLM_RPM, or no limit); also by the names of models "
+        "and providers: 60,openai=500,o3=5")  # fmt: skip
+    add("--tpm", metavar="N", type=rates, default=_from_environment("GLEITZEIT_LLM_TPM"),
+        help="tokens a minute of one model (default: GLEITZEIT_LLM_TPM, or no limit); likewise")  # fmt: skip
     add(
         "--any-model", action="store_true",
         help="do not ask the server which models it has: tasks come here whatever model they name",
@@ -99,6 +102,20 @@ def default_idle_timeout(otherwise: float) -> str:
 def _from_environment(variable: str) -> str | None:
     """argparse converts a default that is a text, and complains about it, as if it had been typed."""
     return os.environ.get(variable) or None
+
+
+def rates_of(text: str, provider: str) -> dict[str, int]:
+    """Of `60,openai=500,o3=5`, by model; "" is for those that are not named, and what is said of this provider goes
+    before what is said of all."""
+    rates: dict[str, int] = {}
+    for part in text.split(","):
+        name, separator, number = part.rpartition("=")
+        if separator and not name.strip():
+            raise ArgumentTypeError(f"{part!r} does not say whose limit it is: a model, or a provider")
+        rates[name.strip()] = positive(number.strip())
+    if provider in rates:
+        rates[""] = rates.pop(provider)
+    return rates
 
 
 def seconds(text: str) -> float:

@@ -1,6 +1,7 @@
 """What a back end answers, and how it looks on the wire."""
 
-from typing import Any, TypeGuard
+import re
+from typing import Any, Final, TypeGuard
 
 from msgspec import Struct
 
@@ -79,6 +80,16 @@ class EmbedResult(Struct, frozen=True, kw_only=True):
     model: str
     usage: Usage | None = None
     provider_id: str = ""
+
+
+_DATE: Final = re.compile(r"-20\d{6}$")
+
+
+def known_as(model: str) -> tuple[str, ...]:
+    """The names that a server understands which lists this one: Ollama's users leave `:latest` out, Anthropic's the
+    date of a model, or say `-latest` in its place."""
+    short = _DATE.sub("", model)
+    return (model, short, f"{short}-latest") if short != model else (model, model.removesuffix(":latest"))
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -147,6 +147,14 @@ def _named(task: Task, result: Raw | None) -> dict[str, object]:
     return {definition.id: value} | ({definition.name: value} if definition.name else {})
 
 
+def _without_tried_models(body: bytes, count: int) -> bytes:
+    """Of a list, those that have failed elsewhere are not asked for again: a server may take any name for its own."""
+    params = _decode(body)
+    if isinstance(params["model"], list):
+        params["model"] = params["model"][count:]
+    return _json(params)
+
+
 def outputs_of(workflow: Workflow, load: Load) -> Raw:
     """The workflow's `outputs`, or null if its definition names none. Raises ParameterError, and what `load` raises."""
     if not workflow.definition.outputs:
@@ -181,6 +189,8 @@ class CallParams:
     def build(self, call: Call) -> tuple[bytes, str]:
         """The encoded params with `_meta`, and the sha256 of the resolved params without it. Raises ParameterError."""
         body = self._body(call.workflow, call.task)
+        if call.task.place:
+            body = _without_tried_models(body, call.task.place)
         digest = hashlib.sha256(body).hexdigest()
         meta = self._meta(call)
         return (b"{%b}" % meta if body == b"{}" else b"%b,%b}" % (body[:-1], meta)), digest

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.libs.engine.builders import METHODS, Desk, snapshot, task
 
@@ -189,6 +190,7 @@ def test_a_list_of_models_is_tried_at_every_provider_without_a_retry() -> None:
         places.append(desk.call("a").instance)
         desk.fail("a", data={"retryable": False})
     assert desk.call("a").instance == "p2#1"
+    assert msgspec.json.decode(desk.call("a").params)["model"] == ["d"]
     assert places == ["p0#1", "p1#1"]
     assert [e.label for e in desk.events["w"] if isinstance(e, ev.TaskFellBack)] == ["c", "d"]
     desk.fail("a", message="the last", data={"retryable": False})

@@ -27,6 +27,16 @@ def test_requests_a_minute_for_each_model() -> None:
     assert refused(limits, "m", 0, 60.0) == 10
 
 
+def test_a_model_may_have_a_limit_of_its_own() -> None:
+    limits = Limits({"m": 1, "": 2}, {"big": 10})
+    for model, most in (("m", 1), ("other", 2)):
+        for _ in range(most):
+            limits.reserve(model, 1000, 0.0)
+        assert refused(limits, model, 0, 0.0) == 60
+    limits.reserve("big", 10, 0.0)
+    assert refused(limits, "big", 1, 0.0) == 60
+
+
 def test_a_model_that_is_left_alone_for_so_long_as_its_server_says() -> None:
     limits = Limits()
     limits.close("m", RateLimited("slow down", 20.0, told=True), 100.0)

@@ -9,6 +9,7 @@ from gleitzeit.transport import Connection, connect
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import Settings, build
 from gz_provider_llm.openai import OpenAI
+from gz_provider_llm.results import known_as
 
 
 async def announced(connection: Connection) -> list[str]:
@@ -43,3 +44,10 @@ async def test_without_being_asked_to_nothing_is_listed(llama_server: LlamaServe
         connection = await connect(service.url)
         assert await announced(connection) == []
         await connection.close()
+
+
+def test_a_model_is_known_by_the_names_that_its_server_understands() -> None:
+    assert "llama3.2" in known_as("llama3.2:latest")
+    assert "claude-haiku-4-5" in known_as("claude-haiku-4-5-20251001")
+    assert "claude-3-5-haiku-latest" in known_as("claude-3-5-haiku-20241022")
+    assert set(known_as("gpt-4o-2024-08-06")) == {"gpt-4o-2024-08-06"}

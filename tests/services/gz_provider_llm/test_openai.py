@@ -386,6 +386,23 @@ async def test_embeddings_in_base64() -> None:
             await backend.embed(wanted)
 
 
+@pytest.mark.parametrize(("most", "characters"), [(3, 1000), (1000, 12), (1, 1)])
+async def test_many_inputs_go_in_several_requests(
+    embedding_server: LlamaServer, monkeypatch: pytest.MonkeyPatch, most: int, characters: int
+) -> None:
+    backend = OpenAI(Http(f"{embedding_server.url}/v1"), is_openai=False)
+    wanted = EmbedRequest(model=embedding_server.model, inputs=tuple("text " * n for n in range(1, 8)))
+    whole = await backend.embed(wanted)
+    monkeypatch.setattr("gz_provider_llm.openai.MOST_INPUTS", most)
+    monkeypatch.setattr("gz_provider_llm.openai.MOST_CHARACTERS", characters)
+    parts = await backend.embed(wanted)
+    await backend.close()
+    assert len(parts.embeddings) == 7
+    for one, other in zip(whole.embeddings, parts.embeddings, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert parts.usage == whole.usage
+
+
 async def test_embeddings_keep_their_order() -> None:
     body = {
         "model": "e-1",

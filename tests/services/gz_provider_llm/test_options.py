@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import connect
 from gz_provider_llm import anthropic_main, openai_main
-from gz_provider_llm.options import api_key, key_hint, server_hint, settings_of
+from gz_provider_llm.options import api_key, key_hint, rates_of, server_hint, settings_of
 
 KEY = "sk-very-secret"
 OPENAI_SAYS = stream(sse(chunk(content="hi"), end("stop")))
@@ -125,7 +126,16 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (default.default_models, default.requests_per_minute, default.tokens_per_minute) == ({}, None, None)
     monkeypatch.setenv("GLEITZEIT_DEFAULT_MODEL", "m")
     made = settings_of(openai_main.parser().parse_args(["--rpm", "3", "--tpm", "500"]))
-    assert (made.default_models, made.requests_per_minute, made.tokens_per_minute) == ({"chat": "m"}, 3, 500)
+    assert made.default_models == {"chat": "m"}
+    assert (made.requests_per_minute, made.tokens_per_minute) == ({"": 3}, {"": 500})
+
+
+def test_limits_by_provider_and_model() -> None:
+    assert rates_of("60, openai=500,meta/llama=x=5", "openai") == {"": 500, "meta/llama=x": 5}
+    assert rates_of("60,openai=500", "ollama") == {"": 60, "openai": 500}
+    for wrong in ("=5", "a=0", "5,", "a=b"):
+        with pytest.raises(ArgumentTypeError):
+            rates_of(wrong, "openai")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "x"])
