@@ -44,7 +44,8 @@ protocol's own failures, stand where they are raised.
     │   ├── JournalFull               -26003  no space; nothing was written
     │   ├── JournalLocked             -26004  another coordinator holds it
     │   ├── JournalCorrupt            -26005  a checksum does not match
-    │   └── JournalFenced             -26006  another coordinator has taken over what we believed to own
+    │   ├── JournalFenced             -26006  another coordinator has taken over what we believed to own
+    │   └── JournalReplaced           -26008  its file is not the one that was opened: deleted, moved or replaced
     └── RemoteError                           any other error that a peer answered; keeps its code
 
 The numbers are those of earlier versions where they had one. `error_for(code, ...)` is the way back from the wire.
@@ -304,6 +305,11 @@ class JournalCorrupt(JournalError):
 class JournalFenced(JournalError):
     code = -26006
     name = "JOURNAL_FENCED"
+
+
+class JournalReplaced(JournalError):
+    code = -26008
+    name = "JOURNAL_REPLACED"
 
 
 class RemoteError(GleitzeitError):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.errors import JournalError, JournalFenced
+from gleitzeit.errors import JournalError, JournalFenced, JournalReplaced
 from gleitzeit.journal.base import OwnedJournal
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
@@ -43,6 +43,10 @@ FIRST_CLIENT_SECONDS = 30.0
 REGISTRATIONS_SECONDS = 3.0
 LEAVING_SECONDS = 10.0
 """For connections to be closed, once there is nothing more to be done in order."""
+JOURNAL_LOST = 2
+"""The exit code after which nobody starts it again as it was."""
+RESCUE_SECONDS = 600.0
+"""For a journal whose file was taken away to be written to another one."""
 
 
 class Coordinator:
@@ -82,6 +86,7 @@ class Coordinator:
             ask_others=self._ask_others,
         )
         parts.links.under_way = performer.under_way
+        parts.links.end_calls = performer.end_calls
 
     def share(self, journal: OwnedJournal, lease_seconds: float, token: str | None, tls: ssl.SSLContext | None) -> None:
         """Work on the journal beside others. Before `server`; `tls` is what checks the others' certificates."""
@@ -183,7 +188,8 @@ class Coordinator:
         parts.draining = True
         if self._code:  # it is not ours any more, or nobody knows what is durable: leave at once
             drain_seconds = 0.0
-            self._lifetime.leave_within(LEAVING_SECONDS, self._code)
+            seconds = RESCUE_SECONDS if self._code == JOURNAL_LOST else LEAVING_SECONDS
+            self._lifetime.leave_within(seconds, self._code)
         elif parts.shared is not None:
             await parts.shared.holdings.leave()
         quiet = asyncio.ensure_future(service.drain())
@@ -262,7 +268,9 @@ class Coordinator:
                 self.deposed(str(error))
                 return
             log.critical("cannot go on: %s", error, exc_info=error)
-            self._code = 1
+            # With a journal that is not at its place a new process would begin with nothing, as if nothing had been.
+            lost = isinstance(error, JournalReplaced) and not (error.data or {}).get("whole")
+            self._code = JOURNAL_LOST if lost else 1
             self._lifetime.end("the loop failed")
 
     def _health(self) -> HttpReply:

@@ -32,6 +32,8 @@ DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 DEFAULT_CAPACITY = 1
 COALESCE = 64
 GOING_AWAY = 1001
+LEFT = "left"
+"""In a connection's data: it is being closed so that our calls end."""
 STRAY_SECONDS = 5.0
 """In which a provider has answered what nobody asked, and nothing else, though calls wait: it gets them wrong."""
 
@@ -258,6 +260,8 @@ class Links:
         self._owner = owner
         self.under_way: Callable[[Connection], Iterable[str]] = lambda connection: ()
         """The ids of calls that wait for their answer on a connection."""
+        self.end_calls: Callable[[Connection, str], None] = lambda connection, reason: None
+        """Tells a provider that no call on a connection is wanted any more."""
         self.fence = fence
         """With which a provider is greeted, if we hold anything."""
         self.post = post
@@ -391,11 +395,15 @@ class Links:
         )
 
     def leave_foreign(self, reason: str) -> bool:
-        """Close the connections to providers that keep no table of calls, and so end ours. Whether there were any."""
+        """End our calls at providers that keep no table of them: say so, and close the connections, which is what ends
+        them if the provider knows no such word. Whether there were any connections."""
         foreign = [link for link in self if link.description is not None and not link.description.durable_calls]
         connections = [link.connection for link in foreign if link.connection is not None]
         for connection in connections:
-            self._close(connection, GOING_AWAY, reason)
+            if not connection.data.get(LEFT):
+                connection.data[LEFT] = True
+                self.end_calls(connection, reason)
+                self._close(connection, GOING_AWAY, reason)
         return bool(connections)
 
     def _close(self, connection: Connection, code: int = 1000, reason: str = "") -> None:

@@ -91,6 +91,7 @@ async def main(chosen: argparse.Namespace) -> int:
             service = Service(Engine(builtin(), identity), journal, utc_clock())
             if isinstance(journal, SqliteJournal):
                 service.no_space = journal.no_space
+                journal.on_replaced = service.journal_lost
             documents = Documents(options.allowed_environ(chosen, os.environ))
             parts = Parts(
                 service, journal, identity, shown(journal.url), embedded=chosen.embedded, documents=documents,

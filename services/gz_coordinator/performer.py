@@ -83,6 +83,12 @@ class CallPerformer:
         """The ids of the calls that wait for their answer on this connection."""
         return [call_id for call_id, (at, _) in self._requests.items() if at is connection]
 
+    def end_calls(self, connection: Connection, reason: str) -> None:
+        """Tell the other side that none of them is wanted any more."""
+        for at, request_id in self._requests.values():
+            if at is connection and not connection.closed:
+                connection.cancel(request_id, reason)
+
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         """What has no connection is left alone: the provider's return, or its end, brings the engine back to it."""
         acks: dict[str, list[str]] = {}

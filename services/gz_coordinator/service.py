@@ -111,6 +111,7 @@ class Service:
         """The streams of workflows and schedules that cannot be read, and why: nothing of them runs."""
         self.aside: set[str] = set()
         """Workflows that are being changed in steps: what is asked about them is read from the journal."""
+        self._lost: errors.JournalError | None = None
         self._inbox: deque[fx.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
@@ -345,9 +346,16 @@ class Service:
     async def run(self) -> None:
         """Turn until `stop`. Raises JournalError when nobody knows whether something is durable: end the process."""
         while not self._stopping:
+            if self._lost is not None:
+                raise self._lost
             if not self._inbox and not self._reads and not self._to_delete and not self.engine.more:
                 await self._idle()
             await self._turn()
+
+    def journal_lost(self, error: errors.JournalError) -> None:
+        """It has failed while nothing was written to it."""
+        self._lost = error
+        self.wake()
 
     async def _idle(self) -> None:
         """Wait for something to arrive or to be due."""

@@ -24,6 +24,8 @@ class Foreign:
     def __init__(self) -> None:
         self.port = 0
         self.running = self.most = self.done = self.allowed = 0
+        self.told: list[str] = []
+        """Why it was asked to stop calls; it goes on with them all the same."""
         self._news = asyncio.Event()
 
     def allow(self, count: int) -> None:
@@ -39,6 +41,8 @@ class Foreign:
                 request = json.loads(text)
                 if request.get("method") == "rpc.discover":
                     await connection.send(_answer(request, _DOCUMENT))
+                elif request.get("method") == "notifications/cancelled":
+                    self.told.append(request["params"]["reason"])
                 elif request.get("method") == METHOD:
                     task = asyncio.create_task(self._mark(connection, request))
                     work.add(task)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import support
 from cluster import LEASE_SECONDS, Cluster
+from foreign import METHOD, foreign
 from test_faults_network import Proxy
 
 from gleitzeit import errors
@@ -103,19 +104,32 @@ async def test_requests_and_answers_that_are_swallowed(pair: Pair) -> None:
 
 
 async def test_the_other_one_stands_still(pair: Pair) -> None:
-    """Until its lease has run out; then the near one has what it had."""
+    """Until its lease has run out; then the near one has what it had. A call at a provider that keeps no table of them
+    is made again, as nobody can ask about it, and the first one is ended as soon as its caller finds itself deposed."""
     workflow_id = await pair.waiting_there()
     await pair.asked("workflow.get", workflow_id=workflow_id)
     far = pair.cluster.coordinators[1]
-    pair.cluster.kill(far, signal.SIGSTOP)
-    asking = [
-        pair.asked("workflow.get", workflow_id=workflow_id),
-        pair.asked("workflow.signal", workflow_id=workflow_id, name="go"),
-    ]
-    view, signalled = await asyncio.gather(*asking, return_exceptions=True)
-    assert isinstance(view, dict), view
-    assert view["workflow_id"] == workflow_id
-    assert isinstance(signalled, errors.ConnectionLost), signalled
-    assert signalled.retryable
-    pair.cluster.kill(far, signal.SIGCONT)
-    assert await asyncio.wait_for(far.wait(), 20) == TRY_AGAIN
+    async with foreign() as provider:
+        for connection in (pair.near, pair.far):
+            await connection.call("provider.register", {"url": f"ws://127.0.0.1:{provider.port}/"})
+        marking = await support.submit(pair.far, {"id": "m", "method": METHOD, "params": {}, "on_lost": "retry"})
+        await support.eventually(lambda: provider.running == 1)
+        pair.cluster.kill(far, signal.SIGSTOP)
+        asking = [
+            pair.asked("workflow.get", workflow_id=workflow_id),
+            pair.asked("workflow.signal", workflow_id=workflow_id, name="go"),
+        ]
+        view, signalled = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(view, dict), view
+        assert view["workflow_id"] == workflow_id
+        assert isinstance(signalled, errors.ConnectionLost), signalled
+        assert signalled.retryable
+        await support.eventually(lambda: provider.running == 2)
+        assert not provider.told, "it stands still: nobody can end its calls"
+        pair.cluster.kill(far, signal.SIGCONT)
+        await support.eventually(lambda: provider.running == 1)
+        assert len(provider.told) == 1
+        assert await asyncio.wait_for(far.wait(), 20) == TRY_AGAIN
+        provider.allow(2)
+        near = pair.cluster.urls[pair.cluster.living[0]]
+        assert (await support.finished(near, marking))["status"] == "completed"

@@ -15,6 +15,7 @@ matter of SQLite than of the interpreter's lock, which sqlite3 gives up in each 
 event loop.
 """
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -35,12 +36,16 @@ from gleitzeit.errors import (
     JournalError,
     JournalFull,
     JournalLocked,
+    JournalReplaced,
 )
 from gleitzeit.journal import blob_rows
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece, wrong_content
 from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of, unfinished
+from gleitzeit.journal.presence import RESCUED, Presence, rescue
 from gleitzeit.journal.records import SHORT_BYTES, Packed, unpack, unpack_whole
+
+log = logging.getLogger("gz.journal")
 
 FORMAT = 2
 APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
@@ -158,8 +163,11 @@ class Database:
         self._path = path
         self._ends: dict[str, _End] = {}
         self._broken = ""
+        self._presence = Presence(path)
+        self._replaced: JournalReplaced | None = None
         self.migrated_from: int | None = None
         """The format that the file had, if it was an older one."""
+        _refuse_rescued(path)
         with _opening(path):
             _make_private(path)
             self._connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
@@ -167,6 +175,7 @@ class Database:
                 self._prepare(max_bytes)
                 self._next_stream = self._one(_NEXT.format("stream", "stream", 0))
                 self._next_record = self._one(_NEXT.format("record", "record", _MOST_GONE))
+                self._presence.problem(written=True)
             except BaseException:
                 self._connection.close()
                 raise
@@ -209,11 +218,12 @@ class Database:
         to sync a file that grows costs twice what it costs otherwise, and many times that on a busy disk. SQLite takes
         zeros for no frame of the log, as it takes what it has left there itself. Returns whether there is more to do.
         """
-        log = f"{self._path}-wal"
+        self.check_presence()
+        beside = f"{self._path}-wal"
         try:
             if shutil.disk_usage(self._path.parent).free < ROOM_BYTES:
                 return False
-            file = os.open(log, os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+            file = os.open(beside, os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
             try:
                 size_bytes = os.lseek(file, 0, os.SEEK_END)
                 if size_bytes < WAL_BYTES:
@@ -221,6 +231,7 @@ class Database:
                     os.fsync(file)
             finally:
                 os.close(file)
+            self._presence.problem(written=True)
         except OSError:
             return False  # a favour, no more; what is really wrong with the disk, a commit will say
         return size_bytes + WAL_STEP_BYTES < WAL_BYTES
@@ -425,8 +436,23 @@ class Database:
         with self._transaction("sweep of blobs"):
             return blob_rows.sweep(self._connection, unused_since)
 
+    def check_presence(self, *, written: bool = False) -> None:
+        """Raises JournalReplaced if the files are not those that were opened: what is written to them is lost."""
+        if self._replaced is None:
+            problem = self._presence.problem(written=written)
+            if not problem:
+                return
+            whole = self._presence.lost != self._presence.main and not self._presence.cut
+            end = "is put into the file beside it" if whole else "would not be found at the next start"
+            self._replaced = JournalReplaced(f"{problem}: what was written {end}", {"whole": whole})
+        raise self._replaced
+
     def close(self) -> None:
-        with suppress(sqlite3.Error):  # what was acknowledged is in the WAL; the next start merges it
+        if self._replaced is not None and self._presence.lost == self._presence.main:
+            log.critical("%s; %s", self._replaced, rescue(self._connection, self._path))
+        # What was acknowledged is in the log, and the next start takes it from there. If the log is lost, this puts it
+        # into the file; if that is, SQLite sees so and leaves alone what has come in its place.
+        with suppress(sqlite3.Error):
             self._connection.close()
 
     def _one(self, text: str) -> Any:
@@ -437,6 +463,7 @@ class Database:
         """All or nothing. Raises JournalFull, after which all goes on, or JournalError, after which nothing does."""
         if self._broken:
             raise JournalError(f"the journal {self._path} takes no more since this failure: {self._broken}")
+        self.check_presence()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -446,6 +473,7 @@ class Database:
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
+        self.check_presence(written=True)  # once more, before anybody believes that it is durable
 
     def _failure(self, what: str, error: sqlite3.Error) -> JournalError:
         try:
@@ -554,6 +582,15 @@ def _opening(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise ConfigurationError(f"{path} cannot be used as a journal: {error}") from error
         raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+
+
+def _refuse_rescued(path: Path) -> None:
+    rescued = path.with_name(path.name + RESCUED)
+    if rescued.exists():
+        raise ConfigurationError(
+            f"the journal {path} was taken away while it was in use, and {rescued} is what it held: to go on with that,"
+            f" remove {path} and {path}-wal if they are there and give it that name; else remove it"
+        )
 
 
 def _make_private(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError
+from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalError, JournalReplaced
 from gleitzeit.journal import blobs
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece
@@ -30,6 +30,8 @@ RESERVE_BYTES = 256 << 10
 """Of the disk, for what is under way already: while less is free, nothing new should be begun."""
 IDLE_SECONDS = 0.05
 """After which there is time for what makes later commits faster."""
+LOOK_SECONDS = 1.0
+"""So often the thread looks, when nothing is to be done, whether the file is still there."""
 _T = TypeVar("_T")
 
 
@@ -43,6 +45,8 @@ class SqliteJournal:
         self._path = path.absolute()
         self.url = f"sqlite://{self._path}"
         self._max_bytes = max_bytes
+        self.on_replaced: Callable[[JournalReplaced], None] = lambda error: None
+        """Hears, once, that the file was taken away while nothing was written to it."""
         self._lock: FileLock | None = None
         self._thread: _Thread | None = None
         self._lease: Lease
@@ -69,7 +73,7 @@ class SqliteJournal:
     ) -> dict[int, int]:
         """The lock of the file is the lease: it lasts as long as the process."""
         lock = _lock(self._path)
-        thread = _Thread(asyncio.get_running_loop(), self._path.name)
+        thread = _Thread(asyncio.get_running_loop(), self._path.name, lambda error: self.on_replaced(error))
         try:
             epoch: int = await thread.call(lambda: thread.open(self._path, self._max_bytes, owner))
         except BaseException:
@@ -221,9 +225,14 @@ class _Thread:
     """Whether the log of the file is to be made larger when there is time."""
     _forgets = False
     """Whether something may be left of streams that were deleted."""
+    _looks = True
+    """Whether to look if the file is there."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, on_replaced: Callable[[JournalReplaced], None]
+    ) -> None:
         self._loop = loop
+        self._on_replaced = on_replaced
         self._queue: queue.SimpleQueue[_Commit | _Call | _Put | None] = queue.SimpleQueue()
         self._ended = loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {name}", daemon=True)
@@ -311,7 +320,8 @@ class _Thread:
         """Wait unless there are calls to do; then take all that is there. False if nothing more will come."""
         item = None
         try:
-            item = self._queue.get(not calls and not self._forgets, IDLE_SECONDS if self._grows else None)
+            waits = not calls and not self._forgets
+            item = self._queue.get(waits, IDLE_SECONDS if self._grows else LOOK_SECONDS)
             while item is not None:
                 if isinstance(item, _Commit):
                     commits.append(item)
@@ -319,10 +329,20 @@ class _Thread:
                     calls.append(item)
                 item = self._queue.get_nowait()
         except queue.Empty:
-            if self._grows and not self._forgets and not commits and not calls:
-                self._grows = self.database.grow_wal()
+            if not self._forgets and not commits and not calls and hasattr(self, "database"):
+                self._idle()
             return True
         return False
+
+    def _idle(self) -> None:
+        try:
+            if self._grows:
+                self._grows = self.database.grow_wal()
+            elif self._looks:
+                self.database.check_presence()
+        except JournalReplaced as error:
+            self._grows = self._looks = False
+            self._on_loop(self._on_replaced, error)
 
     def _tell(self, outcomes: list[_Outcome]) -> None:
         self._on_loop(_settle, outcomes)
