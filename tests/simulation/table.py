@@ -8,7 +8,10 @@ world: they are too small for it.
 
 LAWS: dict[int, tuple[str, str]] = {
     1: ("laws.py:_check_dependency", "starts_one_dependency_early"),
-    2: ("laws.py:apply laws.py:_reset client.py:_check_view", "runs_again_what_has_completed"),
+    2: (
+        "laws.py:apply laws.py:_reset client.py:_check_view",
+        "runs_again_what_has_completed goes_on_with_what_has_ended",
+    ),
     3: ("laws.py:_memory_is_the_replay laws.py:recovered", "moves_memory_beside_the_journal"),
     4: (
         "laws.py:submit_acknowledged laws.py:all_over client.py:_submit_another",
@@ -17,7 +20,7 @@ LAWS: dict[int, tuple[str, str]] = {
     5: (
         "laws.py:call_sent laws.py:acknowledged_calls laws.py:answered laws.py:event_published",
         "sends_before_the_journal acks_before_durable answers_before_durable shows_events_before_durable"
-        " acknowledges_what_another_coordinator_waits_for",
+        " acknowledges_what_another_coordinator_waits_for shows_what_is_being_appended",
     ),
     6: (
         "laws.py:execution_started",
@@ -60,7 +63,7 @@ LAWS: dict[int, tuple[str, str]] = {
     17: (
         "laws.py:all_over client.py:_watch_to_the_end",
         "never_attaches forgets_timers_at_restart leaves_a_sick_provider_alone_for_ever forgets_to_wake_for_a_probe"
-        " relays_nothing_after_a_move",
+        " relays_nothing_after_a_move forgets_what_is_left_of_a_sweep",
     ),
     18: ("flow_laws.py:check_start flow_laws.py:check_skip", "runs_what_is_not_wanted"),
     19: ("flow_laws.py:_check_items flow_laws.py:check_parents_end", "lets_all_items_run_at_once"),

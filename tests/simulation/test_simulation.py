@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from tests.libs.engine import test_queue
-from tests.simulation import flow_mutants, place_mutants, schedule_mutants  # noqa: F401  # they register themselves
+from tests.simulation import (  # noqa: F401  # they register themselves
+    flow_mutants,
+    place_mutants,
+    schedule_mutants,
+    sweep_mutants,
+)
 from tests.simulation.mutants import MUTANTS, OF_TWO, planted
 from tests.simulation.table import LAWS
 from tests.simulation.world import installed, run
