@@ -23,7 +23,6 @@ from gz_provider_llm.errors import (
     LlmError,
     ModelNotFound,
     RateLimited,
-    ServerError,
     Unauthorized,
     UnreadableOutput,
 )
@@ -375,19 +374,18 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
 
 
 def _of_all(failed: Mapping[str, LlmError | RateLimited]) -> LlmError | RateLimited:
-    """What the failures of several models are together: that of the last one, of those that there are here.
-
-    Where some of them are not, another provider may have these: so the task may be tried again, and then goes there.
+    """What the failures of several models are together: that of the last one, of those that there are here; of those
+    that are waited for, that of the one whose limit ends first.
     """
     here = {model: error for model, error in failed.items() if not isinstance(error, ModelNotFound)} or failed
+    limited = {model: error for model, error in here.items() if isinstance(error, RateLimited)}
     last = list(here)[-1]
+    if len(limited) == len(here):
+        last = min(limited, key=lambda model: limited[model].retry_after_seconds)
     error = here[last]
     others = "; ".join(f"{model}: {one.message}" for model, one in failed.items() if model != last)
     message = f"{error.message} (the models before it failed, too: {others})"
-    if len(here) < len(failed) and isinstance(error, RateLimited):
-        return ServerError(message)  # one that is charged, since it is not waited for
     error.message = message
-    error.retryable = error.retryable or len(here) < len(failed)
     return error
 
 

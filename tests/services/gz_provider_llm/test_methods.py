@@ -218,11 +218,15 @@ async def test_models_are_tried_in_order() -> None:
         assert "two (the models before it failed, too: a: " in error.message
         assert "says: one)" in error.message
     missing = answer(404, {"error": {"message": "The model `b` does not exist", "code": "model_not_found"}})
-    for first, kind in ((answer(400, {"error": "no tools"}), "BAD_REQUEST"), (answer(429, ""), "SERVER_ERROR")):
-        async with peer(first, missing) as made:  # another provider may have it
+    for first, kind in ((answer(400, {"error": "no tools"}), "BAD_REQUEST"), (answer(429, ""), "RATE_LIMITED")):
+        async with peer(first, missing) as made:
             name, error = await made.failure("chat", model=["a", "b"], prompt="hi")
-            assert (name, (error.data or {})["retryable"]) == (f"LLM_{kind}", True)
+            assert name == f"LLM_{kind}"
             assert "too: b: " in error.message
+    limits = [answer(429, "", retry_after=seconds) for seconds in ("90", "50", "70")]
+    async with peer(*limits) as made:  # that which ends first is waited for
+        _, error = await made.failure("chat", model=["a", "b", "c"], prompt="hi")
+        assert (error.data or {})["retryAfterSeconds"] == 50
     async with peer(missing) as made:
         name, error = await made.failure("chat", model=["b", "b"], prompt="hi")
         assert (name, (error.data or {})["retryable"]) == ("LLM_MODEL_NOT_FOUND", False)
