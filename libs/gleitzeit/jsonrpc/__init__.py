@@ -6,6 +6,5 @@
     peer        one end of a conversation: requests, answers, batches, limits
     methods     from a request to the function that answers it (jsonrpcserver is wrapped here)
 
-Import from the modules: `methods` costs about 0.1 s, because of what jsonrpcserver imports, and who only asks does not
-need it.
+Import from the modules: who only asks does not need `methods`.
 """

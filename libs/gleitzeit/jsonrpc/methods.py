@@ -6,18 +6,16 @@ judged and batches split by the codec (it would drop a whole batch for one bad m
 costs five times the call), and no exception reaches it (it would send the text to the client).
 """
 
+import contextlib
 import difflib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec, module_from_spec
 from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, Protocol, TypeAlias
 
-from jsonrpcserver import Error, Success
-from jsonrpcserver.async_dispatcher import call as call_asynchronous
-from jsonrpcserver.dispatcher import call as call_inline
-from jsonrpcserver.dispatcher import get_method
-from jsonrpcserver.request import Request as DispatchRequest
 from msgspec import Raw
 
 from gleitzeit.errors import InvalidParams
@@ -27,6 +25,31 @@ from gleitzeit.jsonrpc.messages import Failure
 from gleitzeit.jsonrpc.peer import Request
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def _without_its_front() -> Iterator[None]:
+    """Import modules of jsonrpcserver. What its package imports first of all (jsonschema, an HTTP server) nothing of
+    ours needs, and a quarter of the start of each process would be spent on it; who imports the package gets all.
+    """
+    package = "jsonrpcserver"
+    found = find_spec(package) if package not in sys.modules else None
+    if found is None:
+        yield
+        return
+    sys.modules[package] = module_from_spec(found)
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+with _without_its_front():
+    from jsonrpcserver.async_dispatcher import call as call_asynchronous
+    from jsonrpcserver.dispatcher import call as call_inline
+    from jsonrpcserver.dispatcher import get_method
+    from jsonrpcserver.request import Request as DispatchRequest
+    from jsonrpcserver.result import Error, Success
 
 __all__ = ["Function", "Methods", "ParamsProblem", "Request"]
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -272,3 +274,15 @@ def test_a_notification_is_run_and_not_answered():
         asked.methods.dispatch(request)
     assert called == [True]
     assert asked.answer() is None
+
+
+def test_a_process_does_not_import_what_it_does_not_use_and_the_library_stays_whole() -> None:
+    code = (
+        "import sys, gleitzeit.jsonrpc.methods as ours\n"
+        "assert 'jsonschema' not in sys.modules\n"
+        "import jsonrpcserver, jsonrpcserver.methods as theirs\n"
+        'request = \'{"jsonrpc": "2.0", "method": "m", "id": 1}\'\n'
+        "print(jsonrpcserver.dispatch(request, methods={'m': jsonrpcserver.Success}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert json.loads(done.stdout or "{}").get("id") == 1, done.stderr
