@@ -111,11 +111,11 @@ async def events_are_seen_everywhere(cluster: Cluster, folder: Path) -> None:
     )
     watches = [await Watch.of(url, workflow_id) for url in urls]
     for watch in watches:
-        await asyncio.wait_for(watch.ended.wait(), 20)
+        await asyncio.wait_for(watch.ended.wait(), support.PATIENCE_SECONDS)
         assert [said["seq"] for said in watch.events] == list(range(1, len(watch.events) + 1))
     assert watches[0].events == watches[1].events
     for watch in everything:
-        await asyncio.wait_for(watch.ended.wait(), 20)
+        await asyncio.wait_for(watch.ended.wait(), support.PATIENCE_SECONDS)
         assert [s["seq"] for s in watch.events if s["workflow_id"] == workflow_id] == [
             s["seq"] for s in watches[0].events
         ]
@@ -136,13 +136,13 @@ async def a_killed_coordinators_workflows_go_on_elsewhere(cluster: Cluster, fold
     taken = await support.eventually(lambda: _has_all(cluster, heir))
     seconds = time.monotonic() - killed
     assert taken
-    assert seconds < 1.5 * LEASE_SECONDS + 2
+    assert seconds < 10 * LEASE_SECONDS, "the lease was not what it waited for"
     for workflow_id in (*ids, slow):
         view = await support.finished(cluster.urls[heir], workflow_id)
         assert view["status"] == "completed", view
     assert marks.read_text() == "x", "the call that ran on was attached to, not repeated"
     assert (folder / "marks").read_text() == "x" * 6
-    await asyncio.wait_for(watch.ended.wait(), 20)
+    await asyncio.wait_for(watch.ended.wait(), support.PATIENCE_SECONDS)
     assert [said["seq"] for said in watch.events] == list(range(1, len(watch.events) + 1)), "the watch went on"
     await watch.connection.close()
 
@@ -163,7 +163,7 @@ async def a_paused_coordinator_finds_itself_deposed_and_exits(cluster: Cluster, 
         assert (await support.finished(cluster.urls[heir], workflow_id))["status"] == "completed"
     histories = await _histories(cluster, heir, ids)
     cluster.kill(paused, signal.SIGCONT)
-    assert await asyncio.wait_for(paused.wait(), 20) == TRY_AGAIN
+    assert await asyncio.wait_for(paused.wait(), support.PATIENCE_SECONDS) == TRY_AGAIN
     assert "another coordinator" in cluster.log(paused)
     assert await _histories(cluster, heir, ids) == histories
     assert marks.read_text() == "x" * 5
@@ -181,7 +181,7 @@ async def who_stops_in_order_hands_over_at_once(cluster: Cluster, folder: Path) 
     workflow_id = await support.submit(connection, marking(marks, 2), echo("after", "${slow.result}"))
     await support.eventually(marks.exists)
     os.kill(leaving.pid, signal.SIGTERM)
-    assert await asyncio.wait_for(leaving.wait(), 20) == 0
+    assert await asyncio.wait_for(leaving.wait(), support.PATIENCE_SECONDS) == 0
     assert (await support.finished(cluster.urls[staying], workflow_id))["status"] == "completed"
     assert marks.read_text() == "x"
 
@@ -197,7 +197,7 @@ async def a_coordinator_that_comes_gets_its_part(cluster: Cluster, folder: Path)
     for workflow_id in ids:
         await connection.call("workflow.signal", {"workflow_id": workflow_id, "name": "go", "payload": 7})
     for watch in watches:
-        await asyncio.wait_for(watch.ended.wait(), 20)
+        await asyncio.wait_for(watch.ended.wait(), support.PATIENCE_SECONDS)
         assert [said["seq"] for said in watch.events] == list(range(1, len(watch.events) + 1))
         await watch.connection.close()
 

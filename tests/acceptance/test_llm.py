@@ -29,6 +29,7 @@ from llama import LlamaServer
 from ollama_front import OllamaFront
 
 STOP_SECONDS = 0.2
+ATTEMPTS = 8
 INTERRUPTED = 130
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 CHAIN = """
@@ -178,9 +179,9 @@ async def test_the_same_file_on_every_server(
 async def test_cancelling_a_task_stops_its_server(
     served: Served, watcher: Watcher, llama: LlamaServer, ollama: OllamaFront
 ) -> None:
-    """Within 200 ms, in the best of three: this machine may be busy with other things."""
+    """Within 200 ms, in the best of several: this machine may be busy with other things."""
     seconds = []
-    while len(seconds) < 3 and min(seconds, default=STOP_SECONDS) >= STOP_SECONDS:
+    while len(seconds) < ATTEMPTS and min(seconds, default=STOP_SECONDS) >= STOP_SECONDS:
         workflow_id = await support.submit(watcher.connection, ENDLESS)
         await watcher.until(lambda workflow_id=workflow_id: watcher.deltas.get((workflow_id, "endless")))
         assert await asyncio.to_thread(computing, served, llama)

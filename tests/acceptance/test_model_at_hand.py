@@ -14,7 +14,7 @@ import tiny_model
 from llama import LlamaServer
 from ollama_front import OllamaFront
 
-SOON_SECONDS = 15.0  # about one, on a machine that has nothing else to do; waiting for a model would take longer
+SOON_SECONDS = 45.0  # about one, on a machine that has nothing else to do; waiting for a model would have no end
 DOCUMENT = "name: ask\ntasks: [{id: ask, method: llm/chat, params: {prompt: Hello, model: tiny, max_tokens: 2}}]\n"
 
 

@@ -159,7 +159,7 @@ async def test_a_server_that_hangs(script: Answer) -> None:
     error = await raised_by(script, idle_timeout_seconds=0.2)
     assert isinstance(error, IdleTimeout)
     assert "said nothing for 0.2 s" in error.message
-    assert 0.15 < time.perf_counter() - began < 2
+    assert 0.15 < time.perf_counter() - began < 20, "not the minute that is usual"
 
 
 @pytest.mark.parametrize("script", [hang, stream(then="hang"), stream("data: 1\n\n", then="hang")])
@@ -390,9 +390,8 @@ async def test_a_connection_after_its_stream(name: str, connections: int) -> Non
 async def test_a_stream_that_does_not_end_after_its_last_event_is_left() -> None:
     async with fake_server(stream("data: [DONE]\n\n", then="hang")) as server:
         http = Http(server.url)
-        began = time.perf_counter()
-        await first_events(http, 2)
-        assert time.perf_counter() - began < 1
+        async with asyncio.timeout(20):  # it would hang for a minute
+            await first_events(http, 2)
         await http.close()
 
 
