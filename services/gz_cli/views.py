@@ -24,6 +24,8 @@ TEXT_LINES = 8
 TEXT_TAIL = 2_000
 """Characters of a running text that may be shown below the tree, in so many lines."""
 MARGIN = "  │ "
+MOST_COUNTED = 10_000
+"""A progress of more than that is bytes, or so: its share is told, not its number."""
 
 
 def now_ms() -> int:
@@ -205,8 +207,12 @@ class Tree:
 
 
 def progress_words(item: ProgressItem) -> str:
-    """`3/10 loading`, `30 %`, as far as it is known."""
-    amount = f"{item.progress:g}/{item.total:g}" if item.total else ""
+    """`3/10 loading`, as far as it is known; `30 % pulling` of what nobody counts."""
+    amount = ""
+    if item.total and item.total > MOST_COUNTED:
+        amount = f"{item.progress / item.total:.0%}".replace("%", " %")
+    elif item.total:
+        amount = f"{item.progress:g}/{item.total:g}"
     return " ".join(part for part in (amount, item.message) if part)
 
 

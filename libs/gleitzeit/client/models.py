@@ -2,7 +2,8 @@
 
     a provider that the configuration, --provider or the document names
     Ollama, if one answers            OLLAMA_HOST, else 127.0.0.1:11434
-    OPENAI_API_KEY, OPENAI_BASE_URL   then those of Anthropic; beside Ollama, too, for models that it has not
+    OPENAI_API_KEY, OPENAI_BASE_URL   then those of Anthropic, whose Claude is; beside Ollama, too, for models that it
+                                      has not
     GLEITZEIT_GGUF, a model file      with the extra `llamacpp`
 
 Found out before anything is started or submitted. Light: sockets are asked, keys only looked at.
@@ -10,10 +11,11 @@ Found out before anything is started or submitted. Light: sockets are asked, key
 
 import asyncio
 import importlib.util
+import itertools
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,6 +30,7 @@ from gleitzeit.process.state import Address, find_running, model_settings
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
+_MAKERS = ("openai", "anthropic")
 _WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
 OLLAMA_PORT = 11434
 _PARAMETER = re.compile(r"\$\{(?:parameters|inputs)\.(\w+)\}")
@@ -144,10 +147,13 @@ def _with_providers(
         found, looked = choose(environ)
         if found is None:
             raise NoModel(f"{_these(methods)} and there is none: {looked}", WAYS)
-        beside = keyed(environ) if found == "ollama" else None
-        if beside is not None and not wanted <= models_at(ollama_url(environ)):
-            chosen += [found, beside]  # a task goes where its model is
-        chosen = list(dict.fromkeys([*chosen, found]))
+        elsewhere = wanted - models_at(ollama_url(environ)) if found == "ollama" else wanted
+        makers = keyed(environ, elsewhere)  # a task goes where its model is
+        if found != "ollama":
+            chosen += makers or [found]
+        else:
+            chosen += [found, *(makers if elsewhere else ())]
+        chosen = list(dict.fromkeys(chosen))
     return target.with_providers((*target.providers, *chosen))
 
 
@@ -156,9 +162,9 @@ def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     url = ollama_url(environ)
     if answers(url):
         return "ollama", ""
-    maker = keyed(environ)
-    if maker is not None:
-        return maker, ""
+    makers = keyed(environ)
+    if makers:
+        return makers[0], ""
     missing = f"no Ollama answers at {url}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
     if not environ.get("GLEITZEIT_GGUF"):
         return None, f"{missing} and GLEITZEIT_GGUF are not set"
@@ -167,12 +173,16 @@ def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     return "llamacpp", ""
 
 
-def keyed(environ: Mapping[str, str]) -> str | None:
-    """The provider for which there is a key, or the address of a server, which may do without one."""
-    makers = ("openai", "anthropic")
-    return next(
-        (m for m in makers if any(environ.get(f"{m.upper()}_{what}") for what in ("API_KEY", "BASE_URL"))), None
-    )
+def keyed(environ: Mapping[str, str], wanted: Collection[str] = ()) -> list[str]:
+    """The providers for which there is a key, or the address of a server, which may do without one. Of several those
+    that may have the models wanted: whose Claude is, everybody knows; all else may be OpenAI's."""
+    said = {m for m in _MAKERS if environ.get(f"{m.upper()}_API_KEY") or environ.get(f"{m.upper()}_BASE_URL")}
+    makers = [maker for maker in _MAKERS if maker in said]
+    claude = [name for name in wanted if name.startswith("claude")]
+    if len(makers) < 2 or not claude:
+        return makers[:1]
+    # A compatible server may have Claude, too.
+    return makers if len(claude) < len(wanted) or environ.get("OPENAI_BASE_URL") else ["anthropic"]
 
 
 def models_of(definition: Definition, inputs: Mapping[str, object]) -> set[str]:
@@ -180,8 +190,9 @@ def models_of(definition: Definition, inputs: Mapping[str, object]) -> set[str]:
     given = {**msgspec.json.decode(definition.parameters), **inputs}
     found = set()
     for task in definition.tasks:
-        named = msgspec.json.decode(task.params).get("model") if task.method.startswith("llm/") else None
-        for model in named if isinstance(named, list) else [named]:
+        calls = [(task.method, task.params), *((other.method, other.params) for other in task.fallback)]
+        listed = [msgspec.json.decode(params).get("model") for method, params in calls if method.startswith("llm/")]
+        for model in itertools.chain.from_iterable(one if isinstance(one, list) else [one] for one in listed):
             reference = _PARAMETER.fullmatch(model) if isinstance(model, str) else None
             value = given.get(reference[1]) if reference is not None else model
             if isinstance(value, str) and "${" not in value:

@@ -78,6 +78,36 @@ def test_what_ollama_has_not_another_may_have(
     assert alone.target.providers == ("echo", "python", "ollama"), "which says that it has not"
 
 
+@pytest.mark.parametrize(
+    ("named", "more", "providers"),
+    [
+        (["claude-haiku-4-5"], {}, ("anthropic",)),
+        (["gpt-4o-mini"], {}, ("openai",)),
+        (["gpt-4o-mini", "claude-haiku-4-5"], {}, ("openai", "anthropic")),
+        (["claude-haiku-4-5"], {"OPENAI_BASE_URL": "http://127.0.0.1:4000"}, ("openai", "anthropic")),
+        ([None], {}, ("openai",)),
+    ],
+)
+def test_of_two_keys_that_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, ollama: str, named: list[str], more: dict[str, str], providers: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    tasks = [TaskDefinition(f"t{n}", "llm/chat", Raw(msgspec.json.encode({"model": m}))) for n, m in enumerate(named)]
+    keys = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "y", **more}
+    alone = models.with_model(Reach(TARGET), Definition("c", tuple(tasks)), {**keys, **NOBODY})
+    assert alone.target.providers == ("echo", "python", *providers)
+    tasks.append(TaskDefinition("local", "llm/chat", Raw(b'{"model":"llama3.2"}')))
+    beside = models.with_model(Reach(TARGET), Definition("c", tuple(tasks)), {**keys, "OLLAMA_HOST": ollama})
+    wanted = providers if named != [None] else ()
+    assert beside.target.providers == ("echo", "python", "ollama", *wanted)
+
+
+def test_the_models_of_a_fallback_are_wanted_too() -> None:
+    fallback = (Alternative("gpt-4o-mini", "llm/chat", Raw(b'{"model":"gpt-4o-mini"}')), Alternative("e", "echo/echo"))
+    task = TaskDefinition("a", "llm/chat", Raw(b'{"model":"llama3.2"}'), fallback=fallback)
+    assert models.models_of(Definition("c", (task,)), {}) == {"llama3.2:latest", "gpt-4o-mini:latest"}
+
+
 def test_a_model_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {**NOBODY, "GLEITZEIT_GGUF": "m.gguf"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())

@@ -93,4 +93,5 @@ def test_plain_lines(progress: WorkflowProgress, capsys: pytest.CaptureFixture[s
 def test_how_far_a_task_is() -> None:
     assert progress_words(ProgressItem("w", "t", 1, 0.5)) == ""
     assert progress_words(ProgressItem("w", "t", 1, 5, 20)) == "5/20"
+    assert progress_words(ProgressItem("w", "t", 1, 700_000_000, 2_000_000_000, "pulling")) == "35 % pulling"
     assert progress_words(ProgressItem("w", "t", 1, 5, None, "loading")) == "loading"
