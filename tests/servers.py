@@ -44,7 +44,7 @@ class Postgres:
 
 
 class CrampedPostgres(Postgres):
-    """A server of a test's own, as root, that keeps its `tables` or its `log` on a small disk."""
+    """A server of a test's own, which is not root, that keeps its `tables` or its `log` on a small disk for others."""
 
     SETTINGS = ("min_wal_size=2MB", "max_wal_size=2MB", "fsync=off")
 
@@ -56,8 +56,6 @@ class CrampedPostgres(Postgres):
         user = self._server.system_user
         for path in (self.folder, disk):
             shutil.chown(path, user)
-        for path in disk.parents[:-1]:
-            path.chmod(path.stat().st_mode | 0o011)  # the server is not root
         settings = [word for setting in self.SETTINGS for word in ("-c", setting)]
         arguments = (
             "--auth=trust",

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,19 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         libc.umount2(os.fsencode(folder), _DETACH)
+
+
+@contextlib.contextmanager
+def small_disk_for_others(size: str) -> Iterator[Path]:
+    """One that a server which is not root can reach. Not in pytest's own folder: whenever a session of pytest begins,
+    it closes that to everybody else, also under the servers of other sessions."""
+    place = Path(tempfile.mkdtemp(prefix="gz-disk-"))
+    try:
+        place.chmod(0o755)
+        with small_disk(place / "disk", size) as disk:
+            yield disk
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def fill(disk: Path) -> Path:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ from gleitzeit.model.permits import Held, stream_of
 from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.limit_streams import limit_append, load_limits
 from gz_coordinator.narration import narrate, narrate_circuits
-from gz_coordinator.own_ids import own_id_append
+from gz_coordinator.own_ids import own_id_append, own_id_stream
 from gz_coordinator.schedule_streams import STREAM as SCHEDULE
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
 from gz_coordinator.weights import weight_bytes
@@ -53,6 +53,8 @@ TURN_SECONDS = 0.02
 LEAST_STEPS = 125
 """… and so many it takes all the same."""
 FULL_RETRY_SECONDS = 1.0
+TRIES_BEFORE_WITHDRAWAL = 2
+"""Who asks waits no longer than that for a journal that is full for a moment."""
 LONGEST_IDLE_SECONDS = 30.0
 """Timers of the system stand still while the machine sleeps, and what is due does not."""
 _encode = msgspec.json.Encoder().encode
@@ -412,18 +414,20 @@ class Service:
         if not self._has_to_decide():
             return
         began = asyncio.get_running_loop().time()
-        decision = self.engine.decide(self.clock(), self._take_inputs())
+        inputs = self._take_inputs()
+        decision = self.engine.decide(self.clock(), inputs)
         self._undurable = decision.appends
         if decision.appends or decision.schedules or decision.limits:
-            encoded = [self._encoded(append) for append in decision.appends.values()]
+            encoded = {name: self._encoded(append) for name, append in decision.appends.items()}
             commit = [
-                Append(append.workflow.id, append.seq, tuple(events), summary_of(append.workflow), blobs_of(events))
-                for append, events in zip(decision.appends.values(), encoded, strict=True)
+                Append(name, append.seq, tuple(encoded[name]), summary_of(append.workflow), blobs_of(encoded[name]))
+                for name, append in decision.appends.items()
             ]
             new = [append.workflow for append in decision.appends.values() if append.seq == 1]
             scheduled = map(schedule_append, decision.schedules.values())
             limits = [limit_append(held, self.clock()) for held in decision.limits]
-            await self._append([*commit, *filter(None, map(own_id_append, new)), *scheduled, *limits])
+            whole = [*commit, *filter(None, map(own_id_append, new)), *scheduled, *limits]
+            await self._append(whole, lambda: self._withdraw(inputs, decision))
             self._undurable = ()
             self._after_commit(decision, encoded)
             await self._sweep_limits(decision.limits)
@@ -476,9 +480,9 @@ class Service:
             inputs.append(item)
         return inputs
 
-    def _after_commit(self, decision: Decision, encoded: list[list[bytes]]) -> None:
-        for append, events in zip(decision.appends.values(), encoded, strict=True):
-            self.audience.publish(append.workflow, append.seq, events)
+    def _after_commit(self, decision: Decision, encoded: Mapping[str, list[bytes]]) -> None:
+        for name, append in decision.appends.items():
+            self.audience.publish(append.workflow, append.seq, encoded[name])
             narrate(append.workflow, append.events)
             self._finals_bytes -= self._finals.pop(append.workflow.id, 0)
             if append.workflow.final:
@@ -506,9 +510,33 @@ class Service:
         self._finals[workflow.id] = size_bytes
         self._finals_bytes += size_bytes
 
-    async def _append(self, commit: list[Append]) -> None:
-        """Make the commit durable; while there is no space hold it, unchanged, and try again."""
-        while True:
+    def _withdraw(self, inputs: Sequence[fx.Input], decision: Decision) -> Collection[str]:
+        """Who asked for something new need not wait for space. Returns the streams that are not to be written."""
+        new = {item.workflow_id for item in inputs if isinstance(item, fx.Submit)}
+        begun = [name for name in new if name in decision.appends and decision.appends[name].seq == 1]
+        gone = self.engine.withdraw(begun)
+        for name in gone:
+            decision.appends.pop(name, None)
+        decision.effects[:] = [
+            effect
+            for effect in decision.effects
+            if not (isinstance(effect, fx.CallProvider) and effect.call.workflow.disowned)
+        ]
+        kept = []
+        for answer in decision.answers:
+            if answer.workflow is None or not answer.workflow.disowned:
+                kept.append(answer)
+            elif not answer.token.done():
+                error = errors.ResourceExhausted(self.stalled, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+                answer.token.set_result(fx.Answer(None, error=error))
+        decision.answers[:] = kept
+        return {*gone, *map(own_id_stream, gone)}
+
+    async def _append(self, commit: list[Append], withdraw: Callable[[], Collection[str]]) -> None:
+        """Make the commit durable; while there is no space hold it, unchanged but for what nobody has heard of yet and
+        can be withdrawn, and try again."""
+        tries = 0
+        while commit:
             try:
                 await self.journal.append(commit)
             except errors.JournalFull as error:
@@ -519,9 +547,14 @@ class Service:
                     raise
                 while self._reads:  # they go on from the journal
                     self._reads.popleft()()
+                tries += 1
+                if tries == TRIES_BEFORE_WITHDRAWAL:
+                    gone = withdraw()
+                    commit = [append for append in commit if append.stream not in gone]
                 await asyncio.sleep(FULL_RETRY_SECONDS)
             else:
                 if self.stalled:
                     log.warning("the journal has space again")
                 self.stalled = ""
                 return
+        self.stalled = ""  # whether there is space now the next one will find out

@@ -6,7 +6,7 @@ The caller's duty: append `Decision.appends` in one commit, and only then perfor
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from gleitzeit.engine import cleanup
@@ -16,7 +16,7 @@ from gleitzeit.engine.core import Decision, call_id
 from gleitzeit.engine.requests import Requests
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import ShardElsewhere
-from gleitzeit.model.shards import SCHEDULES
+from gleitzeit.model.shards import SCHEDULES, root_of
 
 _UNDER_WAY = frozenset({"running", "retrying", "waiting"})
 
@@ -137,22 +137,45 @@ class Engine(Requests):
         self._disown_permits()
         self._forget_found()
         for workflow in gone:
+            for token in self._forget_sweeps(workflow):
+                self._refuse(token, ShardElsewhere(f"another coordinator has {workflow.id} now"))
+        if item.wanted(SCHEDULES):
+            self.schedules.clear()
+            self._scheduled.clear()
+        for call in self._forget_unfinished(gone):
+            self._end_foreign(call)
+        self._decision.answers.append(fx.Answer(item.token))
+
+    def _forget_unfinished(self, gone: Sequence[Workflow]) -> list[fx.Call]:
+        """Returns their calls."""
+        for workflow in gone:
             self.scheduler.forget(workflow)
             self._params.forget(workflow.id)
             self._budgets.pop(workflow.id, None)
             self._touched.pop(workflow.id, None)
-            for token in self._forget_sweeps(workflow):
-                self._refuse(token, ShardElsewhere(f"another coordinator has {workflow.id} now"))
             del self.workflows[workflow.id]
-        if item.wanted(SCHEDULES):
-            self.schedules.clear()
-            self._scheduled.clear()
-        for call in [call for call in self.calls.values() if call.workflow.disowned]:
+        calls = [call for call in self.calls.values() if call.workflow.disowned]
+        for call in calls:
             del self.calls[call.id]
             self.scheduler.leave(call)
-            self._end_foreign(call)
         self._prune_timers()
-        self._decision.answers.append(fx.Answer(item.token))
+        return calls
+
+    def withdraw(self, workflow_ids: Collection[str]) -> Collection[str]:
+        """Forget workflows that the last turn began and that cannot be made durable, before anybody has heard of them.
+        Returns which, with their children: those with limits of their own are not forgotten, as others may have made
+        room for them."""
+        families: dict[str, list[Workflow]] = {root: [] for root in workflow_ids}
+        for workflow in self.workflows.values():
+            if (family := families.get(root_of(workflow.id))) is not None:
+                family.append(workflow)
+        gone = [workflow for family in families.values() if not any(map(_has_limits, family)) for workflow in family]
+        for workflow in gone:
+            workflow.disowned = True
+            self._forget_sweeps(workflow)
+        self._forget_found()
+        self._forget_unfinished(gone)
+        return [workflow.id for workflow in gone]
 
     def params_digest(self, workflow: Workflow, task: Task) -> str:
         """Of what the task was called with; the same only if nothing differs. Raises ParameterError."""
@@ -161,6 +184,11 @@ class Engine(Requests):
     def forget(self, workflow_id: str) -> None:
         """Drop a final workflow from memory."""
         del self.workflows[workflow_id]
+
+
+def _has_limits(workflow: Workflow) -> bool:
+    definition = workflow.definition
+    return definition.concurrency is not None or any(task.concurrency is not None for task in definition.tasks)
 
 
 _ON: dict[type, Callable[[Engine, Any], None]] = {

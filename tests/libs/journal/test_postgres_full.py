@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers import CrampedPostgres
-from tests.small_disks import fill, small_disk
+from tests.small_disks import fill, small_disk_for_others
 
 from gleitzeit.errors import JournalFull
 from gleitzeit.journal.base import Append, Find, Summary
@@ -21,10 +21,10 @@ def append(stream: str, seq: int = 1) -> Append:
 
 
 @pytest.fixture
-def cramped(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[CrampedPostgres, Path]]:
+def cramped(request: pytest.FixtureRequest) -> Iterator[tuple[CrampedPostgres, Path]]:
     """The server, and the disk on which it has what the parameter says."""
     what, size = request.param
-    with small_disk(tmp_path / "disk", size) as disk:
+    with small_disk_for_others(size) as disk:
         server = CrampedPostgres(disk, what)
         try:
             yield server, disk

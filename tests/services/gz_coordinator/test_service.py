@@ -15,6 +15,7 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
+from gleitzeit.model.definition import Concurrency
 from gleitzeit.model.events import WorkflowSubmitted
 from gz_coordinator import service as service_module
 from gz_coordinator.service import Service
@@ -37,10 +38,11 @@ class Echo:
 
 
 class Gated(MemoryJournal):
-    """Appends wait while it is shut."""
+    """Appends wait while it is shut, and are refused while it is full."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.full = False
         self.open = asyncio.Event()
         self.open.set()
         self.waiting = asyncio.Event()
@@ -48,6 +50,8 @@ class Gated(MemoryJournal):
     async def append(self, commit: Sequence[Append]) -> None:
         self.waiting.set()
         await self.open.wait()
+        if self.full:
+            raise errors.JournalFull("no space")
         await super().append(commit)
 
 
@@ -186,3 +190,46 @@ async def test_turns_are_short_while_one_decision_means_very_many_steps(
     assert sum(sizes) > 8_000
     await desk.run("w")
     assert service.engine.settled > service_module.LEAST_STEPS
+
+
+async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    service, engine = desk.service, desk.service.engine
+    journal = service.journal
+    assert isinstance(journal, Gated)
+    journal.open.clear()
+    asking = [asyncio.create_task(desk.run("w-first"))]
+    await journal.waiting.wait()  # what follows is one turn: a result for the first one, and two new ones
+    asking += [asyncio.create_task(desk.run(name)) for name in ("w-new", "w-new", "w-other")]
+    await asyncio.sleep(0)
+    journal.open.set()
+    await asyncio.sleep(0)
+    journal.full = True
+    outcomes = await asyncio.wait_for(asyncio.gather(*asking[1:], return_exceptions=True), 5)
+    assert all(isinstance(outcome, errors.ResourceExhausted) and outcome.retryable for outcome in outcomes), outcomes
+    assert list(engine.workflows) == ["w-first"]
+    assert not asking[0].done()
+    journal.full = False
+    await asyncio.wait_for(asking[0], 5)
+    assert not engine.calls
+    assert engine.scheduler.queued == 0
+    assert await journal.read("w-new") == []
+    await desk.run("w-new")
+
+
+async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another workflow may have made room for it in the same turn."""
+    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    journal = desk.service.journal
+    assert isinstance(journal, Gated)
+    journal.full = True
+    limited = definition(task("t", concurrency=Concurrency("k", 1)))
+    asking = asyncio.create_task(desk.service.ask(lambda token: fx.Submit(token, "w", limited, Raw(b"{}"))))
+    while not desk.service.stalled:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    journal.full = False
+    await asyncio.wait_for(asking, 5)
