@@ -133,13 +133,14 @@ class Load:
         self._task.cancel()
         await asyncio.wait({self._task})
         lost = 0
-        for workflow_id, marks in self.acknowledged.items():
-            view = await support.finished(self._stack.url, workflow_id, seconds=90)
-            assert view["status"] == "completed", view
-            times = len(marks.read_text()) if marks.exists() else 0
-            if times > 1:
-                assert may_be_lost, f"{workflow_id} was paid {times} times"
-                lost += await self._losses(workflow_id, times)
+        async with support.looking(self._stack.url) as finished:
+            for workflow_id, marks in self.acknowledged.items():
+                view = await finished(workflow_id, 90)
+                assert view["status"] == "completed", view
+                times = len(marks.read_text()) if marks.exists() else 0
+                if times > 1:
+                    assert may_be_lost, f"{workflow_id} was paid {times} times"
+                    lost += await self._losses(workflow_id, times)
         return lost
 
     async def _losses(self, workflow_id: str, times: int) -> int:
