@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import Connection, connect
 from gz_cli.main import main
 
@@ -151,8 +152,14 @@ def kill_all(stack: Stack) -> None:
 
 
 async def connected(stack: Stack, providers: int = 1) -> Connection:
-    """To its coordinator, once so many providers are there."""
-    connection = await connect(stack.url)
+    """To its coordinator, which may just be starting again, once so many providers are there."""
+
+    async def reached() -> Connection | None:
+        with contextlib.suppress(GleitzeitError):
+            return await connect(stack.url)
+        return None
+
+    connection: Connection = await eventually(reached)
     await eventually(lambda: providers_ready(connection, providers))
     return connection
 
