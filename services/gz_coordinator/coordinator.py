@@ -6,6 +6,7 @@ import gc
 import logging
 import ssl
 import sys
+from collections.abc import Coroutine
 from functools import partial
 
 import msgspec
@@ -123,7 +124,7 @@ class Coordinator:
         parts, service = self._parts, self._service
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.disable()  # nothing of what is read is garbage; looking for it would double the time
-        recovered = 0
+        recovered: int | None = 0
         if parts.shared is None:
             recovered, warnings = await service.recover(held=held)
             parts.warnings.extend(warnings)
@@ -132,7 +133,9 @@ class Coordinator:
         turning = asyncio.create_task(service.run(), name="the loop")
         turning.add_done_callback(self._loop_ended)
         if parts.shared is not None:
-            recovered = await self._join(parts.shared.holdings)
+            recovered = await self._unless_it_ends(self._join(parts.shared.holdings))
+            if recovered is None:
+                return await self._drain(server, turning, drain_seconds)
         announce_ready(server.url)
         log.info("listening at %s, journal %s, %d unfinished workflows%s", server.url, parts.journal_name, recovered,
                  " held" if held and recovered else "")  # fmt: skip
@@ -152,6 +155,20 @@ class Coordinator:
             await self._lifetime.drain.wait()
         sweeping.cancel()
         return await self._drain(server, turning, drain_seconds)
+
+    async def _unless_it_ends(self, work: Coroutine[None, None, int]) -> int | None:
+        """None if the process is to end before the work is done, or because it cannot be."""
+        working = asyncio.create_task(work)
+        ending = asyncio.create_task(self._lifetime.drain.wait())
+        await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, ending):
+            task.cancel()
+        [outcome, _] = await asyncio.gather(working, ending, return_exceptions=True)
+        if isinstance(outcome, asyncio.CancelledError):
+            return None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     async def _join(self, holdings: Holdings) -> int:
         """Become one of several coordinators. Returns how many workflows came with the shards that were free."""

@@ -148,10 +148,7 @@ class Holdings:
                 await self._give(self.mine)
 
     async def _look(self) -> None:
-        if self._clock() >= self._renew_at:
-            before = self._clock()
-            await self._journal.renew(self.lease_seconds)
-            self._renewed(before)
+        await self._renew_if_due()
         leases = await self._journal.owners()
         moved, self.leases = leases != self.leases, leases
         if not self._leaving and self._epochs.keys() - self._mine:  # an attempt before this one failed halfway
@@ -167,6 +164,19 @@ class Holdings:
             self._changed.set()
             self._changed.clear()
             self.on_change()
+
+    async def _renew_if_due(self) -> None:
+        if self._clock() >= self._renew_at:
+            before = self._clock()
+            await self._journal.renew(self.lease_seconds)
+            self._renewed(before)
+
+    async def _renew_for_ever(self) -> None:
+        """Whoever is deposed meanwhile hears it from what follows."""
+        while True:
+            await asyncio.sleep(self.lease_seconds / LOOKS_PER_LEASE)
+            with contextlib.suppress(errors.JournalError):
+                await self._renew_if_due()
 
     def _renewed(self, began: float) -> None:
         """Counted from before we asked: it cannot have been granted earlier."""
@@ -188,9 +198,13 @@ class Holdings:
         return await self._adopt(claimed.keys())
 
     async def _adopt(self, shards: Collection[int]) -> bool:
-        """What is held becomes ours when its workflows are in memory."""
+        """What is held becomes ours when its workflows are in memory: with very many, later than a lease lasts."""
         taken = frozenset(shards)
-        count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in taken)
+        renewing = asyncio.create_task(self._renew_for_ever(), name="the lease")
+        try:
+            count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in taken)
+        finally:
+            renewing.cancel()
         self._mine |= taken
         self.warnings += warnings
         log.info("took %d shards with %d unfinished workflows; %d are ours", len(taken), count, len(self._mine))

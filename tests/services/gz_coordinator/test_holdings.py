@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.errors import JournalFenced
+from gleitzeit.journal.base import Unfinished
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.model.shards import SHARDS
 from gleitzeit.schemas import builtin
@@ -48,9 +50,9 @@ class Silent:
 class Member:
     """A coordinator as far as shards go: a service that turns, and its holdings."""
 
-    def __init__(self, store: MemoryStore, clock: Clock, name: str) -> None:
+    def __init__(self, store: MemoryStore, clock: Clock, name: str, journal: MemoryJournal | None = None) -> None:
         self.name = name
-        self.journal = MemoryJournal(store)
+        self.journal = journal or MemoryJournal(store)
         self.epochs: dict[int, int] = {}
         identity = Identity("c", 0, name, shards=SHARDS, epochs=self.epochs)
         self.service = Service(Engine(builtin(), identity), self.journal, lambda: 1)
@@ -111,6 +113,37 @@ async def test_shards_go_round_as_coordinators_come_go_and_die() -> None:
     assert len(one.holdings.mine) == SHARDS
     for member in members:
         await member.stop()
+
+
+class Slow(MemoryJournal):
+    """Takes longer than a lease to say what is unfinished, and goes on only when that is renewed."""
+
+    def __init__(self, store: MemoryStore, clock: Clock) -> None:
+        super().__init__(store)
+        self.clock, self.renewed = clock, asyncio.Event()
+
+    async def renew(self, lease_seconds: float = LEASE) -> None:
+        await super().renew(lease_seconds)
+        self.renewed.set()
+
+    async def unfinished(self, *asked: Any, **more: Any) -> list[Unfinished]:
+        for _ in range(4):
+            self.clock.now += 0.03
+            self.renewed.clear()
+            await asyncio.wait_for(self.renewed.wait(), 10)
+        return await super().unfinished(*asked, **more)
+
+
+async def test_the_lease_is_renewed_while_very_many_workflows_are_taken_over() -> None:
+    clock = Clock()
+    store = MemoryStore(shards=SHARDS, clock=clock)
+    one = Member(store, clock, "one", Slow(store, clock))
+    one.holdings.lease_seconds = 0.1
+    await one.start()
+    assert len(one.holdings.mine) == SHARDS
+    await looks([one])
+    assert not one.turning.done()
+    await one.stop()
 
 
 async def test_a_loop_that_was_away_for_longer_than_the_lease_takes_no_turn() -> None:
