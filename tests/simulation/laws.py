@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from tests.simulation import flow_laws, schedule_laws, time_laws
+from tests.simulation import flow_laws, permit_laws, schedule_laws, time_laws
 
 from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
@@ -483,9 +483,10 @@ class Laws:
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
              "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
-             "filled"), 0
+             "filled", "handed"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
+        self.permits = permit_laws.PermitLaws(self.durable, self.counts)
         self.schedules = schedule_laws.ScheduleLaws(self.durable, self.counts)
 
     # The journal
@@ -508,6 +509,7 @@ class Laws:
                 for encoded in append.events:
                     self.schedules.fact(append.stream, encoded, now)
             self.time.committed()
+            self.permits.committed(engine)
             self.schedules.committed()
             if schedules:
                 self.schedules.check_memory(engine)
@@ -519,7 +521,7 @@ class Laws:
     def _others_told(self) -> Iterator[None]:
         try:
             yield
-        except (time_laws.Breach, schedule_laws.Breach) as breach:
+        except (time_laws.Breach, permit_laws.Breach, schedule_laws.Breach) as breach:
             raise broken(breach.law, str(breach)) from None
 
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:

@@ -76,7 +76,10 @@ LAWS: dict[int, tuple[str, str]] = {
         " takes_a_signal_again_that_it_has",
     ),
     24: ("time_laws.py:committed", "forgets_whose_task_a_child_is"),
-    25: ("time_laws.py:committed", "starts_beyond_the_limit_of_a_key"),
+    25: (
+        "time_laws.py:committed permit_laws.py:_most_urgent_first",
+        "starts_beyond_the_limit_of_a_key passes_permits_on_by_arrival gives_one_permit_to_all_items",
+    ),
     26: (
         "schedule_laws.py:_fired schedule_laws.py:_is_next schedule_laws.py:committed planner.py:_there"
         " planner.py:_see_it_go_on",

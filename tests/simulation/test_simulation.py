@@ -58,6 +58,7 @@ def test_no_law_is_broken() -> None:
     assert happened["scheduled"] > 100
     assert happened["lent"] > 50
     assert happened["filled"] > 30
+    assert happened["handed"] > 10
 
 
 def test_no_law_is_broken_as_long_as_there_is_time() -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from gleitzeit.model.definition import Concurrency, Definition, RetryPolicy, TaskDefinition
+from gleitzeit.model.definition import Concurrency, Definition, Priority, RetryPolicy, TaskDefinition
 
 INNER = ("timer/sleep", "timer/until", "signal/wait", "signal/wait_any", "signal/wait_all", "signal/send",
          "signal/broadcast", "approval/ask", "workflow/run")  # fmt: skip
@@ -35,7 +35,7 @@ def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tu
 
 
 def _limited(random: Random, task: TaskDefinition, share: float) -> TaskDefinition:
-    if task.for_each is not None or task.switch is not None or random.random() >= share:
+    if task.switch is not None or random.random() >= share:
         return task
     return replace(task, concurrency=_limit(random, "queue", "queue", "fail", "cancel_running"))
 
@@ -46,6 +46,11 @@ def limit_of_all(tasks: tuple[TaskDefinition, ...]) -> Concurrency | None:
     if any(task.late and task.trigger == "failure" for task in tasks):
         return None  # as above: who takes its place cancels it
     return _limit(random, "queue", "queue", "queue", "fail", "cancel_running") if random.random() < 0.2 else None
+
+
+def priority_of_all(tasks: tuple[TaskDefinition, ...]) -> Priority:
+    """Of the workflow as a whole; the same for the same tasks."""
+    return Random(msgspec.json.encode(tasks) + b"priority").choice(list(Priority))
 
 
 def _limit(random: Random, *on_conflict: Any) -> Concurrency:

@@ -118,7 +118,7 @@ class TimeLaws:
     def _limits(self, stream: str, name: str) -> None:
         task = self._durable[stream].tasks[name]
         limit = task.definition.concurrency
-        if limit is None:
+        if limit is None or task.items is not None:  # of many, each item has a permit
             return
         under_way = self._running.setdefault(limit.key, set())
         if task.state in ("running", "waiting"):

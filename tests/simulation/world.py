@@ -19,7 +19,7 @@ from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
 from tests.simulation.planner import Planner
 from tests.simulation.provider import Provider
-from tests.simulation.time_documents import INNER, limit_of_all, with_time
+from tests.simulation.time_documents import INNER, limit_of_all, priority_of_all, with_time
 
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
@@ -453,7 +453,7 @@ def definition(random: Random, *, breakers: float, crowded: bool) -> Definition:
         error_policy=random.choice(["isolate", "isolate", "fail_fast", "continue"]),
         timeout_seconds=random.choice([None, None, None, 30.0]),
         max_parallel=random.choice([None, None, 1, 2]),
-        priority=Priority.NORMAL,
+        priority=priority_of_all(tasks),
         breakers={"sim": BreakerPolicy(random.choice([1, 3]), random.choice([1, 2]), random.choice([0.5, 8.0]))}
         if random.random() < breakers
         else {},

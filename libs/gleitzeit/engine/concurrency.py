@@ -1,16 +1,15 @@
 """Limits by key: how many workflows, and how many tasks, of one key may be under way at once. Here is who asks for a
 permit, waits for it, and gives it back; who gives them is in `limits`."""
 
-from collections import deque
-
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.core import call_id, failure
 from gleitzeit.engine.limits import Limits, Verdict
 from gleitzeit.engine.params import scope_of
-from gleitzeit.engine.permits import Limit, Permit
+from gleitzeit.engine.permits import FIRST, Limit, Permit
 from gleitzeit.engine.task import Task
+from gleitzeit.engine.turns import Turns
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Concurrency as Wanted
@@ -49,7 +48,7 @@ class Concurrency(Limits):
         """After a start: who was under way holds its permit, the others wait as before. Where several coordinators
         share the journal, the one that keeps the permits knows who that is."""
         adopted, self._unadmitted = self._unadmitted, []
-        adopted.sort(key=lambda w: (w.created_at, w.id))
+        adopted.sort(key=lambda w: (-w.definition.priority, w.created_at, w.id))
         begun = [workflow for workflow in adopted if not self._shared and _has_begun(workflow)]
         for workflow in begun:
             wanted = workflow.definition.concurrency
@@ -107,7 +106,8 @@ class Concurrency(Limits):
             name, holder = f"task/{key}", holder_of(workflow.id, task.id, task.attempt + (not began))
         number = "" if began else f"{self._identity.owner}.{self._ask_count}"
         epoch = self._identity.epoch_of(workflow.id)
-        permit = Permit(Ask(name, holder, number, wanted.limit, wanted.on_conflict, epoch), workflow, task)
+        priority = workflow.definition.priority if task is None else task.definition.priority
+        permit = Permit(Ask(name, holder, number, wanted.limit, wanted.on_conflict, epoch, priority), workflow, task)
         self._permits[holder] = self._permit_of[task or workflow] = permit
         return permit
 
@@ -120,33 +120,28 @@ class Concurrency(Limits):
     def _claim(self, permit: Permit) -> Verdict:
         if self._keeps(permit.ask.limit):
             return self._decide(permit.ask, permit)
-        unasked = self._unasked.setdefault(permit.ask.limit, deque())
-        if _goes_on(permit):  # who keeps it knows of its permit, and others wait until it is over
-            unasked.appendleft(permit)
-        else:
-            unasked.append(permit)
+        self._unasked.setdefault(permit.ask.limit, Turns()).put(permit, permit, _urgency(permit))
         self._ask_others(permit.ask.limit)
         return "waits"
 
     def _ask_others(self, limit: str) -> None:
-        """For as many as could have one at the same time: the others wait here."""
-        unasked, asked = self._unasked.get(limit), self._asked.setdefault(limit, {})
-        while unasked:
-            permit = unasked[0]
-            if not permit.dropped:
-                if permit.ask.on_conflict == "queue" and len(asked) >= permit.ask.most and not _goes_on(permit):
-                    return
-                asked[permit] = None
-                self._effect(fx.AskPermit(permit))
-            unasked.popleft()
+        """For as many as could have one at the same time: the others wait here. What is more urgent than these is asked
+        for beside them."""
+        unasked, asked = self._unasked.get(limit, Turns()), self._asked.setdefault(limit, Turns())
+        while (permit := unasked.first()) is not None:
+            urgency = _urgency(permit)
+            if urgency < FIRST and asked.ahead(urgency) >= permit.ask.most:
+                return
+            asked.put(permit, permit, urgency)
+            self._effect(fx.AskPermit(permit))
+            unasked.pop(permit)
         self._unasked.pop(limit, None)
         if not asked:
             del self._asked[limit]
 
     def _permit_answered(self, item: fx.PermitAnswered) -> None:
         permit, limit = item.permit, item.permit.ask.limit
-        asked = self._asked.get(limit, {})
-        asked.pop(permit, None)
+        self._asked.get(limit, Turns()).pop(permit)
         if item.verdict == "here":
             waiting = [permit, *self._unasked.pop(limit, ())]
             self._claim_again([one for one in waiting if not one.dropped])
@@ -224,6 +219,8 @@ class Concurrency(Limits):
         permit.dropped = True
         del self._permits[permit.ask.holder]
         del self._permit_of[permit.task or permit.workflow]
+        if (unasked := self._unasked.get(permit.ask.limit)) is not None:
+            unasked.pop(permit)
         if permit.task is None:
             self.scheduler.blocked.pop(permit.workflow.id, None)
 
@@ -301,6 +298,12 @@ def _is_of_another_wish(permit: Permit, held: HeldPermit) -> bool:
 
 def _held(permit: Permit) -> HeldPermit:
     return HeldPermit(permit.ask.limit, permit.ask.holder, permit.ask.id, permit.ask.epoch)
+
+
+def _urgency(permit: Permit) -> int:
+    """By which those that another coordinator is to be asked for have their turn. That of a workflow under way is known
+    to who keeps it, and others wait until it is over; who does not queue waits for nobody."""
+    return FIRST if permit.ask.on_conflict != "queue" or _goes_on(permit) else permit.ask.priority
 
 
 def _goes_on(permit: Permit) -> bool:

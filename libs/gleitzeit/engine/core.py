@@ -2,7 +2,7 @@
 
 import heapq
 import urllib.parse
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +16,7 @@ from gleitzeit.engine.params import CallParams, Identity
 from gleitzeit.engine.permits import Limit, Permit
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler, Share
+from gleitzeit.engine.turns import Turns
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import Look
@@ -97,9 +98,9 @@ class Core:
         self._permits: dict[str, Permit] = {}
         """What workflows and tasks of ours hold or wait for, by holder."""
         self._permit_of: dict[Task | Workflow, Permit] = {}
-        self._asked: dict[str, dict[Permit, None]] = {}
+        self._asked: dict[str, Turns[Permit, Permit]] = {}
         """By limit whose permits another coordinator keeps: what it has been asked for, …"""
-        self._unasked: dict[str, deque[Permit]] = {}
+        self._unasked: dict[str, Turns[Permit, Permit]] = {}
         """… and what it will be asked for when it has answered."""
         self._ask_count = 0
         self._shares: dict[str, Share] = {}

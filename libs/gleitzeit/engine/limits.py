@@ -65,7 +65,7 @@ class Limits(Rerun):
         if waiting is not None:
             self._refuse_other(waiting, "it was asked for again")
             if not keep:
-                del limit.waiting[ask.holder]
+                limit.waiting.pop(ask.holder)
 
     def _refuse_other(self, waiting: Waiting, why: str) -> None:
         if not isinstance(waiting.whom, Permit):
@@ -107,7 +107,7 @@ class Limits(Rerun):
         limit = self._limits.get(permit.ask.limit)
         waiting = limit.waiting.get(permit.ask.holder) if limit is not None else None
         if limit is not None and waiting is not None and waiting.whom is permit:
-            del limit.waiting[permit.ask.holder]
+            limit.waiting.pop(permit.ask.holder)
             self._pass_on(limit)
 
     # One takes the place of another
@@ -118,8 +118,9 @@ class Limits(Rerun):
         reason = f"{who} takes its place (concurrency)"
         elsewhere: list[HeldPermit] = []
         leaving = limit.too_many(ask.most)
-        for holder in [holder for holder in leaving if holder in limit.waiting]:  # before one of them has its turn
-            self._replace(limit.replace(holder), reason)
+        for waiting in filter(None, map(limit.waiting.get, leaving)):  # before one of them has its turn
+            limit.replace(waiting)
+            self._replace(waiting, reason)
         for holder in leaving:
             grant, permit = limit.grants.get(holder), self._permits.get(holder)
             if grant is not None:
@@ -173,7 +174,7 @@ class Limits(Rerun):
         waiting = limit.waiting.get(permit.holder) if limit is not None else None
         if limit is not None and waiting is not None and waiting.ask.id == permit.ask:
             self._refuse_other(waiting, "it was given back")
-            del limit.waiting[permit.holder]
+            limit.waiting.pop(permit.holder)
 
     def _permits_gone(self, item: fx.PermitsGone) -> None:
         """Those that have these workflows know nothing of such permits."""
@@ -218,7 +219,7 @@ class Limits(Rerun):
         homeless: list[Permit] = []
         for limit in [limit for limit in self._limits.values() if not self._keeps(limit.name)]:
             del self._limits[limit.name]
-            for waiting in limit.waiting.values():
+            for waiting in limit.waiting:
                 if isinstance(waiting.whom, Permit):
                     homeless.append(waiting.whom)
                 else:

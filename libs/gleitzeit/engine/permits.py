@@ -3,10 +3,19 @@
 from typing import Any
 
 from gleitzeit.engine.task import Task
+from gleitzeit.engine.turns import Turns
 from gleitzeit.engine.workflow import Workflow
+from gleitzeit.model.definition import Priority
 from gleitzeit.model.permits import Ask, Grant, Held
 
 MOST_REPLACED = 1_000
+FIRST = max(Priority) + 1
+"""The rank of those that have their turn before all that wait by priority."""
+
+
+def rank_of(ask: Ask) -> int:
+    """Those that take the place of others are before those that do not; among them the newest are left."""
+    return FIRST if ask.on_conflict == "cancel_running" else ask.priority
 
 
 class Permit:
@@ -45,8 +54,8 @@ class Limit:
         self.name = held.limit
         self.grants = {grant.holder: grant for grant in held.grants}
         """Longest first."""
-        self.waiting: dict[str, Waiting] = {}
-        """By holder, in the order in which they will have their turn."""
+        self.waiting = Turns[str, Waiting]()
+        """By holder."""
         self.leaving: dict[str, str] = {}
         """Holders that have to make room, and why."""
         self.replaced: dict[str, None] = {}
@@ -62,38 +71,30 @@ class Limit:
     def grant(self, ask: Ask) -> None:
         """One that asks again keeps its place."""
         self.grants[ask.holder] = Grant(ask.holder, ask.id, ask.epoch)
-        self.waiting.pop(ask.holder, None)
+        self.waiting.pop(ask.holder)
 
     def leave(self, holder: str) -> None:
         del self.grants[holder]
         self.leaving.pop(holder, None)
 
     def wait(self, waiting: Waiting) -> None:
-        """One that asks again keeps its place; those that take the place of others are before those that do not."""
-        if waiting.ask.on_conflict == "cancel_running" and waiting.ask.holder not in self.waiting:
-            first = self._replacing()
-            self.waiting = {**first, waiting.ask.holder: waiting, **self.waiting}
-        else:
-            self.waiting[waiting.ask.holder] = waiting
-
-    def _replacing(self) -> dict[str, Waiting]:
-        return {name: one for name, one in self.waiting.items() if one.ask.on_conflict == "cancel_running"}
+        """One that asks again keeps its place."""
+        self.waiting.put(waiting.ask.holder, waiting, rank_of(waiting.ask))
 
     def too_many(self, most: int) -> list[str]:
         """Those that have to go, of them that stay and them that take the place of others: the newest are left."""
         wanted = [holder for holder in self.grants if holder not in self.leaving]
-        wanted += self._replacing()
+        wanted += [waiting.ask.holder for waiting in self.waiting if waiting.ask.on_conflict == "cancel_running"]
         return wanted[: max(0, len(wanted) - most)]
 
-    def replace(self, holder: str) -> Waiting:
-        """One that waits does not any more."""
-        waiting = self.waiting.pop(holder)
+    def replace(self, waiting: Waiting) -> None:
+        """It waits no more."""
+        self.waiting.pop(waiting.ask.holder)
         self.replaced[waiting.ask.id] = None
         if len(self.replaced) > MOST_REPLACED:
             del self.replaced[next(iter(self.replaced))]
-        return waiting
 
     def following(self) -> Waiting | None:
         """Who waits first, if there is a permit for it; it waits no more."""
-        first = next(iter(self.waiting.values()), None)
+        first = self.waiting.first()
         return self.waiting.pop(first.ask.holder) if first is not None and self.free(first.ask.most) else None

@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gleitzeit.model.definition import Priority
+
 LIMITS = "$limit/"
 
 
@@ -24,6 +26,8 @@ class Ask(Struct, frozen=True):
     on_conflict: Literal["queue", "cancel_running", "fail"] = "queue"
     epoch: int = 0
     """Of the shard of the holder's workflow, with whoever asks."""
+    priority: int = Priority.NORMAL
+    """Who waits has a turn by it, and then in order of arrival."""
 
 
 class Grant(Struct, frozen=True):

@@ -9,7 +9,7 @@ from tests.libs.engine.builders import Desk, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.explain import explain
-from gleitzeit.model.definition import Concurrency, ForEach
+from gleitzeit.model.definition import Concurrency, ForEach, Priority
 
 
 def keyed(name: str, key: str = "k", limit: int = 1, on_conflict: Any = "queue", **more: Any) -> Any:
@@ -87,6 +87,29 @@ def test_workflows_of_one_key_wait_for_each_other() -> None:
     )  # fmt: skip
     desk.tell(fx.Cancel("c", "one"))
     assert states(desk, "two", "three") == ["running", "running"]
+
+
+LATE_AND_URGENT = {"low": Priority.LOW, "one": Priority.NORMAL, "other": Priority.NORMAL, "urgent": Priority.URGENT}
+
+
+@pytest.mark.parametrize(("of_tasks", "restarts"), [(True, False), (False, False), (False, True)])
+def test_the_most_urgent_has_its_turn_first_and_of_one_priority_who_came_first(of_tasks: bool, restarts: bool) -> None:
+    desk, limit = Desk(), Concurrency("k", 1)
+    for name, priority in {"first": Priority.LOW, **LATE_AND_URGENT}.items():
+        desk.now += 1
+        if of_tasks:
+            desk.submit(task("a", concurrency=limit, priority=priority), workflow_id=name)
+        else:
+            desk.submit(task("a"), workflow_id=name, concurrency=limit, priority=priority)
+    if restarts:
+        desk = desk.restart()
+        desk.provider("p#1")
+    order = []
+    while desk.engine.calls:
+        (call,) = desk.engine.calls.values()
+        order.append(call.workflow.id)
+        desk.tell(fx.CallCompleted(call, raw(1)))
+    assert order == ["first", "urgent", "one", "other", "low"]
 
 
 def test_one_that_waits_can_be_cancelled() -> None:

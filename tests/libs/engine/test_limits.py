@@ -1,6 +1,7 @@
 """Permits between coordinators: one grant for one wish, durable before it is told, and nothing of that where one is
 alone."""
 
+from msgspec.structs import replace
 from tests.libs.engine.builders import CATALOGUE, NOW, Desk, task
 
 from gleitzeit.engine import effects as fx
@@ -8,7 +9,7 @@ from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.limits import LOOK_MS
 from gleitzeit.engine.params import Identity
-from gleitzeit.model.definition import Concurrency
+from gleitzeit.model.definition import Concurrency, Priority
 from gleitzeit.model.permits import Ask, Grant, Held, HeldPermit
 
 LIMIT = "task/k"
@@ -19,6 +20,15 @@ def keeper(*, keeps: bool = True) -> Engine:
     engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs={0: 1}))
     engine.owns = lambda stream: keeps and stream.startswith("$limit/")
     return engine
+
+
+def beside_the_keeper() -> Desk:
+    """Of one that has all the workflows, and none of the keys."""
+    desk = Desk(providers=())
+    desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs=dict.fromkeys(range(8), 2)))
+    desk.engine.owns = lambda stream: not stream.startswith("$limit/")
+    desk.provider("p#1")
+    return desk
 
 
 def wish(holder: str, number: str, *, epoch: int = 1, most: int = 1) -> Ask:
@@ -40,6 +50,37 @@ def test_who_waits_has_its_turn_in_the_commit_in_which_a_permit_comes_back() -> 
     back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
     assert told(back) == {"second": "granted", "back": ""}
     assert back.limits == [Held(LIMIT, (Grant("b/t/1", "2", 1),))]
+
+
+def test_of_those_that_wait_the_most_urgent_is_told_first_and_who_asks_again_keeps_its_place() -> None:
+    engine = keeper()
+    take(engine, wish("a/t/1", "1"), "first")
+    for number, priority in enumerate((1, 2, 2, 4), start=2):
+        take(engine, replace(wish(f"{number}/t/1", str(number)), priority=priority), str(number))
+    assert told(take(engine, wish("3/t/1", "3"), "3 again")) == {"3": "ShardElsewhere"}
+    holder, order = ("a/t/1", "1"), []
+    while holder is not None:
+        back = engine.decide(NOW, [fx.ReturnPermits(None, (HeldPermit(LIMIT, *holder),))])
+        order += told(back)
+        holder = next(((grant.holder, grant.ask) for held in back.limits for grant in held.grants), None)
+    assert order == ["5", "3 again", "4", "2"]
+
+
+def test_what_is_more_urgent_than_what_another_is_asked_for_is_asked_for_beside_it() -> None:
+    desk = beside_the_keeper()
+    limit = Concurrency("k", 2)
+
+    def asked(name: str, priority: Priority) -> list[str]:
+        desk.submit(task("a", concurrency=limit, priority=priority), workflow_id=name)
+        return [one.permit.workflow.id for one in desk.last.effects if isinstance(one, fx.AskPermit)]
+
+    assert [asked(f"low{n}", Priority.LOW) for n in range(3)] == [["low0"], ["low1"], []]
+    assert [asked(f"high{n}", Priority.HIGH) for n in range(3)] == [["high0"], ["high1"], []]
+    assert asked("normal", Priority.NORMAL) == []
+    permit = next(one for one in desk.engine._asked["task/k"] if one.workflow.id == "high0")
+    desk.tell(fx.PermitAnswered(permit, "granted"))
+    assert desk.states("high0") == {"a": "running"}
+    assert [one.permit.workflow.id for one in desk.last.effects if isinstance(one, fx.AskPermit)] == ["high2"]
 
 
 def test_what_is_said_of_an_earlier_wish_frees_nothing() -> None:
@@ -126,10 +167,7 @@ def test_one_elsewhere_that_a_newer_one_replaces_is_told_so_as_often_as_it_asks(
 
 def test_what_was_granted_to_an_earlier_wish_is_not_held_by_one_who_waits() -> None:
     """One that had the workflow before was granted it and died; the heir wishes for the same, behind another task."""
-    desk = Desk(providers=())
-    desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs=dict.fromkeys(range(8), 2)))
-    desk.engine.owns = lambda stream: not stream.startswith("$limit/")
-    desk.provider("p#1")
+    desk = beside_the_keeper()
     limit = Concurrency("k", 1)
     desk.submit(task("first", concurrency=limit), task("second", concurrency=limit))
     (asked,) = [one.permit.ask for one in desk.last.effects if isinstance(one, fx.AskPermit)]
