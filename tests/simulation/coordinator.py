@@ -168,7 +168,7 @@ class Request:
 
     def answer(self, view: Any) -> None:
         encoded = _json(view)
-        self._coordinator.world.laws.answered(self._method, msgspec.json.decode(encoded))
+        self._coordinator.world.laws.answered(self._method, encoded)
         self.connection.reply(self._number, Result(Raw(encoded)))
 
 

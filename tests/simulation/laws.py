@@ -429,8 +429,8 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     """Everything that a stream decides about a workflow, as plain values."""
     tasks = tuple(
         (
-            t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, None if t.result is None else bytes(t.result),
-            _json(t.error), t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
+            t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, t.result,
+            t.error, t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
             t.alternative, t.cached, t.causes, t.bypassed, t.undone, t.round,
             t.parent and t.parent.id, t.origin and t.origin.id,
             t.fan and (len(t.fan.items), t.fan.left, t.fan.active, t.fan.failed and t.fan.failed.id),
@@ -440,8 +440,8 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     counts = tuple(sorted((state, n) for state, n in workflow.counts.items() if n))
     times = workflow.created_at, workflow.updated_at, workflow.started_at, workflow.retried_at, workflow.completed_at
     return (
-        workflow.id, workflow.state, workflow.seq, times, counts, _json(workflow.error), bytes(workflow.outputs),
-        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter), _json(workflow.closing),
+        workflow.id, workflow.state, workflow.seq, times, counts, workflow.error, bytes(workflow.outputs),
+        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter), workflow.closing,
         workflow.ordinary, workflow.failing, workflow.late_open, workflow.outcome, [t.id for t in workflow.undoable],
         workflow.undoing and workflow.undoing.id,
     )  # fmt: skip
@@ -637,7 +637,7 @@ class Laws:
 
     def call_sent(self, method: str, params: bytes) -> None:
         """A request for a task's method."""
-        meta = msgspec.json.decode(params, type=_Request)._meta
+        meta = _decode_request(params)._meta
         durable = self.durable.get(meta.workflow_id)
         task = durable.tasks.get(meta.task_id) if durable is not None else None
         if durable is None or task is None or meta.attempt > task.attempt:
@@ -657,27 +657,27 @@ class Laws:
             if task is None or (task.state == "running" and task.attempt == int(attempt)):
                 raise broken(5, f"{call_id} is acknowledged, but nothing of it is durable")
 
-    def answered(self, method: str, view: dict[str, Any]) -> None:
+    def answered(self, method: str, encoded: bytes) -> None:
         """The coordinator answers a client."""
         self.counts["answers"] += 1
-        workflow_id = view.get("workflow_id")
+        answer = _decode_answer(encoded)
+        workflow_id, status = answer.workflow_id, answer.status
         if workflow_id is None:
             return
         durable = self.durable.get(workflow_id)
         if durable is None:
             raise broken(5, f"{method} answers about {workflow_id}, which is not durable")
-        if view.get("seq", 0) > durable.seq:
-            raise broken(5, f"{method} shows {workflow_id} at {view['seq']}, but {durable.seq} is durable")
-        status = view.get("status", "pending")
+        if answer.seq > durable.seq:
+            raise broken(5, f"{method} shows {workflow_id} at {answer.seq}, but {durable.seq} is durable")
         overtaken = self.shared and durable.retried  # an answer that another coordinator passes on may come that late
         if status not in durable.statuses or (status in _FINAL and status != durable.status and not overtaken):
             raise broken(5, f"{method} says that {workflow_id} is {status}; durable is {durable.status}")
 
     def event_published(self, params: bytes) -> None:
-        published = msgspec.json.decode(params)
-        durable = self.durable.get(published["workflow_id"])
-        if durable is None or published["seq"] > durable.seq:
-            raise broken(5, f"event {published['seq']} of {published['workflow_id']} is shown before it is durable")
+        published = _decode_published(params)
+        durable = self.durable.get(published.workflow_id)
+        if durable is None or published.seq > durable.seq:
+            raise broken(5, f"event {published.seq} of {published.workflow_id} is shown before it is durable")
 
     # Clients
 
@@ -777,3 +777,21 @@ def _cache_entry(durable: Durable, task: DurableTask, result: Any) -> bytes:
 
 class _Request(msgspec.Struct):
     _meta: Meta
+
+
+class _Answer(msgspec.Struct):
+    """What of an answer the laws look at; nothing else of it is decoded."""
+
+    workflow_id: str | None = None
+    seq: int = 0
+    status: str = "pending"
+
+
+class _Published(msgspec.Struct):
+    workflow_id: str
+    seq: int
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_published = msgspec.json.Decoder(_Published).decode

@@ -18,7 +18,7 @@ LIMITS = {"k0": 1, "k1": 2}
 
 def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tuple[TaskDefinition, ...]:
     """The same document for the same tasks; about half of them are left as they are. Where it is `crowded` most tasks
-    have a key, and wait for each other."""
+    have a key, their items too, and wait for each other."""
     random = Random(msgspec.json.encode(tasks) + b"time")
     if any(task.late and task.trigger == "failure" for task in tasks):
         return tasks  # whether those run when it is cancelled after a failure is for the laws of flow to say
@@ -26,7 +26,7 @@ def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tu
         return tuple(_limited(random, task, 0.9) for task in tasks)
     if random.random() < 0.5:
         return tasks
-    limited = tuple(_limited(random, task, 0.3) for task in tasks)
+    limited = tuple(task if task.for_each is not None else _limited(random, task, 0.3) for task in tasks)
     number = random.randint(1, 4)
     first = next(
         (task.id for task in limited if not task.late), ""

@@ -1,6 +1,7 @@
 """What others see of a workflow: plain dicts, ready to be encoded. Times are ISO 8601 in UTC, durations seconds."""
 
 import datetime
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -22,8 +23,13 @@ def iso(milliseconds: int) -> str | None:
     """`2026-11-20T13:46:00.123Z`; None for 0, which stands for "not yet"."""
     if not milliseconds:
         return None
-    moment = datetime.datetime.fromtimestamp(milliseconds // 1000, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@functools.lru_cache(4_096)
+def _second(seconds: int) -> str:
+    """What is looked at together happened together: most of it is asked for again and again."""
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _seconds(start: int, end: int) -> float | None:
