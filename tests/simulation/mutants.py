@@ -64,9 +64,9 @@ def _before_the_append(act: Callable[[Service, Any], None]) -> list[Patch]:
         self.last_decision = decide(self, now, inputs)
         return self.last_decision
 
-    async def act_and_append(self: Any, commit: Any) -> None:
+    async def act_and_append(self: Any, commit: Any, withdraw: Any) -> None:
         act(self, self.engine.last_decision)
-        await append(self, commit)
+        await append(self, commit, withdraw)
 
     return [(Engine, "decide", decide_and_keep), (Service, "_append", act_and_append)]
 
