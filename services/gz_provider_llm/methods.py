@@ -42,6 +42,8 @@ CHARACTERS_PER_TOKEN = 4  # a guess for the limits, until the server has counted
 _MODELS_SHOWN = 20
 
 _UNKNOWN_STRATEGIES = ("latency_based", "weighted")  # of earlier versions, in whose documents they stand
+_USUAL = {"chat": ("llama3.2", "llama3"), "vision": ("llava",)}
+"""What earlier versions took where a document names no model."""
 _FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data"})
 
 _T = TypeVar("_T")
@@ -51,7 +53,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What the options of the process say.
 
     `directory` is where relative paths begin. `default_models` are for calls that name none, by `chat`, `vision` and
-    `embeddings`; where one is missing that of `chat` counts, and without it the only model that the server has.
+    `embeddings`; where one is missing that of `chat` counts, and without it the only model that the server has, or the
+    usual one.
     With `list_models` the server is asked now and then which it has, so that tasks go where their model is.
     """
 
@@ -238,6 +241,9 @@ class LlmMethods:
         names = [model.name for model in await self._backend.models()]
         if len(names) == 1:
             return (names[0],)
+        usual = next((name for name in _USUAL.get(kind, ()) if not {name, f"{name}:latest"}.isdisjoint(names)), "")
+        if usual:
+            return (usual,)
         raise ModelNotFound(f"no model is named; {self._backend.name} {_has(names)}", {"models": names})
 
     async def _first_that_can(self, call: Call, models: Sequence[str], ask: Callable[[str], Awaitable[_T]]) -> _T:

@@ -201,6 +201,14 @@ async def test_without_a_name_the_default_or_the_only_model() -> None:
     async with peer(models("only"), saying("x")) as made:
         await made.call("chat", prompt="hi")
         assert made.server.asked[1].body["model"] == "only"
+    for listed, method, more, model in (
+        (("a", "llama3.2:latest", "llama3"), "chat", {}, "llama3.2"),
+        (("a", "llama3"), "generate", {}, "llama3"),
+        (("llama3.2", "llava"), "vision", {"image_data": encoded(PNG)}, "llava"),
+    ):
+        async with peer(models(*listed), saying("x")) as made:
+            await made.call(method, prompt="hi", **more)
+            assert made.server.asked[1].body["model"] == model, "as earlier versions did"
     async with peer(models("a", "b")) as made:
         name, error = await made.failure("chat", prompt="hi")
         assert name == "LLM_MODEL_NOT_FOUND"
