@@ -31,6 +31,7 @@ from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
+from gz_coordinator.steps import look_for_garbage_for_ever
 from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
@@ -141,6 +142,7 @@ class Coordinator:
                  " held" if held and recovered else "")  # fmt: skip
         await self._find_providers()
         sweeping = asyncio.create_task(sweep_for_ever(parts.journal, service.clock), name="sweep of blobs")
+        self._background.append(asyncio.create_task(look_for_garbage_for_ever(), name="garbage"))
         if parts.retention.limited:
             self._background.append(asyncio.create_task(keep_for_ever(parts, parts.retention), name="retention"))
         gc.freeze()

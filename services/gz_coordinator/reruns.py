@@ -1,5 +1,6 @@
 """`workflow.rerun` and `workflow.diff`: the same once more, and what came out differently."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -66,6 +67,7 @@ class RerunMethods:
         encoded = Raw(msgspec.json.encode(inputs))
         what = fx.Submit(None, new_id, definition, encoded, idempotency_key, body, hold, origin, old)
         if len(definition.tasks) > 2 * STEP:
+            await asyncio.sleep(0)
             answer = await ask_in_steps(service, what, Raw(msgspec.json.encode(definition)))
         else:
             answer = await service.ask(lambda token: structs.replace(what, token=token))

@@ -20,7 +20,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine.core import Append as Decided
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.journal.base import Append, Journal, Unfinished
 from gleitzeit.model.events import Origin
 from gleitzeit.model.permits import Held, stream_of
@@ -30,6 +30,7 @@ from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append, own_id_stream
 from gz_coordinator.schedule_streams import STREAM as SCHEDULE
 from gz_coordinator.schedule_streams import load_schedules, schedule_append
+from gz_coordinator.steps import let_go
 from gz_coordinator.weights import weight_bytes
 from gz_coordinator.workflow_streams import CHILD, blobs_of, load, replayed, summary_of
 
@@ -129,6 +130,8 @@ class Service:
         self._finals_bytes = 0
         self._free_limits: dict[str, None] = {}
         """Streams of limits of which nobody holds a permit."""
+        self._going: set[asyncio.Task[None]] = set()
+        """Large workflows that have left memory, but for what they consist of."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         """Set between turns while no call runs."""
@@ -182,7 +185,11 @@ class Service:
             if found is not None:
                 return found[0]
         async with self._loading:
-            return look(await self._load(workflow_id))
+            workflow = await self._load(workflow_id)
+            try:
+                return look(workflow)
+            finally:
+                self._let_go(workflow)
 
     def _durable(self, workflow_id: str) -> Workflow | None:
         """The workflow, if all that is known of it in memory is in the journal, and it is still ours."""
@@ -254,7 +261,7 @@ class Service:
             yield
         except BaseException:
             if self.engine.workflows.get(workflow.id) is workflow:
-                self.engine.forget(workflow.id)
+                self._forget(workflow.id)
             raise
         finally:
             self.aside.discard(workflow.id)
@@ -391,7 +398,7 @@ class Service:
                 self.quarantined.pop(workflow_id, None)
                 self._finals_bytes -= self._finals.pop(workflow_id, 0)
                 if workflow_id in self.engine.workflows:
-                    self.engine.forget(workflow_id)
+                    self._forget(workflow_id)
             if not future.done():
                 future.set_result(None)
 
@@ -490,7 +497,7 @@ class Service:
         while len(self._finals) > KEPT_FINAL or (self._finals_bytes > KEPT_FINAL_BYTES and len(self._finals) > 1):
             oldest = next(iter(self._finals))
             self._finals_bytes -= self._finals.pop(oldest)
-            self.engine.forget(oldest)
+            self._forget(oldest)
 
     async def _sweep_limits(self, changed: Sequence[Held]) -> None:
         """Forget keys that nobody uses, between two turns: nothing else writes their rows."""
@@ -505,8 +512,19 @@ class Service:
             with contextlib.suppress(errors.JournalFull):
                 await self.journal.delete(ours)
 
+    def _forget(self, workflow_id: str) -> None:
+        workflow = self.engine.workflows[workflow_id]
+        self.engine.forget(workflow_id)
+        self._let_go(workflow)
+
+    def _let_go(self, workflow: Workflow) -> None:
+        if len(workflow.tasks) > 2 * STEP:
+            going = asyncio.create_task(let_go(workflow))
+            self._going.add(going)
+            going.add_done_callback(self._going.discard)
+
     def _keep_final(self, workflow: Workflow) -> None:
-        size_bytes = weight_bytes(workflow)
+        size_bytes = weight_bytes(workflow, KEPT_FINAL_BYTES)
         self._finals[workflow.id] = size_bytes
         self._finals_bytes += size_bytes
 

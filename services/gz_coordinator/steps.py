@@ -1,6 +1,8 @@
 """What takes long for a large workflow, in steps of some milliseconds: others have their turn between two of them."""
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -14,10 +16,14 @@ from gleitzeit.model.definition import Definition, TaskDefinition
 
 T = TypeVar("T")
 LARGE_BYTES = 256 << 10
+HUGE_BYTES = 1 << 20
+GARBAGE_SECONDS = 3600.0
+PIECE_BYTES = 64 << 10
+"""Of the tasks of a definition, in one step."""
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
-_decode_task = msgspec.json.Decoder(TaskDefinition).decode
+_decode_tasks = msgspec.json.Decoder(list[TaskDefinition]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_items = msgspec.json.Decoder(list[Raw]).decode
+_BETWEEN = b"},{"
 
 
 async def last_of(steps: Iterator[T]) -> T:
@@ -53,14 +59,72 @@ def decoded_definition(encoded: Raw) -> Iterator[Definition]:
     members["tasks"] = Raw(b"[]")
     definition = msgspec.json.decode(msgspec.json.encode(members), type=Definition)
     yield definition
-    items = _items(raw_tasks)
-    yield definition
     tasks: list[TaskDefinition] = []
-    for start in range(0, len(items), STEP):
-        tasks += map(_decode_task, items[start : start + STEP])
+    for some in _pieces(bytes(raw_tasks)):
+        tasks += some
         yield definition
     force_setattr(definition, "tasks", tuple(tasks))
     yield definition
+
+
+def _pieces(encoded: bytes) -> Iterator[list[TaskDefinition]]:
+    """An array of tasks, some at a time. What a piece ends with may be within a task, which then is no JSON: the piece
+    has to be a larger one."""
+    start, size_bytes = 1, PIECE_BYTES
+    while (end := encoded.find(_BETWEEN, start + size_bytes)) > 0:
+        try:
+            tasks = _decode_tasks(b"[%b}]" % encoded[start:end])
+        except msgspec.DecodeError:
+            size_bytes *= 2
+        else:
+            yield tasks
+            start, size_bytes = end + 2, PIECE_BYTES
+    yield _decode_tasks(b"[" + encoded[start:])
+
+
+@contextlib.contextmanager
+def lasting(size_bytes: int) -> Iterator[None]:
+    """What is made meanwhile is no garbage, if it is very large: to look for some in it takes as long as many turns, at
+    each of several times. From then on nobody looks there, until `look_for_garbage`."""
+    if size_bytes < HUGE_BYTES:
+        yield
+        return
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        _Garbage.unseen = True
+        if enabled:
+            gc.enable()
+
+
+class _Garbage:
+    unseen = False
+    """Whether there may be some where nobody looks."""
+
+
+async def look_for_garbage_for_ever() -> None:
+    """In all that there is, every hour, if there may be some that nobody sees: what is not freed at once, as its parts
+    know each other, is little, but would become more and more."""
+    while True:
+        await asyncio.sleep(GARBAGE_SECONDS)
+        if _Garbage.unseen:
+            _Garbage.unseen = False
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+
+
+async def let_go(workflow: Workflow) -> None:
+    """What nobody else holds goes bit by bit: to free 100,000 tasks at once takes as long as many turns."""
+    tasks = list(workflow.tasks.values())
+    definitions = list(workflow.definition.tasks)
+    del workflow
+    while tasks:
+        await asyncio.sleep(0)
+        del tasks[-STEP:], definitions[-STEP:]
 
 
 async def built(submitted: ev.WorkflowSubmitted) -> Workflow:

@@ -23,7 +23,7 @@ from gz_coordinator.documents import digest, warnings_in
 from gz_coordinator.ids import new_workflow_id, workflow_id_for
 from gz_coordinator.parts import Parts
 from gz_coordinator.service import Service
-from gz_coordinator.steps import built, decoded_definition, last_of
+from gz_coordinator.steps import built, decoded_definition, last_of, lasting
 
 READ_THERE = (
     "files are found and read where the author is, by gz or the Python client; this coordinator may read none "
@@ -78,7 +78,8 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     if found.definition == NULL:
         raise document_error(found.problems)
     workflow_id = await _id_for(parts, found.idempotency_key)
-    definition = await last_of(decoded_definition(found.definition))
+    with lasting(len(found.definition)):
+        definition = await last_of(decoded_definition(found.definition))
     what = fx.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
     answer = await ask_in_steps(service, what, found.definition)
     assert answer.workflow is not None
@@ -89,7 +90,9 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
 async def ask_in_steps(service: Service, what: fx.Submit, definition: Raw) -> fx.Answer:
     """Submit a workflow that is too large to be built in one turn; `definition` is its definition as JSON."""
     event = what.event(service.clock())
-    workflow = await built(event)
+    await asyncio.sleep(0)
+    with lasting(len(definition)):
+        workflow = await built(event)
     service.encoded_first[workflow.id] = _encoded(event, definition)
     try:
         return await service.ask(lambda token: replace(what, token=token, built=workflow))

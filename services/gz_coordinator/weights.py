@@ -9,9 +9,11 @@ ITEM_BYTES = 900
 """Of a `for_each`: it has the definition of its task."""
 
 
-def weight_bytes(workflow: Workflow) -> int:
-    """Also of what is sent and stored as JSON: it is kept as it came."""
+def weight_bytes(workflow: Workflow, enough: int | None = None) -> int:
+    """Also of what is sent and stored as JSON: it is kept as it came. More than `enough` is not looked at closely."""
     definition, tasks = workflow.definition, workflow.tasks.values()
+    if enough is not None and len(tasks) * ITEM_BYTES > enough:
+        return len(tasks) * ITEM_BYTES
     texts = [definition.parameters, definition.inputs, definition.config, workflow.inputs, workflow.outputs]
     total = WORKFLOW_BYTES + sum(map(len, texts))
     for task in tasks:  # one loop, as there may be 100,000

@@ -8,10 +8,10 @@ import msgspec
 from gleitzeit import errors
 from gleitzeit.engine.view import counts_raw
 from gleitzeit.engine.workflow import STEP, Workflow, replay, replay_in_steps
-from gleitzeit.journal.base import Journal, Record, Summary
+from gleitzeit.journal.base import SHORT_BYTES, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
-from gz_coordinator.steps import decoded, last_of
+from gz_coordinator.steps import decoded, last_of, lasting
 
 _decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).decode
 CHILD = "child"
@@ -49,17 +49,24 @@ async def load(journal: Journal, workflow_id: str) -> Workflow:
     if not page:
         raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
     try:
-        first = await last_of(decoded(page[0].event))
-        assert first is not None
-        workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
-        while page := await journal.read(workflow_id, after=page[-1].seq, limit=LOADED_TOGETHER):
-            for number, record in enumerate(page, 1):
-                for _ in workflow.apply_in_steps(_decode_record(record)):
-                    await asyncio.sleep(0)
-                if number % STEP == 0:
-                    await asyncio.sleep(0)
+        with lasting(len(page[0].event)):
+            return await _loaded(journal, workflow_id, page)
     except (msgspec.MsgspecError, errors.InvalidState) as error:
         raise no_story(workflow_id, error) from error
+
+
+async def _loaded(journal: Journal, workflow_id: str, page: list[Record]) -> Workflow:
+    first = await last_of(decoded(page[0].event))
+    assert first is not None
+    workflow = await last_of(replay_in_steps(iter([first, *map(_decode_record, page[1:])])))
+    if len(page) < LOADED_TOGETHER and sum(len(record.event) for record in page) < SHORT_BYTES:
+        return workflow
+    while page := await journal.read(workflow_id, after=page[-1].seq, limit=LOADED_TOGETHER):
+        for number, record in enumerate(page, 1):
+            for _ in workflow.apply_in_steps(_decode_record(record)):
+                await asyncio.sleep(0)
+            if number % STEP == 0:
+                await asyncio.sleep(0)
     return workflow
 
 

@@ -75,11 +75,12 @@ class Cluster:
 
     async def balanced(self, shards: int = 64) -> None:
         """Every living coordinator has its part, and knows all providers."""
-        connections = [await self.connected(child) for child in self.living]
+        living = self.living
 
         async def even() -> bool:
             parts = []
-            for connection in connections:
+            for child in living:
+                connection = await self.connected(child)
                 status = await connection.call("system.status")
                 parts.append(len(status["shards"]))
                 if not await support.providers_ready(connection, len(self.providers)):

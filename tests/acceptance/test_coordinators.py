@@ -133,8 +133,7 @@ async def a_killed_coordinators_workflows_go_on_elsewhere(cluster: Cluster, fold
     watch = await Watch.of(cluster.urls[heir], slow)
     killed = time.monotonic()
     cluster.kill(victim)
-    heirs = await cluster.connected(heir)
-    taken = await support.eventually(lambda: _has_all(heirs))
+    taken = await support.eventually(lambda: _has_all(cluster, heir))
     seconds = time.monotonic() - killed
     assert taken
     assert seconds < 10 * LEASE_SECONDS, "the lease was not what it waited for"
@@ -148,7 +147,8 @@ async def a_killed_coordinators_workflows_go_on_elsewhere(cluster: Cluster, fold
     await watch.connection.close()
 
 
-async def _has_all(connection: Connection) -> bool:
+async def _has_all(cluster: Cluster, child: Any) -> bool:
+    connection = await cluster.connected(child)
     return len((await connection.call("system.status"))["shards"]) == 64
 
 
@@ -158,8 +158,7 @@ async def a_paused_coordinator_finds_itself_deposed_and_exits(cluster: Cluster, 
     marks = folder / "marks"
     ids = await submit_many(connection, 5, [marking(marks, 1), echo("after", "${slow.result}")])
     cluster.kill(paused, signal.SIGSTOP)
-    heirs = await cluster.connected(heir)
-    await support.eventually(lambda: _has_all(heirs))
+    await support.eventually(lambda: _has_all(cluster, heir))
     for workflow_id in ids:
         assert (await support.finished(cluster.urls[heir], workflow_id))["status"] == "completed"
     histories = await _histories(cluster, heir, ids)

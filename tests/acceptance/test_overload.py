@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -132,6 +133,113 @@ async def test_a_start_with_many_workflows_of_one_queued_task(tmp_path: Path, co
         assert await _start_cpu_seconds(stack, count) < 2 + 3 * count / 100_000, "two are for a start with nothing"
     finally:
         assert stack.stop() == 0
+
+
+# Beside a workflow of 100,000 tasks
+
+OPERATOR = """
+import asyncio, json, sys
+from gleitzeit.transport import connect
+
+tasks = [{"id": f"t{n}", "method": "later/do", "params": {"message": f"message number {n}"}} for n in range(100_000)]
+
+async def main():
+    coordinator, about = await connect(sys.argv[1]), {}
+    for line in sys.stdin:
+        method = line.strip()
+        params = {"definition": {"name": "large", "tasks": tasks}} if method == "workflow.submit" else about
+        answer = await coordinator.call(method, params, timeout_seconds=100)
+        about = {"workflow_id": answer["workflow_id"]}
+        print(json.dumps(about), flush=True)
+
+asyncio.run(main())
+"""
+"""Does what it reads with a workflow of 100,000 tasks, in a process of its own: to ask costs nothing here."""
+MOST_READ, MOST_ECHO = 0.1, 0.25
+"""Seconds, for a read of another workflow and for a whole one beside it."""
+
+
+@pytest.mark.long
+async def test_nobody_waits_long_beside_what_happens_to_100_000_tasks(stack: Stack, connection: Connection) -> None:
+    """At least once in five attempts, as the machine may have other things to do."""
+    operator = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OPERATOR, stack.url), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    there = await _echoes(connection, 1_100)  # of which the first has left memory
+    operations = ("submit", "cancel", "retry", "cancel", "rerun", "cancel", "delete")
+    best: dict[tuple[int, str], dict[str, float]] = {}
+    for attempt in range(5):
+        for number, name in enumerate(operations):
+            key = number, name
+            worst = await _worst_beside(stack.url, operator, f"workflow.{name}", (there[0], there[-1]))
+            best[key] = {what: min(worst[what], best.get(key, worst)[what]) for what in worst}
+            print(attempt, name, {what: f"{seconds * 1000:.0f} ms" for what, seconds in worst.items()})
+        if all(seconds < _most(what) for found in best.values() for what, seconds in found.items()):
+            break
+    operator.terminate()
+    await operator.wait()
+    late = [f"{k[1]}: {w} {s * 1000:.0f} ms" for k, found in best.items() for w, s in found.items() if s >= _most(w)]
+    assert not late
+
+
+def _most(what: str) -> float:
+    return MOST_ECHO if what == "echo" else MOST_READ
+
+
+async def _echoes(connection: Connection, count: int) -> list[str]:
+    one = {"id": "a", "method": "echo/echo", "params": {"message": "x"}}
+    names: list[str] = []
+    for _ in range(0, count, 100):
+        names += await asyncio.gather(*(support.submit(connection, one) for _ in range(100)))
+
+    async def over() -> bool:
+        return not (await connection.call("workflow.list", {"status": ["pending", "running"]}))["workflows"]
+
+    await support.eventually(over)
+    return names
+
+
+async def _worst_beside(
+    url: str, operator: asyncio.subprocess.Process, method: str, others: tuple[str, str]
+) -> dict[str, float]:
+    """The longest that reads of others and a whole workflow take while that is done, in seconds."""
+    assert operator.stdin is not None
+    assert operator.stdout is not None
+    connections = [await connect(url) for _ in range(4)]
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        *(("get", "workflow.get", {"workflow_id": name}) for name in others),
+        ("list", "workflow.list", {"limit": 5}),
+    ]
+    took: dict[str, list[float]] = {"get": [], "list": [], "echo": []}
+
+    async def ask(connection: Connection, what: str, method: str, params: dict[str, Any]) -> None:
+        while True:
+            began = time.monotonic()
+            await connection.call(method, params)
+            took[what].append(time.monotonic() - began)
+            await asyncio.sleep(0.02)
+
+    async def echo(connection: Connection) -> None:
+        one = {"id": "a", "method": "echo/echo", "params": {"message": "x"}}
+        while True:
+            began = time.monotonic()
+            about, status = {"workflow_id": await support.submit(connection, one)}, ""
+            while status != "completed":
+                await asyncio.sleep(0.005)
+                status = (await connection.call("workflow.get", about))["status"]
+            took["echo"].append(time.monotonic() - began)
+            await asyncio.sleep(0.02)
+
+    asking = [asyncio.create_task(ask(one, *what)) for one, what in zip(connections, asked, strict=False)]
+    asking.append(asyncio.create_task(echo(connections[-1])))
+    operator.stdin.write(f"{method}\n".encode())
+    await operator.stdout.readline()
+    await asyncio.sleep(1)  # what follows from it goes on, though it has been answered
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await asyncio.gather(*(one.close() for one in connections))
+    return {what: max(seconds, default=0.0) for what, seconds in took.items()}
 
 
 # Watchers and clients

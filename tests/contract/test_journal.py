@@ -19,7 +19,7 @@ from gleitzeit.errors import (
     PayloadTooLarge,
 )
 from gleitzeit.journal import open_journal
-from gleitzeit.journal.base import Append, Find, OwnedJournal, Record, Summary, Unfinished
+from gleitzeit.journal.base import SHORT_BYTES, Append, Find, OwnedJournal, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, name_of
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
@@ -112,6 +112,14 @@ async def test_read_starts_anywhere_also_between_the_events_of_one_append(journa
     assert [record.seq for record in await journal.read("a", after)] == list(range(after + 1, 8))
     page = await journal.read("a", after, limit=2)
     assert [record.seq for record in page] == list(range(after + 1, min(after + 3, 8)))
+
+
+async def test_the_first_page_of_a_short_stream_is_all_of_it(journal: OwnedJournal) -> None:
+    event = b'"%b"' % (b"x" * 9_998)
+    count = (SHORT_BYTES - 1) // len(event)
+    for seq in range(1, count + 1):
+        await journal.append([append("a", seq, event)])
+    assert [record.seq for record in await journal.read("a", limit=count + 1)] == list(range(1, count + 1))
 
 
 async def test_large_events_come_in_pages_that_lead_to_the_end(journal: OwnedJournal) -> None:

@@ -74,8 +74,10 @@ def can_run_again_in_steps(workflow: Workflow, names: Collection[str]) -> Iterat
     yield ()
     if not found:
         raise InvalidState(_why_not(workflow, names))
-    found |= _drawn_along(tasks, found)
-    yield ()
+    drawn: set[str] = set()
+    for _ in _draw_along(tasks, found, drawn):
+        yield ()
+    found |= drawn
     yield tuple(task.id for task in tasks if task.id in found)
 
 
@@ -93,17 +95,21 @@ def _was_undone(task: Task) -> bool:
     return task.undone or (task.fan is not None and any(item.undone for item in task.fan.items))
 
 
-def _drawn_along(tasks: list[Task], names: set[str]) -> set[str]:
-    """What was not wanted may be now; what runs at the end runs at the end of this run, too."""
-    found = {task.id for task in tasks if task.ended and task.definition.late}
-    stack = [task for task in tasks if task.id in names]
+def _draw_along(tasks: list[Task], names: set[str], found: set[str]) -> Iterator[None]:
+    """What was not wanted may be now; what runs at the end runs at the end of this run, too. `found` gets them."""
+    found.update(task.id for task in tasks if task.definition.late and task.ended)
+    yield
+    stack = [task for task in tasks if task.dependents and task.id in names]
+    number = 0
     while stack:
         for dependent in stack.pop().dependents:
             again = dependent.bypassed or is_spared(dependent)
             if again and dependent.ended and dependent.id not in names and dependent.id not in found:
                 found.add(dependent.id)
                 stack.append(dependent)
-    return found
+        number += 1
+        if number % STEP == 0:
+            yield
 
 
 def obstacles(workflow: Workflow, task: Task, retried: set[str]) -> list[Task]:

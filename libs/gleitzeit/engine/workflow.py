@@ -36,7 +36,7 @@ class Workflow:
 
     __slots__ = (
         "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id",
-        "inputs", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
+        "inputs", "late", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
         "signal_keys", "signals", "source", "started_at", "state", "stirred", "submitted", "tasks", "undoable",
         "undoing", "updated_at",
     )  # fmt: skip
@@ -109,6 +109,8 @@ class Workflow:
                 share_task(definition)
             self.tasks[definition.id] = Task(definition, index)
             self.ordinary += not definition.late
+        self.late = len(self.tasks) - self.ordinary
+        """How many of the definition's tasks are late."""
         self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
         for index, task in enumerate(self.tasks.values()):
             if index % STEP == STEP - 1:
@@ -253,7 +255,7 @@ class Workflow:
         if self.ordinary or self.late_open or self.to_undo is not None or self.undoing is not None:
             return
         self.late_open, self.outcome = True, self.outcome_now
-        for task in list(self.document_tasks()):
+        for task in list(self.document_tasks()) if self.late else ():
             if task.definition.late:
                 task.unmet -= 1
                 if task.unmet == 0 and task.state == "pending":

@@ -14,6 +14,10 @@ LEASE_SECONDS = 20.0
 """How long an owner that does not renew stays one, where several coordinators share a journal."""
 
 
+SHORT_BYTES = 512 << 10
+"""So much of a stream is one page."""
+
+
 class Summary(Struct, frozen=True):
     """One row a stream. `key` is what people look for besides the id: a workflow's name. Times are UTC milliseconds."""
 
@@ -101,7 +105,8 @@ class Journal(Protocol):
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         """Events numbered above `after`, in order; [] at the end. Raises JournalCorrupt if a checksum is wrong.
 
-        A page may be shorter than `limit` though more follows, where events are large.
+        A page may be shorter than `limit` though more follows, where events are large: the first page of a stream is
+        all of it if it has fewer events than `limit`, and they have less than SHORT_BYTES together.
         """
 
     async def find(self, query: Find) -> list[Summary]: ...

@@ -1,15 +1,18 @@
 import asyncio
+import gc
 from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 from tests.libs.engine.builders import definition, raw, task
 
 from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
+from gz_coordinator import steps
 from gz_coordinator.steps import LARGE_BYTES, built, decoded, last_of
 from gz_coordinator.workflow_streams import load
 
@@ -20,13 +23,52 @@ async def test_a_large_event_is_read_in_steps_as_it_would_be_at_once(count: int)
     event = ev.WorkflowSubmitted(1, "w", definition(*many, config=raw({"tasks": []})), raw({"a": 1}))
     encoded = msgspec.json.encode(event)
     assert (len(encoded) > LARGE_BYTES) == (count > 1)
-    steps = list(decoded(encoded))
-    assert len(steps) == 1 or len(steps) > count / 1_000
-    assert msgspec.json.encode(steps[-1]) == encoded
+    found = list(decoded(encoded))
+    assert len(found) == 1 or len(found) > count / 1_000
+    assert msgspec.json.encode(found[-1]) == encoded
     read = await last_of(decoded(encoded))
     assert isinstance(read, ev.WorkflowSubmitted)
     workflow = await built(read)
     assert [t.id for t in workflow.released] == [f"t{n}" for n in range(count)]
+
+
+def test_a_piece_never_ends_within_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "PIECE_BYTES", 20)
+    odd = [{"a": "},{"}, {"b": [{"c": "]}"}, {}]}, {}]
+    many = [task(f"t{n}", params={"list": odd * (n % 7), "text": '"},{"' * n}) for n in range(40)]
+    encoded = Raw(msgspec.json.encode(definition(*many)))
+    assert list(steps.decoded_definition(encoded))[-1].tasks == tuple(many)
+    with pytest.raises(msgspec.DecodeError):
+        list(steps.decoded_definition(Raw(bytes(encoded).replace(b'"t20"', b"20"))))
+
+
+def test_only_what_is_very_large_is_not_looked_through_for_garbage() -> None:
+    gc.collect()
+    frozen = gc.get_freeze_count()
+    try:
+        with steps.lasting(steps.HUGE_BYTES - 1):
+            assert gc.isenabled()
+        assert gc.get_freeze_count() == frozen
+        with steps.lasting(steps.HUGE_BYTES):
+            assert not gc.isenabled()
+            with steps.lasting(steps.HUGE_BYTES):  # another one at the same time
+                pass
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+
+
+async def test_what_others_still_hold_stays_when_a_workflow_goes() -> None:
+    about = ev.WorkflowSubmitted(1, "w", definition(*(task(f"t{n}") for n in range(3 * STEP))), raw({}))
+    workflow = await built(about)
+    one = workflow.tasks["t7"]
+    del about
+    going = asyncio.create_task(steps.let_go(workflow))
+    del workflow
+    await going
+    assert (one.id, one.definition.method) == ("t7", "echo/echo")
 
 
 async def test_a_workflow_that_was_retried_is_loaded_in_steps() -> None:

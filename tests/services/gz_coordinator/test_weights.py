@@ -9,7 +9,7 @@ from msgspec import Raw
 from tests.libs.engine.builders import METHODS, NOW, Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.workflow import Workflow, replay
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach, TaskDefinition
 from gz_coordinator.weights import weight_bytes
@@ -41,6 +41,13 @@ def test_the_estimate_is_about_what_python_has_allocated(tasks: list[TaskDefinit
     tracemalloc.stop()
     assert workflow.state == "completed"
     assert 0.6 < weight_bytes(workflow) / allocated < 1.6
+
+
+def test_what_is_heavier_than_counts_is_not_weighed_closely() -> None:
+    workflow = Workflow(ev.WorkflowSubmitted(1, "w", definition(*(task(f"t{n}") for n in range(1_000)))))
+    exactly = weight_bytes(workflow)
+    assert weight_bytes(workflow, 2 * exactly) == exactly
+    assert exactly / 4 < weight_bytes(workflow, exactly // 4) < exactly
 
 
 def _story(tasks: list[TaskDefinition], result: Raw) -> list[bytes]:
