@@ -39,7 +39,11 @@ async def stranger(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> AsyncI
                     unknown = {"code": -32601, "message": "what?"}
                     await socket.send(json.dumps({"jsonrpc": "2.0", "id": one["id"], "error": unknown}))
                 elif "id" in one:
-                    await socket.send(json.dumps({"jsonrpc": "2.0", "id": one["id"], **answer(one)}))
+                    try:
+                        said = answer(one)
+                    except ConnectionError:
+                        return
+                    await socket.send(json.dumps({"jsonrpc": "2.0", "id": one["id"], **said}))
 
     async with serve(serving, "127.0.0.1", 0, max_size=None) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
@@ -163,3 +167,26 @@ async def test_nobody_sees_the_password_of_nats(tmp_path: Path) -> None:
     finally:
         nats.terminate()
         await nats.wait()
+
+
+async def test_one_that_hangs_up_at_every_call_is_not_stormed(stack: Stack, connection: Connection) -> None:
+    calls = []
+
+    def hang_up(asked: dict[str, Any]) -> dict[str, Any]:
+        calls.append(asked["id"])
+        raise ConnectionError("it hangs up")
+
+    async with stranger(hang_up) as url:
+        await connection.call("provider.register", {"url": url, "name": "rude", "methods": ["rude/say"], "capacity": 1})
+        tasks = [{"id": f"t{n}", "method": "rude/say", "on_lost": "retry"} for n in range(30)]
+        workflow_id = await support.submit(connection, *tasks)
+
+        async def left_alone() -> bool:
+            (one,) = (await connection.call("provider.get", {"name": "rude"}))["instances"]
+            return [circuit["state"] for circuit in one["circuits"]] == ["open"]
+
+        await support.eventually(left_alone)
+        assert len(calls) == 10
+        told = await connection.call("workflow.explain", {"workflow_id": workflow_id})
+        assert "circuit_open" in {task["reason"] for task in told["tasks"]}
+        await connection.call("workflow.cancel", {"workflow_id": workflow_id})

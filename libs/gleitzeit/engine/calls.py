@@ -245,9 +245,13 @@ class Calls(Places):
         if not speaks_of_provider(error) or (schema is not None and schema.code_params):
             self.scheduler.succeeded(call)
         elif self.scheduler.failed(call):
-            for workflow, task in self.scheduler.waiting(call.method):
-                if task.state == "ready" and not workflow.final and workflow.state != "paused":
-                    self._moves_on(workflow, task)
+            self._all_move_on(call.method)
+
+    def _all_move_on(self, method: str) -> None:
+        """Those that can go elsewhere: a provider of the method is left alone from now on."""
+        for workflow, task in self.scheduler.waiting(method):
+            if task.state == "ready" and not workflow.final and workflow.state != "paused":
+                self._moves_on(workflow, task)
 
     def _attempt_failed(self, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
         if self._goes_elsewhere(call, error):
@@ -337,6 +341,8 @@ class Calls(Places):
         else:
             message = f"{reason} while it ran this call, which may have had its effect; it is not repeated (on_lost)"
             self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "CALL_LOST"))
+        if call.sent and self.scheduler.lost(call):
+            self._all_move_on(call.method)
 
     def _may_repeat(self, task: Task) -> bool:
         if task.definition.on_lost:

@@ -21,6 +21,8 @@ FLOW = "flow/begin"
 """Stands for a method where a task calls nobody, but has items or chooses between others."""
 _UNLISTED = "$unlisted"
 """Stands for every model that nobody lists."""
+MAX_LEFT = 1_000
+"""Providers without a table of calls whose health is known while they are not connected."""
 MAX_LOOKUPS = 1_000_000
 CircuitKey = tuple[str, BreakerPolicy]
 
@@ -53,8 +55,8 @@ class Provider:
     """A live provider process, how much of it is in use, and how well it is."""
 
     __slots__ = (
-        "budget", "capacity", "circuits", "drained", "draining", "instance", "methods", "models", "name", "running",
-        "share", "started",
+        "budget", "capacity", "circuits", "drained", "draining", "foreign", "instance", "methods", "models", "name",
+        "running", "share", "started",
     )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
@@ -77,6 +79,12 @@ class Provider:
         self.methods = ready.methods
         self.models = ready.models
         self.capacity = ready.capacity
+        self.foreign = ready.foreign
+        """Its url, if it keeps no table of calls: then each of its connections is an instance."""
+
+    def go_on_from(self, before: "Provider") -> None:
+        """It was as well as that on its last connection."""
+        self.circuits, self.budget = before.circuits, before.budget
 
     def open_circuits(self, now: int) -> list[dict[str, object]]:
         """Those that are not closed, for people."""
@@ -179,6 +187,8 @@ class Scheduler:
         """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`)."""
         self._running: dict[str, int] = {}
         """Calls under way, by workflow."""
+        self._left: dict[str, Provider] = {}
+        """By url: those that keep no table of calls and are not connected now, as they were."""
         self._load: dict[str, int] = {}
         """Calls under way, by instance, also of those that are not connected at the moment."""
         self._regroup()
@@ -188,7 +198,9 @@ class Scheduler:
     def provider_ready(self, ready: ProviderReady) -> None:
         known = self.roster.get(ready.instance)
         if known is None:
-            self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
+            provider = self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
+            if ready.foreign in self._left:
+                provider.go_on_from(self._left.pop(ready.foreign))
         else:
             known.update(ready)
         self._mark_drained(self.roster[ready.instance])
@@ -205,8 +217,14 @@ class Scheduler:
         provider.drained = provider.name in drained.names or provider.instance in drained.instances
 
     def provider_gone(self, instance: str) -> None:
-        if self.roster.pop(instance, None) is not None:
-            self._regroup()
+        provider = self.roster.pop(instance, None)
+        if provider is None:
+            return
+        if provider.foreign:
+            self._left[provider.foreign] = provider
+            while len(self._left) > MAX_LEFT:
+                del self._left[next(iter(self._left))]
+        self._regroup()
 
     def _regroup(self) -> None:
         """Form the pools anew after a change of the roster, and queue again what now belongs elsewhere."""
@@ -373,8 +391,15 @@ class Scheduler:
     def failed(self, call: Call) -> bool:
         """Its provider is not well. True if that opens a circuit."""
         provider = self.roster.get(call.instance)
-        if provider is None:
-            return False
+        return provider is not None and self._failed(call, provider)
+
+    def lost(self, call: Call) -> bool:
+        """Its connection has ended with it, at a provider that keeps no table of calls: that is a failure like others.
+        True if it opens a circuit."""
+        provider = next((one for one in self._left.values() if one.instance == call.instance), None)
+        return provider is not None and self._failed(call, provider)
+
+    def _failed(self, call: Call, provider: Provider) -> bool:
         circuit = call.circuit
         if circuit is None:
             key = _circuit_key(call)
@@ -385,7 +410,7 @@ class Scheduler:
             return False
         self._changed(call, circuit, "open")
         shared = self._pool_of.get(call.method)
-        if shared is not None and shared.circuit is None and circuit.policy == breaker.DEFAULT:
+        if (shared is None or shared.circuit is None) and circuit.policy == breaker.DEFAULT:
             self._apart.add(call.method)
             self._regroup()
         return True

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, Desk, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.breaker import MAX_FACTOR, MAX_RETRIES, Circuit, RetryBudget, speaks_of_provider
+from gleitzeit.engine.breaker import DEFAULT, MAX_FACTOR, MAX_RETRIES, Circuit, RetryBudget, speaks_of_provider
 from gleitzeit.engine.explain import explain
 from gleitzeit.model.definition import Alternative, BreakerPolicy
 from gleitzeit.model.events import Failure
@@ -207,3 +207,62 @@ def test_a_probe_that_is_cancelled_gives_its_place_back() -> None:
     (probe,) = desk.engine.calls.values()
     desk.tell(fx.Cancel("t", probe.workflow.id))
     assert len(desk.engine.calls) == 1, "another one tries it"
+
+
+class Stranger:
+    """A provider without calls/v1: each of its connections is an instance, and ends with what it has under way."""
+
+    def __init__(self, desk: Desk, url: str = "ws://stranger") -> None:
+        self.desk, self.url, self.connections = desk, url, 0
+        self.connect()
+
+    def connect(self) -> list[str]:
+        """The tasks that are called at once."""
+        self.connections += 1
+        instance = f"s-{self.url}-{self.connections}"
+        self.desk.tell(fx.ProviderReady("s", instance, frozenset({"echo/echo"}), 1, foreign=self.url))
+        return self.desk.sent()
+
+    def hang_up(self) -> None:
+        self.desk.tell(fx.ProviderDown(f"s-{self.url}-{self.connections}", gone=True))
+
+
+def test_one_that_hangs_up_at_every_call_is_left_alone_and_tried_again() -> None:
+    desk = Desk(providers=[])
+    stranger = Stranger(desk)
+    desk.submit(*(task(f"t{number}", on_lost="retry") for number in range(12)))
+    for _ in range(DEFAULT.failure_threshold):
+        stranger.hang_up()
+        assert desk.sent() == []
+        sent = stranger.connect()
+    assert sent == [], "the tenth loss has opened its circuit"
+    assert [change.state for change in desk.engine.scheduler.changes] == ["open"]
+    desk.wait(DEFAULT.reset_timeout_seconds - 0.001)
+    assert desk.sent() == []
+    desk.wait(0.001)
+    assert len(desk.sent()) == 1, "a probe"
+    stranger.hang_up()
+    assert stranger.connect() == []
+    desk.wait(2 * DEFAULT.reset_timeout_seconds)
+    (probed,) = desk.sent()
+    desk.complete(probed)
+    while desk.sent():
+        desk.complete(desk.sent()[0])
+    assert set(desk.states().values()) == {"completed"}
+    assert "closed" in [change.state for change in desk.engine.scheduler.changes]
+
+
+def test_another_stranger_is_not_to_blame_and_a_loss_before_sending_is_none() -> None:
+    desk = Desk(providers=[])
+    sick = Stranger(desk)
+    desk.sends = False
+    desk.submit(*(task(f"t{number}", on_lost="retry") for number in range(2)))
+    for _ in range(2 * DEFAULT.failure_threshold):
+        sick.hang_up()
+        assert len(sick.connect()) == 1
+    desk.sends = True
+    for _ in range(2):
+        sick.hang_up()
+        sick.connect()
+    other = Stranger(desk, "ws://other")
+    assert desk.engine.scheduler.roster[f"s-{other.url}-1"].circuits == {}
