@@ -44,14 +44,22 @@ class Documents:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = dict(environ or {})
-        self.described: bytes = b"{}"
-        """What providers say of their methods, beyond what ships with us, as an OpenRPC document."""
+        self._catalogue = builtin()
+        self._described: bytes | None = b"{}"
         self._aside = Aside("checks large documents")
 
     def providers_describe(self, catalogue: Catalogue) -> None:
-        known = builtin()
-        extra = [method for name, method in catalogue.methods.items() if known.get(name) is None]
-        self.described = msgspec.json.encode(openrpc("", "", extra, {}))
+        self._catalogue, self._described = catalogue, None
+
+    @property
+    def described(self) -> bytes:
+        """What providers say of their methods, beyond what ships with us, as an OpenRPC document: made when the first
+        large document has to be checked."""
+        if self._described is None:
+            known = builtin()
+            extra = [method for name, method in self._catalogue.methods.items() if known.get(name) is None]
+            self._described = msgspec.json.encode(openrpc("", "", extra, {}))
+        return self._described
 
     async def check(
         self, document: object, inputs: Mapping[str, Any] | None, size_bytes: int, catalogue: Catalogue

@@ -18,7 +18,7 @@ from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.core import COORDINATOR
-from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_of
+from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_in_pieces
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
 from gleitzeit.transport.base import Methods
 from gz_coordinator.lost_calls import close_when_calls_are_lost
@@ -154,7 +154,8 @@ class Link:
         except (errors.RemoteError, errors.MethodNotFound, errors.InvalidParams, TimeoutError):
             if self.registration is None or not self.registration.methods:
                 raise
-        return describe(document, self.name, self.registration, self._links.next_instance)
+        methods = await methods_in(document)
+        return describe(document, methods, self.name, self.registration, self._links.next_instance)
 
     async def _serve(self) -> None:
         """Report ready, follow changes, return when the socket has closed."""
@@ -425,16 +426,29 @@ def _end_of(connection: Connection | None) -> tuple[int | None, str]:
     return connection.close_code, connection.close_reason
 
 
-def describe(
-    document: Any, name: str, registration: Registration | None, next_instance: Callable[[str], str]
-) -> Description:
-    """Make sense of an OpenRPC document. Raises ValueError, saying what is wrong, for one that makes none."""
+async def methods_in(document: Any) -> list[MethodSchema]:
+    """What an OpenRPC document describes; others go on meanwhile. Raises ValueError."""
     if not isinstance(document, dict):
         raise ValueError(f"rpc.discover answered {type(document).__name__}, not an OpenRPC document")
+    described: list[MethodSchema] = []
+    for piece in methods_in_pieces(document) if document else ():  # a registered provider need not describe itself
+        described += piece
+        await asyncio.sleep(0)
+    return described
+
+
+def describe(
+    document: dict[str, Any],
+    described: Iterable[MethodSchema],
+    name: str,
+    registration: Registration | None,
+    next_instance: Callable[[str], str],
+) -> Description:
+    """Make sense of an OpenRPC document and its methods. Raises ValueError, saying what is wrong, for one that makes
+    none."""
     about = document.get("x-gleitzeit") or {}
     if not isinstance(about, dict):
         raise ValueError("x-gleitzeit is not an object")
-    described = methods_of(document) if document else []  # a registered provider need not describe itself
     methods = {m.name: m for m in described if is_task_method(m.name)}
     capacity = about.get("capacity", DEFAULT_CAPACITY)
     if registration is not None:

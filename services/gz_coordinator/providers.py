@@ -1,5 +1,6 @@
 """The coordinator's methods about providers and what they serve, and about itself."""
 
+import asyncio
 import difflib
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from gleitzeit import errors
 from gleitzeit.engine.scheduler import Provider
 from gleitzeit.jsonrpc.methods import Request
-from gleitzeit.schemas import MethodSchema
+from gleitzeit.schemas import PIECE, MethodSchema, method_schema, verify_all
 from gz_coordinator.links import Link, Registration
 from gz_coordinator.parts import Parts
 
@@ -111,6 +112,7 @@ class ProviderMethods:
         schemas: dict[str, dict[str, Any]] | None = None,
         capacity: int | None = None,
     ) -> dict[str, Any]:
+        await _check_schemas(schemas or {})
         registration = Registration(url, name, tuple(methods or ()), schemas or {}, capacity)
         link = await self._parts.links.register(registration)
         await self._parts.remember_registration(registration)
@@ -153,3 +155,14 @@ class ProviderMethods:
 
     async def status(self, request: Request, /) -> dict[str, Any]:
         return await self._parts.status()
+
+
+async def _check_schemas(schemas: dict[str, dict[str, Any]]) -> None:
+    """Others go on meanwhile. Raises InvalidParams, naming the method, for what is no JSON Schema."""
+    names = list(schemas)
+    for start in range(0, len(names), PIECE):
+        try:
+            verify_all([method_schema(name, schemas[name]) for name in names[start : start + PIECE]])
+        except ValueError as error:
+            raise errors.InvalidParams(str(error)) from error
+        await asyncio.sleep(0)

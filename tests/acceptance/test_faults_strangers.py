@@ -16,6 +16,7 @@ import support
 from support import Stack
 from websockets.asyncio.server import ServerConnection, serve
 
+from gleitzeit.errors import InvalidParams
 from gleitzeit.process.state import find_running
 from gleitzeit.transport import Connection
 
@@ -190,3 +191,11 @@ async def test_one_that_hangs_up_at_every_call_is_not_stormed(stack: Stack, conn
         told = await connection.call("workflow.explain", {"workflow_id": workflow_id})
         assert "circuit_open" in {task["reason"] for task in told["tasks"]}
         await connection.call("workflow.cancel", {"workflow_id": workflow_id})
+
+
+async def test_a_registration_with_a_wrong_schema_is_refused_by_the_name_of_its_method(connection: Connection) -> None:
+    async with stranger(lambda asked: {"result": 1}) as url:
+        schemas = {"odd/good": {"params": {"type": "object"}}, "odd/bad": {"params": {"type": "foo"}}}
+        wanted = {"url": url, "name": "odd", "methods": ["odd/good", "odd/bad"], "schemas": schemas}
+        with pytest.raises(InvalidParams, match="odd/bad"):
+            await connection.call("provider.register", wanted)

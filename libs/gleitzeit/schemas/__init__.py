@@ -19,12 +19,14 @@ from gleitzeit.schemas.catalogue import (
     method_schema,
     protocol_of,
     verify,
+    verify_all,
 )
 from gleitzeit.schemas.explain import SchemaProblem, explain
-from gleitzeit.schemas.openrpc import methods_of, openrpc
+from gleitzeit.schemas.openrpc import PIECE, methods_in_pieces, methods_of, openrpc
 from gleitzeit.schemas.words import near
 
 __all__ = [
+    "PIECE",
     "RUNS_IN_COORDINATOR",
     "RUNS_IN_PROVIDER",
     "Catalogue",
@@ -37,11 +39,13 @@ __all__ = [
     "is_task_method",
     "load_methods",
     "method_schema",
+    "methods_in_pieces",
     "methods_of",
     "near",
     "openrpc",
     "protocol_of",
     "verify",
+    "verify_all",
 ]
 
 _FILES = "*/v*/*.json"

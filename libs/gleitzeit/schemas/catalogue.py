@@ -7,6 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct, field
 
 from gleitzeit.schemas.explain import SchemaProblem, explain
@@ -116,6 +117,26 @@ def verify(method: MethodSchema) -> MethodSchema:
     """Compile both schemas of a method that a stranger described. Raises ValueError if one is not a JSON Schema."""
     _ = method.params_validator, method.result_validator
     return method
+
+
+def verify_all(methods: Iterable[MethodSchema]) -> None:
+    """As `verify`, naming the method in the error. Quicker, and nothing that was compiled is kept: of thousands of
+    methods few are ever called."""
+    methods = list(methods)
+    schemas = [schema for method in methods for schema in (method.params, method.result) if schema]
+    try:
+        if b'"$' not in msgspec.json.encode(schemas):  # what refers to its own root cannot be a part of another one
+            compile_schema({"properties": {str(number): schema for number, schema in enumerate(schemas)}})
+            return
+    except (ValueError, TypeError):  # one of them is wrong: which?
+        pass
+    for method in methods:
+        try:
+            for schema in (method.params, method.result):
+                if schema:
+                    compile_schema(schema)
+        except ValueError as error:
+            raise ValueError(f"method '{method.name}': {error}") from error
 
 
 class Catalogue:

@@ -1,6 +1,6 @@
 import pytest
 
-from gleitzeit.schemas import builtin, method_schema, methods_of, openrpc
+from gleitzeit.schemas import PIECE, builtin, method_schema, methods_in_pieces, methods_of, openrpc, verify_all
 
 SCHEMA = {
     "description": "Answers.",
@@ -97,3 +97,26 @@ def test_a_stranger_who_only_knows_openrpc_is_understood() -> None:
 def test_nonsense_is_refused(document: object) -> None:
     with pytest.raises(ValueError, match=r"OpenRPC|method 'a/b'"):
         methods_of(document)
+
+
+def test_many_methods_come_in_pieces_and_a_wrong_one_among_them_is_named() -> None:
+    methods = [
+        method_schema(f"many/m{number}", {"params": {"type": "object", "title": f"{number}"}, "result": {}})
+        for number in range(2 * PIECE + 1)
+    ]
+    document = openrpc("t", "1", methods, {})
+    pieces = list(methods_in_pieces(document))
+    assert list(map(len, pieces)) == [PIECE, PIECE, 1]
+    assert [method.name for piece in pieces for method in piece] == [method.name for method in methods]
+    document["methods"][PIECE + 3]["x-params-schema"] = {"type": "foo"}
+    with pytest.raises(ValueError, match=f"method 'many/m{PIECE + 3}'"):
+        methods_of(document)
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/text", "#/properties/a"])
+def test_what_refers_to_its_own_root_is_verified_by_itself(reference: str) -> None:
+    whole = {"$defs": {"text": {"type": "string"}}, "properties": {"a": {}, "b": {"$ref": reference}}}
+    verify_all([method_schema("a/b", {"params": whole}), ECHO])
+    lacking = {"properties": {"b": {"$ref": reference}}}
+    with pytest.raises(ValueError, match="method 'a/b'"):
+        verify_all([ECHO, method_schema("a/b", {"params": lacking})])

@@ -12,8 +12,9 @@ from gleitzeit.discovery.base import ProviderLost, ProviderSeen
 from gleitzeit.engine import effects as fx
 from gleitzeit.errors import ProviderNotFound
 from gleitzeit.jsonrpc.methods import Methods
+from gleitzeit.schemas import PIECE
 from gleitzeit.transport import Server
-from gz_coordinator.links import Links, Registration
+from gz_coordinator.links import Links, Registration, methods_in
 
 FENCE = {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"}
 
@@ -231,3 +232,14 @@ async def test_a_slow_provider_that_answered_what_was_given_up_is_left_alone(
         await asyncio.sleep(0.2)
         assert not connection.closed
         await world.links.close()
+
+
+def test_others_have_their_turns_while_many_methods_are_read() -> None:
+    """Those of one that has 20,000 would stop the coordinator for seconds."""
+    many = [{"name": f"x/m{number}", "params": []} for number in range(40 * PIECE)]
+    reading = methods_in({"methods": many})
+    for _ in range(40):
+        reading.send(None)
+    with pytest.raises(StopIteration) as end:
+        reading.send(None)
+    assert len(end.value.value) == len(many)
