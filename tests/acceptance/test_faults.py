@@ -119,7 +119,7 @@ class Load:
         marks = self._folder / f"marks{self._number}"
         chain = [echo(f"t{n}", "x", dependencies=[f"t{n - 1}"] if n else []) for n in range(4)]
         pay = [] if self._number % 8 else [python("pay", marking(marks, self._pays_for), dependencies=["t1"])]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             workflow_id = await support.submit(mine, *chain, *pay)
         self.acknowledged[workflow_id] = marks
 

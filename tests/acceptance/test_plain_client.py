@@ -80,7 +80,7 @@ async def test_a_provider_in_javascript(stack: Stack) -> None:
     process = await asyncio.create_subprocess_exec("node", str(script), "0", stdout=-1)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             url = (await process.stdout.readline()).decode().strip()
         async with open_websocket(stack.url) as socket:
             registered = await ask(socket, 1, "provider.register", {"url": url})

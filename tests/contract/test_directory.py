@@ -24,7 +24,7 @@ class Reports:
         self.put = self._queue.put_nowait
 
     async def next(self) -> Report:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self._queue.get()
 
     @property

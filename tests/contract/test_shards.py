@@ -42,7 +42,7 @@ async def two(open_: Open) -> AsyncIterator[tuple[OwnedJournal, OwnedJournal]]:
 
 async def until(what: Callable[[], Any]) -> Any:
     """A lease runs out by the clock of the server: wait for it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (found := await what()):
             await asyncio.sleep(0.01)
         return found

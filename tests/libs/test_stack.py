@@ -45,7 +45,7 @@ class Events:
 
     async def next(self, child: str, kind: str, number: int = 1) -> ChildEvent:
         """The `number`th event of this kind, past or to come."""
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: len(self.of(child, kind)) >= number)
         return self.of(child, kind)[number - 1]
 
@@ -208,7 +208,7 @@ async def test_an_embedded_stack_ends_with_its_coordinator(make: Callable[..., S
 
     with Lifetime() as lifetime:
         leaving = asyncio.create_task(leave_when_ready())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await serve(stack, lifetime, ready.set_result) == 0
         await leaving
         assert not lifetime.drain.is_set()
@@ -356,5 +356,5 @@ async def test_kill_takes_all_down_at_once(make: Callable[..., Stack], events: E
     await stack.providers_ready()
     stack.kill()
     assert await stack.wait() == -signal.SIGKILL
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stack.stop()

@@ -30,7 +30,7 @@ async def test_a_write_waits_for_a_claim_that_is_not_committed_and_is_then_refus
     writing = asyncio.ensure_future(journal.append([append("wf-1", 1, b"late")]))
     deleting = asyncio.ensure_future(journal.delete(["wf-2"]))
     waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND query ~ $1"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await heir.fetchval(waiting, "fence AS MATERIALIZED"):
             await asyncio.sleep(0.01)
     await claim.commit()
@@ -109,7 +109,7 @@ async def test_a_server_that_takes_no_more_connections_is_waited_for(postgres: P
     journal = PostgresJournal(url)
     await journal.claim("one")  # which is one connection, until something is read
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{schema}'")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (other := await connected(url)) is None:
             await asyncio.sleep(0.01)
     appending = asyncio.ensure_future(journal.append([append("wf-1", 1, b"1")]))

@@ -410,7 +410,7 @@ async def test_a_journal_that_has_been_claimed_forgets_by_itself(file: Path) -> 
     database.close()
     journal = await claimed(file)
     await journal.delete(["b"])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await journal._owned().call(lambda: rows(journal._owned().database)):
             await journal.append([])
     await journal.close()
@@ -551,7 +551,7 @@ def test_a_log_with_room_is_read_after_a_kill(file: Path) -> None:
 async def test_the_log_grows_while_nothing_else_is_to_be_done(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gleitzeit.journal.sqlite.IDLE_SECONDS", 0.0)
     journal = await claimed(file)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while wal(file) < WAL_BYTES:  # noqa: ASYNC110 - a thread does it
             await asyncio.sleep(0)
     await journal.append([append("a", 1, b"1")])

@@ -17,7 +17,7 @@ def until_gone() -> Callable[[int], Awaitable[None]]:
         gone = asyncio.Event()
         asyncio.get_running_loop().add_reader(descriptor, gone.set)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await gone.wait()
         finally:
             asyncio.get_running_loop().remove_reader(descriptor)

@@ -28,7 +28,7 @@ class Events:
             raise BrokenPipeError
 
     async def next(self, kind: str) -> ChildEvent:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (event := await self._queue.get()).kind != kind:
                 pass
         return event
@@ -97,14 +97,14 @@ async def test_the_reason_for_a_last_end_is_told(supervise: Callable[..., Superv
 async def test_stop_does_not_wait_for_the_delay(supervise: Callable[..., Supervised], events: Events) -> None:
     supervised = supervise("--fail", "1", backoff=NEVER)
     await events.next("restarting")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await supervised.stop(5)
     assert events.all[-1].kind == "stopped"
 
 
 async def test_stop_before_the_first_instant_leaves_nothing_running(supervise: Callable[..., Supervised]) -> None:
     supervised = supervise()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await supervised.stop(5)
     assert supervised.child is None
 

@@ -151,7 +151,7 @@ async def test_which_calls_are_lost_to_a_connection(world: World) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the condition is at the other end of a socket
             await asyncio.sleep(0)
 
@@ -482,18 +482,21 @@ async def test_another_capacity_counts_at_once_and_is_announced(world: World) ->
     assert ("notifications/methods/list_changed", {}) in world.heard
 
 
-async def test_drain_finishes_what_runs_and_waits_for_the_acknowledgement(world: World) -> None:
+async def test_drain_finishes_what_runs_and_waits_for_the_acknowledgement(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gleitzeit.provider.service.ACK_SECONDS", 60.0)
     connection = await world.connect()
     answer = ask(connection, "lab/wait", {"_meta": world.meta("t")})
     await until(lambda: world.runs == 1)
-    draining = asyncio.create_task(world.service.drain(5))
+    draining = asyncio.create_task(world.service.drain(60))
     await until(lambda: world.service.table.draining)
     await refused(connection, ProviderBusy, "lab/count", {"_meta": world.meta("t2")})
     world.gate.set()
     assert (await answer)["run"] == 1
     assert not draining.done()
     connection.notify("call.ack", {"callId": "w/t/1"})
-    async with asyncio.timeout(0.9):  # less than it would wait for an acknowledgement that never comes
+    async with asyncio.timeout(30):  # less than it would wait for an acknowledgement that never comes
         await draining
 
 

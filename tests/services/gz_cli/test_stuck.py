@@ -44,7 +44,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def said(explainer: Explainer, progress: WorkflowProgress) -> list[str]:
     texts: list[str] = []
     telling = asyncio.create_task(stuck.tell_why(cast("Client", explainer), progress, texts.append))
-    await asyncio.wait_for(explainer.asked.wait(), 5)
+    await asyncio.wait_for(explainer.asked.wait(), 30)
     await asyncio.sleep(0)
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)

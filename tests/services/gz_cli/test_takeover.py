@@ -39,7 +39,7 @@ class Gz:
     def output(self, *arguments: str) -> bytes:
         done = subprocess.run(
             [sys.executable, "-m", "gz_cli", *arguments, "-o", "json"],
-            env=self._environ, cwd=self.home, stdout=subprocess.PIPE, check=True, timeout=30,
+            env=self._environ, cwd=self.home, stdout=subprocess.PIPE, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout
 
@@ -62,7 +62,7 @@ def read_until(process: "subprocess.Popen[bytes]", words: bytes) -> None:
     assert process.stderr is not None
     read = b""
     while words not in read:
-        assert select([process.stderr], [], [], 30)[0], read.decode()
+        assert select([process.stderr], [], [], 60)[0], read.decode()
         chunk = os.read(process.stderr.fileno(), 65536)
         assert chunk, read.decode()
         read += chunk
@@ -70,7 +70,7 @@ def read_until(process: "subprocess.Popen[bytes]", words: bytes) -> None:
 
 def ended(process: "subprocess.Popen[bytes]") -> int:
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     return process.returncode
 
 

@@ -41,7 +41,7 @@ async def test_what_a_provider_brings_to_a_full_disk_waits_for_space(store: Memo
     piece = {"blob": name, "size_bytes": len(CONTENT), "offset": 0, "data": base64.b64encode(CONTENT).decode()}
     answer = asyncio.create_task(provider.call("blob.put", piece))
     await until_there_is_space(store, answer)
-    assert (await asyncio.wait_for(answer, 5))["received_bytes"] == len(CONTENT)
+    assert (await asyncio.wait_for(answer, 30))["received_bytes"] == len(CONTENT)
     assert await journal.get(name) == CONTENT
     await provider.close()
 
@@ -53,5 +53,5 @@ async def test_what_the_coordinator_itself_keeps_waits_too_and_a_client_is_told(
         await keep(journal, lambda: 1, {name: CONTENT})
     keeping = asyncio.create_task(keep_in_the_end(journal, lambda: 1, {name: CONTENT}))
     await until_there_is_space(store, keeping)
-    await asyncio.wait_for(keeping, 5)
+    await asyncio.wait_for(keeping, 30)
     assert await journal.get(name) == CONTENT

@@ -130,7 +130,7 @@ class Slow(MemoryJournal):
         for _ in range(4):
             self.clock.now += 0.03
             self.renewed.clear()
-            await asyncio.wait_for(self.renewed.wait(), 10)
+            await asyncio.wait_for(self.renewed.wait(), 30)
         return await super().unfinished(*asked, **more)
 
 
@@ -168,6 +168,6 @@ async def test_who_has_not_renewed_in_time_hears_that_the_others_may_take_it_for
     assert not lapsed.is_set(), "alone, there is nobody who could"
     await two.start()
     await looks([one])
-    await asyncio.wait_for(lapsed.wait(), 10)
+    await asyncio.wait_for(lapsed.wait(), 30)
     await one.stop()
     await two.stop()

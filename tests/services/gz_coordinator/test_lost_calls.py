@@ -31,7 +31,7 @@ class Provider:
         return {"lost": [one for one in asked if one in self.lost]}
 
     async def until_asked(self, times: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.asked) < times:
                 self.changed.clear()
                 await self.changed.wait()
@@ -46,7 +46,7 @@ async def checked(methods: Methods, under_way: set[str]) -> tuple[Connection, "a
 async def test_a_call_that_the_provider_does_not_have_ends_the_connection() -> None:
     provider = Provider("b")
     connection, checking = await checked(provider.methods, {"a", "b"})
-    await asyncio.wait_for(checking, 5)
+    await asyncio.wait_for(checking, 30)
     assert connection.close_code == PROTOCOL_ERROR
     assert provider.asked == [["a", "b"], ["a", "b"]], "twice, before it is believed"
 
@@ -83,7 +83,7 @@ async def test_nonsense_is_no_loss(answer: Any) -> None:
     methods.add("call.check", check, bind=False)
     connection, checking = await checked(methods, {"a"})
     for _ in range(4):
-        await asyncio.wait_for(asked.acquire(), 5)
+        await asyncio.wait_for(asked.acquire(), 30)
     assert not connection.closed
     checking.cancel()
     await connection.close()
@@ -91,6 +91,6 @@ async def test_nonsense_is_no_loss(answer: Any) -> None:
 
 async def test_a_provider_that_cannot_be_asked_is_not_asked_again() -> None:
     connection, checking = await checked(Methods(), {"a"})
-    await asyncio.wait_for(checking, 5)
+    await asyncio.wait_for(checking, 30)
     assert not connection.closed
     await connection.close()

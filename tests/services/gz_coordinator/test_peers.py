@@ -41,17 +41,17 @@ async def test_who_waits_for_one_whose_lease_runs_out_waits_no_longer(peers: Pee
     await server.start()
     peers.holdings.leases = [Lease("other", server.url, {0: 1})]
     answer = asyncio.create_task(peers.ask(server.url, "x", {}, 60))
-    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait_for(asked.wait(), 30)
     peers.leave_the_gone()
     own = await peers.open(server.url)
     assert not answer.done()
     peers.holdings.leases = []
     peers.leave_the_gone()
     with pytest.raises(ConnectionLost):
-        await asyncio.wait_for(answer, 5)
+        await asyncio.wait_for(answer, 30)
     gone = asyncio.Event()
     own.add_close_callback(lambda _: gone.set())
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), 30)
     await server.close()
 
 
@@ -65,9 +65,9 @@ async def test_all_who_ask_at_once_share_one_attempt_to_connect(peers: Peers) ->
     server = await asyncio.start_server(accepted, "127.0.0.1", 0)
     url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     asking = [asyncio.create_task(peers.ask(url, "x", {}, 60)) for _ in range(10)]
-    await asyncio.wait_for(enough.wait(), 5)
+    await asyncio.wait_for(enough.wait(), 30)
     writers[0].close()
-    answers = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 5)
+    answers = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 30)
     assert all(isinstance(answer, ConnectionLost) for answer in answers)
     assert len(writers) == 1
     server.close()

@@ -207,12 +207,12 @@ async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_lef
     journal.open.set()
     await asyncio.sleep(0)
     journal.full = True
-    outcomes = await asyncio.wait_for(asyncio.gather(*asking[1:], return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*asking[1:], return_exceptions=True), 30)
     assert all(isinstance(outcome, errors.ResourceExhausted) and outcome.retryable for outcome in outcomes), outcomes
     assert list(engine.workflows) == ["w-first"]
     assert not asking[0].done()
     journal.full = False
-    await asyncio.wait_for(asking[0], 5)
+    await asyncio.wait_for(asking[0], 30)
     assert not engine.calls
     assert engine.scheduler.queued == 0
     assert await journal.read("w-new") == []
@@ -232,4 +232,4 @@ async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypat
     await asyncio.sleep(0.05)
     assert not asking.done()
     journal.full = False
-    await asyncio.wait_for(asking, 5)
+    await asyncio.wait_for(asking, 30)

@@ -9,6 +9,9 @@ from typing import Any
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
+AT_ONCE_SECONDS = 1.0
+"""Milliseconds, on a machine that has nothing else to do; whatever else ends a request ends it after many seconds."""
+
 
 @dataclass
 class Asked:

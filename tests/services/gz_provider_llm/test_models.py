@@ -29,11 +29,11 @@ async def test_the_models_of_a_real_server_are_announced(llama_server: LlamaServ
     async with provider.serve() as service:
         connection = await connect(service.url, on_notification=notified)
         if not await announced(connection):
-            await asyncio.wait_for(changed.wait(), 10)
+            await asyncio.wait_for(changed.wait(), 30)
         assert await announced(connection) == [llama_server.model]
         changed.clear()
         provider.models = ["another"]
-        await asyncio.wait_for(changed.wait(), 10)
+        await asyncio.wait_for(changed.wait(), 30)
         assert await announced(connection) == ["another"]
         await connection.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import Answer, FakeServer, answer, fake_server, hang, sse, stream
+from fake_server import AT_ONCE_SECONDS, Answer, FakeServer, answer, fake_server, hang, sse, stream
 from llama import LlamaServer
 from test_requests import IMAGE
 
@@ -426,11 +426,11 @@ async def test_cancelling_ends_the_generation() -> None:
     async with openai(stream(sse(chunk(content="Hel")), then="hang")) as (backend, server):
         began = asyncio.Event()
         task = asyncio.create_task(backend.chat(request(), lambda delta: began.set()))
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), 30)
         cancelled_at = asyncio.get_running_loop().time()
         task.cancel()
-        gone_at = await asyncio.wait_for(server.gone.get(), 5)
-        assert gone_at - cancelled_at < 0.2
+        gone_at = await asyncio.wait_for(server.gone.get(), 30)
+        assert gone_at - cancelled_at < AT_ONCE_SECONDS
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -528,7 +528,7 @@ async def test_who_waits_for_a_slot_is_not_at_a_server_that_hangs(tiny_gguf: Pat
         done, _ = await asyncio.wait([first, second], timeout=0.5)
         assert not done, "it waits for its turn, though the idle timeout is long over"
         first.cancel()
-        assert len((await asyncio.wait_for(second, 10)).content.split()) == 3
+        assert len((await asyncio.wait_for(second, 30)).content.split()) == 3
     finally:
         await backend.close()
         await asyncio.to_thread(server.stop)
@@ -544,5 +544,5 @@ async def test_a_server_that_does_not_work_on_anything_hangs(about: Answer) -> N
         server.beside["/slots"] = about
         backend = OpenAI(Http(server.url, idle_timeout_seconds=0.1), is_openai=False)
         with pytest.raises(IdleTimeout):
-            await asyncio.wait_for(backend.chat(request(), lambda _: None), 5)
+            await asyncio.wait_for(backend.chat(request(), lambda _: None), 30)
         await backend.close()

@@ -364,7 +364,7 @@ async def test_a_timeout_leaves_nothing_alive(jobs: Jobs) -> None:
 async def test_a_script_may_tidy_up_before_it_is_killed(jobs: Jobs) -> None:
     at_term = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(print('tidied')))\n"
     source = at_term + "print('up')\ntime.sleep(600)"
-    ended = await jobs.run(source, timeout_seconds=1.5)
+    ended = await jobs.run(source, timeout_seconds=3)
     assert ended.timed_out
     assert ended.stdout.text() == "up\ntidied\n"
 

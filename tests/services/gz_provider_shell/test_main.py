@@ -132,7 +132,7 @@ async def gone(pid: int) -> None:
 
 async def until(what: Callable[[], Any]) -> None:
     """Of processes that do not tell us."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not what():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
