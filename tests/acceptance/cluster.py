@@ -75,12 +75,11 @@ class Cluster:
 
     async def balanced(self, shards: int = 64) -> None:
         """Every living coordinator has its part, and knows all providers."""
-        living = self.living
+        connections = [await self.connected(child) for child in self.living]
 
         async def even() -> bool:
             parts = []
-            for child in living:
-                connection = await self.connected(child)
+            for connection in connections:
                 status = await connection.call("system.status")
                 parts.append(len(status["shards"]))
                 if not await support.providers_ready(connection, len(self.providers)):

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `support`
 
 import support
 
-from gleitzeit.transport import Connection, connect
+from gleitzeit.transport import Connection
 
 
 @pytest.fixture
@@ -23,7 +23,6 @@ def stack(tmp_path: Path) -> Iterator[support.Stack]:
 @pytest.fixture
 async def connection(stack: support.Stack) -> AsyncIterator[Connection]:
     """To the coordinator, once its providers are there."""
-    found = await connect(stack.url)
-    await support.eventually(lambda: support.providers_ready(found, 2))
+    found = await support.connected(stack, 2)
     yield found
     await found.close()

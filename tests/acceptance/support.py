@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import Connection, connect
 from gz_cli.main import main
 
@@ -57,6 +58,7 @@ def wait_for(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
 
 
 async def eventually(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    pause = 0.01
     async with asyncio.timeout(seconds):
         while True:
             found = what()
@@ -64,7 +66,8 @@ async def eventually(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
                 found = await found
             if found:
                 return found
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 0.05)  # who is asked has other things to do
 
 
 class Stack:
@@ -149,8 +152,14 @@ def kill_all(stack: Stack) -> None:
 
 
 async def connected(stack: Stack, providers: int = 1) -> Connection:
-    """To its coordinator, once so many providers are there."""
-    connection = await connect(stack.url)
+    """To its coordinator, which may just be starting again, once so many providers are there."""
+
+    async def reached() -> Connection | None:
+        with contextlib.suppress(GleitzeitError):
+            return await connect(stack.url)
+        return None
+
+    connection: Connection = await eventually(reached)
     await eventually(lambda: providers_ready(connection, providers))
     return connection
 
@@ -167,16 +176,31 @@ async def submit(connection: Connection, *tasks: dict[str, Any], **more: Any) ->
 
 async def finished(url: str, workflow_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     """`workflow.get` once it is final; the coordinator may come and go meanwhile."""
-    view: dict[str, Any] = {}
+    async with looking(url) as look:
+        return await look(workflow_id, seconds)
 
-    async def look() -> bool:
-        with contextlib.suppress(Exception):
-            connection = await connect(url)
-            try:
-                view.update(await connection.call("workflow.get", {"workflow_id": workflow_id}, timeout_seconds=2))
-            finally:
-                await connection.close()
-        return view.get("status") in ("completed", "failed", "cancelled")
 
-    await eventually(look, seconds)
-    return view
+@contextlib.asynccontextmanager
+async def looking(url: str) -> AsyncIterator[Callable[[str, float], Awaitable[dict[str, Any]]]]:
+    """`finished` for many workflows, by one connection as long as it holds: a new one costs more than a look."""
+    open_ones = contextlib.AsyncExitStack()
+    connection: Connection | None = None
+
+    async def seen(workflow_id: str) -> dict[str, Any]:
+        nonlocal connection
+        try:
+            if connection is None:
+                connection = await connect(url)
+                open_ones.push_async_callback(connection.close)
+            found = await connection.call("workflow.get", {"workflow_id": workflow_id}, timeout_seconds=10)
+        except Exception:  # noqa: BLE001 - whatever a test does to its coordinator
+            connection = None
+            return {}
+        return found if found["status"] in ("completed", "failed", "cancelled") else {}
+
+    async def look(workflow_id: str, seconds: float) -> dict[str, Any]:
+        view: dict[str, Any] = await eventually(lambda: seen(workflow_id), seconds)
+        return view
+
+    async with open_ones:
+        yield look

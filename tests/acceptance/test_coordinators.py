@@ -133,7 +133,8 @@ async def a_killed_coordinators_workflows_go_on_elsewhere(cluster: Cluster, fold
     watch = await Watch.of(cluster.urls[heir], slow)
     killed = time.monotonic()
     cluster.kill(victim)
-    taken = await support.eventually(lambda: _has_all(cluster, heir))
+    heirs = await cluster.connected(heir)
+    taken = await support.eventually(lambda: _has_all(heirs))
     seconds = time.monotonic() - killed
     assert taken
     assert seconds < 10 * LEASE_SECONDS, "the lease was not what it waited for"
@@ -147,8 +148,7 @@ async def a_killed_coordinators_workflows_go_on_elsewhere(cluster: Cluster, fold
     await watch.connection.close()
 
 
-async def _has_all(cluster: Cluster, child: Any) -> bool:
-    connection = await cluster.connected(child)
+async def _has_all(connection: Connection) -> bool:
     return len((await connection.call("system.status"))["shards"]) == 64
 
 
@@ -158,7 +158,8 @@ async def a_paused_coordinator_finds_itself_deposed_and_exits(cluster: Cluster, 
     marks = folder / "marks"
     ids = await submit_many(connection, 5, [marking(marks, 1), echo("after", "${slow.result}")])
     cluster.kill(paused, signal.SIGSTOP)
-    await support.eventually(lambda: _has_all(cluster, heir))
+    heirs = await cluster.connected(heir)
+    await support.eventually(lambda: _has_all(heirs))
     for workflow_id in ids:
         assert (await support.finished(cluster.urls[heir], workflow_id))["status"] == "completed"
     histories = await _histories(cluster, heir, ids)

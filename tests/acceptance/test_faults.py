@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,15 @@ from support import Stack
 
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import Connection, connect
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all of these: what they kill, it starts again."""
+    state = tmp_path_factory.mktemp("faults") / "state"
+    running = Stack(state, "--provider", "echo,python", environ={"GLEITZEIT_RESTART_MAX_SECONDS": "0.2"})
+    yield running
+    assert running.stop() == 0
 
 
 def marking(marks: Path, seconds: float) -> str:
@@ -50,7 +60,7 @@ async def test_coordinator_killed_in_mid_workflow(stack: Stack, connection: Conn
     )
     await support.eventually(marks.exists)
     stack.kill("gz_coordinator")
-    await support.eventually(lambda: _is_back(stack))
+    await (await support.connected(stack, 2)).close()
     go.touch()
     view = await support.finished(stack.url, workflow_id)
     assert view["status"] == "completed", view
@@ -58,16 +68,6 @@ async def test_coordinator_killed_in_mid_workflow(stack: Stack, connection: Conn
     assert marks.read_text() == "x", "the call that ran on was attached to, not repeated"
     assert slow["attempts"] == 1
     assert after["result"]["response"] == "done after all"
-
-
-async def _is_back(stack: Stack) -> bool:
-    with contextlib.suppress(GleitzeitError):
-        found = await connect(stack.url)
-        try:
-            return await support.providers_ready(found, 2)
-        finally:
-            await found.close()
-    return False
 
 
 async def test_coordinator_killed_among_items_of_a_list(stack: Stack, connection: Connection, tmp_path: Path) -> None:
@@ -133,13 +133,14 @@ class Load:
         self._task.cancel()
         await asyncio.wait({self._task})
         lost = 0
-        for workflow_id, marks in self.acknowledged.items():
-            view = await support.finished(self._stack.url, workflow_id, seconds=90)
-            assert view["status"] == "completed", view
-            times = len(marks.read_text()) if marks.exists() else 0
-            if times > 1:
-                assert may_be_lost, f"{workflow_id} was paid {times} times"
-                lost += await self._losses(workflow_id, times)
+        async with support.looking(self._stack.url) as finished:
+            for workflow_id, marks in self.acknowledged.items():
+                view = await finished(workflow_id, 90)
+                assert view["status"] == "completed", view
+                times = len(marks.read_text()) if marks.exists() else 0
+                if times > 1:
+                    assert may_be_lost, f"{workflow_id} was paid {times} times"
+                    lost += await self._losses(workflow_id, times)
         return lost
 
     async def _losses(self, workflow_id: str, times: int) -> int:

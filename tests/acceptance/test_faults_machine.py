@@ -59,9 +59,10 @@ class Load:
         """Submit no more; what was acknowledged ends well."""
         self._task.cancel()
         await asyncio.wait({self._task})
-        for workflow_id in self.acknowledged:
-            view = await support.finished(self._stack.url, workflow_id)
-            assert view["status"] == "completed", view
+        async with support.looking(self._stack.url) as finished:
+            for workflow_id in self.acknowledged:
+                view = await finished(workflow_id, support.PATIENCE_SECONDS)
+                assert view["status"] == "completed", view
 
 
 @pytest.fixture
