@@ -856,15 +856,19 @@ def test_a_reference_in_a_comment_is_no_dependency() -> None:
 # ---- many
 
 
-def test_a_hundred_thousand_tasks() -> None:
+@pytest.mark.parametrize("count", [10_000, pytest.param(LIMIT_TASKS, marks=pytest.mark.long)])
+def test_very_many_tasks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100,000 are submitted and queued in the normal run, too: see test_overload.py."""
+    assert LIMIT_TASKS == 100_000
+    monkeypatch.setattr("gleitzeit.spec.check.LIMIT_TASKS", count)
     tasks = [
         {"id": f"t{n}", "method": "echo/echo", "params": {"message": f"${{t{n - 1}.response}}" if n else "x"}}
-        for n in range(LIMIT_TASKS)
+        for n in range(count)
     ]
     definition = good(flow(*tasks))
-    assert definition.tasks[-1].dependencies == (f"t{LIMIT_TASKS - 2}",)
+    assert definition.tasks[-1].dependencies == (f"t{count - 2}",)
     _, [problem] = checked(flow(*tasks, ECHO))
-    assert "100001 tasks; a workflow has at most 100000" in problem.message
+    assert f"{count + 1} tasks; a workflow has at most {count}" in problem.message
 
 
 def test_a_long_cycle_is_cut() -> None:
