@@ -489,7 +489,7 @@ class Model:
         ][: query.limit]
 
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 steps_and_queries = given(steps=st.lists(step, max_size=12), queries=st.lists(query, min_size=1, max_size=6))
 
 

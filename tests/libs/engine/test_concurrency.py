@@ -176,7 +176,7 @@ def test_after_a_restart_who_was_under_way_goes_first() -> None:
 POLICIES = ["queue", "queue", "cancel_running", "fail"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.sampled_from("kx"), st.integers(1, 3), st.sampled_from(POLICIES)), min_size=1, max_size=8),
     st.lists(st.tuples(st.sampled_from(["end", "fail", "cancel", "restart", "wait"]), st.integers(0, 7)), max_size=25),

@@ -93,7 +93,7 @@ class Book:
             assert provider.running == sum(where == instance for _, where in self.running)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32), st.integers(1, 120))
 def test_every_task_is_somewhere_once_and_no_limit_is_exceeded(seed: int, steps: int) -> None:
     book = Book(random.Random(seed))
@@ -102,7 +102,7 @@ def test_every_task_is_somewhere_once_and_no_limit_is_exceeded(seed: int, steps:
         book.check()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_in_the_end_everything_starts(seed: int) -> None:
     chance = random.Random(seed)

@@ -75,7 +75,7 @@ def something(desk: Desk, chance: random.Random) -> fx.Input | None:
     return chance.choice(choices)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(definitions(), st.integers(0, 2**32), st.integers(5, 60))
 def test_memory_is_the_replay_of_the_stream_whatever_happens(made: Definition, seed: int, steps: int) -> None:
     chance = random.Random(seed)

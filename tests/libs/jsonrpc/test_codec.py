@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
@@ -27,7 +27,6 @@ def nested(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(min_value=1), st.text(), st.dictionaries(st.text(), JSON))
 def test_a_request_comes_back_as_it_was_sent(request_id, method, params):
     try:
@@ -168,7 +167,6 @@ TRICKY = st.recursive(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(TRICKY, st.integers(min_value=1, max_value=6))
 def test_nesting_is_counted_exactly_whatever_stands_in_strings(value, limit):
     assert codec.is_nested_deeper(codec.encode(value), limit) == (depth(value) > limit)

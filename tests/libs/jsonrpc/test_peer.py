@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -378,7 +378,6 @@ def check_response(answer: Any) -> None:
 METHODS = methods()
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(FRAME, max_size=5), st.booleans(), st.sampled_from([1, 3]))
 def test_anything_in_valid_json_rpc_or_nothing_out(frames, split, coalesce):
     peer = new()

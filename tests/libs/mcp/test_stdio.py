@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gleitzeit.mcp.stdio import LineSplitter, one_line
@@ -30,7 +30,6 @@ MESSAGES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(lines=MESSAGES, sizes=st.lists(st.integers(1, 700), min_size=1, max_size=20))
 def test_lines_do_not_depend_on_how_the_bytes_come(lines: list[bytes], sizes: list[int]) -> None:
     data = b"".join(line + b"\n" for line in lines)

@@ -436,5 +436,5 @@ class CallsMachine(RuleBasedStateMachine):
         assert (self.table.kept_bytes == 0) == (not self.outcomes)
 
 
-CallsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+CallsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
 TestCallsMachine = CallsMachine.TestCase

@@ -120,7 +120,7 @@ def alike(one: Any, another: Any) -> bool:
     return type(one) is type(another) and bool(one == another)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(expressions)
 def test_both_give_the_same(expression: str) -> None:
     (we_do, our_value), (they_do, their_value) = ours(expression), theirs(expression)

@@ -202,7 +202,7 @@ PIECES = ["a", ".", "b", "(", ")", "[", "]", "${", "}", "{{", "}}", "1", "'x'", 
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES)).map(" ".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_an_expression_or_says_where_it_is_not(text: str) -> None:
     offset, standing = 0, None
     try:

@@ -72,7 +72,7 @@ def test_what_recurs_is_due_whenever_the_clock_shows_it(zone: str, change: str) 
         assert list(due) == [at for at, clock in shown if clock.minute in minutes and clock.hour in hours]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(ZONES), st.integers(0, 59), st.integers(0, 23), MOMENTS)
 def test_a_daily_time_is_due_once_a_day_by_the_wall_clock(zone: str, minute: int, hour: int, start: int) -> None:
     """Whatever the zone does: each day has exactly one time, at the minute that was said if that day has it."""
@@ -99,7 +99,7 @@ def test_a_daily_time_is_due_once_a_day_by_the_wall_clock(zone: str, minute: int
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(

@@ -22,7 +22,7 @@ def boxes(draw_from: st.DrawFn) -> list[Box]:
     return draw_from(st.permutations(made))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boxes())
 def test_a_picture(graph: list[Box]) -> None:
     root = ElementTree.fromstring(draw("a <title> & more", graph))
