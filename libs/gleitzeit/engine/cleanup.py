@@ -8,7 +8,9 @@ from gleitzeit.model import events as ev
 
 
 def is_spared(task: Task) -> bool:
-    """Whether it runs although its workflow is to end."""
+    """Whether it runs although its workflow is to end. Items of a task that was cut short do not, whoever goes on."""
+    if task.parent is not None and task.parent.ended:
+        return False
     return task.definition.trigger != "success" or task.definition.late or task.origin is not None
 
 

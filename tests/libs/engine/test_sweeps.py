@@ -149,6 +149,20 @@ def test_a_child_may_end_with_its_parent_before_it_has_seen_to_its_own_failure()
     assert [desk.workflow(name).state for name in ("w", "w~run~1")] == ["cancelled", "cancelled"]
 
 
+def test_items_of_what_was_cut_short_do_not_start_with_who_takes_over() -> None:
+    desk = _desk(room=6, at_once=0)
+    each = ForEach(raw(list(range(8))), max_items=8)
+    desk.submit(task("each", for_each=each, trigger="always"), task("after", "each"))
+    desk.turn((fx.Cancel("first", "w"),))
+    while desk.states()["each"] == "waiting":
+        desk.turn((fx.Cancel("second", "w"),))
+    assert not desk.workflow().final
+    other = desk.restart()
+    other.provider("p#1", 8, frozenset({"echo/echo"}))
+    started = [e for e in other.events["w"][len(desk.events["w"]) :] if isinstance(e, ev.TaskStarted)]
+    assert (other.workflow().state, started) == ("cancelled", [])
+
+
 def test_others_do_not_wait_while_many_become_ready() -> None:
     desk = _desk()
     desk.turn((_submit("w", *_independent(MANY)),))
