@@ -544,11 +544,24 @@ class Service:
         for answer in decision.answers:
             if answer.workflow is None or not answer.workflow.disowned:
                 kept.append(answer)
-            elif not answer.token.done():
-                error = errors.ResourceExhausted(self.stalled, {"retryAfterSeconds": FULL_RETRY_SECONDS})
-                answer.token.set_result(fx.Answer(None, error=error))
+            else:
+                self._answer_full(answer.token)
         decision.answers[:] = kept
         return {*gone, *map(own_id_stream, gone)}
+
+    def _refuse_waiting(self) -> None:
+        """Who asked for something new before it was known that there is no space need not wait for some either."""
+        waiting, self._inbox = self._inbox, deque[fx.Input]()
+        for item in waiting:
+            if isinstance(item, fx.Submit):
+                self._answer_full(item.token)
+            else:
+                self._inbox.append(item)
+
+    def _answer_full(self, token: "asyncio.Future[fx.Answer]") -> None:
+        if not token.done():
+            error = errors.ResourceExhausted(self.stalled, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+            token.set_result(fx.Answer(None, error=error))
 
     async def _append(self, commit: list[Append], withdraw: Callable[[], Collection[str]]) -> None:
         """Make the commit durable; while there is no space hold it, unchanged but for what nobody has heard of yet and
@@ -567,6 +580,7 @@ class Service:
                     self._reads.popleft()()
                 tries += 1
                 if tries == TRIES_BEFORE_WITHDRAWAL:
+                    self._refuse_waiting()
                     gone = withdraw()
                     commit = [append for append in commit if append.stream not in gone]
                 await asyncio.sleep(FULL_RETRY_SECONDS)

@@ -219,6 +219,29 @@ async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_lef
     await desk.run("w-new")
 
 
+async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    journal = desk.service.journal
+    assert isinstance(journal, Gated)
+    first = asyncio.create_task(desk.run("w-first"))
+    while not desk.service.engine.calls:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    journal.waiting.clear()
+    journal.open.clear()
+    await journal.waiting.wait()  # a result is about to be written
+    journal.full = True
+    late = asyncio.create_task(desk.run("w-late"))
+    await asyncio.sleep(0)
+    journal.open.set()
+    with pytest.raises(errors.ResourceExhausted):
+        await asyncio.wait_for(late, 30)
+    journal.full = False
+    await asyncio.wait_for(first, 30)
+    assert await journal.read("w-late") == []
+
+
 async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another workflow may have made room for it in the same turn."""
     monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
