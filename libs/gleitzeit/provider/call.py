@@ -106,6 +106,7 @@ class Call:
         "_said_at",
         "_say",
         "_thread",
+        "_timer",
         "_unsaid",
         "_unsaid_characters",
         "cancelled",
@@ -130,6 +131,8 @@ class Call:
         self._unsaid_characters = 0
         self._said_at = -PIECE_SECONDS
         """When the last piece of the stream was said."""
+        self._timer: asyncio.TimerHandle | None = None
+        """For the next one, if something waits."""
         self._progress: dict[str, Any] = {"progress": 0}
 
     @property
@@ -231,13 +234,12 @@ class Call:
     def _do_stream(self, delta: str) -> None:
         if self.token is None:
             return
-        first = not self._unsaid
         self._unsaid.append(delta)
         self._unsaid_characters += len(delta)
         if self._unsaid_characters > PIECE_CHARACTERS or self._loop.time() - self._said_at >= PIECE_SECONDS:
             self.flush()
-        elif first:
-            self._loop.call_at(self._said_at + PIECE_SECONDS, self.flush)
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._said_at + PIECE_SECONDS, self.flush)
 
     def flush(self) -> None:
         """For the service, before the result: say what was streamed and waits."""
@@ -248,6 +250,9 @@ class Call:
             self._say("notifications/stream", said)
 
     def _number_unsaid(self) -> str:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._unsaid:
             return ""
         delta = self._unsaid[0] if len(self._unsaid) == 1 else "".join(self._unsaid)
