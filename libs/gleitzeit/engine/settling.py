@@ -293,6 +293,7 @@ class Settling(Sweeps):
 
     def _ended(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         self._record(workflow, event)
+        workflow.released.clear()  # nobody queues what has ended, and it may leave memory before the next turn
         self.scheduler.forget(workflow)
         self._params.forget(workflow.id)
         self._budgets.pop(workflow.id, None)

@@ -117,6 +117,23 @@ def test_providers_hear_of_a_cancel_in_its_first_turn_and_who_asked_in_the_last(
     assert desk.kinds().count("TaskStarted") == 1
 
 
+@pytest.mark.parametrize("room", range(1, 9))
+def test_a_workflow_that_ends_before_all_of_it_is_queued_may_leave_memory_at_once(room: int) -> None:
+    desk = _desk(room=room, at_once=0)
+    desk.submit(task("first", method="llm/chat"))
+    desk.turn((_submission(40),))
+    desk.turn((fx.Cancel("cancel", "w2"),))
+    while not desk.workflow("w2").final:
+        desk.turn(())
+    desk.engine.forget("w2")
+    desk.tell(fx.Cancel("cancel", "w"))
+    assert desk.workflow().state == "cancelled"
+
+
+def _submission(count: int) -> fx.Submit:
+    return fx.Submit("submit", "w2", definition(*_independent(count)), raw({}))
+
+
 def test_what_runs_always_runs_when_many_have_been_cancelled() -> None:
     desk = _desk()
     desk.submit(*_independent(MANY), task("always", late=True, trigger="always"))
