@@ -1,7 +1,6 @@
 """gz-coordinator: the composition root. Takes the journal, and serves until it is told to stop."""
 
 import argparse
-import asyncio
 import contextlib
 import errno
 import logging
@@ -21,7 +20,7 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal import SqliteJournal, open_journal
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.journal.places import shown
-from gleitzeit.process import logs
+from gleitzeit.process import logs, loop
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_failure
 from gleitzeit.process.state import approval_key, cluster_id
@@ -52,7 +51,7 @@ def run() -> None:
     chosen = options.options()
     logs.configure(chosen.log_level, chosen.log_format, service="gz-coordinator")
     try:
-        code = asyncio.run(main(chosen))
+        code = loop.run(main(chosen))
     except (errors.GleitzeitError, OSError) as error:
         sentence = _sentence(error, chosen)
         if not announce_failure(sentence):

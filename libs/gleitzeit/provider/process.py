@@ -1,7 +1,6 @@
 """A provider as a process: options, readiness, discovery, and an orderly end."""
 
 import argparse
-import asyncio
 import gc
 import logging
 import sys
@@ -9,6 +8,7 @@ from typing import NoReturn
 
 from gleitzeit.discovery.base import Announcer, ProviderSeen
 from gleitzeit.errors import ConfigurationError
+from gleitzeit.process import loop
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, configure
 from gleitzeit.process.private import revealed
@@ -48,7 +48,7 @@ def run(provider: Provider, options: argparse.Namespace) -> None:
     service = f"gz-provider-{provider.name}"
     configure(options.log_level, options.log_format, service=service)
     try:
-        asyncio.run(_run(provider, options))
+        loop.run(_run(provider, options))
     except ConfigurationError as error:
         give_up(provider.name, error.message, 2)
     except OSError as error:
