@@ -122,7 +122,8 @@ class Builder:
     def _open(self, step: Step) -> None:
         frame = self._frames[-1] if self._frames else None
         if frame is not None and frame.key is None:
-            raise self._refused(step, "a key must be a text")
+            braces = "; a text that begins with {{ needs quotes" if step.kind == "map" else ""
+            raise self._refused(step, f"a key must be a text{braces}")
         self._check_tag(step)
         self._count(1, step)
         if len(self._frames) >= LIMIT_DEPTH:

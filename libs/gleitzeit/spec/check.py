@@ -190,7 +190,7 @@ class _Check:
             listed = [((*fields.at("tasks"), index), None, task) for index, task in enumerate(raw)]
         else:
             if raw is not None or not fields.attempted("tasks"):
-                at = fields.path if raw is None else fields.at("tasks")
+                at = fields.at("tasks") if "tasks" in fields.raw else fields.path
                 self._findings.error(at, "a workflow needs a list of 'tasks'")
             return []
         if not listed:

@@ -31,10 +31,11 @@ class Taken(NamedTuple):
 
 
 class SourceProblem(NamedTuple):
-    """`line` counts from 1 in the source."""
+    """`line` counts from 1 in the source; `offset` are the characters between the indentation of it and the place."""
 
     line: int
     message: str
+    offset: int = 0
 
 
 class Bound(NamedTuple):
@@ -89,10 +90,24 @@ def check_source(source: str, placeholders: Collection[str] = ()) -> list[Source
     try:
         tree = _parse(source)
     except SyntaxError as error:
-        return [SourceProblem(error.lineno or 1, f"Python cannot read this: {error.msg}")]
+        line = error.lineno or 1
+        return [
+            SourceProblem(line, f"Python cannot read this: {error.msg}", _offset(error, source, line, placeholders))
+        ]
     except _UNREADABLE as error:
         return [SourceProblem(1, f"Python cannot read this: {str(error) or 'nested too deeply'}")]
     return _misplaced(tree, placeholders) if placeholders else []
+
+
+def _offset(error: SyntaxError, source: str, line: int, placeholders: Collection[str]) -> int:
+    """0 behind a placeholder, which is not as long as what the author wrote."""
+    text = next(iter(source.splitlines()[line - 1 :]), "")
+    before = text[: (error.offset or 1) - 1]
+    return 0 if any(name in before for name in placeholders) else max(0, len(before) - _indent(text))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def bind(source: str, values: Mapping[str, object], mode: Mode = "exec") -> Bound:

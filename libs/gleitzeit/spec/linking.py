@@ -24,6 +24,8 @@ from gleitzeit.spec.references import (
     NAMESPACES,
     RESERVED,
     Reference,
+    Unreadable,
+    each_of,
     escape,
     has_places,
     parse,
@@ -216,15 +218,17 @@ class Linker:
     def _take_out(self, source: str, path: Path, first: int, needs: dict[str, None]) -> Taken:
         try:
             taken = take_out(source, first=first, is_reference=self._means_something)
-        except ParameterError as error:
-            self._findings.error(path, error.message, needle="${")
+        except ParameterError:
+            for piece in each_of(source):
+                if isinstance(piece, Unreadable):
+                    self._findings.error(path, piece.message, needle=piece.source)
             return Taken(source, {})
         for text in taken.bindings.values():
             for reference in parse(text):
                 if isinstance(reference, Reference):
                     self._check(reference, path, needs)
         for problem in check_source(taken.source, taken.bindings):
-            self._findings.error(path, problem.message, text_line=problem.line)
+            self._findings.error(path, problem.message, text_line=problem.line, offset=problem.offset)
         return taken
 
     def _means_something(self, reference: Reference) -> bool:
@@ -250,12 +254,19 @@ class Linker:
             return
         try:
             parts = parse(text)
-        except ParameterError as error:
-            self._findings.error(path, error.message, needle="${")
+        except ParameterError:
+            self._check_unreadable(text, path, needs)
             return
         for part in parts:
             if isinstance(part, Reference):
                 self._check(part, path, needs)
+
+    def _check_unreadable(self, text: str, path: Path, needs: dict[str, None]) -> None:
+        for piece in each_of(text):
+            if isinstance(piece, Unreadable):
+                self._findings.error(path, piece.message, needle=piece.source)
+            else:
+                self._check(piece, path, needs)
 
     def _check(self, reference: Reference, path: Path, needs: dict[str, None]) -> None:
         """Report what is wrong with a reference, and add the task that it reads to `needs`."""

@@ -186,6 +186,9 @@ def _built(text: str, name: str, *, is_json: bool) -> tuple[object, tuple[Proble
     return value, tuple(builder.problems)
 
 
+_IN_BRACES: Final = ("while parsing a flow mapping", "while parsing a flow sequence")
+_UNQUOTED: Final = "a reference within { } or [ ] needs quotes around its text"
+_QUOTED: Final = "while scanning a quoted scalar"
 _NO_TOKEN: Final = "found character that cannot start any token"
 _YAML_IN_PLAIN_WORDS: Final = {
     "found a tab character that violates indentation": "a tab cannot indent; use spaces",
@@ -199,16 +202,26 @@ _YAML_IN_PLAIN_WORDS: Final = {
 }
 
 
+# What libyaml reads: anything else stops it, and it says only at which byte of which encoding.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
 def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
         said = error.problem or str(error)
         message = _YAML_IN_PLAIN_WORDS.get(said) or " ".join(part for part in (error.context, said) if part)
-        if said == _NO_TOKEN and mark is not None:
-            message = _no_token(_LINE_BREAK.split(text)[mark.line][mark.column : mark.column + 1])
-        if mark is not None:
-            return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)
-        return Problem((), f"not YAML: {message}")
+        line = next(iter(_LINE_BREAK.split(text)[mark.line :]), "")
+        if said == _NO_TOKEN:
+            message = _no_token(line[mark.column : mark.column + 1])
+        elif error.context in _IN_BRACES and line[mark.column - 1 : mark.column + 1] == "${":
+            return Problem((), f"not YAML: {_UNQUOTED}", line=mark.line + 1, column=mark.column)
+        elif error.context == _QUOTED and error.context_mark is not None:
+            mark, message = error.context_mark, "the text that begins here has no closing quote"
+        return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)
+    if (odd := _UNPRINTABLE.search(text)) is not None:
+        before = _LINE_BREAK.split(text[: odd.start()])
+        message = f"the character U+{ord(odd[0]):04X} cannot stand in YAML as itself; in double quotes, an escape can"
+        return Problem((), f"not YAML: {message}", line=len(before), column=len(before[-1]) + 1)
     return Problem((), f"not YAML: {str(error).partition(chr(10))[0]}")
 
 

@@ -1,5 +1,6 @@
 """What is wrong with a document, where, and how it looks on a terminal."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -17,14 +18,19 @@ SHOWN_PROBLEMS = 50
 """So many are rendered; of more than one can read the number says enough."""
 
 _WIDEST = 160
+_PICTURES = (  # of control characters but the tab
+    {code: 0x2400 + code for code in range(0x20) if code != 0x09}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+)
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
     """`path` leads to the value in the document. `line` and `column` count from 1; 0 is unknown.
 
     Where the problem is not the whole value: `at_key` says that it is the key, `needle` is the piece of the value's
-    text that is meant (`offset`: the place so many characters after its beginning), `text_line` the line (from 1) in a
-    value of several lines.
+    text that is meant, `text_line` the line (from 1) in a value of several lines; `offset`: the place so many
+    characters after the beginning of either.
     `see` leads to something else, with which the message ends: its line is added when it is known.
     `code` is that of the error which has no other problems than such.
     `more` is not 0 in the one, with no place of its own, that stands for so many which are not listed.
@@ -130,7 +136,7 @@ def _locate(problem: Problem, places: Mapping[Path, Place], lines: Sequence[str]
         line, column = (found[0], found[1] + problem.offset) if found is not None else (line, column)
     elif problem.text_line and place.literal and place.line + problem.text_line <= len(lines):
         line = place.line + problem.text_line
-        column = _indent(lines[line - 1]) + 1
+        column = _indent(lines[line - 1]) + 1 + problem.offset
     return msgspec.structs.replace(problem, message=message, line=line, column=column, see=())
 
 
@@ -177,8 +183,17 @@ def _window(line: str, column: int) -> tuple[str, str]:
     start = max(0, column - 1 - _WIDEST // 2) if len(line) > _WIDEST else 0
     text = line[start : start + _WIDEST]
     before = text[: column - 1 - start]
-    # Tabs keep their width only above tabs.
-    return text, "".join("\t" if char == "\t" else " " for char in before) + "^"
+    # Tabs keep their width only above tabs; what a terminal would obey is shown as a picture of it.
+    return text.translate(_PICTURES), "".join("\t" if char == "\t" else " " * _cells(char) for char in before) + "^"
+
+
+def _cells(char: str) -> int:
+    """How many columns of a terminal it takes."""
+    if char.isascii():
+        return 1
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def show_path(path: Path) -> str:

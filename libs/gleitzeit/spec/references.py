@@ -119,6 +119,25 @@ def _part(match: re.Match[str]) -> Part:
     raise ParameterError("'${' is not closed by '}' on its line; to write it as text: '$${'")
 
 
+class Unreadable(Struct, frozen=True):
+    """A place that keeps `parse` from reading a text, and what is wrong there."""
+
+    source: str
+    message: str
+
+
+def each_of(text: str) -> Iterator[Reference | Unreadable]:
+    """Everything that `parse` would find, or stop at."""
+    for match in _TOKEN.finditer(text):
+        try:
+            piece = _part(match)
+            if isinstance(piece, Reference):
+                yield piece
+        except ParameterError as error:
+            rest_of_line = text[match.start() :].partition("\n")[0]
+            yield Unreadable(rest_of_line if match["broken"] else match[0], error.message)
+
+
 def _literal(quoted: str) -> str:
     try:
         return msgspec.json.decode(quoted, type=str)

@@ -14,6 +14,7 @@ from msgspec import Raw
 from gleitzeit.errors import ParameterError
 from gleitzeit.model.blobs import INLINE_BYTES, Look, is_blob, look_into, replaced
 from gleitzeit.model.blobs import Reference as Blob
+from gleitzeit.schemas import near
 from gleitzeit.spec import expressions
 from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference, substitute
 
@@ -187,14 +188,42 @@ def _there(reference: Reference, value: object, start: object, path: tuple[str, 
 
 
 def what_is_missing(result: object, path: tuple[str, ...]) -> str:
-    """The step at which the path ends, and what there is instead."""
-    value = result
-    for step in path:
+    """Of a task's result: the step at which the reading of `look_up` ends that comes furthest, and what there is
+    instead. Of two that come as far, the one inside the payload: its keys are the author's own."""
+    paths = [path]
+    while paths[-1] and paths[-1][0] == "result":
+        paths.append(paths[-1][1:])
+    readings = [
+        (len(path) - len(steps) + at, value, steps[at])
+        for start in (*_payload(result), result)
+        for steps in paths
+        for at, value in _end_of(start, steps)
+    ]
+    if not readings:
+        return "there is no such value"
+    _, value, step = max(readings, key=lambda reading: reading[0])
+    return _no_step(step, value, also=result)
+
+
+def _missing_inside(value: object, path: tuple[str, ...]) -> str:
+    return next((_no_step(path[at], end) for at, end in _end_of(value, path)), "there is no such value")
+
+
+def _end_of(value: object, path: tuple[str, ...]) -> Iterator[tuple[int, object]]:
+    """The number of the first step that leads nowhere, and the value that does not have it."""
+    for at, step in enumerate(path):
         inner = _step(value, step)
         if inner is _MISSING:
-            return f"there is no '{step}'{_which(value)}"
+            yield at, value
+            return
         value = inner
-    return "there is no such value"
+
+
+def _no_step(step: str, value: object, also: object = None) -> str:
+    """In words. What was meant may stand in `also`, too."""
+    names = [key for where in (value, also) if isinstance(members := one_level(where), dict) for key in members]
+    meant = near(step, names)
+    return f"there is no '{step}'{_which(value)}" + (f"; did you mean '{meant}'?" if meant else "")
 
 
 def _which(value: object) -> str:
@@ -433,7 +462,10 @@ class Scope:
 
 
 def _inside(reference: Reference, value: object, path: tuple[str, ...], load: Load) -> object:
-    return _there(reference, walk(value, path, load), value, path)
+    found = walk(value, path, load)
+    if isinstance(found, Missing):
+        raise ParameterError(f"{reference.source}: {found.words or _missing_inside(value, path)}")
+    return found
 
 
 def _fact(facts: Mapping[str, object], result: object, path: tuple[str, ...], load: Load) -> object:

@@ -1007,6 +1007,16 @@ def test_all_mistakes_at_once_each_with_its_place() -> None:
     assert render(check(document.value, CATALOGUE).problems, document) == SEEN
 
 
+def test_of_several_mistakes_in_one_text_none_hides_the_others() -> None:
+    text = "${aa.x} ${a.} ${b ${a.respnse} ${a[0}"
+    tasks = f"- {{id: a, method: echo/echo}}\n- {{id: b, method: echo/echo, params: {{message: '{text}'}}}}"
+    document = load_text(f"name: x\ntasks:\n{tasks}")
+    found = render(check(document.value, CATALOGUE).problems, document)
+    assert [found.count(mistake) for mistake in ("task 'aa'", "'${a.}' is not", "not closed", "'${a[0}' is not")] == [
+        1
+    ] * 4
+
+
 def test_a_child_needs_its_workflow() -> None:
     found = check(flow({"id": "t", "type": "workflow"}), builtin())
     assert ["workflow/run needs a 'workflow'" in one.message for one in found.problems] == [True]

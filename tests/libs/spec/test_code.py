@@ -218,6 +218,12 @@ def test_what_python_cannot_read_is_a_problem_and_no_crash(source: str) -> None:
         bind(source, {})
 
 
+def test_where_in_its_line_python_stopped_is_known_up_to_the_first_placeholder() -> None:
+    assert [one.offset for one in check_source("if True:\n    def f(:\n        pass")] == [6]
+    assert [one.offset for one in check_source("x = ) __ref_0__", ["__ref_0__"])] == [4]
+    assert [one.offset for one in check_source("x = __ref_0__ )", ["__ref_0__"])] == [0]
+
+
 def test_a_strange_escape_in_the_source_is_not_our_business() -> None:
     assert check_source("x = '\\d'") == []
 

@@ -160,7 +160,7 @@ BOMBS = {
     "an alias as key": ("a: &a {x: 1}\n? *a\n: 1", "a key must be a text"),
     "merging a text": ("a: {<<: x}", "'<<' needs a map"),
     "merging nothing": ("a: {<<: }", "'<<' needs a map"),
-    "a control character": ("a: \x01", "control characters are not allowed"),
+    "a control character": ("a: \x01", "the character U+0001 cannot stand in YAML"),
     "a tab": ("a:\n\tb: 1", "a tab cannot indent; use spaces"),
     "a tab after spaces": ("a:\n  b: 1\n  \tc: 1", "a tab cannot indent; use spaces"),
     "an at sign": ("a: @b", "a text that begins with @ needs quotes"),
@@ -174,6 +174,15 @@ BOMBS = {
 @pytest.mark.parametrize(("text", "message"), BOMBS.values(), ids=BOMBS.keys())
 def test_bombs_do_not_go_off(text: str, message: str) -> None:
     assert any(message in problem.message for problem in problems(text))
+
+
+def test_what_stops_yaml_has_a_place_where_the_mistake_is() -> None:
+    unquoted = "not YAML: a reference within { } or [ ] needs quotes around its text"
+    assert places(problems("a: 1\nb: {c: ${d.e}}")) == [(2, 8, unquoted)]
+    assert places(problems("a: 1\nb: [c, see ${d.e}]")) == [(2, 12, unquoted)]
+    assert places(problems("a: 'x\nb: 1\n")) == [(1, 4, "not YAML: the text that begins here has no closing quote")]
+    assert [found[:2] for found in places(problems("a: 1\nb: x\x00"))] == [(2, 5)]
+    assert "a text that begins with {{ needs quotes" in problems("a: {{ b.c }}")[0].message
 
 
 def test_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:

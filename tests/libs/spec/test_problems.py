@@ -29,6 +29,7 @@ def test_the_key_the_needle_or_the_line_of_a_program() -> None:
             Problem(("tasks", 0, "params", "message"), "needle", needle="${nobody.x}"),
             Problem(("tasks", 0, "params", "message"), "key", at_key=True),
             Problem(("tasks", 0, "params", "message"), "not there", needle="zzz"),
+            Problem(("tasks", 0, "code"), "in the line", text_line=2, offset=4),
             Problem(("tasks", 0, "code"), "beyond the end", text_line=99),
         ],
         DOCUMENT,
@@ -39,6 +40,7 @@ def test_the_key_the_needle_or_the_line_of_a_program() -> None:
         ("needle", 4, 27),
         ("beyond the end", 5, 11),
         ("line", 7, 7),
+        ("in the line", 7, 11),
     ]
 
 
@@ -53,6 +55,18 @@ def test_a_known_place_is_believed() -> None:
         "d:2:3: error: bad\n    2 | \ttwo\n      | \t ^"
     )
     assert render([Problem((), "bad", line=9, column=3)], Document("d", "one", None)) == "d:9:3: error: bad"
+
+
+def test_the_caret_stands_below_what_is_wide_and_what_has_no_width() -> None:
+    assert render([Problem((), "bad", line=1, column=5)], Document("d", "日本e\u0301x", None)).endswith(
+        "| " + " " * 5 + "^"
+    )
+
+
+def test_a_terminal_is_told_nothing_by_a_document() -> None:
+    assert "\n    1 | a␛[2J\tb�\n" in render(
+        [Problem((), "bad", line=1, column=1)], Document("d", "a\x1b[2J\tb\x9b", None)
+    )
 
 
 def test_of_a_very_long_line_a_part_is_shown() -> None:

@@ -21,6 +21,7 @@ RESULTS: dict[str, Any] = {
     "py": PYTHON,
     "listing": {"result": [10, {"x": 20}]},
     "number": {"result": 5},
+    "script": {"result": {"total": 3, "rows": [1]}, "stdout": "", "stderr": ""},
     "plain": "just text",
     "listed": [1, [2, 3]],
     "Load Data": {"result": "by name"},
@@ -110,6 +111,10 @@ def test_the_rule(text: str, value: object) -> None:
         ("${number.result.x}", "there is no 'x' (it is a number)"),
         ("${plain.upper}", "there is no 'upper' (it is a text)"),
         ("${nobody.x}", "no result of a task 'nobody'"),
+        ("${script.totl}", "there is no 'totl' (there are: total, rows); did you mean 'total'?"),
+        ("${script.result.totl}", "there is no 'totl' (there are: total, rows); did you mean 'total'?"),
+        ("${script.rows[2]}", "there is no '2' (it is a list of 1)"),
+        ("${script.stdot}", "there is no 'stdot' (there are: total, rows); did you mean 'stdout'?"),
     ],
 )
 def test_what_is_missing_is_said_with_what_there_is(text: str, message: str) -> None:
