@@ -106,7 +106,7 @@ class ApprovalMethods:
     ) -> dict[str, Any]:
         attempt = await self._of_link(workflow_id, lambda w: self._meant(w, task_id, token).attempt)
         with contextlib.suppress(errors.WorkflowNotFound):
-            await self._service.bring_back(workflow_id)
+            await self._service.ended.bring_back(workflow_id)
         encoded = Raw(msgspec.json.encode(values or {}))
         await self._service.ask(
             lambda ask: fx.Complete(ask, workflow_id, task_id, approved, encoded, comment, by, attempt)
@@ -143,7 +143,7 @@ class ApprovalMethods:
         by: str = "",
     ) -> dict[str, Any]:
         service = self._service
-        await service.bring_back(workflow_id)
+        await service.ended.bring_back(workflow_id)
         task = await service.read(workflow_id, lambda w: task_of(w, task_id).id)
         encoded = Raw(msgspec.json.encode(values or {}))
         answer = await service.ask(lambda token: fx.Complete(token, workflow_id, task, approved, encoded, comment, by))

@@ -14,7 +14,7 @@ from gleitzeit.journal.base import Blobs
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.blobs import CHUNK_BYTES
 from gleitzeit.schemas import builtin
-from gz_coordinator.service import FULL_RETRY_SECONDS
+from gz_coordinator.space import FULL_RETRY_SECONDS
 
 T = TypeVar("T")
 log = logging.getLogger("gz.coordinator.blobs")

@@ -29,6 +29,7 @@ from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.recovery import recover
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
 from gz_coordinator.steps import look_for_garbage_for_ever
@@ -127,7 +128,7 @@ class Coordinator:
         gc.disable()  # nothing of what is read is garbage; looking for it would double the time
         recovered: int | None = 0
         if parts.shared is None:
-            recovered, warnings = await service.recover(held=held)
+            recovered, warnings = await recover(service, held=held)
             parts.warnings.extend(warnings)
         await server.start()
         parts.url = parts.url or server.url
@@ -298,7 +299,7 @@ class Coordinator:
     def _ready(self) -> HttpReply:
         if self._parts.draining:
             return HttpReply(503, "text/plain", b"draining\n")
-        if trouble := self._service.trouble:
+        if trouble := self._service.space.trouble:
             return HttpReply(503, "text/plain", trouble.encode() + b"\n")
         return HttpReply(200, "text/plain", b"ready\n")
 

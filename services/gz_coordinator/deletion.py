@@ -48,7 +48,7 @@ async def forget(parts: Parts, rows: list[Summary]) -> None:
             {"status": under_way.status},
         )
     workflows = [row.stream for row in rows]
-    await parts.service.delete(workflows, [*workflows, *map(own_id_stream, workflows)])
+    await parts.service.ended.delete(workflows, [*workflows, *map(own_id_stream, workflows)])
 
 
 async def family(journal: Journal, workflow_id: str) -> AsyncIterator[Summary]:

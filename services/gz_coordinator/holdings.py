@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from gleitzeit import errors
 from gleitzeit.journal.base import Lease, Shards
 from gleitzeit.model.shards import shard_of
+from gz_coordinator.recovery import give_away, take_over
 from gz_coordinator.service import Service
 
 log = logging.getLogger("gz.coordinator.shards")
@@ -202,7 +203,7 @@ class Holdings:
         taken = frozenset(shards)
         renewing = asyncio.create_task(self._renew_for_ever(), name="the lease")
         try:
-            count, warnings = await self._service.adopt(lambda workflow_id: self.shard(workflow_id) in taken)
+            count, warnings = await take_over(self._service, lambda workflow_id: self.shard(workflow_id) in taken)
         finally:
             renewing.cancel()
         self._mine |= taken
@@ -214,7 +215,7 @@ class Holdings:
         """To whoever takes them. Nothing of them is decided from here on."""
         self._mine -= shards
         try:
-            await self._service.disown(lambda workflow_id: self.shard(workflow_id) in shards)
+            await give_away(self._service, lambda workflow_id: self.shard(workflow_id) in shards)
         except errors.ResourceExhausted:  # the journal is full: what is decided cannot be written, nor given away
             self._mine |= shards
             raise

@@ -89,7 +89,7 @@ async def main(chosen: argparse.Namespace) -> int:
                 await agree_on_cluster(journal, cluster, utc_clock()())
             service = Service(Engine(builtin(), identity), journal, utc_clock())
             if isinstance(journal, SqliteJournal):
-                service.no_space = journal.no_space
+                service.space.no_space = journal.no_space
                 journal.on_replaced = service.journal_lost
             documents = Documents(options.allowed_environ(chosen, os.environ))
             parts = Parts(

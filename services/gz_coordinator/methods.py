@@ -293,7 +293,7 @@ class WorkflowMethods:
     ) -> dict[str, Any]:
         encoded = Raw(msgspec.json.encode(payload))
         body = digest([name, payload]) if idempotency_key else ""
-        await self._service.bring_back(workflow_id)
+        await self._service.ended.bring_back(workflow_id)
         answer = await self._service.ask(
             lambda token: fx.Signal(token, workflow_id, name, encoded, "", idempotency_key, body)
         )
@@ -303,7 +303,7 @@ class WorkflowMethods:
         return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow), "created": answer.created}
 
     async def _change(self, workflow_id: str, make: Callable[[Any], fx.Input]) -> dict[str, Any]:
-        await self._service.bring_back(workflow_id)
+        await self._service.ended.bring_back(workflow_id)
         answer = await self._service.ask(make)
         assert answer.workflow is not None
         return self._status(answer.workflow)

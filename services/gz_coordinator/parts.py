@@ -119,7 +119,7 @@ class Parts:
         counts: dict[str, int] = {}
         for workflow in engine.workflows.values():
             counts[workflow.state] = counts.get(workflow.state, 0) + 1
-        trouble = self.service.trouble
+        trouble = self.service.space.trouble
         stalled = [trouble] if trouble else []
         return {
             "version": self.version,
@@ -155,7 +155,7 @@ class Parts:
             "gleitzeit_tasks_queued": engine.queued,
             "gleitzeit_calls_running": len(engine.calls),
             "gleitzeit_watchers": len(self.watchers),
-            "gleitzeit_journal_stalled": int(bool(self.service.trouble)),
+            "gleitzeit_journal_stalled": int(bool(self.service.space.trouble)),
         }
         lines = [line for name, value in gauges.items() for line in (f"# TYPE {name} gauge", f"{name} {value}")]
         lines.append("# TYPE gleitzeit_provider_calls_total counter")

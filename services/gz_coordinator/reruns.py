@@ -53,7 +53,7 @@ class RerunMethods:
         idempotency_key: str = "",
     ) -> dict[str, Any]:
         service = self._service
-        await service.bring_back(workflow_id)
+        await service.ended.bring_back(workflow_id)
         old = await service.read(workflow_id, _ended)
         anew = task_of(old, from_task).definition.id if from_task is not None else ""
         definition = old.definition
@@ -82,7 +82,7 @@ class RerunMethods:
         candidates = (workflow_id_for("rerun", f"{old.id}\0{idempotency_key}\0{number}") for number in count())
         new_id = next(one for one in candidates if shard_of(one, SHARDS) == shard_of(old.id, SHARDS))
         with suppress(errors.WorkflowNotFound):  # it may have ended and left memory
-            await self._service.bring_back(new_id)
+            await self._service.ended.bring_back(new_id)
         return new_id
 
     def _changed(self, definition: Definition, task: Task, changed: dict[str, Any]) -> Definition:

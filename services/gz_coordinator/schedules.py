@@ -67,7 +67,7 @@ class ScheduleMethods:
         paused: bool | None = None,
     ) -> dict[str, Any]:
         service = self._parts.service
-        service.refuse_if_stalled()
+        service.space.refuse_new()
         checked_name(name, "schedule")
         now = service.clock()
         seconds = _interval(cron, every)
@@ -152,7 +152,7 @@ class ScheduleMethods:
     async def delete(self, request: Request, /, name: str) -> dict[str, Any]:
         stream = stream_of(name)
         if stream in self._parts.service.quarantined and name not in self._parts.service.engine.schedules:
-            await self._parts.service.delete([stream], [stream])
+            await self._parts.service.ended.delete([stream], [stream])
             return {"name": name, "status": "deleted"}
         answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "delete"))
         return self._view(answer.schedule)
@@ -171,7 +171,7 @@ class ScheduleMethods:
         if idempotency_key:
             workflow_id = scheduled_id(f"{name}\0\0{idempotency_key}", 0)
             with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
-                await service.bring_back(workflow_id)
+                await service.ended.bring_back(workflow_id)
         else:
             workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
         answer = await service.ask(lambda token: fx.Trigger(token, name, workflow_id, bool(idempotency_key)))

@@ -124,6 +124,6 @@ class SignalExchange:
         self, request: Request, /, workflow_id: str, name: str, payload: Any, sender: str, idempotency_key: str
     ) -> dict[str, Any]:
         encoded = Raw(msgspec.json.encode(payload))
-        await self._service.bring_back(workflow_id)
+        await self._service.ended.bring_back(workflow_id)
         await self._service.ask(lambda token: fx.Signal(token, workflow_id, name, encoded, sender, idempotency_key))
         return {}

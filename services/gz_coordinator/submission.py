@@ -50,7 +50,7 @@ class Submission(Struct, frozen=True):
 async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     """Durable when it returns. Raises DocumentError with all problems, InvalidState for a key that was used."""
     service = parts.service
-    service.refuse_if_stalled()
+    service.space.refuse_new()
     workflow_id = await _id_for(parts, what.idempotency_key)
     definition, more_bytes, of_files = await with_files(parts, what.definition, what.inputs)
     whole = await parts.templates.taken_in(definition)
@@ -71,7 +71,7 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
 async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     """As `submit`, for params that are too large to be decoded here; None if they have to be all the same."""
     service = parts.service
-    service.refuse_if_stalled()
+    service.space.refuse_new()
     found = await parts.documents.submitted(params, service.engine.catalogue)
     if found is None or (found.idempotency_key and parts.shared is not None):
         return None
@@ -160,5 +160,5 @@ async def _id_for(parts: Parts, idempotency_key: str) -> str:
         return new_id_here(parts)
     workflow_id = workflow_id_for("default", idempotency_key)
     with contextlib.suppress(errors.WorkflowNotFound):  # it may have ended and left memory
-        await parts.service.bring_back(workflow_id)
+        await parts.service.ended.bring_back(workflow_id)
     return workflow_id

@@ -33,7 +33,7 @@ class TemplateMethods:
         }
 
     async def put(self, request: Request, /, definition: Any, name: str = "") -> dict[str, Any]:
-        self._parts.service.refuse_if_stalled()
+        self._parts.service.space.refuse_new()
         whole = await self._shelf.taken_in(definition)
         size_bytes = len(request.raw_params or b"")
         catalogue = self._parts.service.engine.catalogue
@@ -57,7 +57,7 @@ class TemplateMethods:
         return answer
 
     async def delete(self, request: Request, /, name: str) -> dict[str, Any]:
-        self._parts.service.refuse_if_stalled()
+        self._parts.service.space.refuse_new()
         return {"name": name, "version": await self._shelf.forget(name)}
 
     async def run(

@@ -55,6 +55,15 @@ async def load(journal: Journal, workflow_id: str) -> Workflow:
         raise no_story(workflow_id, error) from error
 
 
+async def load_or_quarantine(journal: Journal, workflow_id: str, quarantined: dict[str, str]) -> Workflow:
+    """As `load`; a stream that is damaged is put into `quarantined`, with the reason."""
+    try:
+        return await load(journal, workflow_id)
+    except errors.JournalCorrupt as error:
+        quarantined[workflow_id] = error.message
+        raise
+
+
 async def _loaded(journal: Journal, workflow_id: str, page: list[Record]) -> Workflow:
     first = await last_of(decoded(page[0].event))
     assert first is not None

@@ -35,6 +35,7 @@ from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.parts import Parts
 from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
+from gz_coordinator.recovery import recover
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
@@ -236,7 +237,7 @@ class Coordinator:
         if world.shared:
             await self._join(parts, epochs)
         else:
-            _, warnings = await service.recover(held=False)
+            _, warnings = await recover(service, held=False)
             if warnings:
                 raise broken(3, f"a stream cannot be read: {warnings}")
             world.laws.recovered(world.workflow_streams(), self.engine)

@@ -58,17 +58,13 @@ def planted(name: str) -> Iterator[None]:
 
 def _before_the_append(act: Callable[[Service, Any], None]) -> list[Patch]:
     """Do with a decision, while it is not durable, what must wait until it is."""
-    decide, append = Engine.decide, Service._append
+    commit = Service._commit
 
-    def decide_and_keep(self: Any, now: int, inputs: Any) -> Any:
-        self.last_decision = decide(self, now, inputs)
-        return self.last_decision
+    async def act_and_commit(self: Service, inputs: Any, decision: Any) -> None:
+        act(self, decision)
+        await commit(self, inputs, decision)
 
-    async def act_and_append(self: Any, commit: Any, withdraw: Any) -> None:
-        act(self, self.engine.last_decision)
-        await append(self, commit, withdraw)
-
-    return [(Engine, "decide", decide_and_keep), (Service, "_append", act_and_append)]
+    return [(Service, "_commit", act_and_commit)]
 
 
 def _instead_of(item: type, function: Any) -> list[Patch]:

@@ -6,7 +6,9 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.schedule import Schedule
-from gz_coordinator.service import Clock, Service
+from gz_coordinator import recovery
+from gz_coordinator.clock import Clock
+from gz_coordinator.service import Service
 
 OF_TWO |= {"goes_on_with_schedules_that_it_gave_away", "forgets_schedules_when_it_takes_over"}
 
@@ -16,18 +18,18 @@ def forgets_that_its_clock_is_behind() -> list[Patch]:
     return [(Clock, "not_before", lambda self, at: None)]
 
 
-async def _adopts_none(self: Service, warnings: list[str]) -> None:
+async def _adopts_none(service: Service, warnings: list[str]) -> None:
     """What the clock is to start is not read."""
 
 
 @mutant
 def forgets_schedules_at_restart() -> list[Patch]:
-    return [(Service, "_adopt_schedules", _adopts_none)]
+    return [(recovery, "_adopt_schedules", _adopts_none)]
 
 
 @mutant
 def forgets_schedules_when_it_takes_over() -> list[Patch]:
-    return [(Service, "_adopt_schedules", _adopts_none)]
+    return [(recovery, "_adopt_schedules", _adopts_none)]
 
 
 @mutant

@@ -18,6 +18,7 @@ from gleitzeit.schemas import builtin
 from gleitzeit.transport.memory import connect_memory
 from gz_coordinator.methods import build
 from gz_coordinator.parts import Parts
+from gz_coordinator.recovery import recover
 from gz_coordinator.service import Service
 
 NOW = 1_800_000_000_000
@@ -93,7 +94,7 @@ async def room(store: MemoryStore | None = None, now: int = NOW) -> AsyncIterato
     """With the same `store` a second one is the first after a restart."""
     there = Room(store or MemoryStore(), now)
     await there.journal.claim("me")
-    await there.service.recover(held=False)
+    await recover(there.service, held=False)
     there.service.post(fx.ProviderReady("echo", "echo#1", frozenset({"echo/echo"}), 100))
     running = asyncio.create_task(there.service.run())
     near, _ = await connect_memory(server_methods=build(there.parts))

@@ -72,7 +72,7 @@ async def test_deleting_and_beginning_again_at_once_harm_nobody() -> None:
             workflow_id = await submitted(there, ASLEEP)
             await there.call("workflow.cancel", {"workflow_id": workflow_id})
             there.service.engine.forget(workflow_id)
-            there.service._finals.clear()
+            there.service.ended._kept.clear()
             calls = [
                 there.call(f"workflow.{name}", {"workflow_id": workflow_id}) for name in ("retry", "delete", "get")
             ]

@@ -25,7 +25,7 @@ async def test_what_is_seen_of_a_workflow_that_is_about_to_run_again_is_what_it_
             assert isinstance(refused, errors.InvalidState)
             assert "about to run again" in refused.message
         assert len((await retrying)["tasks"]) == len(MANY)
-        assert not there.service.aside
+        assert not there.service.ended.aside
         view = await there.call("workflow.get", {**about, "limit": 1})
         assert (view["status"], view["counts"]) == ("running", {"ready": len(MANY)})
 
@@ -39,10 +39,10 @@ async def test_a_retry_that_is_not_recorded_leaves_the_workflow_as_it_was() -> N
         await _begun(there)
         for _ in range(15):  # it has begun to reset tasks
             await asyncio.sleep(0)
-        there.service.stalled = "the journal is full"
+        there.service.space.stalled = "the journal is full"
         with pytest.raises(errors.ResourceExhausted):
             await retrying
-        there.service.stalled = ""
+        there.service.space.stalled = ""
         view = await there.call("workflow.get", {**about, "limit": 1})
         assert (view["status"], view["counts"]) == ("cancelled", {"cancelled": len(MANY)})
         assert (await there.call("workflow.retry", about))["status"] == "running"
@@ -50,7 +50,7 @@ async def test_a_retry_that_is_not_recorded_leaves_the_workflow_as_it_was() -> N
 
 async def _begun(there: Room) -> None:
     for _ in range(10_000):
-        if there.service.aside:
+        if there.service.ended.aside:
             return
         await asyncio.sleep(0)
     raise AssertionError("nothing is set aside")

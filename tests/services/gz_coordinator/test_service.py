@@ -17,6 +17,7 @@ from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Concurrency
 from gleitzeit.model.events import WorkflowSubmitted
+from gz_coordinator import ended, space
 from gz_coordinator import service as service_module
 from gz_coordinator.service import Service
 
@@ -81,7 +82,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 async def test_ended_workflows_leave_memory_by_what_they_weigh(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "KEPT_FINAL_BYTES", 20_000)  # of two tasks, a workflow weighs about 5,000
+    monkeypatch.setattr(ended, "KEPT_BYTES", 20_000)  # of two tasks, a workflow weighs about 5,000
     for number in range(10):
         await desk.run(f"w{number}")
     assert list(desk.service.engine.workflows) == ["w7", "w8", "w9"]
@@ -91,7 +92,7 @@ async def test_ended_workflows_leave_memory_by_what_they_weigh(desk: Desk, monke
 async def test_one_that_is_heavier_than_all_may_weigh_stays_until_the_next(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "KEPT_FINAL_BYTES", 10)
+    monkeypatch.setattr(ended, "KEPT_BYTES", 10)
     await desk.run("w0")
     assert list(desk.service.engine.workflows) == ["w0"]
     await desk.run("w1")
@@ -101,10 +102,10 @@ async def test_one_that_is_heavier_than_all_may_weigh_stays_until_the_next(
 async def test_a_workflow_that_has_left_memory_is_brought_back_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "KEPT_FINAL", 1)
+    monkeypatch.setattr(ended, "KEPT", 1)
     await desk.run("w0")
     await desk.run("w1")
-    await asyncio.gather(*(desk.service.bring_back("w0") for _ in range(5)))
+    await asyncio.gather(*(desk.service.ended.bring_back("w0") for _ in range(5)))
     assert sorted(desk.service.engine.workflows) == ["w0", "w1"]
     await desk.run("w2")
     assert list(desk.service.engine.workflows) == ["w2"]
@@ -132,7 +133,7 @@ async def test_a_look_that_sees_nothing_is_a_look_all_the_same(desk: Desk, monke
     async def replayed(*about: object) -> Any:
         raise AssertionError("it is in memory: nobody has to replay it")
 
-    monkeypatch.setattr(service_module, "load", replayed)
+    monkeypatch.setattr(service_module, "load_or_quarantine", replayed)
     await desk.service.read("w", lambda workflow: looks.append(workflow.id))
     assert looks == ["w"]
 
@@ -195,7 +196,7 @@ async def test_turns_are_short_while_one_decision_means_very_many_steps(
 async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_left(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
     service, engine = desk.service, desk.service.engine
     journal = service.journal
     assert isinstance(journal, Gated)
@@ -222,7 +223,7 @@ async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_lef
 async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
     journal = desk.service.journal
     assert isinstance(journal, Gated)
     first = asyncio.create_task(desk.run("w-first"))
@@ -244,13 +245,13 @@ async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
 
 async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another workflow may have made room for it in the same turn."""
-    monkeypatch.setattr(service_module, "FULL_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
     journal = desk.service.journal
     assert isinstance(journal, Gated)
     journal.full = True
     limited = definition(task("t", concurrency=Concurrency("k", 1)))
     asking = asyncio.create_task(desk.service.ask(lambda token: fx.Submit(token, "w", limited, Raw(b"{}"))))
-    while not desk.service.stalled:  # noqa: ASYNC110 - nobody tells
+    while not desk.service.space.stalled:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)
     assert not asking.done()

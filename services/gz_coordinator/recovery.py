@@ -1,0 +1,98 @@
+"""What has not ended comes from the journal into the engine: at a start, and when shards come from another coordinator.
+
+Giving shards away is the way back.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.journal.base import Journal, Unfinished
+from gleitzeit.model.events import Origin
+from gleitzeit.model.shards import SCHEDULES
+from gz_coordinator.limit_streams import load_limits
+from gz_coordinator.schedule_streams import STREAM as SCHEDULE
+from gz_coordinator.schedule_streams import load_schedules
+from gz_coordinator.service import Service
+from gz_coordinator.workflow_streams import CHILD, load, replayed
+
+log = logging.getLogger("gz.coordinator")
+
+PAGE = 256
+"""Workflows that are one question to the journal when all are read, and replayed in one go."""
+
+
+async def recover(service: Service, *, held: bool) -> tuple[int, list[str]]:
+    """Adopt every workflow that has not ended, before the loop runs. Returns how many, and a warning for each that
+    cannot be read."""
+    count, warnings = 0, list[str]()
+    async for workflows in _unfinished(service, lambda workflow_id: True, warnings):
+        now = service.clock()
+        for workflow in workflows:
+            service.engine.adopt(now, workflow, held=held)
+        count += len(workflows)
+    await _adopt_schedules(service, warnings)
+    return count, warnings
+
+
+async def take_over(service: Service, wanted: Callable[[str], bool]) -> tuple[int, list[str]]:
+    """While the loop runs, what another coordinator had. Returns as `recover` does."""
+    warnings: list[str] = []
+    workflows = tuple([one async for some in _unfinished(service, wanted, warnings) for one in some])
+    limits = tuple(await load_limits(service.journal, wanted, warnings))
+    await service.ask(lambda token: fx.Adopt(token, workflows, limits))
+    if wanted(SCHEDULES):
+        await _adopt_schedules(service, warnings)
+        service.wake()
+    return len(workflows), warnings
+
+
+async def give_away(service: Service, wanted: Callable[[str], bool]) -> None:
+    """Forget workflows that another coordinator will have. When it returns nothing of them is under way."""
+    await service.ask(lambda token: fx.Disown(token, wanted))
+    service.ended.drop_disowned()
+
+
+async def _unfinished(
+    service: Service, wanted: Callable[[str], bool], warnings: list[str]
+) -> AsyncIterator[list[Workflow]]:
+    """Page by page: there may be 100,000 of them. The clock has gone past what was read."""
+    for kind in ("workflow", CHILD):
+        before = None
+        while page := await service.journal.unfinished(kind, wanted, before, PAGE):
+            service.clock.not_before(max(one.updated_at for one in page))
+            yield await _replayed(service, [one for one in page if wanted(one.stream)], warnings)
+            before = page[-1].created_at, page[-1].stream
+
+
+async def _replayed(service: Service, page: Iterable[Unfinished], warnings: list[str]) -> list[Workflow]:
+    workflows: list[Workflow] = []
+    for stream, events in [(one.stream, one.events) for one in page]:
+        try:
+            workflow = replayed(stream, events) if events else await load(service.journal, stream)
+            if workflow.submitted.origin is not None:
+                workflow.source = await _source(service.journal, workflow.submitted.origin)
+            workflows.append(workflow)
+        except errors.GleitzeitError as error:
+            service.quarantined[stream] = error.message
+            warnings.append(f"workflow {stream} is quarantined, its stream cannot be read: {error}")
+            log.error(warnings[-1], extra={"workflow_id": stream})
+    return workflows
+
+
+async def _source(journal: Journal, origin: Origin) -> Workflow | None:
+    """The workflow that it runs again. One that is gone, or cannot be read, is as if there were none."""
+    try:
+        return await load(journal, origin.rerun_of) if origin.rerun_of else None
+    except errors.GleitzeitError:
+        return None
+
+
+async def _adopt_schedules(service: Service, warnings: list[str]) -> None:
+    for stream in [stream for stream in service.quarantined if stream.startswith(SCHEDULE)]:
+        del service.quarantined[stream]  # another coordinator may have had them meanwhile
+    async for schedule, updated_at in load_schedules(service.journal, warnings, service.quarantined):
+        service.clock.not_before(max(schedule.decided, updated_at))
+        service.engine.adopt_schedule(service.clock(), schedule)

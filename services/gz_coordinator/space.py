@@ -1,0 +1,113 @@
+"""What happens while the journal is full: a commit is held until there is space, and nothing new is begun meanwhile."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine.core import Decision
+from gleitzeit.engine.engine import Engine
+from gleitzeit.journal.base import Append, Journal
+from gz_coordinator.own_ids import own_id_stream
+
+log = logging.getLogger("gz.coordinator")
+
+FULL_RETRY_SECONDS = 1.0
+TRIES_BEFORE_WITHDRAWAL = 2
+"""Who asks waits no longer than that for a journal that is full for a moment."""
+
+
+def _full(trouble: str) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(trouble, {"retryAfterSeconds": FULL_RETRY_SECONDS})
+
+
+class Space:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.stalled = ""
+        """Why nothing can be made durable at the moment; empty if all is well."""
+        self.no_space: Callable[[], str] = lambda: ""
+        """Why nothing new should be begun, as what it decides would have to wait for space; empty if there is some."""
+        self.waits = True
+        """Whether a commit is held until there is space; else it fails."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is accepted at the moment; empty if all is well."""
+        return self.stalled or self.no_space()
+
+    def refuse(self) -> None:
+        """Raises ResourceExhausted while nothing can be made durable."""
+        if self.stalled:
+            raise _full(self.stalled)
+
+    def refuse_new(self) -> None:
+        """Also before it is tried: who asked for what has to wait for space would wait for it, too."""
+        if trouble := self.trouble:
+            raise _full(trouble)
+
+    async def append(
+        self, commit: list[Append], on_full: Callable[[], None], withdraw: Callable[[], Collection[str]]
+    ) -> None:
+        """Make the commit durable. While there is no space hold it, unchanged but for the streams that `withdraw` takes
+        back, and try again; `on_full` is called after each attempt. Raises JournalFull only when it is not to wait."""
+        tries = 0
+        while commit:
+            try:
+                await self._journal.append(commit)
+            except errors.JournalFull as error:
+                if not self.stalled:
+                    log.error("the journal is full; nothing new is accepted until there is space: %s", error)
+                self.stalled = f"the journal is full: {error}"
+                if not self.waits:  # nobody was told of it: the next start finds everything as it was
+                    raise
+                on_full()
+                tries += 1
+                if tries == TRIES_BEFORE_WITHDRAWAL:
+                    gone = withdraw()
+                    commit = [append for append in commit if append.stream not in gone]
+                await asyncio.sleep(FULL_RETRY_SECONDS)
+            else:
+                if self.stalled:
+                    log.warning("the journal has space again")
+                self.stalled = ""
+                return
+        self.stalled = ""  # whether there is space now the next one will find out
+
+    def withdraw(self, engine: Engine, inputs: Sequence[fx.Input], decision: Decision) -> Collection[str]:
+        """Take out of a decision what is new, as nobody has heard of it yet: who asked for it is told, and need not
+        wait. Returns the streams that are not to be written."""
+        new = {item.workflow_id for item in inputs if isinstance(item, fx.Submit)}
+        begun = [name for name in new if name in decision.appends and decision.appends[name].seq == 1]
+        gone = engine.withdraw(begun)
+        for name in gone:
+            decision.appends.pop(name, None)
+        decision.effects[:] = [
+            effect
+            for effect in decision.effects
+            if not (isinstance(effect, fx.CallProvider) and effect.call.workflow.disowned)
+        ]
+        kept = []
+        for answer in decision.answers:
+            if answer.workflow is None or not answer.workflow.disowned:
+                kept.append(answer)
+            else:
+                self._answer(answer.token)
+        decision.answers[:] = kept
+        return {*gone, *map(own_id_stream, gone)}
+
+    def without_new(self, waiting: Iterable[fx.Input]) -> deque[fx.Input]:
+        """What waits for the next turn, but for what is new: it came before it was known that there is no space."""
+        kept = deque[fx.Input]()
+        for item in waiting:
+            if isinstance(item, fx.Submit):
+                self._answer(item.token)
+            else:
+                kept.append(item)
+        return kept
+
+    def _answer(self, token: "asyncio.Future[fx.Answer]") -> None:
+        if not token.done():
+            token.set_result(fx.Answer(None, error=_full(self.stalled)))
