@@ -3,15 +3,20 @@
     python tests/benchmarks/llm.py
 
 The model has random weights and answers in milliseconds, so what is measured is the way, not the thinking: a short
-prompt shows what is added, a long one (which no server has seen before) what that is in proportion.
+prompt shows what is added, a long one (which no server has seen before) what that is in proportion. Through gz is first
+a client on a WebSocket; then a person at a terminal, who types into `gz chat`.
 """
 
 import asyncio
+import json
 import os
+import pty
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import tty
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +33,12 @@ from gleitzeit.stack import Stack, StackConfig
 from gleitzeit.transport import Connection, connect
 
 ROUNDS = 60
+TURNS = 8
+"""Of a conversation: each is asked with all that was said before."""
 SHORT = "Write about the sea."
-LONG = SHORT + " It was a long day, and the wind had turned before anybody noticed." * 60
+SENTENCE = " It was a long day, and the wind had turned before anybody noticed."
+LONG = SHORT + SENTENCE * 60
+LINE = SHORT + SENTENCE * 15
 
 
 def asking(prompt: str, number: int) -> dict[str, Any]:
@@ -81,10 +90,78 @@ class Through:
         return time.perf_counter() - started
 
 
+class Chat:
+    """`gz chat`, with what it shows on a terminal."""
+
+    def __init__(self, url: str, ask: dict[str, Any]) -> None:
+        self._terminal, shown = pty.openpty()
+        tty.setraw(shown)
+        params = [f"--param={name}={ask[name]}" for name in ("temperature", "seed", "max_tokens")]
+        command = [sys.executable, "-m", "gz_cli", "chat", "--url", url, "--model", ask["model"], *params]
+        environ = {**os.environ, "TERM": "xterm"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=shown, env=environ)
+        os.close(shown)
+
+    def say(self, line: str) -> float:
+        """Seconds until something of the answer is shown."""
+        assert self._process.stdin is not None
+        started = time.perf_counter()
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
+        os.read(self._terminal, 1 << 16)
+        return time.perf_counter() - started
+
+    def skip(self) -> None:
+        """What else is shown of the answer."""
+        os.set_blocking(self._terminal, False)
+        try:
+            while os.read(self._terminal, 1 << 16):
+                pass
+        except BlockingIOError:
+            os.set_blocking(self._terminal, True)
+
+    def end(self) -> None:
+        self._process.communicate()
+        os.close(self._terminal)
+
+
+async def said_directly(client: httpx.AsyncClient, url: str, ask: dict[str, Any]) -> tuple[float, str]:
+    """Seconds to the first piece of text, and the whole."""
+    started, first, text = time.perf_counter(), 0.0, ""
+    async with client.stream("POST", f"{url}/v1/chat/completions", json={**ask, "stream": True}) as answer:
+        async for line in answer.aiter_lines():
+            if '"content":"' in line:
+                first = first or time.perf_counter() - started
+                text += json.loads(line.removeprefix("data: "))["choices"][0]["delta"]["content"]
+    return first, text
+
+
+async def converse(client: httpx.AsyncClient, server_url: str, connection: Connection, url: str) -> None:
+    ask = asking("", 0)
+    chat = Chat(url, ask)
+    messages: list[dict[str, str]] = []
+    pairs = []
+    for turn in range(TURNS):
+        messages.append({"role": "user", "content": f"{2 * turn}: {LINE}"})
+        direct, text = await said_directly(client, server_url, {**ask, "messages": messages})
+        messages.append({"role": "assistant", "content": text})
+        typed = await asyncio.to_thread(chat.say, f"{2 * turn + 1}: {LINE}")
+        while (await connection.call("workflow.list", {"limit": 1}))["workflows"][0]["status"] != "completed":
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
+        chat.skip()
+        pairs.append((direct, typed))
+    chat.end()
+    direct, typed = (statistics.median(pair[at] for pair in pairs[1:]) for at in (0, 1))
+    row("a conversation, medians", "measured", "ratio", "wanted")
+    row("to the first token: asked directly", f"{direct * 1e3:.2f} ms", "1")
+    row("to the first token: typed into gz chat", f"{typed * 1e3:.2f} ms", f"{typed / direct:.2f}", "<= 1.2")
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "2", "--context", "16384")
+        server = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "2", "--context", "65536")
         environ = {**os.environ, "OPENAI_BASE_URL": f"{server.url}/v1"}
         config = StackConfig(state=folder / "state", providers=("openai", "echo"), log_files=True, log_level="warning")
         stack = Stack(config, environ=environ)
@@ -95,13 +172,14 @@ async def main() -> None:
             while [p["status"] for p in (await connection.call("provider.list"))["providers"]] != ["ready"] * 2:
                 await asyncio.sleep(0.02)
             floor = [await through.echo(connection) for _ in range(ROUNDS)]
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=60) as client:
                 for name, prompt in (("short prompt", SHORT), ("long prompt", LONG)):
                     pairs = []
                     for number in range(ROUNDS):
                         direct = await directly(client, server.url, asking(prompt, 2 * number))
                         pairs.append((direct, await through.ask(connection, asking(prompt, 2 * number + 1))))
                     show(name, pairs[2:])
+                await converse(client, server.url, connection, address.url)
             row(
                 "a workflow of one echo task, to the end: the floor", f"{statistics.median(floor[2:]) * 1e3:.2f} ms", ""
             )
