@@ -174,11 +174,15 @@ def _of_module(path: Path, module: str) -> list[dict[str, str]]:
         body = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError, OSError):
         return []  # `python/execute` will say what is wrong with it
-    functions = [node for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    functions = [
+        node
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    ]
     return [_described(f"{module}.{node.name}", node) for node in functions]
 
 
-def _described(name: str, node: ast.FunctionDef) -> dict[str, str]:
+def _described(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
     entry = {"name": name, "type": "file", "signature": f"({ast.unparse(node.args)})"}
     if documentation := ast.get_docstring(node):
         entry["description"] = documentation.partition("\n")[0]

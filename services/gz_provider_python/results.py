@@ -159,6 +159,8 @@ def _type_name(value: object) -> str:
 
 
 def _advice(value: object) -> str:
+    if isinstance(value, collections.abc.Coroutine):
+        return "; `await` it"
     if isinstance(value, collections.abc.Iterator):
         return "; make a list of it"
     return "; call it and keep what it returns" if callable(value) else ""

@@ -15,7 +15,7 @@ import time
 import tokenize
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,7 +115,10 @@ def _execute(job: Job, stage: _Stage) -> Report:
     returned = None
     try:
         exec(imports, namespace)
-        exec(compiled, namespace)
+        if script.is_coroutine(compiled):
+            _awaited(eval(compiled, namespace))
+        else:
+            exec(compiled, namespace)
     except script.TopLevelReturn as end:
         returned = end.value
     except SystemExit as end:
@@ -130,11 +133,13 @@ def _execute(job: Job, stage: _Stage) -> Report:
 def _call_function(job: Job, stage: _Stage) -> Report:
     function = functions.find(Path(job.functions_dir), job.function)
     value = function(*job.args, **job.kwargs)
-    if inspect.iscoroutine(value):
-        import asyncio  # only here: half of the memory of a script that does not need it
+    return _result(_awaited(value) if inspect.iscoroutine(value) else value)
 
-        value = asyncio.run(value)
-    return _result(value)
+
+def _awaited(value: Coroutine[Any, Any, object]) -> object:
+    import asyncio  # only here: half of the memory of a script that does not need it
+
+    return asyncio.run(value)
 
 
 def _evaluate(job: Job, stage: _Stage) -> Report:
@@ -182,7 +187,7 @@ _KINDS: dict[str, Callable[[Job, _Stage], Report]] = {
 
 def _source(job: Job) -> tuple[str, str]:
     if not job.path:
-        return CODE_NAME, job.code
+        return CODE_NAME, code.dedented(job.code)
     with tokenize.open(job.path) as file:  # honours the file's coding line
         return job.path, file.read()
 

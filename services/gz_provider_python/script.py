@@ -6,6 +6,7 @@ mistake.
 """
 
 import ast
+import inspect
 from types import CodeType
 from typing import Any
 
@@ -21,8 +22,18 @@ class TopLevelReturn(BaseException):
 
 
 def compile_script(module: ast.AST, filename: str) -> CodeType:
-    """Module code; needs RETURN among its globals. Raises SyntaxError."""
-    return compile(_ReturnAsRaise().visit(module), filename, "exec", dont_inherit=True)
+    """Module code; needs RETURN among its globals. Raises SyntaxError.
+
+    Where the module itself awaits something it is a coroutine function's (`is_coroutine`), as in a notebook.
+    """
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compiled: CodeType = compile(_ReturnAsRaise().visit(module), filename, "exec", flags, dont_inherit=True)
+    return compiled
+
+
+def is_coroutine(compiled: CodeType) -> bool:
+    """Whether evaluating it gives a coroutine that has yet to be run."""
+    return bool(compiled.co_flags & inspect.CO_COROUTINE)
 
 
 def compile_imports(names: list[str], filename: str) -> CodeType:

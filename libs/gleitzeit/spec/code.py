@@ -7,6 +7,7 @@ variable or as a piece of a string constant. A name in any other place is refuse
 
 import ast
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -158,7 +159,12 @@ def _parse_fresh(source: str, mode: Mode) -> ast.Module | ast.Expression:
         warnings.simplefilter("ignore")  # an author's `"\d"` is for the provider to run, not for us to complain about
         if mode == "eval":
             return ast.parse(source.strip(), mode="eval")
-        return ast.parse(source)
+        return ast.parse(dedented(source))
+
+
+def dedented(source: str) -> str:
+    """Of a source that is indented as a whole, as by an author who writes it within a program: without that."""
+    return textwrap.dedent(source) if re.match(r"(?:[ \t\r]*\n)*[ \t]+\S", source) else source
 
 
 def _parse(source: str) -> ast.Module | ast.Expression:

@@ -209,7 +209,7 @@ def test_an_expression_is_bound_too() -> None:
     assert eval(compile(bound.tree, "<code>", "eval"), dict(bound.variables)) == 3
 
 
-@pytest.mark.parametrize("source", ["x = (", "(" * 1000, "-" * 100_000, "\0", "x = '", "  x", "a.b" * 50_000 + ")"])
+@pytest.mark.parametrize("source", ["x = (", "(" * 1000, "-" * 100_000, "\0", "x = '", "  x\ny", "a.b" * 50_000 + ")"])
 def test_what_python_cannot_read_is_a_problem_and_no_crash(source: str) -> None:
     [problem] = check_source(source)
     assert problem.message.startswith("Python cannot read this: ")
@@ -222,6 +222,11 @@ def test_where_in_its_line_python_stopped_is_known_up_to_the_first_placeholder()
     assert [one.offset for one in check_source("if True:\n    def f(:\n        pass")] == [6]
     assert [one.offset for one in check_source("x = ) __ref_0__", ["__ref_0__"])] == [4]
     assert [one.offset for one in check_source("x = __ref_0__ )", ["__ref_0__"])] == [0]
+
+
+@pytest.mark.parametrize("source", ["  x = 1\n  y = 2", "\n\n    x = 1\r\n\n    if x:\r\n        y = 2\n  ", "\tx = 1"])
+def test_a_source_that_is_indented_as_a_whole_is_read(source: str) -> None:
+    assert check_source(source) == []
 
 
 def test_a_strange_escape_in_the_source_is_not_our_business() -> None:

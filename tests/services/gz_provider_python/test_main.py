@@ -66,6 +66,25 @@ async def test_without_a_result_what_was_printed(peer: Peer) -> None:
     assert await peer.execute("x = 1") is None
 
 
+async def test_a_script_may_await_like_a_notebook_and_be_indented_as_a_whole(peer: Peer) -> None:
+    waits = """
+        import asyncio
+        async def two():
+            await asyncio.sleep(0.001)
+            return 2
+        """
+    assert await peer.execute(waits + "result = [await two(), 'context' in locals()]\n        ") == [2, True]
+    assert await peer.execute("\n" + waits + "return await two()") == 2
+    with pytest.raises(TaskError, match="exit code 3"):
+        await peer.execute(waits + "raise SystemExit(1 + await two())")
+    with pytest.raises(TaskError, match="ZeroDivisionError") as caught:
+        await peer.execute(waits + "await two()\n        1 / 0")
+    assert caught.value.data is not None
+    assert caught.value.data["traceback"].splitlines()[1:3] == ['  File "<code>", line 7, in <module>', "    1 / 0"]
+    with pytest.raises(ResultInvalid, match="`await` it"):
+        await peer.execute(waits + "result = two()")
+
+
 async def test_context_inputs_and_dependencies(peer: Peer) -> None:
     meta = {"dependencies": {"load": {"result": {"n": 1}, "output": ""}, "ask": {"response": "hi"}}}
     source = "result = [context['load']['result'], context['ask']['result'], inputs]"
@@ -145,7 +164,7 @@ async def test_wrong_params_are_refused(peer: Peer, params: dict[str, Any]) -> N
 async def test_functions(peer: Peer) -> None:
     (peer.folder / "functions").mkdir()
     (peer.folder / "functions/tools.py").write_text(
-        "def add(a, b=10):\n    return a + b\ndef fail():\n    raise ValueError('no')\n"
+        "async def add(a, b=10):\n    return a + b\ndef fail():\n    raise ValueError('no')\n"
     )
     assert (await peer.call("execute", function="tools.add", args=[1]))["result"] == 11
     assert (await peer.call("execute", function="tools.add", args={"a": 1}, kwargs={"b": 2}))["result"] == 3
@@ -156,6 +175,7 @@ async def test_functions(peer: Peer) -> None:
     assert "raise ValueError('no')" in caught.value.data["traceback"]
     with pytest.raises(ParameterError, match="did you mean"):
         await peer.call("execute", function="tools.ad")
+    assert [one["name"] for one in (await peer.call("list"))["functions"]] == ["tools.add", "tools.fail"]
 
 
 async def test_registered_functions(peer: Peer) -> None:
