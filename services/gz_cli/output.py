@@ -1,5 +1,8 @@
 """What goes to stdout: values as text, JSON or YAML."""
 
+import json
+import re
+import sys
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -16,10 +19,20 @@ def encode(value: object, form: Format) -> str:
     if form is Format.YAML:
         import yaml  # 15 ms that only this format needs
 
-        return yaml.safe_dump(plain(value), allow_unicode=True, sort_keys=False, default_flow_style=False).rstrip("\n")
+        dumped = yaml.safe_dump(plain(value), allow_unicode=_takes_all(), sort_keys=False, default_flow_style=False)
+        return dumped.rstrip("\n")
     if form is Format.JSON or not isinstance(value, str):
-        return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        encoded = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        return encoded if _takes_all() else _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], encoded)
     return value
+
+
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+
+
+def _takes_all() -> bool:
+    """Whether stdout can write every character. Where it cannot, data has escapes, so that nothing of it is lost."""
+    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")
 
 
 def plain(value: object) -> object:

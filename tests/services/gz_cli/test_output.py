@@ -1,3 +1,5 @@
+import io
+
 import msgspec
 import pytest
 
@@ -71,3 +73,10 @@ def test_outputs_as_a_document_of_an_earlier_version_wished() -> None:
         == outputs_as("json", None)
         == ""
     )
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("utf-8", '"größe"'), ("latin-1", r'"gr\u00f6\u00dfe"')])
+def test_data_is_whole_whatever_stdout_can_write(encoding: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert encode("größe", Format.JSON) == text
+    assert encode(["größe"], Format.YAML) == ("- größe" if encoding == "utf-8" else r'- "gr\xF6\xDFe"')
