@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 
 # The rest is imported in `run`: Ctrl-C in the meantime must not show a traceback.
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
         return 130
     except Exception as error:
         if os.environ.get(DEBUG):
-            raise
+            traceback.print_exc()
         said = complaint(error)
         complain(said)
         return said.code
