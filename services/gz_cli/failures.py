@@ -32,6 +32,8 @@ def _lines(data: Mapping[str, object]) -> Iterator[str]:
             lines = printed.rstrip().splitlines()
             yield from ["  …"] * (len(lines) > SHOWN_LINES)
             yield from (f"  {line}" for line in lines[-SHOWN_LINES:])
+    if number := data.get("error_id"):
+        yield f"what happened stands in the log of its provider, under error_id {number}"
 
 
 def of_tasks(tasks: list[TaskView]) -> str:

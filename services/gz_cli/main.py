@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         if os.environ.get(DEBUG):
             traceback.print_exc()
         said = complaint(error)

@@ -2,8 +2,9 @@
 
 import inspect
 import logging
-from collections.abc import Callable
-from typing import Any, get_type_hints
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw
@@ -23,6 +24,9 @@ RESULT_LIMIT_BYTES = MAX_BLOB_BYTES + 4 * 1024 * 1024
 # it is asked for.
 INLINE_LIMIT_BYTES = 16 * 1024 * 1024 - 4096
 
+_JSON_TYPES = (Any, None, type(None), object, bool, int, float, str, list, dict)
+_CONTAINERS = (Annotated, Union, UnionType, list, dict)
+
 _encode = msgspec.json.Encoder().encode
 logger = logging.getLogger(__name__)
 
@@ -31,12 +35,20 @@ class Method:
     """`function` takes the params by name, and a `Call` before them if its first parameter is declared as one.
 
     With `checks` False the schemas are only told to others: the function itself looks at its params, and vouches for
-    its result.
+    its result. `types`: of the params that become something else than what JSON has (`typed_params`).
     """
 
-    __slots__ = ("checks", "function", "is_async", "schema", "wants_call")
+    __slots__ = ("_types", "checks", "function", "is_async", "schema", "wants_call")
 
-    def __init__(self, function: Callable[..., Any], schema: MethodSchema, *, checks: bool = True) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        schema: MethodSchema,
+        *,
+        checks: bool = True,
+        types: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._types = types or {}
         self.function = function
         self.schema = schema
         self.checks = checks
@@ -58,13 +70,24 @@ class Method:
         if unknown and not allowed:
             raise ConfigurationError(f"{self.schema.name}: the schema has no param {', '.join(unknown)}")
 
-    def check_params(self, params: dict[str, Any]) -> None:
-        """Raises InvalidParams with all problems."""
+    def arguments(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the function is given. Raises InvalidParams with all problems."""
         problems = self.schema.check_params(params) if self.checks else []
         if problems:
             shown = "; ".join(map(_shown, problems))
             listed = {"problems": msgspec.to_builtins(problems)}
             raise InvalidParams(f"the params of {self.schema.name} are wrong: {shown}", listed)
+        if not self._types:
+            return params
+        return {name: self._converted(name, value) for name, value in params.items()}
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name not in self._types:
+            return value
+        try:
+            return msgspec.convert(value, self._types[name])
+        except (ValueError, TypeError) as error:
+            raise InvalidParams(f"the params of {self.schema.name} are wrong: {name}: {error}") from None
 
     def outcome(self, result: Any) -> Outcome:
         """What the function returned, as it goes over the wire, or what is wrong with it."""
@@ -142,6 +165,20 @@ def params_schema(function: Callable[..., Any], name: str) -> dict[str, Any]:
     if components:
         schema["$defs"] = components
     return schema
+
+
+def typed_params(function: Callable[..., Any]) -> dict[str, Any]:
+    """Of the parameters that are declared as a dataclass, a Struct, an Enum, a date and the like: name -> type."""
+    hints = _hints(function)
+    return {p.name: hints[p.name] for p in _parameters(function) if p.name in hints and not _is_json(hints[p.name])}
+
+
+def _is_json(hint: Any) -> bool:
+    """Whether values as they are in JSON are what is declared."""
+    if hint in _JSON_TYPES or get_origin(hint) is Literal:
+        return True
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    return get_origin(hint) in _CONTAINERS and all(map(_is_json, inner))
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

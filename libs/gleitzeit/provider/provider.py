@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from gleitzeit.errors import ConfigurationError
-from gleitzeit.provider.method import Method, params_schema
+from gleitzeit.provider.method import Method, params_schema, typed_params
 from gleitzeit.provider.pages import pages
 from gleitzeit.provider.service import Service
 from gleitzeit.schemas import builtin, method_schema, openrpc, verify
@@ -73,16 +73,19 @@ class Provider:
         """The decorated function serves `name`, which is `<protocol>/<method>`.
 
         A plain `def` runs at once in the event loop and must not block: it is for what takes less than a millisecond.
-        An `async def` may take its time and is cancelled when the call is. Params come by name, as JSON values; a first
-        parameter that is declared as a `Call` gets one. It returns what JSON can hold, raises `TaskError` for what
+        An `async def` may take its time and is cancelled when the call is. Params come by name; a first parameter that
+        is declared as a `Call` gets one. It returns what JSON can hold, raises `TaskError` for what
         the author of the task should read, and anything else for what should be looked up in the log.
 
         Params and result are held to the method's JSON Schemas: those given here, else those that ship with Gleitzeit,
-        else, for params, what the signature says. Raises ConfigurationError if function and schema do not fit.
+        else, for params, what the signature says: then what is declared as a dataclass, a Struct, an Enum, a date and
+        the like comes as such, everything else as the JSON value. Raises ConfigurationError if function and schema do
+        not fit.
         """
 
         def declare(function: _F) -> _F:
             schema = _schema(name, function, params, result)
+            by_signature = params is None and builtin().get(name) is None
             self._add(
                 Method(
                     function,
@@ -92,6 +95,7 @@ class Provider:
                         idempotent=schema.idempotent if idempotent is None else idempotent,
                         timeout_seconds=timeout_seconds or schema.timeout_seconds,
                     ),
+                    types=typed_params(function) if by_signature else None,
                 )
             )
             return function

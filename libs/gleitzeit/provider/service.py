@@ -150,7 +150,7 @@ class Service:
             self._bind(number, meta.fence)
         owner = _owner_of_blobs(request, params, meta)
         if owner is None:
-            method.check_params(params)
+            params = method.arguments(params)
         respond = partial(self._answer, request, meta.call_id, None)
         if meta.call_id:
             entry, start = self.table.send(
@@ -200,13 +200,13 @@ class Service:
         try:
             dependencies = call.meta.dependencies
             whole = await self._blobs.resolved(owner, {"params": params, "dependencies": dependencies})
-            method.check_params(whole["params"])
+            params = method.arguments(whole["params"])
         except GleitzeitError as error:
             return failure_of(error)
         call.meta = replace(call.meta, dependencies=whole["dependencies"])
         if method.is_async:
-            return await _run(method, call, whole["params"])
-        return _run_plain(method, call if method.wants_call else None, whole["params"], call.log_fields)
+            return await _run(method, call, params)
+        return _run_plain(method, call if method.wants_call else None, params, call.log_fields)
 
     def _answer(self, request: Request, call_id: str, max_result_bytes: int | None, outcome: Outcome) -> None:
         """With the outcome as it is; or, to a coordinator that takes them, with blobs for what is large."""

@@ -1,6 +1,8 @@
 """Declaring methods: what is found out at start instead of at a call, and what is made of a signature."""
 
+import dataclasses
 import datetime
+import enum
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -53,14 +55,42 @@ def test_keywords_of_any_name_are_allowed_if_the_function_takes_them(provider: P
     def it(**anything: Any) -> None: ...
 
     method = declared(provider, it)
-    method.check_params({"what": "ever"})
+    method.arguments({"what": "ever"})
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Line(msgspec.Struct):
+    ends: list["End"]
+
+
+@dataclasses.dataclass
+class End:
+    x: int
+    y: int = 2
+
+
+def test_what_is_declared_as_more_than_json_comes_as_such(provider: Provider) -> None:
+    def it(
+        day: datetime.date, line: Line, colour: Colour | None = None, plain: dict[str, float] | None = None
+    ) -> None: ...
+
+    method = declared(provider, it)
+    given = {"day": "2026-02-03", "line": {"ends": [{"x": 1}]}, "colour": "red", "plain": {"a": 1}}
+    assert method.arguments(given) == {
+        "day": datetime.date(2026, 2, 3), "line": Line([End(1)]), "colour": Colour.RED, "plain": {"a": 1},
+    }  # fmt: skip
+    with pytest.raises(InvalidParams, match="day: "):
+        method.arguments({**given, "day": "yesterday"})
 
 
 def test_a_near_word_is_suggested(provider: Provider) -> None:
     def it(message: str) -> None: ...
 
     with pytest.raises(InvalidParams, match="did you mean message"):
-        declared(provider, it).check_params({"mesage": "x"})
+        declared(provider, it).arguments({"mesage": "x"})
 
 
 def test_own_schemas_come_before_the_signature(provider: Provider) -> None:
@@ -69,7 +99,7 @@ def test_own_schemas_come_before_the_signature(provider: Provider) -> None:
         provider, lambda n: n, params=params, result={"type": "string"}, idempotent=False, timeout_seconds=5
     )
     with pytest.raises(InvalidParams):
-        method.check_params({"n": 2})
+        method.arguments({"n": 2})
     assert isinstance(method.outcome(3), Failure)
     assert method.outcome("3") == b'"3"'
     assert (method.schema.idempotent, method.schema.timeout_seconds) == (False, 5)

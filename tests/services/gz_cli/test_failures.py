@@ -40,3 +40,7 @@ def test_only_the_first_of_many_failures_are_told() -> None:
     assert text.split("\n\n") == ["In t0:\n  line 0", "In t1:\n  line 1", "In t2:\n  line 2",
                                   "and 2 more failed; `gz result ID TASK` shows why"]  # fmt: skip
     assert of_tasks([failed("dull")]) == ""
+
+
+def test_what_a_provider_told_nobody_leads_to_its_log() -> None:
+    assert "error_id 39-1" in details(ErrorView(-32603, "internal error", data={"error_id": "39-1"}))
