@@ -21,7 +21,8 @@ def init(name: str, kind: str, state: Path, *, force: bool) -> int:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(starters.document(kind, file.stem, schema.as_uri()), encoding="utf-8")
     allow = " --allow-shell" if kind == "shell" else ""
-    say(f"{file} is written; `gz run {file}{allow}` runs it")
+    model = ", with another model by -p model=NAME (`gz models` lists them)" if kind in ("llm", "mixed") else ""
+    say(f"{file} is written; `gz run {file}{allow}` runs it{model}")
     put(str(file))
     return exits.OK
 

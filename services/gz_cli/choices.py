@@ -1,20 +1,63 @@
-"""How a command ends that typer would end otherwise: a word that is no choice is told with the one that was meant."""
+"""What typer would tell otherwise: the commands of a group, and a word that is no choice."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 BROKEN_PIPE = 141
 """Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
 _BEFORE = "Value error, "
 """Of the library that converts, and of no use to anybody."""
+_NEVER_CUT = 1000
 _QUOTED = re.compile(r"'([^']*)'")
 
 
-class Commands(TyperGroup):
+SECTIONS = {
+    "Run": ("run", "submit", "chat", "batch", "call"),
+    "The stack": ("up", "down", "status"),
+    "Look at workflows": ("list", "get", "result", "watch", "history", "explain", "diff"),
+    "Change workflows": (
+        *("cancel", "pause", "resume", "hold", "retry", "rerun"),
+        *("signal", "approve", "delete"),
+    ),
+    "Documents": ("init", "validate", "graph", "schema", "template", "schedule"),
+    "Providers": ("providers", "protocols", "models", "mcp", "drain"),
+}
+"""Of `gz --help`, with their commands; what is in none stands below `Others`."""
+
+
+class WithEarlierWords(TyperCommand):
+    """A command that takes words which only earlier versions had: its usage does not tell of them."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        told = [param for param in self.get_params(ctx) if not getattr(param, "hidden", False)]
+        pieces = [piece for param in told for piece in param.get_usage_pieces(ctx)]
+        return [self.options_metavar, *pieces] if self.options_metavar else pieces
+
+
+class Group(TyperGroup):
+    """Commands of which the help tells the whole first sentence, in as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self._tell(formatter, {"Commands": [name for name, command in self.commands.items() if not command.hidden]})
+
+    def _tell(self, formatter: Any, sections: Mapping[str, Sequence[str]]) -> None:
+        width = max(len(name) for names in sections.values() for name in names)
+        for title, names in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _sentence(self.commands[name])) for name in names])
+
+
+class Commands(Group):
     """The commands of `gz`."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        told = {name for names in SECTIONS.values() for name in names}
+        others = [name for name, command in self.commands.items() if name not in told and not command.hidden]
+        self._tell(formatter, {**SECTIONS, "Others": others})
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -24,6 +67,10 @@ class Commands(TyperGroup):
             raise
         except BrokenPipeError:
             raise typer.Exit(BROKEN_PIPE) from None
+
+
+def _sentence(command: Any) -> str:
+    return str(command.get_short_help_str(_NEVER_CUT))
 
 
 def clearer(message: str) -> str:

@@ -27,6 +27,7 @@ from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 AT_ONCE = 8
+NONE = "no MCP server is configured; `gz mcp add` adds one, `gz mcp import` takes those of other programs"
 
 
 class Looked(Struct, frozen=True, omit_defaults=True):
@@ -70,7 +71,7 @@ def listed(files: Sequence[Path], memory: Memory, output: Format) -> int:
         keys = ("name", "transport", "tools", "changed", "pin", "command", "source")
         put(fitted(head, [[row[key] for key in keys] for row in rows]))
     else:
-        say("no MCP server is configured; `gz mcp add` adds one, `gz mcp import` takes those of other programs")
+        say(NONE)
     return exits.OK
 
 
@@ -98,6 +99,8 @@ def tools(names: Sequence[str], files: Sequence[Path], memory: Memory, output: F
         put(encode(rows, output))
     elif output is Format.ID:
         put("\n".join(row["method"] for row in rows))
+    elif not found:
+        say(NONE)
     else:
         lines = [
             (row["method"], "yes" if row["idempotent"] else "no",
@@ -139,7 +142,7 @@ def check(names: Sequence[str], files: Sequence[Path], output: Format) -> int:
         put(fitted(("server", "", "protocol", "says it is", "tools", "took"), rows))
         _say_problems(found)
     if not found:
-        say("no MCP server is configured")
+        say(NONE)
     return exits.FAILED if any(one.problem for one in found) else exits.OK
 
 

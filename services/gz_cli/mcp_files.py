@@ -130,7 +130,7 @@ def take(source: str | None, only: Sequence[str], state: Path, *, force: bool) -
     """Copy servers of another program's configuration into ours, as they stand there."""
     found = list(_found(source))
     if not found:
-        raise UsageError(f"no configuration found; there is a look for those of {', '.join(HOSTS)}, or give a file")
+        raise UsageError(f"no MCP servers found in the configuration of {', '.join(HOSTS)}; a file can be named, too")
     file = our_file()
     document = read(file)
     ours = dict(entries(document))

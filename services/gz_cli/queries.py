@@ -1,5 +1,6 @@
 """The commands that only ask: each prints one answer on stdout and returns an exit code."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from gleitzeit.client import Client
@@ -31,6 +32,8 @@ from gz_cli.waits import say_end
 
 COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "failed", "skipped", "cancelled")
 """The order in which task counts are told."""
+_LINK = re.compile(r" ?\bhttps?://\S+/approve/\S+")
+"""By which a person answers. It stands on a line of its own, since none can be copied out of a column of a table."""
 WHAT_TO_DO = "`gz journal check` says what is damaged; its document can be submitted again"
 
 
@@ -150,19 +153,18 @@ async def explain(client: Client, text: str, task_id: str | None, output: Format
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
-        rows = fitted(
-            ("task", "status", "why"),
-            [row for task in explained.tasks for row in _why_rows(task, explained.workflow_id)],
-        )
+        told = [row for task in explained.tasks for row in _why_rows(task, explained.workflow_id)]
+        rows = fitted(("task", "status", "why"), [(*row[:2], _LINK.sub("", row[2])) for row in told])
+        links = "\n".join(f"{row[0].strip()}: {link.strip()}" for row in told for link in _LINK.findall(row[2]))
         failed = [task.task_id for task in explained.tasks if task.status == "failed"][: failures.SHOWN_TASKS]
         why = failures.of_tasks([await client.task(explained.workflow_id, task) for task in failed])
-        put("\n\n".join(part for part in (_end_of(explained), rows if explained.tasks else "", why) if part))
+        put("\n\n".join(part for part in (_end_of(explained), rows if explained.tasks else "", links, why) if part))
     else:
         put(explained.workflow_id if output is Format.ID else encode(explained, output))
     return exits.OK
 
 
-def _why_rows(task: Explanation, within: str, depth: int = 0) -> Iterator[tuple[object, ...]]:
+def _why_rows(task: Explanation, within: str, depth: int = 0) -> Iterator[tuple[str, str, str]]:
     """And below it, that of the task for which it waits. `within` is the workflow of the one above."""
     elsewhere = f"in {task.workflow_id}: " if task.workflow_id not in ("", within) else ""
     yield "  " * depth + elsewhere + task.task_id, task.status, task.message
@@ -229,50 +231,11 @@ def _show_providers(found: Sequence[ProviderView], output: Format) -> None:
         say("no providers; `gz up` starts some")
 
 
-async def protocols(client: Client, wanted: str | None, output: Format) -> int:
-    if wanted is not None:
-        return await _protocol(client, wanted, output)
-    found = await client.protocols()
-    if output is Format.ID:
-        put("\n".join(protocol.protocol for protocol in found))
-    elif output is not Format.TEXT:
-        put(encode(found, output))
-    else:
-        rows = [(one.protocol, ", ".join(one.providers), one.description, ", ".join(one.methods)) for one in found]
-        put(fitted(("protocol", "providers", "description", "methods"), rows))
-    return exits.OK
-
-
 async def call(client: Client, method: str, params: object, timeout_seconds: float | None, output: Format) -> int:
     """One of the coordinator's own methods; its whole answer."""
     answer = await client.call(method, params, timeout_seconds=timeout_seconds)
     put(encode(answer, Format.JSON if output in (Format.TEXT, Format.ID) else output))
     return exits.OK
-
-
-async def _protocol(client: Client, wanted: str, output: Format) -> int:
-    found = await client.protocol(wanted if "/" in wanted else f"{wanted}/v1")
-    if output is Format.TEXT:
-        rows = [
-            (
-                one.name,
-                "yes" if one.idempotent else "no",
-                first_line(one.description),
-                ", ".join(_params_words(one.params)),
-            )
-            for one in found.methods
-        ]
-        put(fitted(("method", "idempotent", "description", "params"), rows))
-    else:
-        put(found.protocol if output is Format.ID else encode(found, output))
-    return exits.OK
-
-
-def _params_words(schema: object) -> list[str]:
-    """The names of the params; what may be left out in brackets."""
-    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
-    required = schema.get("required", []) if isinstance(schema, dict) else []
-    return [name if name in required else f"[{name}]" for name in properties]
 
 
 async def _further_tasks(client: Client, view: WorkflowView, items_of: str = "") -> AsyncIterator[TaskView]:

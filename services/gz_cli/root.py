@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from gz_cli.choices import Commands
+from gz_cli.choices import Commands, Group
 
 if TYPE_CHECKING:
     from gleitzeit.client import Client
@@ -18,25 +18,31 @@ app = typer.Typer(
     cls=Commands,
     help="Gleitzeit runs workflows of tasks, durably. `gz run FILE` is all that is needed to begin.",
     epilog="Exit codes: 0 ok, 1 the workflow failed, 2 usage, invalid document or not possible now, 3 not found, "
-    "4 not authorised, 5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted.",
+    "4 not authorised, 5 coordinator unreachable, 6 wait timed out, 7 cancelled, 130 interrupted, 141 nobody reads on.",
     rich_markup_mode=None,  # plain help: rich would double the time that --help takes
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings=HELP,
 )
 workflow_app = typer.Typer(
-    help="run, submit, status, list, get and cancel, as earlier versions spelled them.", context_settings=HELP
+    help="run, submit, status, list, get and cancel, as earlier versions spelled them.",
+    cls=Group,
+    context_settings=HELP,
 )
-system_app = typer.Typer(help="The running system.", context_settings=HELP)
-dev_app = typer.Typer(help="The stack of a developer: `dev start` is `gz up`.", context_settings=HELP)
-config_app = typer.Typer(help="The configuration.", context_settings=HELP)
-mcp_app = typer.Typer(help="MCP: servers whose tools tasks can call, and Gleitzeit as a server.", context_settings=HELP)
+system_app = typer.Typer(help="The running system.", cls=Group, context_settings=HELP)
+dev_app = typer.Typer(help="The stack of a developer: `dev start` is `gz up`.", cls=Group, context_settings=HELP)
+config_app = typer.Typer(help="The configuration.", cls=Group, context_settings=HELP)
+mcp_app = typer.Typer(
+    help="MCP: servers whose tools tasks can call, and Gleitzeit as a server.", cls=Group, context_settings=HELP
+)
 template_app = typer.Typer(
-    help="Documents that the coordinator keeps under a name, in versions.", context_settings=HELP
+    help="Documents that the coordinator keeps under a name, in versions.", cls=Group, context_settings=HELP
 )
-schedule_app = typer.Typer(help="Workflows that the clock starts.", context_settings=HELP)
+schedule_app = typer.Typer(help="Workflows that the clock starts.", cls=Group, context_settings=HELP)
 journal_app = typer.Typer(
-    help="A journal while nobody works on it: check, migrate, export, import, prune.", context_settings=HELP
+    help="A journal: check, export, prune; import and migrate while nobody works on it.",
+    cls=Group,
+    context_settings=HELP,
 )
 app.add_typer(journal_app, name="journal", no_args_is_help=True)
 app.add_typer(schedule_app, name="schedule", no_args_is_help=True)

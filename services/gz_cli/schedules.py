@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -66,7 +68,7 @@ async def _put(reach: Reach, plan: Plan, ready: Prepared | None, inputs: Mapping
     if ready is not None:
         say_warnings(ready, view.warnings, ())
     if output is Format.TEXT:
-        put(f"{view.name} is {view.status}, {_when(view)}; next: {view.next[0] if view.next else 'never'}")
+        put(f"{view.name} is {view.status}, {_when(view)}; next: {_due(view, 0) or 'never'}")
         if reach.detached is not None or (reach.address is not None and reach.address.embedded):
             say("warning: schedules are kept only while a coordinator runs: `gz up` keeps one up")
     else:
@@ -76,6 +78,14 @@ async def _put(reach: Reach, plan: Plan, ready: Prepared | None, inputs: Mapping
 
 def _when(view: ScheduleView) -> str:
     return f"{view.cron} ({view.timezone})" if view.cron else f"every {duration(view.every_seconds)}"
+
+
+def _due(view: ScheduleView, at: int) -> str | None:
+    """A time at which it is due, by the clock that it goes by."""
+    if at >= len(view.next):
+        return None
+    due = datetime.fromisoformat(view.next[at]).astimezone(ZoneInfo(view.timezone or "UTC"))
+    return f"{due:%a %Y-%m-%d %H:%M:%S %Z}" if due.second else f"{due:%a %Y-%m-%d %H:%M %Z}"
 
 
 async def listed(client: Client, output: Format) -> int:
@@ -90,7 +100,7 @@ async def listed(client: Client, output: Format) -> int:
                 one.name,
                 one.status,
                 _when(one),
-                one.next[0] if one.next else None,
+                _due(one, 0),
                 one.fired,
                 one.template or one.workflow,
             )
@@ -120,10 +130,7 @@ async def one(client: Client, name: str, output: Format) -> int:
                 ("last", view.last_workflow_id),
                 ("running", ", ".join(view.running)),
                 ("queued", view.queued or None),
-                (
-                    "next",
-                    "\n".join([view.next[0], *(f"           {at}" for at in view.next[1:])]) if view.next else None,
-                ),
+                *(("next" if at == 0 else "then", _due(view, at)) for at in range(len(view.next))),
                 ("about", view.description),
             ]
         )
@@ -134,7 +141,7 @@ async def one(client: Client, name: str, output: Format) -> int:
 async def change(client: Client, name: str, what: str, output: Format) -> int:
     view = await getattr(client.schedules, what)(name)
     if output is Format.TEXT:
-        put(f"{view.name} is {view.status}" + (f"; next: {view.next[0]}" if view.next else ""))
+        put(f"{view.name} is {view.status}" + (f"; next: {_due(view, 0)}" if view.next else ""))
     else:
         put(view.name if output is Format.ID else encode(view, output))
     return exits.OK

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -166,6 +167,8 @@ def _reason(error: httpx.RequestError) -> str:
     """What the system said, which httpx hides some levels below."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return f"its name is not known here ({(cause.strerror or str(cause)).lower()})"
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__

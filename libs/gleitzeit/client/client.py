@@ -169,8 +169,8 @@ class Client(Coordinator):
     async def submit(
         self,
         workflow: Workflow,
-        *,
         inputs: Mapping[str, object] | None = None,
+        *,
         idempotency_key: str | None = None,
         hold: bool = False,
     ) -> Submitted:
@@ -196,8 +196,8 @@ class Client(Coordinator):
     async def run_workflow(
         self,
         workflow: Workflow,
-        *,
         inputs: Mapping[str, object] | None = None,
+        *,
         timeout_seconds: float | None = None,
         idempotency_key: str | None = None,
         on_item: OnItem | None = None,

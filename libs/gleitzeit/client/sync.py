@@ -99,8 +99,8 @@ class SyncClient:
     def submit(
         self,
         workflow: Workflow,
-        *,
         inputs: Mapping[str, object] | None = None,
+        *,
         idempotency_key: str | None = None,
         hold: bool = False,
     ) -> Submitted:
@@ -109,8 +109,8 @@ class SyncClient:
     def run_workflow(
         self,
         workflow: Workflow,
-        *,
         inputs: Mapping[str, object] | None = None,
+        *,
         timeout_seconds: float | None = None,
         idempotency_key: str | None = None,
         on_item: OnItem | None = None,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
+from gz_cli.choices import Group
 from gz_cli.formats import Format
 from gz_cli.options import Inputs, MaxParallel, Output, Provider, State, Url
 from gz_cli.root import HELP, app, ask, leave
 
 
-class _OrFolder(typer.core.TyperGroup):
+class _OrFolder(Group):
     """A group with a command that is meant where none is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -89,7 +89,8 @@ def listed(
     """The batches that there are, the newest first."""
     from gz_cli import kept_batches, launch, settings
 
-    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.listed(client, limit, output))
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: kept_batches.listed(client, limit, output))
 
 
 @batch_app.command()
@@ -97,7 +98,8 @@ def show(batch_id: BatchId, output: Output = Format.TEXT, url: Url = None, state
     """How far a batch is, and what came of its files."""
     from gz_cli import kept_batches, launch, settings
 
-    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.show(client, batch_id, output))
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: kept_batches.show(client, batch_id, output))
 
 
 @batch_app.command()
@@ -105,7 +107,8 @@ def export(batch_id: BatchId, out: Out = None, url: Url = None, state: State = N
     """Write down what came of the files of a batch."""
     from gz_cli import kept_batches, launch, settings
 
-    ask(launch.running(settings.target(url, state)), lambda client: kept_batches.export(client, batch_id, out))
+    reach = launch.running_or_journal(settings.target(url, state))
+    ask(reach, lambda client: kept_batches.export(client, batch_id, out))
 
 
 @batch_app.command()

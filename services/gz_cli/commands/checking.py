@@ -12,7 +12,7 @@ from gz_cli.root import app, ask, leave
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Workflow documents, YAML or JSON.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Workflow documents, YAML or JSON.")],
     online: Annotated[bool, typer.Option("--online", help="Ask the coordinator too: it knows its providers.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Also by the JSON Schema that editors use (`gz schema`).")

@@ -5,15 +5,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gz_cli.choices import WithEarlierWords
 from gz_cli.formats import Format
 from gz_cli.options import Output, Provider, State, Timeout, Url
 from gz_cli.root import app, ask, config_app, leave
 
 
-@app.command()
+@app.command(cls=WithEarlierWords)
 def providers(
-    word: Annotated[str, typer.Argument(metavar="list", hidden=True)] = "",
-    name: Annotated[str, typer.Argument(metavar="NAME", hidden=True)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this one: a name, or an instance.")] = "",
+    earlier: Annotated[str, typer.Argument(hidden=True)] = "",
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
@@ -21,7 +22,9 @@ def providers(
     """The providers that the coordinator knows, and what they do."""
     from gz_cli import launch, queries, settings, typed
 
-    typed.earlier_word(word, ("list", "health", "discover", "inspect"))
+    if name in ("list", "health", "discover", "inspect"):
+        name, earlier = earlier, ""
+    typed.earlier_word(earlier, ())
     ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output, name))
 
 
@@ -50,24 +53,29 @@ def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = N
     leave(model_list.list_models(reach, output))
 
 
-@app.command()
+@app.command(cls=WithEarlierWords)
 def protocols(
     protocol: Annotated[
-        str | None, typer.Argument(metavar="PROTOCOL", help="Show its methods, for example python/v1.")
+        str | None,
+        typer.Argument(metavar="PROTOCOL", help="Its methods, as python, or all of one, as llm/chat."),
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="PROTOCOL", hidden=True)] = None,
+    name: Annotated[str | None, typer.Argument(hidden=True)] = None,
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
 ) -> None:
-    """The protocols that tasks can use, or the methods of one."""
-    from gz_cli import launch, queries, settings, typed
+    """The protocols that tasks can use, the methods of one, or what one method takes and gives."""
+    from gz_cli import launch, settings, typed
 
     if protocol in ("list", "show", "methods"):
         protocol, name = name, None
     typed.earlier_word(name or "", ())
     reach = launch.running_or_started(settings.target(url, state))
-    ask(reach, lambda client: queries.protocols(client, protocol, output))
+    from gz_cli import protocols as known
+
+    if protocol is None:
+        ask(reach, lambda client: known.protocols(client, output))
+    ask(reach, lambda client: known.protocol(client, protocol, output))
 
 
 @app.command()

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -215,9 +216,32 @@ def test_the_system(capsys: pytest.CaptureFixture[str], state: Path) -> None:
     assert "echo/v1" in gz(capsys, "protocols", "-o", "id")[1].split()
     assert "python/execute" in gz(capsys, "protocols", "python")[1]
     assert gz(capsys, "protocols", "nothing/v1")[0] == 3
+    assert "did you mean 'python/v1'?" in gz(capsys, "protocols", "pyton")[2]
+    code, out, _ = gz(capsys, "protocols", "timer/sleep")
+    assert (code, out.splitlines()[0].partition(":")[0]) == (0, "timer/sleep")
+    assert "duration  number or string: How long: seconds, or a text like 30s" in out
+    assert "slept_seconds  number, required: How long it waited." in out
+    code, _, err = gz(capsys, "protocols", "timer/slep")
+    assert (code, "did you mean 'timer/sleep'?" in err) == (3, True)
+    assert gz(capsys, "providers", "echo", "-o", "json") == gz(capsys, "providers", "list", "echo", "-o", "json")
     code, _, err = gz(capsys, "up", "--state", state, "--listen", "127.0.0.1:0")
     assert code == 2
     assert "already uses" in err
+
+
+def test_the_link_by_which_a_person_answers_stands_on_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "asks.yaml"
+    file.write_text("name: asks\ntasks: [{id: ask, approval: {message: May I?}}]\n")
+    workflow_id = gz(capsys, "submit", file, "-o", "id")[1].strip()
+    lines: list[str] = []
+    end = time.monotonic() + 20
+    while not lines and time.monotonic() < end:
+        explained = gz(capsys, "explain", workflow_id)[1].splitlines()
+        lines = [line for line in explained if "/approve/" in line]
+    assert [line.partition(": http://")[0] for line in lines] == ["ask"]
+    assert gz(capsys, "cancel", workflow_id)[0] == 0
 
 
 def test_call(capsys: pytest.CaptureFixture[str]) -> None:

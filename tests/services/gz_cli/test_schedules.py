@@ -1,6 +1,7 @@
 """`gz schedule` and `gz rerun`, against a running stack."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def test_a_schedule_from_making_to_deleting(capsys: pytest.CaptureFixture[str]) 
     code, out, err = gz(capsys, *put, "--cron", "30 2 * * *", "--overlap", "queue")
     assert (code, out.split(";")[0]) == (0, "nightly is active, 30 2 * * * (Europe/Berlin)")
     assert gz(capsys, "schedule", "list")[1].splitlines()[1].split()[:2] == ["nightly", "active"]
+    told = gz(capsys, "schedule", "get", "nightly")[1].splitlines()
+    times = [line for line in told if line.startswith(("next:", "then:"))]
+    assert len(times) == 5
+    assert all(re.search(r" \d\d\d\d-\d\d-\d\d 02:30 CES?T$", line) for line in times), times
     workflow_id = gz(capsys, "schedule", "trigger", "nightly", "-o", "id")[1].strip()
     gz(capsys, "watch", workflow_id)
     assert gz(capsys, "result", workflow_id)[1] == "Hello, Ada!\n"

@@ -277,6 +277,11 @@ async def test_it_gives_up_in_time(connection: Connection, url: str) -> None:
         await connection.call("http/get", {"url": f"{url}/slow", "timeout": 0.1})
 
 
+async def test_a_name_that_is_not_known_is_told_as_such(connection: Connection) -> None:
+    with pytest.raises(TaskError, match="its name is not known here"):
+        await connection.call("http/get", {"url": "http://nobody.invalid/"})
+
+
 async def test_nobody_there_is_worth_a_retry(connection: Connection) -> None:
     with pytest.raises(TaskError, match="refused") as caught:
         await connection.call("http/get", {"url": "http://127.0.0.1:1/"})

@@ -1,0 +1,132 @@
+"""`gz protocols`: which protocols there are, the methods of one, and what a method takes and gives."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from gleitzeit.client import Client
+from gleitzeit.client.views import MethodView, ProtocolDetail, ProtocolView
+from gleitzeit.errors import ProtocolNotFound
+from gleitzeit.schemas.words import near
+from gz_cli import exits
+from gz_cli.formats import Format
+from gz_cli.ink import first_line, wrapped
+from gz_cli.output import encode, short
+from gz_cli.screen import columns
+from gz_cli.table import fitted, table
+from gz_cli.talk import put, say
+
+UNBROKEN = 100
+"""Cells of a line where there is no terminal that says how wide it is."""
+LONGEST_ENUM = 6
+_VERSION = re.compile(r"v\d+")
+
+
+async def protocols(client: Client, output: Format) -> int:
+    """All of them, with the names of their methods."""
+    found = await client.protocols()
+    if output is Format.ID:
+        put("\n".join(protocol.protocol for protocol in found))
+    elif output is not Format.TEXT:
+        put(encode(found, output))
+    else:
+        rows = [(one.protocol, ", ".join(one.providers), _names_within(one)) for one in found]
+        put(fitted(("protocol", "providers", "methods"), rows))
+        say("`gz protocols llm` tells of its methods, `gz protocols llm/chat` what that one takes and gives")
+    return exits.OK
+
+
+async def protocol(client: Client, wanted: str, output: Format) -> int:
+    """Of `python/v1` or `python` all methods, of `python/execute` that one. Raises ProtocolNotFound."""
+    name, _, rest = wanted.partition("/")
+    if rest and not _VERSION.fullmatch(rest):
+        method = _of(await _detail(client, f"{name}/v1"), wanted)
+        text, identity, whole = of_method(method, columns(sys.stdout)), method.name, encode(method, output)
+    else:
+        detail = await _detail(client, wanted if rest else f"{name}/v1")
+        text, identity, whole = (
+            of_protocol(detail.methods, columns(sys.stdout)),
+            detail.protocol,
+            encode(detail, output),
+        )
+    put(text if output is Format.TEXT else identity if output is Format.ID else whole)
+    return exits.OK
+
+
+async def _detail(client: Client, protocol: str) -> ProtocolDetail:
+    try:
+        return await client.protocol(protocol)
+    except ProtocolNotFound as error:
+        meant = near(protocol, [one.protocol for one in await client.protocols()])
+        if not meant:
+            raise
+        raise ProtocolNotFound(f"{error.message}; did you mean {meant!r}?") from None
+
+
+def _of(detail: ProtocolDetail, wanted: str) -> MethodView:
+    for method in detail.methods:
+        if wanted in (method.name, *method.aliases):
+            return method
+    names = [method.name for method in detail.methods]
+    meant = near(wanted, names)
+    did_you = f"; did you mean {meant!r}?" if meant else f" (there are: {', '.join(names)})"
+    raise ProtocolNotFound(f"{detail.protocol} has no method {wanted!r}{did_you}")
+
+
+def _names_within(one: ProtocolView) -> str:
+    prefix = one.protocol.partition("/")[0] + "/"
+    return ", ".join(method.removeprefix(prefix) for method in one.methods)
+
+
+def of_protocol(methods: Sequence[MethodView], width: int | None) -> str:
+    """Each method with what it does and the names of its params; what may be left out stands in brackets."""
+    room = (width or UNBROKEN) - 4
+    return "\n\n".join("\n".join(_method(method, room)) for method in methods)
+
+
+def _method(method: MethodView, room: int) -> Iterator[str]:
+    yield method.name
+    about = first_line(method.description)
+    yield from (f"  {line}" for line in (wrapped(about, room) if about else []))
+    names = " ".join(name if needed else f"[{name}]" for name, _, needed in _properties(method.params))
+    yield from (f"    {line}" for line in (wrapped(names, room) if names else []))
+
+
+def of_method(method: MethodView, width: int | None) -> str:
+    """All of one method: its params and the keys of its result, with their types."""
+    parts = ["\n".join(wrapped(f"{method.name}: {method.description.strip()}", width or UNBROKEN))]
+    for title, schema in (("param", method.params), ("result", method.result)):
+        rows = [(name, _about(told, needed)) for name, told, needed in _properties(schema)]
+        if rows:
+            parts.append(table((title, "type, and what it is"), rows, width=width))
+    if method.providers:
+        parts.append(f"served by {', '.join(method.providers)}")
+    return "\n\n".join(parts)
+
+
+def _properties(schema: object) -> list[tuple[str, Mapping[str, object], bool]]:
+    """Name, schema and whether it is needed; what is needed comes first."""
+    if not isinstance(schema, Mapping):
+        return []
+    properties, needed = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, Mapping):
+        return []
+    required = needed if isinstance(needed, list) else []
+    found = [
+        (str(name), told if isinstance(told, Mapping) else {}, name in required) for name, told in properties.items()
+    ]
+    return sorted(found, key=lambda one: not one[2])
+
+
+def _about(schema: Mapping[str, object], needed: bool) -> str:
+    about = schema.get("description", "")
+    return _type(schema, needed) + (f": {about}" if about else "")
+
+
+def _type(schema: Mapping[str, object], needed: bool) -> str:
+    kind, choices = schema.get("type", ""), schema.get("enum")
+    words = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+    if isinstance(choices, list) and len(choices) <= LONGEST_ENUM:
+        words = " | ".join(map(str, choices))
+    default = f" = {short(schema['default'], 20)}" if schema.get("default") is not None else ""
+    return f"{words or 'any'}{default}" + (", required" if needed else "")
