@@ -16,7 +16,7 @@ from gleitzeit.client import Client, Prepared, StreamItem, WatchEvent, prepare
 from gleitzeit.client.models import require, with_model
 from gleitzeit.client.sync import Background
 from gleitzeit.errors import GleitzeitError
-from gleitzeit.model.events import TaskFellBack, TaskRetrying
+from gleitzeit.model.events import TaskFellBack, TaskRetrying, TaskTurnedBack
 from gleitzeit.spec.load import load_object
 from gleitzeit.spec.problems import sentence
 from gz_cli import exits
@@ -85,7 +85,7 @@ class Answer:
             self._torn = self._torn or item.gap
             self._shown += item.delta
             _write(item.delta)
-        elif isinstance(item, WatchEvent) and isinstance(item.event, TaskRetrying | TaskFellBack):
+        elif isinstance(item, WatchEvent) and isinstance(item.event, TaskRetrying | TaskFellBack | TaskTurnedBack):
             self._leave_line()
             say(f"({first_line(item.event.error.message)}; trying again)")
 

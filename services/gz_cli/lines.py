@@ -14,6 +14,7 @@ ITEM_FAILURES = 20
 """So many items of a task are named when they fail."""
 MANY = 100
 """Above so many tasks only every twentieth part of the completions is a line."""
+_GOES_WRONG = events.TaskFailed | events.TaskRetrying | events.TaskFellBack | events.TaskTurnedBack | events.CallLost
 
 
 def submitted(progress: WorkflowProgress, at_ms: int) -> Line:
@@ -31,6 +32,10 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
             return _completed(progress, event)
         case events.TaskFellBack():
             text = f"{_name(progress, event.task)} falls back to {event.label}: {first_line(event.error.message)}"
+            return _line(event.at, "retrying", text)
+        case events.TaskTurnedBack():
+            to = f"{event.label} {how_soon((event.until - event.at) / 1000)}"
+            text = f"{_name(progress, event.task)} turns back to {to}: {first_line(event.error.message)}"
             return _line(event.at, "retrying", text)
         case events.TaskFailed():
             return _line(event.at, "failed", f"{_name(progress, event.task)} failed: {first_line(event.error.message)}")
@@ -111,7 +116,7 @@ def _completed(progress: WorkflowProgress, event: events.TaskCompleted | events.
 
 def _is_one_of_many(progress: WorkflowProgress, event: AnyEvent) -> bool:
     """What goes wrong with an item of a `for_each` is a line, but not a hundred times."""
-    if not isinstance(event, events.TaskFailed | events.TaskRetrying | events.TaskFellBack | events.CallLost):
+    if not isinstance(event, _GOES_WRONG):
         return False
     parent = progress.tasks.get(event.task.rpartition("[")[0])
     if event.task in progress.tasks or parent is None or parent.items is None:

@@ -213,6 +213,7 @@ class WorkflowProgress:
         | events.TasksAdded
         | events.TaskRepeated
         | events.TaskFellBack
+        | events.TaskTurnedBack
         | events.TaskRetrying
         | events.TaskReleased
         | events.TaskFailed
@@ -250,6 +251,9 @@ class WorkflowProgress:
             case events.TaskFellBack():
                 self._move(task, "ready")
                 task.note = f"falls back to {event.label}"
+            case events.TaskTurnedBack():
+                self._move(task, "retrying")
+                task.note = f"turns back to {event.label}"
             case events.TaskFailed():
                 self._end(task, "failed", event.at, error=event.error)
             case events.TaskSkipped():

@@ -253,9 +253,9 @@ class LlmMethods:
             try:
                 return await ask(model)
             except (LlmError, RateLimited) as error:
-                if len(models) == 1 or isinstance(error, Unauthorized):
-                    raise
                 failed[model] = error
+                if len(models) == 1 or isinstance(error, Unauthorized):
+                    break
                 call.log(f"{model}: {error.message}" + (f"; now {following}" if following else ""), "warning")
         raise _of_all(failed)
 
@@ -380,17 +380,17 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
 
 
 def _of_all(failed: Mapping[str, LlmError | RateLimited]) -> LlmError | RateLimited:
-    """What the failures of several models are together: that of the last one, of those that there are here; of those
-    that are waited for, that of the one whose limit ends first.
+    """What the failures of several models are together: that of the one whose limit ends first, which can be waited
+    for; without such a one that of the last, of those that there are here.
     """
     here = {model: error for model, error in failed.items() if not isinstance(error, ModelNotFound)} or failed
-    limited = {model: error for model, error in here.items() if isinstance(error, RateLimited)}
-    last = list(here)[-1]
-    if len(limited) == len(here):
-        last = min(limited, key=lambda model: limited[model].retry_after_seconds)
+    limited = {model: error.retry_after_seconds for model, error in here.items() if isinstance(error, RateLimited)}
+    last = min(limited, key=limited.__getitem__) if limited else list(here)[-1]
     error = here[last]
+    if len(failed) == 1:
+        return error
     others = "; ".join(f"{model}: {one.message}" for model, one in failed.items() if model != last)
-    message = f"{error.message} (the models before it failed, too: {others})"
+    message = f"{error.message} (the other models failed, too: {others})"
     error.message = message
     return error
 

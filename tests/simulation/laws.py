@@ -81,6 +81,9 @@ class DurableTask:
         self.result: Any = None
         self.params_sha256 = ""
         self.alternative = 0
+        self.put_off: dict[int, int] = {}
+        """Which of them would have let it wait, until when."""
+        self.turned_back = False
         self.spent = Spent()
         self.started_at: int | None = None
         """Of the call that runs."""
@@ -89,6 +92,7 @@ class DurableTask:
 
     def reset(self) -> None:
         self.state, self.failures, self.losses, self.alternative = "pending", 0, 0, 0
+        self.put_off, self.turned_back = {}, False
         self.round, self.last, self.bypassed, self.undone, self.began = 0, None, False, False, False
 
     @property
@@ -223,7 +227,7 @@ class Durable:
         task = self._task(event, "running")
         self._call_ended(task, event.at, tokens=msgspec.json.decode(event.result)["usage"]["total_tokens"])
         flow_laws.repeated(task, event)
-        task.state = "retrying"
+        task.state, task.turned_back = "retrying", False
 
     def _UndoAdded(self, event: ev.UndoAdded) -> None:
         flow_laws.check_undo(self, event.task)
@@ -286,10 +290,29 @@ class Durable:
         task = self._task(event, "ready", "pending", "running", "retrying")
         if event.alternative != task.alternative + 1:
             raise broken(8, f"{self.id}/{event.task} goes from alternative {task.alternative} to {event.alternative}")
-        if task.state != "retrying":  # else it was refused, and does not wait: nothing is charged
+        self._turns(task, event)
+        task.state, task.failures, task.alternative = "ready", 0, event.alternative
+
+    def _TaskTurnedBack(self, event: ev.TaskTurnedBack) -> None:
+        """All that it names was called; it goes on with what would have let it wait, and no sooner."""
+        task = self._task(event, "ready", "running", "retrying")
+        if task.alternative < len(task.definition.fallback) and not task.turned_back:
+            raise broken(8, f"{self.id}/{event.task} turns back before all its alternatives were tried")
+        self._turns(task, event)
+        until = task.put_off.pop(event.alternative, None)
+        if until is None or event.until < until:
+            raise broken(8, f"{self.id}/{event.task} turns back to {event.alternative}, put off until {until}")
+        task.state, task.failures, task.alternative = "retrying", 0, event.alternative
+        task.until, task.turned_back = event.until, True
+
+    def _turns(self, task: DurableTask, event: ev.TaskFellBack | ev.TaskTurnedBack) -> None:
+        """From what it has called to something else."""
+        task.put_off.pop(task.alternative, None)
+        if task.state != "retrying":
             self._call_ended(task, event.at)
             self._gave_up(task, event)
-        task.state, task.failures, task.alternative = "ready", 0, event.alternative
+        elif event.error.code == errors.ProviderBusy.code:  # it was refused, and does not wait: nothing is charged
+            task.put_off[task.alternative] = task.until or 0
 
     def _TaskWaiting(self, event: ev.TaskWaiting) -> None:
         task = self._begin(event)
@@ -320,7 +343,9 @@ class Durable:
             raise broken(8, f"{self.id}/{event.task} backs off {delay} s")
         self._gave_up(task, event)
 
-    def _gave_up(self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed | ev.TaskFellBack) -> None:
+    def _gave_up(
+        self, task: DurableTask, event: ev.TaskRetrying | ev.TaskFailed | ev.TaskFellBack | ev.TaskTurnedBack
+    ) -> None:
         if event.error.code == errors.ProviderBusy.code:
             raise broken(8, f"that a provider was busy is charged to {self.id}/{event.task}")
         if event.error.code in (errors.TaskTimeout.code, errors.BudgetExceeded.code) or (
@@ -340,9 +365,10 @@ class Durable:
             flow_laws.check_parents_failure(task, event.error)
             task.state = "failed"
             return
-        left = len(task.definition.fallback) - task.alternative
-        if left and task.state != "waiting" and event.error.name not in _NO_FALLBACK:
-            raise broken(8, f"{self.id}/{event.task} fails, and {left} alternatives were not tried")
+        left = 0 if task.turned_back else len(task.definition.fallback) - task.alternative
+        put_off = task.put_off.keys() - {task.alternative}
+        if (left or put_off) and task.state != "waiting" and event.error.name not in _NO_FALLBACK:
+            raise broken(8, f"{self.id}/{event.task} fails, and {left or put_off} alternatives were not tried")
         if event.error.name == "BUDGET_EXCEEDED" and not self._has_overspent(task, event.at):
             raise broken(8, f"{self.id}/{event.task} fails for its budget, which is not spent")
         self._call_ended(task, event.at)
@@ -474,6 +500,8 @@ class Laws:
         """The highest that a provider's instance has heard of."""
         self.outcomes: dict[str, bytes] = {}
         """Call id -> what its execution came to."""
+        self.limits: dict[str, float] = {}
+        """Call id -> for how long its provider, at a limit, wants not to be asked."""
         self.sent: set[str] = set()
         """Call ids whose request has left."""
         self.cancelled: list[str] = []
@@ -482,6 +510,7 @@ class Laws:
         """Results of tasks whose results are kept for others -> when they completed."""
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
+             "turned_back", "limited",
              "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
              "filled", "handed"), 0
         )  # fmt: skip
@@ -532,6 +561,9 @@ class Laws:
                 raise broken(6, f"{stream}/{event.task}/{event.attempt} was sent, and counts as if it had not run")
         self.counts["cached"] += isinstance(event, ev.TaskCached)
         self.counts["shut_out"] += isinstance(event, ev.TaskFellBack) and event.error.name == "CIRCUIT_OPEN"
+        if isinstance(event, ev.CallRefused):
+            self._waits_as_asked(stream, event)
+        self.counts["turned_back"] += isinstance(event, ev.TaskTurnedBack)
         self.counts["fell_back"] += isinstance(event, ev.TaskFellBack)
         self.counts["overspent"] += isinstance(event, ev.TaskFailed) and event.error.name == "BUDGET_EXCEEDED"
         if event.at > now:
@@ -567,6 +599,12 @@ class Laws:
             call_id = name_of_call(stream, event.task, event.attempt)
             if self.outcomes.get(call_id) != bytes(event.result):
                 raise broken(7, f"the result recorded for {call_id} is not what its execution came to")
+
+    def _waits_as_asked(self, stream: str, event: ev.CallRefused) -> None:
+        seconds = self.limits.get(name_of_call(stream, event.task, event.attempt), 0.0)
+        self.counts["limited"] += bool(seconds)
+        if event.until < event.at + seconds * 1000:
+            raise broken(8, f"{stream}/{event.task} is to be called before its provider wants that, at {event.until}")
 
     def _cached_result_is_real(self, stream: str, event: ev.TaskCached) -> None:
         """It is what an equal call came to, at the time that the event says."""
@@ -732,6 +770,9 @@ class Laws:
         running[:] = [e for e in running if (e.instance, e.call_id) != (instance, meta.call_id)]
         if isinstance(outcome, bytes):
             self.outcomes[meta.call_id] = outcome
+        elif getattr(outcome, "code", None) == errors.ProviderBusy.code:  # it had done nothing yet
+            self.paid.discard((instance, meta.call_id))
+            self.limits[meta.call_id] = msgspec.json.decode(outcome.data)["retryAfterSeconds"]
 
     def instance_died(self, instance: str) -> None:
         for running in self.running.values():

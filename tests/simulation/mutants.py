@@ -214,6 +214,29 @@ def charges_busy_as_an_attempt() -> list[Patch]:
 
 
 @mutant
+def asks_again_before_a_limit_ends() -> list[Patch]:
+    return [(calls_module, "busy_seconds", lambda wish, refusals: 0.02)]
+
+
+@mutant
+def forgets_what_it_has_put_off() -> list[Patch]:
+    return [(Task, "next_put_off", None)]
+
+
+@mutant
+def turns_back_at_once() -> list[Patch]:
+    def turns_back(self: Engine, workflow: Workflow, task: Task, attempt: int, error: ev.Failure, *_: Any) -> bool:
+        to = task.next_put_off
+        if to is not None:
+            event = ev.TaskTurnedBack(self._now, task.id, attempt, error, to.alternative, self._now, "", to.place)
+            self._record(workflow, event)
+            self._at(self._now, self._release, workflow, task, attempt)
+        return to is not None
+
+    return [(Engine, "_turns_back", turns_back)]
+
+
+@mutant
 def ignores_budgets() -> list[Patch]:
     return [(Meter, "complaint", lambda self, whole, own, task, now: "")]
 

@@ -18,6 +18,7 @@ from gleitzeit.discovery.base import ProviderLost, ProviderSeen
 from gleitzeit.errors import (
     GleitzeitError,
     InvalidParams,
+    ProviderBusy,
     ResourceExhausted,
     TaskCancelled,
     TaskError,
@@ -210,6 +211,8 @@ class Provider:
         rates, random = self.world.rates, self.random
         if self.world.faulty and self._now() < self.sick_until:
             return failure_of(ResourceExhausted("503"))
+        if random.random() < rates.task_failure:
+            return failure_of(ProviderBusy("a rate limit", {"retryAfterSeconds": random.choice((0.5, 10.0, 20.0))}))
         if random.random() < rates.task_failure:
             error = TaskError("by chance") if random.random() < 0.7 else InvalidParams("by chance")
             return failure_of(error)

@@ -33,8 +33,10 @@ LAWS: dict[int, tuple[str, str]] = {
         " keeps_all_results_under_one_key",
     ),
     8: (
-        "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay",
-        "retries_beyond_the_policy does_not_back_off charges_busy_as_an_attempt never_quarantines ignores_budgets",
+        "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay laws.py:_waits_as_asked"
+        " laws.py:_TaskTurnedBack laws.py:_TaskFailed",
+        "retries_beyond_the_policy does_not_back_off charges_busy_as_an_attempt never_quarantines ignores_budgets"
+        " asks_again_before_a_limit_ends forgets_what_it_has_put_off turns_back_at_once",
     ),
     9: (
         "laws.py:_capacities_hold laws.py:execution_started foreign.py:call_sent",

@@ -270,7 +270,7 @@ class Calls(Places):
         """Whether the attempt goes on where another of its models is: a list of them is tried to its end."""
         task = call.task
         models = task.models or self._params.models_of(call.workflow, task)  # adopted ones have not been queued
-        if len(models) < 2 or error.name in NO_FALLBACK:
+        if len(models) < 2 or error.name in NO_FALLBACK or task.turned_back:
             return False
         place = self.scheduler.place_after(task, models, call.instance)
         if place:
@@ -296,8 +296,9 @@ class Calls(Places):
         error = ev.Failure(busy.code, item.reason, item.name or busy.name, retryable=True)
         if self._goes_elsewhere(call, error):
             return True
-        if call.task.alternative == len(call.task.definition.fallback):
-            return False
+        if call.task.turned_back or call.task.alternative == len(call.task.definition.fallback):
+            sooner = (call.task.until or 0) - to_ms(PATIENCE_SECONDS)
+            return self._turns_back(call.workflow, call.task, call.attempt, error, sooner)
         self._fail_task(call.workflow, call.task, call.attempt, error)
         return True
 

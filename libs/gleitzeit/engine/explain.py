@@ -97,6 +97,9 @@ def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple
     left = max(0, (task.until or now) - now) / 1000
     if task.round and task.result is not None and task.error is None and not task.failures:
         return "loop", f"round {task.round} is over and its condition does not hold; the next follows {how_soon(left)}"
+    if task.turned_back and task.refusals and task.error is not None:
+        last = f"the last of what it names failed ({task.error.message})"
+        return "provider_busy", f"{last}; {task.provider} ({task.refusal}) is asked again {how_soon(left)}"
     if task.error is None:
         return "provider_busy", f"{task.provider} did not take it ({task.refusal}); asked again {how_soon(left)}"
     return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows {how_soon(left)}"

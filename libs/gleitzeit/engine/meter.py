@@ -45,7 +45,7 @@ class Meter(Struct):
                 self._end(event.task, event.at)
                 for spent in self._accounts(event.task):
                     spent.calls -= 1
-            case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskFailed():
+            case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskTurnedBack() | ev.TaskFailed():
                 self._end(event.task, event.at)
                 self._add_tokens(event.task, event.error.data)
             case ev.TaskCancelled() | ev.CallLost():

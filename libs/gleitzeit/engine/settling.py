@@ -66,15 +66,8 @@ class Settling(Sweeps):
         """For good: what the task called, and if it has no alternative left the task itself."""
         self._loads.pop(task, None)
         self.scheduler.looked_up.discard(task)
-        following = task.alternative + 1
-        if (
-            following <= len(task.definition.fallback)
-            and task.state in ("ready", "running", "retrying")
-            and not task.expands
-            and error.name not in NO_FALLBACK
-        ):
-            label = task.definition.fallback[following - 1].label
-            self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
+        under_way = task.state in ("ready", "running", "retrying") and not task.expands
+        if under_way and error.name not in NO_FALLBACK and self._turns(workflow, task, attempt, error):
             return
         if task.causes:
             before = "; ".join(task.causes)
@@ -82,6 +75,30 @@ class Settling(Sweeps):
         self._record(workflow, ev.TaskFailed(self._now, task.id, attempt, error))
         if task.parent is None and task.origin is None and not workflow.tolerates(task):
             self._after_failure(workflow, task)
+
+    def _turns(self, workflow: Workflow, task: Task, attempt: int, error: ev.Failure) -> bool:
+        """Whether there is something else for the task to call: its next alternative, or what it has put off."""
+        following = task.alternative + 1
+        if task.turned_back or following > len(task.definition.fallback):
+            return self._turns_back(workflow, task, attempt, error)
+        label = task.definition.fallback[following - 1].label
+        self._record(workflow, ev.TaskFellBack(self._now, task.id, attempt, error, following, label))
+        return True
+
+    def _turns_back(
+        self, workflow: Workflow, task: Task, attempt: int, error: ev.Failure, before: int | None = None
+    ) -> bool:
+        """Whether it has put something off, for which it waits now; not for longer than until `before`."""
+        to = task.next_put_off
+        if to is None or (before is not None and to.until >= before):
+            return False
+        label = task.definition.fallback[to.alternative - 1].label if to.alternative else to.provider
+        until = max(to.until, self._now)
+        event = ev.TaskTurnedBack(self._now, task.id, attempt, error, to.alternative, until, label, to.place)
+        self._record(workflow, event)
+        self._at(until, self._release, workflow, task, attempt)
+        self._arm_queue_timeout(workflow, task)
+        return True
 
     def _after_failure(self, workflow: Workflow, *tasks: Task) -> None:
         """What failures mean for the other tasks, by the workflow's policy."""
@@ -168,7 +185,8 @@ class Settling(Sweeps):
     # What became ready
 
     def _release(self, workflow: Workflow, task: Task, attempt: int) -> None:
-        if task.state == "retrying" and task.attempt == attempt and not workflow.final:
+        due = task.state == "retrying" and task.attempt == attempt and (task.until or 0) <= self._now
+        if due and not workflow.final:
             self._record(workflow, ev.TaskReleased(self._now, task.id))
 
     def _settle(self) -> None:
@@ -242,6 +260,7 @@ class Settling(Sweeps):
         moves = (
             not task.expands
             and task.alternative < len(task.definition.fallback)
+            and not task.turned_back
             and self.scheduler.shut_out(workflow, task)
         )
         if moves:

@@ -2,10 +2,21 @@
 
 from collections.abc import Iterator
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from gleitzeit import errors
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach, TaskDefinition
+
+
+class PutOff(Struct, frozen=True):
+    """A call that its provider would have let wait until then, so that what the task names besides was called."""
+
+    alternative: int
+    place: int
+    until: int
+    provider: str
+    reason: str
 
 
 class Task:
@@ -14,8 +25,8 @@ class Task:
     __slots__ = (
         "alternative", "approval", "attempt", "bypassed", "cached", "causes", "child", "completed_at", "definition",
         "dependents", "error", "failures", "fan", "id", "index", "instance", "losses", "models", "number", "origin",
-        "parent", "place", "provider", "queued_at", "ready_at", "refusal", "refusals", "result", "round", "sends",
-        "signals", "started_at", "state", "undone", "unmet", "until", "wants_all",
+        "parent", "place", "provider", "put_off", "queued_at", "ready_at", "refusal", "refusals", "result", "round",
+        "sends", "signals", "started_at", "state", "turned_back", "undone", "unmet", "until", "wants_all",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +84,10 @@ class Task:
         in their models."""
         self.place = 0
         """Which of them is next for this attempt: those before it have failed where they are."""
+        self.put_off: tuple[PutOff, ...] = ()
+        """What was to be waited for, and may still be called."""
+        self.turned_back = False
+        """Everything that it could call was called; it has come back to what it had put off."""
         self.provider = ""
         self.instance = ""
         self.ready_at = 0
@@ -97,6 +112,28 @@ class Task:
         self.wants_all = False
         self.sends = ()
         self.approval = None
+
+    def what_is_put_off(self, alternative: int, place: int) -> PutOff | None:
+        return next((one for one in self.put_off if (one.alternative, one.place) == (alternative, place)), None)
+
+    @property
+    def next_put_off(self) -> PutOff | None:
+        """That which has to be waited for least."""
+        others = [one for one in self.put_off if (one.alternative, one.place) != (self.alternative, self.place)]
+        return min(others, key=lambda one: one.until, default=None)
+
+    def leave(self, error: ev.Failure) -> None:
+        """Its call, for another one: it is put off if it was not failure but a provider without room for it."""
+        others = tuple(one for one in self.put_off if (one.alternative, one.place) != (self.alternative, self.place))
+        if self.state == "retrying" and error.code == errors.ProviderBusy.code:
+            here = PutOff(self.alternative, self.place, self.until or 0, self.provider, self.refusal)
+            others = (*others, here)
+        self.put_off = others
+
+    def begin_anew(self) -> None:
+        """With a round of its own, or a retry by hand: what has failed may be called again."""
+        self.failures = self.losses = self.place = self.refusals = 0
+        self.turned_back = False
 
     @property
     def expands(self) -> bool:

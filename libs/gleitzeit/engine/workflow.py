@@ -327,7 +327,7 @@ class Workflow:
         task = self._task(event, event.task, event.attempt)
         self._set(task, self._next(task, "TaskRepeated"))
         task.round += 1
-        task.failures = task.losses = task.refusals = task.place = 0
+        task.begin_anew()
         task.result = event.result
         task.until = event.until
         task.completed_at = event.at
@@ -405,7 +405,9 @@ class Workflow:
         self._set(task, self._next(task, "TaskRetrying"))
         task.stop_waiting()
         task.failures += 1
-        task.refusals = task.place = 0
+        task.refusals = 0
+        if not task.turned_back:
+            task.place = 0
         task.error = event.error
         task.until = event.until
         task.completed_at = event.at
@@ -416,15 +418,35 @@ class Workflow:
         moves = event.place > task.place and event.alternative == task.alternative
         if not moves and not task.alternative < event.alternative <= len(task.definition.fallback):
             raise Refused(f"task {task.id} of {self.id} has no alternative {event.alternative} left")
+        self._turn(task, event)
         task.refusals = 0
         self._ready_again(task, state, event.at)
-        task.error = event.error
-        task.completed_at = event.at
-        task.causes = (*task.causes, _cause(task, event))[-_MOST_CAUSES:]
-        task.place = event.place
         if not moves:
             task.failures = 0
             self._use(task, event.alternative)
+
+    def _turned_back(self, event: ev.TaskTurnedBack) -> None:
+        task = self._task(event, event.task, event.attempt)
+        state = self._next(task, "TaskTurnedBack")
+        to = task.what_is_put_off(event.alternative, event.place)
+        if to is None:
+            raise Refused(f"task {task.id} of {self.id} has not put off its alternative {event.alternative}")
+        self._turn(task, event)
+        task.put_off = tuple(one for one in task.put_off if one != to)
+        task.turned_back = True
+        task.failures, task.refusals, task.refusal, task.provider = 0, 1, to.reason, to.provider
+        self._set(task, state)
+        task.until = event.until
+        task.queued_at = event.at
+        self._use(task, event.alternative)
+
+    def _turn(self, task: Task, event: ev.TaskFellBack | ev.TaskTurnedBack) -> None:
+        """From what it has called to what it is to call."""
+        task.leave(event.error)
+        task.causes = (*task.causes, _cause(task, event))[-_MOST_CAUSES:]
+        task.error = event.error
+        task.completed_at = event.at
+        task.place = event.place
 
     def _use(self, task: Task, alternative: int) -> None:
         task.alternative = alternative
@@ -579,7 +601,8 @@ class Workflow:
 
     def _reset(self, task: Task, state: ev.TaskStatus) -> None:
         self._set(task, state)
-        task.failures = task.losses = task.round = task.place = task.refusals = 0
+        task.begin_anew()
+        task.round, task.put_off = 0, ()
         task.error = task.result = None
         task.completed_at = 0
         task.causes = ()
@@ -601,9 +624,9 @@ def _may_run_again(task: Task, names: set[str]) -> bool:
     return undone or task.definition.trigger != "success" or not names.isdisjoint(task.definition.dependencies)
 
 
-def _cause(task: Task, event: ev.TaskFellBack) -> str:
+def _cause(task: Task, event: ev.TaskFellBack | ev.TaskTurnedBack) -> str:
     called, message = "the task's own call", event.error.message
-    if event.place:
+    if event.place or task.place:
         called = task.provider or called
     elif task.alternative:
         called = task.definition.fallback[task.alternative - 1].label
@@ -626,6 +649,7 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.TaskRepeated: Workflow._repeated,
     ev.UndoAdded: Workflow._undo_added,
     ev.TaskFellBack: Workflow._fell_back,
+    ev.TaskTurnedBack: Workflow._turned_back,
     ev.TaskRetrying: Workflow._retrying,
     ev.TaskReleased: Workflow._task_released,
     ev.TaskFailed: Workflow._failed,

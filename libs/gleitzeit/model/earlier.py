@@ -28,7 +28,7 @@ EVENTS: Final = {
     "task:completed": ("TaskCompleted", "TaskCached"),
     "task:failed": ("TaskFailed",),
     "task:cancelled": ("TaskCancelled",),
-    "task:retry_scheduled": ("TaskRetrying", "TaskFellBack"),
+    "task:retry_scheduled": ("TaskRetrying", "TaskFellBack", "TaskTurnedBack"),
     "task:retry_executed": ("TaskReleased",),
     "task:timeout": ("TaskFailed", "TaskRetrying"),
     "workflow:submitted": ("WorkflowSubmitted",),

@@ -176,6 +176,19 @@ class TaskFellBack(Event, frozen=True, omit_defaults=True, tag=True):
     place: int = 0
 
 
+class TaskTurnedBack(Event, frozen=True, omit_defaults=True, tag=True):
+    """The last of what the task could call has failed for good, or would let it wait for longer than an earlier one
+    would (`alternative` and `place` as in TaskFellBack): that one is called again, not before `until`."""
+
+    task: str
+    attempt: int
+    error: Failure
+    alternative: int
+    until: int
+    label: str = ""
+    place: int = 0
+
+
 class TaskRetrying(Event, frozen=True, omit_defaults=True, tag=True):
     """The attempt failed and the policy allows another one, not before `until`."""
 
@@ -279,6 +292,7 @@ AnyEvent = (
     | TaskRepeated
     | UndoAdded
     | TaskFellBack
+    | TaskTurnedBack
     | TaskRetrying
     | TaskReleased
     | TaskFailed

@@ -7,6 +7,7 @@ import pytest
 from tests.libs.engine.builders import METHODS, Desk, snapshot, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.explain import explain
 from gleitzeit.engine.view import task_view
 from gleitzeit.engine.workflow import replay
 from gleitzeit.model import events as ev
@@ -127,6 +128,94 @@ def test_a_long_wait_for_a_provider_falls_back_and_is_not_charged() -> None:
     assert workflow.state == "completed"
 
 
+def limit(desk: Desk, seconds: float) -> None:
+    desk.tell(fx.CallNotStarted(desk.call("a"), f"a limit of {seconds:g} s", seconds, "LLM_RATE_LIMITED"))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_only_had_no_room_is_waited_for_when_the_last_has_failed_for_good(restart: bool) -> None:
+    desk = Desk()
+    desk.submit(task("a", method="shop/pay", fallback=TWO, queue_timeout_seconds=60.0))
+    limit(desk, 40.0)
+    desk.fail("a", message="no such model", data={"retryable": False})
+    desk.wait(1.0)
+    desk.fail("a", message="no key", data={"retryable": False})
+    if restart:
+        desk = desk.restart()
+        desk.provider("p#1")
+    assert desk.states() == {"a": "retrying"}
+    (turned,) = [e for e in desk.events["w"] if isinstance(e, ev.TaskTurnedBack)]
+    assert (turned.alternative, turned.label, turned.until) == (0, "p", desk.now + 39_000)
+    reason = explain(desk.engine, desk.workflow(), desk.workflow().tasks["a"], desk.now)
+    assert reason.reason == "provider_busy"
+    assert "(no key); p (a limit of 40 s) is asked again in 39 s" in reason.message
+    desk.wait(38.9)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(0.1)
+    assert desk.call("a").method == "shop/pay"
+    limit(desk, 20.0)  # nothing else is left now
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(20.0)
+    desk.complete("a")
+    assert desk.workflow().state == "completed"
+    again = replay(desk.events["w"])
+    again.released[:] = desk.workflow().released[:] = []
+    assert snapshot(again) == snapshot(desk.workflow())
+
+
+def test_what_was_waited_for_fails_with_all_that_was_tried() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", method="shop/pay", attempts=2, fallback=TWO[:1]))
+    limit(desk, 10.0)
+    desk.fail("a", message="no key", data={"retryable": False})
+    desk.wait(10.0)
+    desk.fail("a", message="a hiccup")
+    desk.wait(1.0)
+    assert desk.call("a").method == "shop/pay"  # by the whole retry policy, and what has failed is not called again
+    desk.fail("a", message="broken")
+    assert workflow.error is not None
+    tried = "the task's own call: a limit of 10 s; small: no key"
+    assert workflow.error.message == f"broken (what was tried before failed, too: {tried})"
+
+
+def test_of_those_without_room_the_first_that_has_some_is_waited_for() -> None:
+    desk = Desk()
+    desk.submit(task("a", method="shop/pay", fallback=TWO))
+    for seconds in (30.0, 10.0, 100.0):
+        limit(desk, seconds)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(10.0)
+    assert desk.call("a").method == "llm/chat"
+    limit(desk, 60.0)  # longer than what is left of the task's own
+    desk.wait(20.0)
+    assert desk.call("a").method == "shop/pay"
+    limit(desk, 41.0)  # hardly longer: there it stays
+    assert desk.kinds()[-1] == "CallRefused"
+    desk.wait(41.0)
+    assert desk.call("a").method == "shop/pay"
+
+
+def test_the_time_to_start_ends_also_the_wait_for_what_was_put_off() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", fallback=TWO[:1], queue_timeout_seconds=5.0))
+    limit(desk, 60.0)
+    desk.fail("a", message="no key", data={"retryable": False})
+    desk.wait(4.9)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(0.1)
+    assert workflow.error is not None
+    assert workflow.error.message.startswith("not started within 5 s (queue_timeout): p did not take it: a limit of")
+
+
+def test_what_is_spent_or_cancelled_does_not_turn_back() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", fallback=TWO[:1], attempts=2), budget=Budget(calls=1))
+    limit(desk, 60.0)
+    desk.fail("a", message="a hiccup")
+    desk.wait(1.0)
+    assert (workflow.state, workflow.error is not None and workflow.error.name) == ("failed", "BUDGET_EXCEEDED")
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_the_time_to_start_counts_while_its_provider_lets_it_wait(restart: bool) -> None:
     desk = Desk()
@@ -233,6 +322,21 @@ def test_a_list_goes_no_further_than_the_provider_that_the_task_names() -> None:
     desk.submit(asks("a", "b", provider="p0"))
     desk.fail("a")
     assert desk.states() == {"a": "failed"}
+
+
+def test_a_model_at_a_limit_is_waited_for_when_those_of_other_providers_have_failed() -> None:
+    desk = holders("a", "b", "c")
+    workflow = desk.submit(asks("a", "b", "c"))
+    desk.fail("a", message="broken", data={"retryable": False})
+    limit(desk, 30.0)
+    desk.fail("a", message="no key", data={"retryable": False})
+    desk.wait(30.0)
+    assert desk.call("a").instance == "p1#1"
+    assert msgspec.json.decode(desk.call("a").params)["model"] == ["b", "c"]
+    desk.fail("a", message="no", data={"retryable": False})
+    assert workflow.error is not None
+    tried = "p0: broken; p1: a limit of 30 s; p2: no key"
+    assert workflow.error.message == f"no (what was tried before failed, too: {tried})"
 
 
 def test_a_list_and_a_fallback() -> None:

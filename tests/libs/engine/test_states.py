@@ -7,6 +7,7 @@ import pytest
 from tests.libs.engine.builders import NOW, raw, snapshot, submitted, task
 
 from gleitzeit.engine import states
+from gleitzeit.engine.task import PutOff
 from gleitzeit.engine.workflow import Refused, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Alternative, ForEach
@@ -27,6 +28,7 @@ TASK_EVENTS: dict[str, Callable[[int], ev.AnyEvent]] = {
     "TaskRepeated": lambda attempt: ev.TaskRepeated(AT, "t", attempt, raw(1), AT + 5),
     "TaskCached": lambda attempt: ev.TaskCached(AT, "t", attempt + 1, "key", raw(1)),
     "TaskFellBack": lambda attempt: ev.TaskFellBack(AT, "t", attempt, ERROR, 1),
+    "TaskTurnedBack": lambda attempt: ev.TaskTurnedBack(AT, "t", attempt, ERROR, 1, AT + 5),
     "CallRefused": lambda attempt: ev.CallRefused(AT, "t", attempt, "busy"),
     "CallLost": lambda attempt: ev.CallLost(AT, "t", attempt, "gone"),
 }
@@ -66,6 +68,7 @@ def workflow_with_task(state: str) -> Workflow:
     for event in HOW_TO_GET_TO[state]:
         workflow.apply(event)
     assert workflow.tasks["t"].state == state
+    workflow.tasks["t"].put_off = (PutOff(1, 0, AT, "p", "busy"),)
     return workflow
 
 

@@ -223,7 +223,7 @@ async def test_models_are_tried_in_order() -> None:
         assert len(made.logged()) == 2
     async with peer(answer(500, "one"), answer(500, "two")) as made:
         _, error = await made.failure("chat", model=["a", "b"], prompt="hi")
-        assert "two (the models before it failed, too: a: " in error.message
+        assert "two (the other models failed, too: a: " in error.message
         assert "says: one)" in error.message
     missing = answer(404, {"error": {"message": "The model `b` does not exist", "code": "model_not_found"}})
     for first, kind in ((answer(400, {"error": "no tools"}), "BAD_REQUEST"), (answer(429, ""), "RATE_LIMITED")):
@@ -235,6 +235,10 @@ async def test_models_are_tried_in_order() -> None:
     async with peer(*limits) as made:  # that which ends first is waited for
         _, error = await made.failure("chat", model=["a", "b", "c"], prompt="hi")
         assert (error.data or {})["retryAfterSeconds"] == 50
+    for last in (answer(500, "boom"), answer(400, "no"), answer(401, "no")):  # it is, whatever is wrong with the others
+        async with peer(answer(429, "", retry_after="9"), last) as made:
+            name, error = await made.failure("chat", model=["a", "b"], prompt="hi")
+            assert (name, (error.data or {})["retryAfterSeconds"]) == ("LLM_RATE_LIMITED", 9)
     async with peer(missing) as made:
         name, error = await made.failure("chat", model=["b", "b"], prompt="hi")
         assert (name, (error.data or {})["retryable"]) == ("LLM_MODEL_NOT_FOUND", False)
