@@ -137,7 +137,7 @@ class Http:
         message, kind = said(answer)
         wait = retry_after(headers or {}, time.time())
         if wait is None and status == 429:
-            wait = until_reset(headers or {}, message, time.time())
+            wait = until_reset(headers or {}, answer, time.time())
         shown = self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}"
         error = meaning(status, shown, kind, self.shown_url, wait, self._busy_statuses)
         if isinstance(error, Unauthorized) and self._key_hint:

@@ -309,6 +309,8 @@ class LlmMethods:
             except GleitzeitError:
                 return ModelNotFound(error.message, data)
         names = data["models"]
+        if model in names:  # and yet it cannot be asked: the server knows why
+            return ModelNotFound(error.message, data)
         suggestion = near(model, names)
         message = f"{self._backend.name} has no model '{model}'; it {_has(names)}"
         message += f" (did you mean '{suggestion}'?)" if suggestion else ""

@@ -23,7 +23,8 @@ AT_ONCE_SECONDS: Final = 1.0
 """For one that says to come again at once, or that the time for it is past: else it were asked without end."""
 _LEAST_SECONDS: Final = 0.1
 
-_PASSING: Final = frozenset({408, 409, 425})
+_PASSING: Final = frozenset({408, 409, 425, 498})
+"""498 is Groq's word for no capacity."""
 _BUSY_IF_TOLD: Final = frozenset({402, 503, 529})
 """Of which a server that says when to come again means that it has too much to do."""
 _STATUS_OF_TYPE: Final = {
@@ -40,9 +41,11 @@ _STATUS_OF_TYPE: Final = {
 _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
     "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
-    "maximum prompt length", "input token count",
+    "maximum prompt length", "input token count", "max_new_tokens` must be <=",
 )  # fmt: skip
-_UNREADABLE: Final = "produced output that does not match"
+_UNREADABLE: Final = ("produced output that does not match", "json_validate_failed", "tool_use_failed")
+_NO_KEY: Final = ("api key not valid", "api_key_invalid")
+"""Where a key is bad, says Google, it is the request that is."""
 _NO_SUCH_MODEL: Final = (
     "model_not_found", "not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model",
     "not a valid model", "unable to access model", "deploymentnotfound",
@@ -76,14 +79,15 @@ def meaning(
         return RateLimited(told, _wait(retry_after_seconds), told=retry_after_seconds is not None)
     if status in (400, 403) and _has(text, _FILTERED):
         return Refused(told)
-    if status in (401, 403) and "model_not_found" not in text:  # so OpenAI calls a model that a project may not use
+    # With 403 and model_not_found OpenAI speaks of a model that a project may not use.
+    if (status in (401, 403) and "model_not_found" not in text) or (status == 400 and _has(text, _NO_KEY)):
         return Unauthorized(told, {"status": status})
     # Context windows first: such messages name the model, too. Some servers answer them with 500.
     if status in (400, 413, 422, 500) and _has(text, _OVERFLOW):
         return ContextOverflow(told)
     if _names_no_model(status, text):
         return ModelNotFound(told)
-    if _UNREADABLE in text:
+    if _has(text, _UNREADABLE):
         return UnreadableOutput(told, {"status": status})
     if status >= 500 or status in _PASSING:
         return ServerError(told, {"status": status})

@@ -6,10 +6,12 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import msgspec
+
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_IN_WORDS: Final = re.compile(rf"try again in ({_SPAN.pattern})")
+_IN_WORDS: Final = re.compile(rf'(?:try again in |retry after |"retryDelay":")({_SPAN.pattern}|\d+ seconds?)')
 _EPOCH_SECONDS, _EPOCH_MS = 1e9, 1e12  # a number from here on is no number of seconds to wait
 
 
@@ -25,13 +27,19 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return _seconds(value, now) if value else None
 
 
-def until_reset(headers: Mapping[str, str], message: str, now: float) -> float | None:
-    """The same of a server that refuses for its limit without that header: by what it says, or by its other headers.
+def until_reset(headers: Mapping[str, str], answer: object, now: float) -> float | None:
+    """The same of a server that refuses for its limit without that header: by what it says (its `answer` is decoded
+    JSON, or a text), or by its other headers.
 
-    OpenAI says `try again in 1.2s`, and names when each limit is as at the beginning; so does Anthropic.
+    OpenAI says `try again in 1.2s`, and names when each limit is as at the beginning; so does Anthropic. Google has a
+    `retryDelay`, and OpenRouter passes on the headers of those whom it asks.
     """
-    if matched := _IN_WORDS.search(message):
-        return _seconds(matched[1], now)
+    match answer:
+        case {"error": {"metadata": {"headers": dict(passed_on)}}}:
+            headers = {str(name).lower(): str(value) for name, value in passed_on.items()}
+    text = answer if isinstance(answer, str) else msgspec.json.encode(answer).decode()
+    if matched := _IN_WORDS.search(text):
+        return _seconds(matched[1].partition(" ")[0], now)
     limits = list(_limits(headers, now))
     # A limit that is not used up may still be too small for this request; which one it is nobody says.
     waits = [wait for wait, used_up in limits if used_up] or [wait for wait, _ in limits]

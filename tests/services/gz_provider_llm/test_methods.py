@@ -215,6 +215,15 @@ async def test_without_a_name_the_default_or_the_only_model() -> None:
         assert "no model is named; openai has a, b" in error.message
 
 
+async def test_a_model_that_the_server_lists_and_does_not_give() -> None:
+    refused = answer(404, {"error": {"message": "The model `a` does not exist or you do not have access to it."}})
+    async with peer(refused, models("a", "b")) as made:
+        name, error = await made.failure("chat", model="a", prompt="hi")
+        assert name == "LLM_MODEL_NOT_FOUND"
+        assert "you do not have access to it" in error.message
+        assert "did you mean" not in error.message
+
+
 async def test_models_are_tried_in_order() -> None:
     async with peer(answer(500, "boom"), answer(429, "", retry_after="9"), saying("x")) as made:
         result = await made.call("chat", model=["a", "b", "c"], prompt="hi")

@@ -14,6 +14,7 @@ from gz_provider_llm.errors import (
     Refused,
     ServerError,
     Unauthorized,
+    UnreadableOutput,
 )
 from gz_provider_llm.refusals import meaning, said
 
@@ -49,6 +50,11 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
         (400, {"error": {"message": "a/b is not a valid model ID", "code": 400}}, ModelNotFound),
         (404, {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError"}, ModelNotFound),
         (404, "404 page not found", BadRequest),
+        (400, openai("Failed to generate JSON.", code="json_validate_failed"), UnreadableOutput),
+        (400, openai("Failed to call a function.", code="tool_use_failed"), UnreadableOutput),
+        (498, openai("Flex tier capacity exceeded", code="capacity_exceeded"), ServerError),
+        (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}], Unauthorized),
+        (422, openai("`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 …"), ContextOverflow),
         (529, anthropic("overloaded_error", "Overloaded"), ServerError),
     ],
 )  # fmt: skip

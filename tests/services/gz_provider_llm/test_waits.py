@@ -27,7 +27,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "message", "seconds"),
+    ("headers", "answer", "seconds"),
     [
         ({}, "slow down", None),
         ({}, "Limit 3, Used 3, Requested 1. Please try again in 20s. Visit https://…", 20),
@@ -49,7 +49,10 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         ({"X-RateLimit-Reset": "30"}, "", 30),
         ({"anthropic-ratelimit-input-tokens-reset": "2026-10-14T17:46:44Z"}, "", 4),
         ({"x-ratelimit-reset-requests": "soon"}, "", None),
+        ({}, {"error": {"code": "429", "message": "… Please retry after 2 seconds."}}, 2),
+        ({}, [{"error": {"details": [{"@type": "…RetryInfo", "retryDelay": "34.5s"}]}}], 34.5),
+        ({}, {"error": {"metadata": {"headers": {"X-RateLimit-Reset": "1792000002500"}}}}, 2.5),
     ],
 )
-def test_until_reset(headers: dict[str, str], message: str, seconds: float | None) -> None:
-    assert until_reset(CIMultiDict(headers), message, NOW) == pytest.approx(seconds)
+def test_until_reset(headers: dict[str, str], answer: object, seconds: float | None) -> None:
+    assert until_reset(CIMultiDict(headers), answer, NOW) == pytest.approx(seconds)
