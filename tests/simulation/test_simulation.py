@@ -49,6 +49,8 @@ def test_no_law_is_broken() -> None:
     assert happened["lost"] > 10
     assert happened["deposed"] > 5
     assert happened["fell_back"] > 20
+    assert happened["turned_back"] > 5
+    assert happened["limited"] > 100
     assert happened["shut_out"] > 2
     assert happened["cached"] > 4
     assert happened["overspent"] > 10
