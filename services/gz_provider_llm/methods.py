@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, e
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.structured import TRIES, Format, ask_again
 
+FIRST_LOOK_SECONDS = 1.0
+"""For a server to say which models it has, before others know of the provider."""
 LOOK_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 2.0
 """The same at a server that did not answer."""
@@ -70,8 +72,12 @@ def build(backend: Backend, settings: Settings) -> Provider:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        await _follow(backend, provider)  # before the first call comes
-        looking = asyncio.create_task(_keep_true(backend, provider, list_models=settings.list_models))
+        # Before the first call comes: of who is there and lists no models it is thought that it may have any.
+        await _follow(backend, provider)
+        looking = asyncio.create_task(_keep_true(backend, provider, looked, list_models=settings.list_models))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await looked.wait()
         try:
             yield
         finally:
@@ -79,6 +85,7 @@ def build(backend: Backend, settings: Settings) -> Provider:
             await asyncio.wait([looking])
             await backend.close()
 
+    looked = asyncio.Event()
     provider = Provider(backend.name, protocols=["llm/v1"], capacity=backend.capacity, lifespan=lifespan)
     methods = LlmMethods(backend, settings)
     for name in METHODS:
@@ -86,7 +93,7 @@ def build(backend: Backend, settings: Settings) -> Provider:
     return provider
 
 
-async def _keep_true(backend: Backend, provider: Provider, *, list_models: bool) -> None:
+async def _keep_true(backend: Backend, provider: Provider, looked: asyncio.Event, *, list_models: bool) -> None:
     """What the provider says of its models and its capacity. A server that is away has none, and may come back."""
     while True:
         names, pause = set[str](), LOOK_SECONDS
@@ -96,6 +103,7 @@ async def _keep_true(backend: Backend, provider: Provider, *, list_models: bool)
             except GleitzeitError as error:
                 pause = LOOK_AGAIN_SECONDS if error.retryable else LOOK_SECONDS  # Azure, for one, has no such list
         provider.models = sorted({known for name in names for known in known_as(name)})
+        looked.set()
         await asyncio.sleep(pause)
         await _follow(backend, provider)
 

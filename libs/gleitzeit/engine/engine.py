@@ -75,6 +75,7 @@ class Engine(Requests):
         if workflow.definition.concurrency is not None:
             self._unadmitted.append(workflow)
         workflow.released.clear()
+        self.scheduler.begin(self._now)
         for task in workflow.tasks.values():
             if task.state == "ready":
                 workflow.released.append(task)

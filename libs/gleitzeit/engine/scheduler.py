@@ -8,11 +8,13 @@ A method whose circuit has opened somewhere gets a pool of its own: others must 
 from collections.abc import Iterable, Iterator, Sequence
 
 from gleitzeit.engine import breaker
+from gleitzeit.engine.awaited import Awaited
 from gleitzeit.engine.breaker import Circuit, RetryBudget
 from gleitzeit.engine.effects import Call, ProviderReady, ProvidersDrained
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
+from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import how_soon
 
 CACHE = "$cache"
@@ -24,6 +26,7 @@ _UNLISTED = "$unlisted"
 MAX_LEFT = 1_000
 """Providers without a table of calls whose health is known while they are not connected."""
 MAX_LOOKUPS = 1_000_000
+MAX_LIKELY = 1_000
 CircuitKey = tuple[str, BreakerPolicy]
 
 
@@ -174,6 +177,10 @@ class Scheduler:
         self.blocked: dict[str, str] = {}
         """Workflows that may start nothing before they have a permit of this key."""
         self._unserved = Pool()
+        self._awaited, self._awaiting = Awaited(), Pool()
+        """Who may be on the way, and the tasks that wait for that."""
+        self._likely: dict[str, str] = {}
+        """Of models that nobody lists, the provider that is asked."""
         self._pools: list[Pool] = []
         self._pool_of: dict[str | tuple[str, str, str, BreakerPolicy | None], Pool] = {}
         """By method; as they come, by method, provider's name, model and the workflow's own circuit breaker for tasks
@@ -199,6 +206,7 @@ class Scheduler:
         known = self.roster.get(ready.instance)
         if known is None:
             provider = self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
+            self._awaited.came(ready.methods, self.now)
             if ready.foreign in self._left:
                 provider.go_on_from(self._left.pop(ready.foreign))
         else:
@@ -224,7 +232,13 @@ class Scheduler:
             self._left[provider.foreign] = provider
             while len(self._left) > MAX_LEFT:
                 del self._left[next(iter(self._left))]
+        self._awaited.left(provider.models, self.now)
         self._regroup()
+
+    def begin(self, now: int) -> None:
+        """There is work to go on with, from before our start."""
+        if not self.roster:
+            self._awaited.begin(now)
 
     def _regroup(self) -> None:
         """Form the pools anew after a change of the roster, and queue again what now belongs elsewhere."""
@@ -234,6 +248,7 @@ class Scheduler:
                 serving.setdefault(method, []).append(instance)
         self._unpark_all()
         old, self._unserved, self._lookups, self._pool_of = self._pools, Pool(), _lookups(), {}
+        self._awaiting, self._likely = Pool(), {}
         pools: dict[tuple[str, ...], Pool] = {}
         for method, instances in serving.items():
             apart = method in self._apart
@@ -243,7 +258,7 @@ class Scheduler:
                     tuple(self.roster[i] for i in instances), (method, breaker.DEFAULT) if apart else None
                 )
             self._pool_of[method] = pools[key]
-        self._pools = [self._unserved, self._lookups, *pools.values()]
+        self._pools = [self._unserved, self._awaiting, self._lookups, *pools.values()]
         for pool in old:
             for queue in (pool.queue, pool.retries):
                 for workflow, task in queue:
@@ -262,10 +277,35 @@ class Scheduler:
             return self._lookups
         pool = self._pool_of.get(definition.method, self._unserved)
         model = _model_of(task, pool.providers) if task.models else ""
+        if task.models and model in ("", _UNLISTED) and pool.providers and self._awaits(task, model):
+            return self._awaiting
         own = policy_of(workflow, definition) if workflow.definition.breakers else None
-        if definition.provider or model or own is not None:
-            return self._pool_at(pool, definition.method, definition.provider, model, own)
+        name = definition.provider or (self._likeliest(task, pool.providers) if model == _UNLISTED else "")
+        if name or model or own is not None:
+            return self._pool_at(pool, definition.method, name, model, own)
         return pool
+
+    def _likeliest(self, task: Task, providers: Sequence[Provider]) -> str:
+        """Of providers that all list their models, the name of the one that has such a model as the task asks for: it
+        may have that, too, and knows best what was meant if it has not. Empty if there is none."""
+        model = task.models[task.place]
+        if model not in self._likely:
+            if len(self._likely) >= MAX_LIKELY:
+                self._likely.clear()
+            listed = {known: one.name for one in providers for known in one.models}
+            found = near(model, listed) if all(one.models for one in providers) else ""
+            self._likely[model] = listed.get(found, "")
+        return self._likely[model]
+
+    def _awaits(self, task: Task, model: str) -> bool:
+        """Whether a task whose model nobody lists waits for a provider that may come and does. Where none lists any,
+        they may have it, unless somebody had it who has left."""
+        return not task.definition.provider and self._awaited_until(task, model) > self.now
+
+    def _awaited_until(self, task: Task, model: str = _UNLISTED) -> int:
+        names_more = task.alternative < len(task.definition.fallback) and not task.turned_back
+        left = self._awaited.who_left(task.models[task.place :], names_more=names_more)
+        return max(left, self._awaited.who_starts(task.definition.method, names_more=names_more)) if model else left
 
     def _pool_at(self, wide: Pool, method: str, name: str, model: str, own: BreakerPolicy | None) -> Pool:
         """For tasks that only providers of that name may have, and of those the ones that hold the model, if any do;
@@ -299,6 +339,8 @@ class Scheduler:
 
     def next(self) -> tuple[Workflow, Task, Provider] | None:
         """What starts next, and where; None if nothing can. The taker must then call `started`, or drop the task."""
+        if self._awaited.is_over(self.now) and len(self._awaiting):
+            self._regroup()
         for _ in range(len(self._pools)):
             pool = self._pools[0]
             for queue in (pool.retries, pool.queue):
@@ -311,7 +353,10 @@ class Scheduler:
 
     def wake_at(self) -> int | None:
         """When to ask `next` again although nothing has happened."""
-        return min((at for pool in self._pools for at in pool.wakes(self.now)), default=None)
+        times = [at for pool in self._pools for at in pool.wakes(self.now)]
+        if len(self._awaiting) and self._awaited.next_end is not None:
+            times.append(self._awaited.next_end)
+        return min(times, default=None)
 
     def _take(self, queue: Queue) -> tuple[Workflow, Task] | None:
         while (lane := queue.lane()) is not None:
@@ -465,6 +510,10 @@ class Scheduler:
         if limit is not None and self._running.get(workflow.id, 0) >= limit:
             return "max_parallel", f"the workflow already runs {limit} tasks, which is its max_parallel"
         pool = self._pool(workflow, task)
+        if pool is self._awaiting:
+            left = how_soon(max(0, self._awaited_until(task) - now) / 1000)
+            named = " or ".join(task.models[task.place :])
+            return "no_provider", f"no provider lists {named}; one that does may be starting: {left} any other is asked"
         if not pool.providers:
             at = f" and is called {task.definition.provider}" if task.definition.provider else ""
             return "no_provider", f"no provider serves {task.definition.method}{at}"

@@ -264,6 +264,7 @@ def holders(*models: str) -> Desk:
     for number, held in enumerate(models):
         ready = fx.ProviderReady(f"p{number}", f"p{number}#1", METHODS, 10, frozenset(held.split()))
         desk.tell(ready)
+    desk.wait(1.0)  # no others follow
     return desk
 
 

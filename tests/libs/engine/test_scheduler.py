@@ -1,13 +1,16 @@
 import random
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, submitted, task
 
 from gleitzeit.engine.effects import ProviderReady
 from gleitzeit.engine.scheduler import Scheduler
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import Alternative
 
 METHODS = ("a/x", "a/y", "b/z")
 
@@ -196,6 +199,7 @@ def test_a_task_goes_to_the_provider_that_holds_its_model() -> None:
     methods = frozenset({"work/do"})
     scheduler.provider_ready(ProviderReady("a", "a1", methods, 10, frozenset({"big"})))
     scheduler.provider_ready(ProviderReady("b", "b1", methods, 10, frozenset({"small"})))
+    scheduler.now += 1_000
     scheduler.add(workflow, tasks)
     chosen: dict[str, set[str]] = {}
     while (found := scheduler.next()) is not None:
@@ -232,23 +236,93 @@ def test_a_model_that_nobody_lists_goes_to_one_that_lists_none() -> None:
     methods = frozenset({"work/do"})
     scheduler.provider_ready(ProviderReady("a", "a1", methods, 10, frozenset({"big"})))
     scheduler.provider_ready(ProviderReady("b", "b1", methods, 1))
+    scheduler.now += 1_000
     scheduler.add(workflow, [only])
     found = scheduler.next()
     assert found is not None
     assert found[2].instance == "b1"
 
 
-def test_where_nobody_holds_the_model_any_more_it_goes_to_anyone() -> None:
+def asking(*models: str, **more: Any) -> tuple[Scheduler, Workflow, Task]:
+    """A scheduler with a task that asks for these models, and nobody to do it yet."""
     scheduler = Scheduler()
-    workflow = Workflow(submitted(task("t", method="work/do")))
+    scheduler.now = NOW
+    workflow = Workflow(submitted(task("t", method="work/do", **more)))
     (only,) = workflow.tasks.values()
-    only.models = ("big",)
-    methods = frozenset({"work/do"})
-    scheduler.provider_ready(ProviderReady("a", "a1", methods, 1, frozenset({"big"})))
+    only.models = models
     scheduler.add(workflow, [only])
-    scheduler.provider_gone("a1")
-    assert scheduler.next() is None
-    scheduler.provider_ready(ProviderReady("b", "b1", methods, 1, frozenset({"small"})))
+    return scheduler, workflow, only
+
+
+def holder(name: str, *models: str, methods: frozenset[str] = frozenset({"work/do"})) -> ProviderReady:
+    return ProviderReady(name, f"{name}1", methods, 1, frozenset(models))
+
+
+def goes_to(scheduler: Scheduler) -> str:
     found = scheduler.next()
-    assert found is not None
-    assert found[2].instance == "b1"
+    return "" if found is None else found[2].instance
+
+
+@pytest.mark.parametrize(("names_more", "seconds"), [(False, 60), (True, 3)])
+def test_who_had_the_model_and_left_is_waited_for(names_more: bool, seconds: int) -> None:
+    fallback = (Alternative("b", "work/do"),) if names_more else ()
+    for comes_back in (True, False):
+        scheduler, workflow, only = asking("big", fallback=fallback)
+        scheduler.provider_ready(holder("b", "small"))
+        scheduler.provider_ready(holder("a", "big"))
+        scheduler.provider_gone("a1")
+        scheduler.now += seconds * 1000 - 1
+        assert goes_to(scheduler) == ""
+        reason, why = scheduler.why_waiting(workflow, only)
+        assert reason == "no_provider"
+        assert why.startswith("no provider lists big; one that does may be starting: ")
+        assert scheduler.wake_at() == scheduler.now + 1
+        if comes_back:
+            scheduler.provider_ready(holder("a", "big"))
+            assert goes_to(scheduler) == "a1"
+        else:
+            scheduler.now += 1
+            assert goes_to(scheduler) == "b1"
+
+
+def test_while_providers_come_one_that_lists_the_model_is_waited_for() -> None:
+    scheduler, _, _ = asking("big")
+    scheduler.provider_ready(holder("b", "small"))
+    scheduler.provider_ready(holder("other", methods=frozenset({"a/x"})))
+    assert goes_to(scheduler) == ""
+    scheduler.now += 900
+    scheduler.provider_ready(holder("a", "big"))
+    assert goes_to(scheduler) == "a1"
+    scheduler, _, _ = asking("nobody has it")
+    scheduler.provider_ready(holder("b", "small"))
+    scheduler.now += 1_000
+    assert goes_to(scheduler) == "b1"
+
+
+def test_who_lists_nothing_or_is_named_is_not_waited_for() -> None:
+    scheduler, _, _ = asking("big")
+    scheduler.provider_ready(holder("b"))
+    assert goes_to(scheduler) == "b1"
+    scheduler, _, _ = asking("big", provider="b")
+    scheduler.provider_ready(holder("b", "small"))
+    assert goes_to(scheduler) == "b1"
+
+
+def test_after_a_start_with_work_to_go_on_with_providers_have_longer_to_come() -> None:
+    scheduler, _, _ = asking("big")
+    scheduler.begin(NOW)
+    scheduler.provider_ready(holder("b", "small"))
+    scheduler.begin(NOW + 5_000)  # what is taken over later finds providers there
+    scheduler.now += 9_999
+    assert goes_to(scheduler) == ""
+    scheduler.now += 1
+    assert goes_to(scheduler) == "b1"
+
+
+def test_a_model_that_nobody_lists_is_asked_of_who_has_such_models() -> None:
+    for model, asked in (("llama3.3", "a1"), ("gpt-5-turbo", "b1")):
+        scheduler, _, _ = asking(model)
+        scheduler.provider_ready(holder("b", "gpt-5", "o4"))
+        scheduler.provider_ready(holder("a", "llama3.2", "llava"))
+        scheduler.now += 1_000
+        assert goes_to(scheduler) == asked
