@@ -21,7 +21,7 @@ from typing import Any
 
 from gleitzeit.model.blobs import KEY, MAX_BLOB_BYTES
 from gleitzeit.spec.batch_tasks import IMAGE_SUFFIXES
-from gleitzeit.spec.batches import MOST_FILES
+from gleitzeit.spec.batches import MOST_FILES, NotThere
 from gleitzeit.spec.references import escape
 from gleitzeit.spec.resolution import UNREAD
 
@@ -70,6 +70,8 @@ class FileOpener:
             return self._item(path, content=content)
         except PermissionError as error:
             return {**_head(path), UNREAD: escape(f"{path} cannot be read: {_words(error)}")}
+        except FileNotFoundError as error:
+            raise NotThere(f"{path} cannot be read: {_words(error)}") from None
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {_words(error)}") from None
 

@@ -9,6 +9,7 @@ Paths that only the results of tasks tell are left to the provider.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final, Protocol
 
 from gleitzeit.schemas.words import near
@@ -18,9 +19,11 @@ from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.known_inputs import Known, known_of
 from gleitzeit.spec.model_files import WithFiles, names_files
 from gleitzeit.spec.problems import Path, Problem
+from gleitzeit.spec.references import escape
+from gleitzeit.spec.resolution import UNREAD
 from gleitzeit.spec.subworkflows import places_of, put
 
-__all__ = ["MOST_FILES", "TASK", "Expansion", "Files", "Item", "has_batches", "split_pattern"]
+__all__ = ["MOST_FILES", "TASK", "Expansion", "Files", "Item", "NotThere", "has_batches", "split_pattern"]
 
 MOST_FILES: Final = 100_000
 _BATCH_KEYS: Final = frozenset({"directory", "pattern", "max_parallel", "files", "on_item_error"})
@@ -29,9 +32,13 @@ Item = dict[str, Any]
 Definition = dict[str, Any]
 
 
+class NotThere(ValueError):
+    """A file that is named does not exist."""
+
+
 class Files(Protocol):
-    """Both methods raise ValueError, in words for the author. With `content` each item has what stands for it, or in
-    `unread` why nothing does."""
+    """Both methods raise ValueError, in words for the author; of what is not there NotThere. With `content` each item
+    has what stands for it, or in `unread` why nothing does."""
 
     final: bool
     """Whether what is not found here is nowhere: no provider is to look for it."""
@@ -188,12 +195,13 @@ class _Reading:
         """The files that `directory` and `file_pattern`, and lists of paths, mean."""
         base = str(where.get("relative_to") or "")
         items: dict[str, Item] = {}
+        absent: list[Problem] = []
         for key in ("files", "image_paths"):
             listed = where.get(key, [])
             for number, said in enumerate(listed if isinstance(listed, list) else [listed]):
                 place = (*path, key, number) if isinstance(listed, list) else (*path, key)
                 for name in self._meant(place, said):
-                    item = self._named(place, below(base, name), content=content)
+                    item = self._named(place, below(base, name), absent, content=content)
                     items |= {item["path"]: item} if item is not None else {}
         directory = where.get("directory")
         pattern = where.get("file_pattern") or "*"
@@ -205,6 +213,9 @@ class _Reading:
                     items |= {item["path"]: item for item in found}
         elif not where.get("files") and not where.get("image_paths"):
             self._wrong(path, "a batch wants a 'directory', or 'files'")
+        found_any = any(UNREAD not in item for item in items.values())
+        for problem in absent:  # a file's failure is its own, unless all of them fail
+            (self._warn if found_any else self._wrong)(problem.path, problem.message)
         self._counted(path, len(items), f"no file in {directory} is called {pattern}")
         return list(items.values())
 
@@ -219,9 +230,12 @@ class _Reading:
             self._warn(place, words)
         return found
 
-    def _named(self, place: Path, path: str, *, content: bool) -> Item | None:
+    def _named(self, place: Path, path: str, absent: list[Problem], *, content: bool) -> Item | None:
         try:
             return self._files.named(path, content=content)
+        except NotThere as error:
+            absent.append(Problem(place, str(error)))
+            return {"path": escape(path), "name": escape(PurePosixPath(path).name), UNREAD: escape(str(error))}
         except ValueError as error:
             self._wrong(place, str(error))
             return None

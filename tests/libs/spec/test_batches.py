@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gleitzeit.schemas import builtin
-from gleitzeit.spec.batches import Expansion, has_batches, split_pattern
+from gleitzeit.spec.batches import Expansion, NotThere, has_batches, split_pattern
 from gleitzeit.spec.check import check
 
 BLOB = {"$blob": f"sha256:{'0' * 64}", "size_bytes": 3, "as": "text"}
@@ -26,7 +26,7 @@ class Folder:
 
     def named(self, path: str, *, content: bool) -> dict[str, Any]:
         if path == "gone.txt":
-            raise ValueError("gone.txt cannot be read: No such file or directory")
+            raise NotThere("gone.txt cannot be read: No such file or directory")
         item: dict[str, Any] = {"path": path, "name": path.rpartition("/")[2], "size_bytes": 3}
         return item | ({"content": BLOB, "sha256": "ab", "encoding": "text"} if content else {})
 
@@ -218,3 +218,19 @@ def test_no_file_is_a_warning() -> None:
 )
 def test_where_a_glob_begins(pattern: str, parts: tuple[str, str]) -> None:
     assert split_pattern(pattern) == parts
+
+
+def test_a_file_that_is_not_there_fails_for_itself_unless_all_do() -> None:
+    def task(*files: str) -> dict[str, Any]:
+        params = {"model": "m", "prompt": "Sum up.", "batch_mode": True, "files": list(files)}
+        return {"name": "n", "tasks": [{"id": "t", "method": "llm/chat", "params": params}]}
+
+    words = "gone.txt cannot be read: No such file or directory"
+    expansion = Expansion(task("a.txt", "gone.txt"), Folder())
+    place = ("tasks", 0, "params", "files", 1)
+    assert [(one.path, one.message, one.severity) for one in expansion.problems] == [(place, words, "warning")]
+    first, second = expansion.definition["tasks"][0]["for_each"]["items"]
+    assert (first["path"], first["content"]) == ("a.txt", BLOB)
+    assert second == {"path": "gone.txt", "name": "gone.txt", "unread": words}
+    (problem,) = Expansion(task("gone.txt"), Folder()).problems
+    assert (problem.severity, problem.message) == ("error", words)
