@@ -162,18 +162,28 @@ def image_in(data: str, path: str, otherwise: str = "no image") -> Image:
 
 
 def _decoded(data: str, media_type: str) -> Image:
-    compact = "".join(data.split())
-    try:
-        content = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    compact, content = data, _content_of(data)
+    if content is None:
+        compact = "".join(data.split())
+        compact += "=" * (-len(compact) % 4)
+        content = _content_of(compact)
+    if content is None:
         shown = data if len(data) <= 80 else f"{data[:80]}…"
-        raise BadRequest(f"an image is neither a file nor base64: {shown!r}") from None
+        raise BadRequest(f"an image is neither a file nor base64: {shown!r}")
     if len(content) > IMAGE_LIMIT_BYTES:
         raise BadRequest(f"an image is larger than {IMAGE_LIMIT_BYTES >> 20} MiB")
     media_type = _sniff(content) or media_type
     if not media_type:
         raise BadRequest("an image is base64, but neither png, jpeg, gif, bmp nor webp")
-    return Image(media_type, base64.b64encode(content).decode())
+    return Image(media_type, compact)
+
+
+def _content_of(data: str) -> bytes | None:
+    """None for what is no base64, or has white between."""
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _sniff(content: bytes) -> str:
