@@ -192,13 +192,17 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
         return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.content}]
-    blocks = [*message.thinking_blocks, *({"type": "image", "source": _source(image)} for image in message.images)]
+    blocks = [*message.thinking_blocks, *map(_image, message.images)]
     if message.content.strip():  # the API refuses a text that is only white
         blocks.append({"type": "text", "text": message.content})
     for call in message.tool_calls:
         given = call.arguments if isinstance(call.arguments, dict) else {}
         blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": given})
     return blocks
+
+
+def _image(image: Image) -> dict[str, Any]:
+    return {"type": "document" if image.is_pdf else "image", "source": _source(image)}
 
 
 def _source(image: Image) -> dict[str, str]:

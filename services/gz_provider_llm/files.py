@@ -24,17 +24,19 @@ IMAGE_TYPES: Final = {
 TEXT_LIMIT_BYTES = 8 * 1024 * 1024
 IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
 
-_DATA_URL = re.compile(r"data:(?P<type>image/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
+_DATA_URL = re.compile(r"data:(?P<type>(?:image|application)/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
+    (b"%PDF-", "application/pdf"),
 )
 
 
 class Image(Struct, frozen=True):
-    """`data_base64` has no line breaks and no prefix; it is empty where the server shall fetch the image from `url`."""
+    """Or a PDF, which travels to a model as images do. `data_base64` has no line breaks and no prefix; it is empty
+    where the server shall fetch it from `url`."""
 
     media_type: str
     data_base64: str
@@ -45,8 +47,14 @@ class Image(Struct, frozen=True):
         """Or where it is in the web."""
         return self.url or f"data:{self.media_type};base64,{self.data_base64}"
 
+    @property
+    def is_pdf(self) -> bool:
+        return self.media_type == "application/pdf"
+
     def base64_for(self, server: str) -> str:
-        """For one that fetches nothing itself. Raises BadRequest for an image that is somewhere in the web."""
+        """For one that fetches nothing itself, and reads images only. Raises BadRequest for anything else."""
+        if self.is_pdf:
+            raise BadRequest(f"{server} reads no PDF: give its pages as images, or its text")
         if self.url:
             raise BadRequest(f"{server} fetches no images: give a path, a data URL or base64 in place of {self.url}")
         return self.data_base64
@@ -78,7 +86,7 @@ class Files(Struct, frozen=True):
         content = self._read(path, IMAGE_LIMIT_BYTES)
         media_type = _sniff(content)
         if not media_type:
-            raise BadRequest(f"{path} is no image that models can read: png, jpeg, gif, bmp or webp")
+            raise BadRequest(f"{path} is no image that models can read: png, jpeg, gif, bmp, webp or pdf")
         return Image(media_type, base64.b64encode(content).decode())
 
     def matching(self, folder: str, pattern: str) -> list[str]:
@@ -127,7 +135,8 @@ def _opened(path: str, flags: int) -> int:
 
 
 def is_image_path(path: str) -> bool:
-    return Path(path).suffix.lower() in IMAGE_TYPES
+    """Whether it is called like what travels as images do."""
+    return Path(path).suffix.lower() in (*IMAGE_TYPES, ".pdf")
 
 
 def image_of(given: str, files: Files) -> Image:
@@ -158,7 +167,7 @@ def image_in(data: str, path: str, otherwise: str = "no image") -> Image:
     except BadRequest as error:
         if "MiB" in error.message:
             raise BadRequest(f"{path} is larger than {IMAGE_LIMIT_BYTES >> 20} MiB") from None
-        raise BadRequest(f"{path} is {otherwise} that models can read: png, jpeg, gif, bmp or webp") from None
+        raise BadRequest(f"{path} is {otherwise} that models can read: png, jpeg, gif, bmp, webp or pdf") from None
 
 
 def _decoded(data: str, media_type: str) -> Image:
@@ -174,7 +183,7 @@ def _decoded(data: str, media_type: str) -> Image:
         raise BadRequest(f"an image is larger than {IMAGE_LIMIT_BYTES >> 20} MiB")
     media_type = _sniff(content) or media_type
     if not media_type:
-        raise BadRequest("an image is base64, but neither png, jpeg, gif, bmp nor webp")
+        raise BadRequest("an image is base64, but neither png, jpeg, gif, bmp, webp nor pdf")
     return Image(media_type, compact)
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
 from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.known_options import COMPATIBLE
 from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one
@@ -221,7 +222,7 @@ def _parts(inputs: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _message(message: Message) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images:
-        images = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images]
+        images = [_image(image) for image in message.images]
         texts = [{"type": "text", "text": message.content}] if message.content else []
         wire["content"] = [*texts, *images]
     if message.tool_calls:
@@ -232,6 +233,14 @@ def _message(message: Message) -> dict[str, Any]:
     elif message.name:
         wire["name"] = message.name
     return wire
+
+
+def _image(image: Image) -> dict[str, Any]:
+    if not image.is_pdf:
+        return {"type": "image_url", "image_url": {"url": image.data_url}}
+    if image.url:
+        raise BadRequest(f"this server fetches no PDF: give a path or base64 in place of {image.url}")
+    return {"type": "file", "file": {"filename": "document.pdf", "file_data": image.data_url}}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

@@ -5,7 +5,7 @@ messages, texts and images by path, tools in the manner of OpenAI, Anthropic or 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,15 @@ from gz_provider_llm.files import Files, Image, image_in, image_of, is_image_pat
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("text", "input_text", "output_text"), ("text",)),
+    **dict.fromkeys(("image_url", "input_image"), ("image_url", "file_id")),
+    **dict.fromkeys(("image", "document"), ("source",)),
+    "file": ("file",),
+    "input_file": ("file_data", "file_id", "file_url"),
+    "input_audio": ("input_audio",),
+}
+"""By their types, the members of parts of messages of which at least one is there."""
 _COPIED = (
     "temperature", "max_tokens", "top_p", "top_k", "seed", "repeat_penalty", "num_ctx",
     "presence_penalty", "frequency_penalty", "reasoning_effort", "raw", "stream",
@@ -213,16 +222,35 @@ def _content(content: Any, files: Files) -> tuple[str, tuple[Image, ...]]:
         return "", ()
     if not isinstance(content, list) or not all(isinstance(part, dict) and _is_part(part) for part in content):
         return as_text(content), ()
-    texts = [part["text"] for part in content if part["type"] == "text"]
-    urls = [part["image_url"] for part in content if part["type"] == "image_url"]
-    return "\n".join(texts), tuple(image_of(url["url"] if isinstance(url, dict) else url, files) for url in urls)
+    parts = [_part(part, files) for part in content]
+    images = tuple(part for part in parts if isinstance(part, Image))
+    return "\n".join(part for part in parts if isinstance(part, str)), images
 
 
 def _is_part(part: Mapping[str, Any]) -> bool:
+    """Whether it is what somebody's API calls a part of a message, and no data that looks a little like one."""
+    kind = part.get("type")
+    return isinstance(kind, str) and any(isinstance(part.get(member), str | dict) for member in _PARTS.get(kind, ()))
+
+
+def _part(part: Mapping[str, Any], files: Files) -> str | Image:
+    """A text or an image, as OpenAI (in both of its APIs) or Anthropic write it. Raises BadRequest for others."""
     match part:
-        case {"type": "text", "text": str()} | {"type": "image_url", "image_url": {"url": str()} | str()}:
-            return True
-    return False
+        case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
+            return text
+        case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
+            return image_of(url, files)
+        case {"type": "image" | "document", "source": {"type": "base64", "data": str(data)}}:
+            return image_of(data, files)
+        case {"type": "image", "source": {"type": "url", "url": str(url)}}:
+            return image_of(url, files)
+        case {"type": "document", "source": {"type": "url", "url": str(url)}}:
+            return Image("application/pdf", "", url)
+        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            return text
+        case {"type": "file", "file": {"file_data": str(data)}} | {"type": "input_file", "file_data": str(data)}:
+            return image_of(data, files)
+    raise BadRequest(f"a message has a part of type {part['type']} in a form that is not understood here")
 
 
 def _tool(given: Mapping[str, Any]) -> Tool:

@@ -12,7 +12,8 @@ from gleitzeit.spec.references import escape
 TASK: Final = "process"
 KEPT_SECONDS: Final = 30 * 24 * 3600
 """How long a second run of a batch finds what the first has done."""
-IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".pdf")
+"""Of images, and of what travels to a model as they do."""
 OF_THE_BATCH: Final = frozenset({"batch_mode", "files", "image_paths", "directory", "file_pattern"})
 _OF_THE_TASK: Final = frozenset(
     {

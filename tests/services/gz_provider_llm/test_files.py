@@ -14,6 +14,7 @@ SAMPLES = {
     "image/gif": b"GIF89arest",
     "image/bmp": b"BM\x00rest",
     "image/webp": b"RIFF\x10\x00\x00\x00WEBPrest",
+    "application/pdf": b"%PDF-1.7rest",
 }
 
 

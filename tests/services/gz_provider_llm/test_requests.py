@@ -4,8 +4,11 @@ from typing import Any
 import pytest
 from test_files import PNG, encoded
 
+from gz_provider_llm import anthropic, ollama_wire
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.files import Files, Image
+from gz_provider_llm.http import Http
+from gz_provider_llm.openai import OpenAI
 from gz_provider_llm.requests import ChatRequest, Message, Tool, ToolCall, chat_request, embed_request
 
 IMAGE = Image("image/png", encoded(PNG))
@@ -68,6 +71,46 @@ def test_parts_as_openai_writes_them(files: Files) -> None:
     ]
     request = chat_request({"messages": [{"role": "user", "content": parts}]}, "m", files)
     assert request.messages == (user("what\nis it?", IMAGE, IMAGE),)
+
+
+PDF = Image("application/pdf", encoded(b"%PDF-1.7 all text"))
+
+
+def test_parts_as_others_write_them(files: Files) -> None:
+    parts = [
+        {"type": "input_text", "text": "what"},
+        {"type": "input_image", "image_url": IMAGE.data_url},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": IMAGE.data_base64}},
+        {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}},
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "is it?"}},
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF.data_base64}},
+        {"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF.data_url}},
+    ]
+    request = chat_request({"messages": [{"role": "user", "content": parts}]}, "m", files)
+    there, paper = Image("", "", "https://x/y.png"), Image("application/pdf", "", "https://x/y.pdf")
+    assert request.messages == (user("what\nis it?", IMAGE, IMAGE, there, PDF, paper, PDF),)
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+    with pytest.raises(BadRequest, match="part of type input_audio"):
+        chat_request({"messages": [{"role": "user", "content": [sound]}]}, "m", files)
+    rows = [{"type": "image", "size": 3}, {"type": "file", "name": "x"}]  # the result of another task
+    request = chat_request({"messages": [{"role": "user", "content": rows}]}, "m", files)
+    assert request.messages[0].content.startswith('[{"type":"image"')
+
+
+def test_a_pdf_goes_along_where_it_is_read(files: Files) -> None:
+    (files.directory / "a.pdf").write_bytes(b"%PDF-1.7 all text")
+    given = {"path": "b.pdf", "content": PDF.data_base64}
+    request = chat_request({"prompt": "what", "file_path": "a.pdf", "files": [given]}, "m", files)
+    assert request.messages == (user("what", PDF, PDF),)
+    source = {"type": "base64", "media_type": "application/pdf", "data": PDF.data_base64}
+    (turn,) = anthropic.chat_body(request)["messages"]
+    assert turn["content"][:2] == [{"type": "document", "source": source}] * 2
+    openai = OpenAI(Http("http://127.0.0.1:1/v1"), is_openai=True)
+    part = openai.chat_body(request)["messages"][0]["content"][1]
+    assert part == {"type": "file", "file": {"filename": "document.pdf", "file_data": PDF.data_url}}
+    with pytest.raises(BadRequest, match="ollama reads no PDF"):
+        ollama_wire.chat_body(request)
 
 
 def test_a_file_belongs_to_the_last_question(files: Files) -> None:
