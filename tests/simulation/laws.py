@@ -526,14 +526,13 @@ class Laws:
         self.cancelled = []
         schedules = [append for append in commit if append.stream.startswith(SCHEDULES)]
         workflows = [append for append in commit if not append.stream.startswith((SCHEDULES, LIMITS))]
-        for append in workflows:
-            for encoded in append.events:
-                event = _decode_event(encoded)
-                self._event(append.stream, event, now)
-                with self._others_told():
-                    self.time.event(append.stream, event)
-            self._memory_is_the_replay(append.stream, engine)
         with self._others_told():
+            for append in workflows:
+                for encoded in append.events:
+                    event = _decode_event(encoded)
+                    self._event(append.stream, event, now)
+                    self.time.event(append.stream, event)
+                self._memory_is_the_replay(append.stream, engine)
             for append in schedules:
                 for encoded in append.events:
                     self.schedules.fact(append.stream, encoded, now)

@@ -9,8 +9,9 @@ import contextvars
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from gleitzeit.errors import GleitzeitError
 
@@ -47,24 +48,25 @@ class Process:
                 coroutine.close()
         self.tasks.clear()
 
+    def ended(self, task: "asyncio.Task[Any]") -> None:
+        self.tasks.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.loop.raised(error)
 
-class Due:
+
+class Due(Struct, eq=False):
     """A callback that is to run: what asyncio calls a handle, without what that asks the loop for each time. There are
     thousands in a world."""
 
-    __slots__ = ("args", "callback", "context", "done", "time")
-
-    def __init__(self, callback: Any, args: tuple[Any, ...], context: contextvars.Context, time: float) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.time = time
-        self.done = False
-        """Has run, or never will."""
+    callback: Any
+    """None if it was cancelled."""
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    time: float
 
     def cancel(self) -> None:
         """It stays where it is, and is passed over."""
-        self.done = True
         self.callback = None
         self.args = ()
 
@@ -94,33 +96,33 @@ class SimLoop(asyncio.AbstractEventLoop):
         try:
             while self.failure is None:
                 if ready:
-                    self._step(ready.popleft())
+                    due = ready.popleft()
                 elif not later or later[0][0] > end or (over is not None and over()):
                     break
                 else:
                     self.now, _, due = heapq.heappop(later)
-                    self._step(due)
+                if due.callback is not None:
+                    self._step(due, due.context.get(PROCESS))
         finally:
             asyncio.events._set_running_loop(None)
         if self.failure is not None:
             raise self.failure
 
-    def _step(self, due: Due) -> None:
-        callback = due.callback
-        if callback is None:
-            return
-        process = due.context.get(PROCESS)
+    def _step(self, due: Due, process: Process | None) -> None:
         if process is None or (process.alive and process.paused_until <= self.now):
             self.steps += 1
             try:
-                due.context.run(callback, *due.args)
+                due.context.run(due.callback, *due.args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:  # noqa: BLE001 - as asyncio has it
-                self._raised(error)
+                self.raised(error)
         elif process.alive:
-            self._count += 1
-            heapq.heappush(self._later, (process.paused_until, self._count, due))
+            self._push(process.paused_until, due)
+
+    def _push(self, when: float, due: Due) -> None:
+        self._count += 1
+        heapq.heappush(self._later, (when, self._count, due))
 
     def fail(self, error: BaseException) -> None:
         """The run is over: a law is broken, or something raised what nobody expects."""
@@ -132,8 +134,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  # which says False: this is asked for each future, and a function of our own would cost as much
 
     def is_running(self) -> bool:
         return True
@@ -147,39 +148,35 @@ class SimLoop(asyncio.AbstractEventLoop):
         return due
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
-        return self.call_at(self.now + delay, callback, *args, context=context)
+        when = self.now + delay
+        due = Due(callback, args, context or contextvars.copy_context(), when)
+        self._push(when, due)
+        return due
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
         due = Due(callback, args, context or contextvars.copy_context(), when)
-        self._count += 1
-        heapq.heappush(self._later, (when, self._count, due))
+        self._push(when, due)
         return due
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> "asyncio.Task[Any]":
-        process = (context or contextvars.copy_context()).get(PROCESS)
+        process = PROCESS.get() if context is None else context[PROCESS]
         if not process.alive:
             coro.close()
             raise Crashed
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         task._log_destroy_pending = False
         process.tasks[task] = None
-        task.add_done_callback(partial(self._ended, process), context=process.context)
+        task.add_done_callback(process.ended, context=process.context)
         return task
-
-    def _ended(self, process: Process, task: "asyncio.Task[Any]") -> None:
-        process.tasks.pop(task, None)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._raised(error)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if error is not None:
-            self._raised(error)
+            self.raised(error)
 
-    def _raised(self, error: BaseException) -> None:
+    def raised(self, error: BaseException) -> None:
         if not isinstance(error, GleitzeitError | Crashed):
             self.fail(error)

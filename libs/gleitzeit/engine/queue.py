@@ -56,8 +56,9 @@ class Queue:
     __slots__ = ("_lanes", "_levels", "_passed", "size")
 
     def __init__(self) -> None:
-        self._levels: tuple[deque[Lane], ...] = tuple(deque() for _ in range(LEVELS))
-        self._lanes: tuple[dict[str, Lane], ...] = tuple({} for _ in range(LEVELS))
+        self._levels: tuple[deque[Lane], ...] = ()
+        self._lanes: tuple[dict[str, Lane], ...] = ()
+        """Both are made when the first task comes: most queues never see one, and are many."""
         self._passed = [0] * LEVELS
         self.size = 0
 
@@ -72,6 +73,8 @@ class Queue:
                     yield lane.workflow, task
 
     def push(self, workflow: Workflow, task: Task) -> None:
+        if not self._levels:
+            self._levels, self._lanes = tuple(deque() for _ in range(LEVELS)), tuple({} for _ in range(LEVELS))
         level = task.definition.priority - 1
         lane = self._lanes[level].get(workflow.id)
         if lane is None:
@@ -83,9 +86,9 @@ class Queue:
 
     def lane(self) -> Lane | None:
         """The lane whose turn it is, or None if nothing waits. Then `take` from it, or `detach` its workflow."""
-        waiting = [level for level in range(LEVELS - 1, -1, -1) if self._levels[level]]
-        if not waiting:
+        if not self.size:
             return None
+        waiting = [level for level in range(LEVELS - 1, -1, -1) if self._levels[level]]
         chosen = waiting[0]
         for level in waiting[1:]:
             self._passed[level] += 1
@@ -109,8 +112,8 @@ class Queue:
     def detach(self, workflow_id: str) -> list[Lane]:
         """Take out the lanes of a workflow, to be given back by `attach`, or to be forgotten."""
         lanes = []
-        for level in range(LEVELS):
-            lane = self._lanes[level].pop(workflow_id, None)
+        for level, known in enumerate(self._lanes):
+            lane = known.pop(workflow_id, None)
             if lane is not None:
                 self._levels[level].remove(lane)
                 self.size -= len(lane)
