@@ -12,8 +12,8 @@ import msgspec
 from gleitzeit.engine.workflow import replay
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError, JournalLocked
 from gleitzeit.journal.base import Find, JournalView, Record, Summary
-from gleitzeit.journal.database import FORMAT, format_of
 from gleitzeit.journal.places import shown
+from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gleitzeit.model import events as ev
 from gleitzeit.process.reach import Target
 from gz_cli import exits, journal_prune

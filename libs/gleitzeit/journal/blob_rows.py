@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from gleitzeit.errors import GleitzeitError
 from gleitzeit.journal import blobs
 
 SCHEMA = """
@@ -26,8 +27,24 @@ CREATE INDEX blob_ref_by_name ON blob_ref (name);
 """
 
 
-def put(connection: sqlite3.Connection, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
-    """As Blobs.put, for arguments that `check_put` has let pass; the content is compared by `complete`."""
+def put_or_leave(connection: sqlite3.Connection, piece: blobs.Piece) -> int | GleitzeitError:
+    """As Blobs.put, beside others in one transaction: the outcome, or why it changed nothing."""
+    name, size_bytes, offset, chunk, now = piece
+    connection.execute("SAVEPOINT piece")
+    try:
+        outcome: int | GleitzeitError = _put(connection, name, size_bytes, offset, chunk, now)
+        whole = outcome == size_bytes and size(connection, name) is None
+        if whole and not _complete(connection, name):
+            outcome = blobs.wrong_content(name, "of something else")  # that it is forgotten stays
+    except GleitzeitError as error:
+        connection.execute("ROLLBACK TO piece")
+        outcome = error
+    connection.execute("RELEASE piece")  # not after an error of SQLite, which ends all of them
+    return outcome
+
+
+def _put(connection: sqlite3.Connection, name: str, size_bytes: int, offset: int, chunk: bytes, now: int) -> int:
+    """As Blobs.put, for arguments that `check_put` has let pass; the content is compared by `_complete`."""
     row = connection.execute("SELECT size, present, whole FROM blob WHERE name = ?", (name,)).fetchone()
     size, present, whole = row or (size_bytes, 0, 0)
     blobs.check_size(name, size, size_bytes)
@@ -45,7 +62,7 @@ def put(connection: sqlite3.Connection, name: str, size_bytes: int, offset: int,
     return int(present)
 
 
-def complete(connection: sqlite3.Connection, name: str) -> bool:
+def _complete(connection: sqlite3.Connection, name: str) -> bool:
     """All bytes are there: is it what its name says? If so it is whole from now on, if not it is forgotten."""
     digest = hashlib.sha256()
     for start, crc, body in _chunks(connection, name, 0):

@@ -149,9 +149,9 @@ class SqliteJournal:
         return self._path
 
     async def keep(self, kept: Callable[[], bool]) -> None:
-        """As Database.keep; `kept` is asked when it is done."""
+        """As SqliteFile.keep; `kept` is asked when it is done."""
         thread = self._owned()
-        await thread.call(lambda: thread.database.keep(kept()))
+        await thread.call(lambda: thread.database.file.keep(kept()))
 
     def _owned(self) -> "_Thread":
         if self._thread is None:
@@ -337,9 +337,9 @@ class _Thread:
     def _idle(self) -> None:
         try:
             if self._grows:
-                self._grows = self.database.grow_wal()
+                self._grows = self.database.file.grow_wal()
             elif self._looks:
-                self.database.check_presence()
+                self.database.file.check_presence()
         except JournalReplaced as error:
             self._grows = self._looks = False
             self._on_loop(self._on_replaced, error)

@@ -12,8 +12,8 @@ from gleitzeit.engine.workflow import replay
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal.base import Append, Find
 from gleitzeit.journal.blobs import name_of
-from gleitzeit.journal.database import FORMAT
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.journal.sqlite_tables import FORMAT
 from gleitzeit.model import events as ev
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))

@@ -29,17 +29,17 @@ import asyncio, os, random, sys
 from pathlib import Path
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
-from gleitzeit.journal import database, sqlite
+from gleitzeit.journal import sqlite, sqlite_file
 
 sqlite.IDLE_SECONDS = 0.0  # the log is made larger in between
-database.WAL_STEP_BYTES = 40_000
+sqlite_file.WAL_STEP_BYTES = 40_000
 
 if sys.argv[2] == "careless":
-    prepare = database.Database._prepare
-    def careless(self, max_bytes):
-        prepare(self, max_bytes)
-        self._connection.execute("PRAGMA synchronous = OFF")
-    database.Database._prepare = careless
+    prepare = sqlite_file.prepare
+    def careless(connection, path, max_bytes):
+        prepare(connection, path, max_bytes)
+        connection.execute("PRAGMA synchronous = OFF")
+    sqlite_file.prepare = careless
 
 async def main():
     folder = Path(sys.argv[1])

@@ -130,12 +130,12 @@ def test_its_own_checkpoints_and_full_disks_are_no_harm(path: Path) -> None:
         if problem is not None:
             database.delete(["s"])
             seq = 1
-        database.check_presence()
+        database.file.check_presence()
     assert full
-    while database.grow_wal():
+    while database.file.grow_wal():
         pass
-    database.keep(True)
-    database.check_presence()
+    database.file.keep(True)
+    database.file.check_presence()
     database.close()
 
 

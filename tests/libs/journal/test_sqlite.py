@@ -18,9 +18,12 @@ from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, JournalFull, JournalLocked
 from gleitzeit.journal.base import Append, Find, Record, Summary
-from gleitzeit.journal.database import CHECKPOINT_PAGES, FORMAT, GONE_ROWS, WAL_BYTES, WAL_STEP_BYTES, Database
+from gleitzeit.journal.database import Database
+from gleitzeit.journal.record_rows import GONE_ROWS
 from gleitzeit.journal.records import pack
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.journal.sqlite_file import CHECKPOINT_PAGES, WAL_BYTES, WAL_STEP_BYTES
+from gleitzeit.journal.sqlite_tables import FORMAT
 
 # Appends one event after the other and prints the number of each that is acknowledged, until it is killed.
 WRITER = """
@@ -514,14 +517,14 @@ def test_the_log_grows_ahead_up_to_what_sqlite_fills_before_it_begins_anew(file:
     database = Database(file)
     database.claim("test")
     sizes = [wal(file)]
-    while database.grow_wal():
+    while database.file.grow_wal():
         sizes.append(wal(file))
     assert all(after - before == WAL_STEP_BYTES for before, after in itertools.pairwise(sizes))
     assert WAL_BYTES <= wal(file) < WAL_BYTES + WAL_STEP_BYTES
     grown = wal(file)
     for number in range(150):
         assert database.commit([[pack(append("a", number + 1, b"x" * 30_000))]]) == [None]
-    assert not database.grow_wal()
+    assert not database.file.grow_wal()
     assert wal(file) == grown, "it was filled, checkpointed and begun anew, and never too small"
     assert len(database.read("a", 0, 10)) == 10
     database.close()
@@ -536,7 +539,7 @@ def test_a_log_with_room_is_read_after_a_kill(file: Path) -> None:
     for events in range(3):
         if events:
             assert database.commit([[pack(append("a", events, b"%d" % events))]]) == [None]
-        database.grow_wal()
+        database.file.grow_wal()
         for name in ("journal.db", "journal.db-wal"):
             left[f"{events}{name}"] = file.with_name(name).read_bytes()
     database.close()
@@ -562,7 +565,7 @@ def test_nothing_is_taken_from_a_disk_that_is_nearly_full(file: Path, monkeypatc
     database = Database(file)
     database.claim("test")
     before = wal(file)
-    monkeypatch.setattr("gleitzeit.journal.database.ROOM_BYTES", 1 << 62)
-    assert not database.grow_wal()
+    monkeypatch.setattr("gleitzeit.journal.sqlite_file.ROOM_BYTES", 1 << 62)
+    assert not database.file.grow_wal()
     assert wal(file) == before
     database.close()

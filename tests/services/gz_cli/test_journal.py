@@ -15,8 +15,8 @@ from tests.servers import Postgres, Redis
 
 from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.blobs import name_of
-from gleitzeit.journal.database import FORMAT, format_of
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gz_cli.journal import KINDS
 from gz_cli.main import main
 
