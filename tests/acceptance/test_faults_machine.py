@@ -169,6 +169,7 @@ async def test_standing_still_until_every_socket_is_given_up(tmp_path: Path, run
     lost = sum(row["event"]["type"] == "CallLost" for row in events)
     assert len(marks.read_text()) <= 1 + lost, "it was paid twice although nobody lost it"
     await history.close()
+    await connection.close()
 
 
 async def _stands_still(pid: int, seconds: float) -> None:

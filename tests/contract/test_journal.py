@@ -1,6 +1,7 @@
 """What a journal owes callers: one suite for all adapters. A *place* is what outlives a journal: a file, a store."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -130,6 +131,39 @@ async def test_large_events_come_in_pages_that_lead_to_the_end(journal: OwnedJou
         seen += page
     assert [record.event for record in seen] == written
     assert [record.seq for record in seen] == list(range(1, 21))
+
+
+TEXT = b'{"id": "t", "method": "echo/echo", "params": {}}' * 5_000
+NOISE = random.Random(1).randbytes(200_000).replace(b"\n", b"")
+
+
+async def test_what_shrinks_very_much_comes_in_pages_too(journal: OwnedJournal) -> None:
+    """However little room it takes in the journal."""
+    event = b"x" * 1_000_000
+    for seq in range(1, 41):
+        await journal.append([append("a", seq, event)])
+    pages, end = list[int](), 0
+    while page := await journal.read("a", end):
+        pages.append(sum(len(record.event) for record in page))
+        end = page[-1].seq
+    assert end == 40
+    if not isinstance(journal, MemoryJournal):
+        assert max(pages) < 10_000_000
+
+
+async def test_a_page_has_no_more_than_was_asked_for_however_the_events_came(journal: OwnedJournal) -> None:
+    parts = [(b"1",), (TEXT, b"2"), tuple(b"%d" % n for n in range(700)), (b"3", NOISE), (TEXT,), (b"4",) * 30]
+    events: list[bytes] = []
+    for part in parts:
+        await journal.append([append("a", len(events) + 1, *part)])
+        events += part
+    for limit in (1, 2, 3, 500, 10_000):
+        found: list[bytes] = []
+        while page := await journal.read("a", len(found), limit):
+            assert len(page) <= limit
+            assert page[0].seq == len(found) + 1
+            found += [record.event for record in page]
+        assert found == events
 
 
 async def test_a_stream_may_come_twice_in_one_commit(journal: OwnedJournal) -> None:

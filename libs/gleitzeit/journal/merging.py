@@ -1,13 +1,19 @@
 """A commit, as a server takes it: one entry a stream, which many appends may have come to."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
 from gleitzeit.errors import JournalConflict, JournalCorrupt
 from gleitzeit.journal.base import Append, Record, Summary
-from gleitzeit.journal.records import pack, unpack
+from gleitzeit.journal.records import SQUEEZED_BYTES, pack, squeezed, unpack_stored
 from gleitzeit.model.shards import shard_of
+
+T = TypeVar("T")
+PAGE_BYTES = 8 << 20
+"""A page ends with the record that reaches this: what is compressed may hold very much more than it shows."""
 
 
 class Entry(Struct):
@@ -29,7 +35,8 @@ def merged(commit: Sequence[Append], shards: int) -> list[Entry]:
         packed = pack(append)
         if "\0" in append.stream + append.summary.kind + append.summary.key + append.summary.status:
             raise ValueError(f"a name in the summary of {append.stream!r} holds a NUL")
-        records = [(last - count + 1, last, count, crc, body) for last, count, crc, body in packed.records]
+        stored = (squeezed(append.stream, record) for record in packed.records)
+        records = [(last - count + 1, last, count, crc, body) for last, count, crc, body in stored]
         entry = entries.get(append.stream)
         if entry is None:
             shard = shard_of(append.stream, shards)
@@ -43,6 +50,22 @@ def merged(commit: Sequence[Append], shards: int) -> list[Entry]:
             entry.last, entry.summary = packed.last, append.summary
             entry.blobs += append.blobs
     return list(entries.values())
+
+
+async def all_merged(commit: Sequence[Append], shards: int) -> list[Entry]:
+    """As `merged`; a large commit keeps nobody waiting."""
+    size_bytes = sum(len(event) for append in commit for event in append.events)
+    return await _beside(size_bytes, lambda: merged(commit, shards))
+
+
+async def all_events(stream: str, rows: Sequence[tuple[int, int, int, bytes]], after: int, limit: int) -> list[Record]:
+    """As `events_of`; many of them keep nobody waiting."""
+    return await _beside(sum(len(row[3]) for row in rows), lambda: events_of(stream, rows, after, limit))
+
+
+async def _beside(size_bytes: int, work: Callable[[], T]) -> T:
+    """What checks, compresses and cuts bytes gives up the interpreter meanwhile, or most of it."""
+    return await asyncio.to_thread(work) if size_bytes >= SQUEEZED_BYTES else work()
 
 
 def fences(streams: Sequence[str], shards: int, held: dict[int, int]) -> tuple[dict[int, int], bool]:
@@ -64,14 +87,17 @@ def fences(streams: Sequence[str], shards: int, held: dict[int, int]) -> tuple[d
 
 
 def events_of(stream: str, rows: Sequence[tuple[int, int, int, bytes]], after: int, limit: int) -> list[Record]:
-    """The events after `after` out of records `(last, count, crc, body)`, in order. Raises JournalCorrupt for a wrong
-    checksum and for a gap."""
+    """The first events after `after` out of records `(last, count, crc, body)`, in order. Raises JournalCorrupt for a
+    wrong checksum and for a gap."""
     records: list[Record] = []
-    end = after
+    end, size_bytes = after, 0
     for row in rows:
-        page = unpack(stream, *row)
+        page = unpack_stored(stream, *row)
         if page[0].seq > end + 1:
             raise JournalCorrupt(f"the stream {stream} lacks its events {end + 1} to {page[0].seq - 1}")
         records += page if page[0].seq > after else page[after - page[0].seq + 1 :]
         end = page[-1].seq
+        size_bytes += sum(len(record.event) for record in page)
+        if size_bytes >= PAGE_BYTES or len(records) >= limit:
+            break
     return records[:limit]

@@ -10,7 +10,7 @@ from gleitzeit.errors import JournalConflict, JournalError, JournalFenced, Journ
 from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Lease
-from gleitzeit.journal.merging import Entry, fences, merged
+from gleitzeit.journal.merging import Entry, all_merged, fences
 from gleitzeit.journal.postgres_link import Link
 from gleitzeit.journal.postgres_reading import BLOB_PIECES, PIECES, PostgresReading, check_format
 from gleitzeit.model.shards import SHARDS
@@ -137,19 +137,20 @@ class PostgresJournal(PostgresReading):
     # Journal
 
     async def append(self, commit: Sequence[Append]) -> None:
-        entries = merged(commit, SHARDS)
-        fence = self._fence([entry.stream for entry in entries])
-        if not entries:
-            return
+        fence = self._fence([append.stream for append in commit])
+        entries: list[Entry] = []
 
         async def work(connection: Any, again: bool) -> None:
+            if not entries:  # within its turn, so that a release waits for it
+                entries.extend(await all_merged(commit, SHARDS))
             row = await connection.fetchrow(sql.APPEND, *fence, *_columns(entries))
             if not row["ok"]:
                 raise self._fenced()
             if row["conflict"] is not None and not (again and await _landed(connection, entries)):
                 raise JournalConflict(row["conflict"])
 
-        await self._writer.run(work)
+        if commit:
+            await self._writer.run(work)
 
     async def delete(self, streams: Sequence[str]) -> None:
         fence = self._fence(streams)
@@ -197,6 +198,7 @@ async def _make_tables(connection: Any, url: str) -> None:
             "INSERT INTO gz_shard SELECT n, 0, '' FROM generate_series(0, $1::int) AS n", SHARDS - 1
         )
     await check_format(connection, url)
+    await connection.execute("UPDATE gz_meta SET value = $1 WHERE name = 'format' AND value < $1", sql.FORMAT)
 
 
 def _columns(entries: list[Entry]) -> list[list[Any]]:

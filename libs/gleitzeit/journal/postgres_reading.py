@@ -9,12 +9,12 @@ from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of, unfinished
-from gleitzeit.journal.merging import events_of
+from gleitzeit.journal.merging import all_events
 from gleitzeit.journal.places import shown
 from gleitzeit.journal.postgres_link import Link
 from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
 
-PAGE_BYTES = 8 << 20
+PAGE_BYTES = 1 << 20
 BLOB_PIECES = 4
 PIECES = """
 SELECT start, crc, body FROM gz_blob_chunk WHERE name = $1 AND start >= coalesce(
@@ -37,7 +37,7 @@ class PostgresReading:
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         self._claimed()
         rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
-        return events_of(stream, [tuple(row) for row in rows], after, limit)
+        return await all_events(stream, [tuple(row) for row in rows], after, limit)
 
     async def find(self, query: Find) -> list[Summary]:
         self._claimed()

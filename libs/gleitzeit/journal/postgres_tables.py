@@ -4,7 +4,8 @@ The fence and what it guards are one statement, with `FOR SHARE` on the rows of 
 write slips in between another owner's claim and our look at the row.
 """
 
-FORMAT = 1
+FORMAT = 2
+"""2 is 1 with records that may be compressed."""
 
 TABLES = """
 CREATE TABLE gz_meta (name text PRIMARY KEY, value bigint NOT NULL);
@@ -91,7 +92,7 @@ SELECT last, count, crc, body FROM (
     SELECT *, sum(octet_length(body)) OVER (ORDER BY first) - octet_length(body) AS bytes_before FROM (
         SELECT * FROM gz_record WHERE stream = $1 AND first >= coalesce(
             (SELECT max(first) FROM gz_record WHERE stream = $1 AND first <= $2::bigint + 1), 0)
-        ORDER BY first LIMIT $3
+        AND first <= $2::bigint + $3::bigint ORDER BY first
     ) AS candidate
 ) AS page WHERE bytes_before < $4 ORDER BY first
 """

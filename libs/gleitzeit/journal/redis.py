@@ -19,7 +19,7 @@ from gleitzeit.errors import (
 from gleitzeit.journal import blobs
 from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Lease
-from gleitzeit.journal.merging import Entry, fences, merged
+from gleitzeit.journal.merging import Entry, all_merged, fences
 from gleitzeit.journal.places import shown
 from gleitzeit.journal.redis_reading import RedisReading, encode, evaluate
 from gleitzeit.model.shards import SHARDS
@@ -126,7 +126,10 @@ class RedisJournal(RedisReading):
             await redis.hsetnx(key, "format", lua.FORMAT)
             return int(await redis.hget(key, "format"))
 
-        self._check_number(await self._run(work))
+        found = await self._run(work)
+        self._check_number(found)
+        if found < lua.FORMAT:
+            await self._run(lambda redis, again: redis.hset(key, "format", lua.FORMAT))
 
     def _fenced(self) -> JournalFenced:
         return JournalFenced(f"another coordinator has taken over from {self._owner}")
@@ -140,10 +143,12 @@ class RedisJournal(RedisReading):
     # Journal
 
     async def append(self, commit: Sequence[Append]) -> None:
-        entries = merged(commit, SHARDS)
-        head = self._fence([entry.stream for entry in entries])
-        if not entries:
-            return
+        head = self._fence([append.stream for append in commit])
+        if commit:
+            async with self._writing:
+                await self._append(head, await all_merged(commit, SHARDS))
+
+    async def _append(self, head: dict[str, Any], entries: list[Entry]) -> None:
         arguments = [encode({**head, "entries": [_entry(entry) for entry in entries]})]
         for entry in entries:
             arguments.append(_json(entry.summary))
@@ -157,8 +162,7 @@ class RedisJournal(RedisReading):
             if verdict != b"ok" and not (again and await self._landed(redis, entries)):
                 raise JournalConflict(verdict.decode())
 
-        async with self._writing:
-            await self._run(work)
+        await self._run(work)
 
     async def _landed(self, redis: Any, entries: list[Entry]) -> bool:
         """Whether this very commit is what the streams end with: its answer was lost with the connection."""

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -18,13 +17,14 @@ from gleitzeit.journal import blobs
 from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.finding import matches, position, unfinished
-from gleitzeit.journal.merging import events_of
+from gleitzeit.journal.merging import all_events
 from gleitzeit.journal.places import shown
 from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
 
 T = TypeVar("T")
-PAGE_BYTES = 8 << 20
-PAGE_RECORDS = 64
+PAGE_BYTES = 1 << 20
+_TOGETHER = 64
+"""Streams whose beginnings are one question."""
 DEFAULT_PREFIX = "gleitzeit:"
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 20.0
@@ -32,6 +32,7 @@ RETRY_SECONDS = 0.2
 _LOST = (refused.ConnectionError, refused.TimeoutError, OSError, TimeoutError)
 encode = msgspec.msgpack.Encoder().encode
 _summary = msgspec.json.Decoder(Summary).decode
+_summaries = msgspec.json.Decoder(list[Summary]).decode
 
 
 class RedisReading:
@@ -113,30 +114,11 @@ class RedisReading:
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         self._claimed()
-        return events_of(stream, await self._rows(stream, after, limit), after, limit)
-
-    async def _rows(self, stream: str, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
-        rows: list[tuple[int, int, int, bytes]] = []
-        size_bytes, at = 0, after + 1
-        while size_bytes < PAGE_BYTES and at <= after + limit:
-            count = min(limit, PAGE_RECORDS)
-            page = await self._run(partial(_range, f"{self._prefix}e:{stream}", at, count))
-            for id_, fields in page:
-                last = int(id_.partition(b"-")[0])
-                rows.append((last, int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]))
-                size_bytes += len(fields[b"b"])
-                at = last + 1
-            if len(page) < count:
-                await self._check_end(stream, at - 1)
-                break
-        return rows
-
-    async def _check_end(self, stream: str, end: int) -> None:
-        last = await self._run(lambda redis, again: redis.hget(f"{self._prefix}s:{stream}", "last"))
-        if int(last or 0) > end and not await self._run(
-            lambda redis, again: redis.xrange(f"{self._prefix}e:{stream}", f"{end + 1}-0", "+", count=1)
-        ):
-            raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {int(last)}")
+        found, end = await self._script(lua.READ, stream, after, limit, PAGE_BYTES)
+        rows = [_row(*record) for record in found]
+        if end > (rows[-1][0] if rows else after):
+            raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {end}")
+        return await all_events(stream, rows, after, limit)
 
     async def find(self, query: Find) -> list[Summary]:
         self._claimed()
@@ -152,8 +134,7 @@ class RedisReading:
             head["before"], head["before_name"] = query.before
         found: list[Summary] = []
         for name in _sets(query):
-            rows = await self._script(lua.FIND, encode({**head, "set": name}))
-            found += [_summary(row) for row in rows]
+            found += _summaries(await self._script(lua.FIND, encode({**head, "set": name})))
         found.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
         return found[: query.limit]
 
@@ -163,17 +144,18 @@ class RedisReading:
         found = await self.find(Find(kind, active=True, before=before, limit=limit))
         names = [row.stream for row in found if wanted(row.stream)]
         short: dict[str, list[bytes]] = {}
-        for start in range(0, len(names), PAGE_RECORDS):
-            short |= await self._short(names[start : start + PAGE_RECORDS])
+        for start in range(0, len(names), _TOGETHER):
+            short |= await self._short(names[start : start + _TOGETHER])
         return [unfinished(row, short.get(row.stream, ())) for row in found]
 
     async def _short(self, streams: Sequence[str]) -> dict[str, list[bytes]]:
-        answers = await self._run(partial(_beginnings, self._prefix, streams))
+        lines, bodies = await self._script(lua.SHORT, SHORT_BYTES, *streams)
         found: dict[str, list[bytes]] = {}
-        for stream, last, page in zip(streams, answers[::2], answers[1::2], strict=True):
-            for id_, fields in page:
-                if id_ == b"%b-0" % (last or b"") and len(fields[b"b"]) <= SHORT_BYTES:
-                    found[stream] = unpack_whole(stream, int(last), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"])
+        end = 0
+        for line in lines.splitlines():
+            number, last, count, crc, size_bytes = map(int, line.split())
+            start, end = end, end + size_bytes
+            found[streams[number]] = unpack_whole(streams[number], last, count, crc, bodies[start:end])
         return found
 
     async def _piece(self, name: str, offset: int, limit: int) -> bytes:
@@ -240,19 +222,9 @@ async def evaluate(redis: Any, text: str, prefix: str, arguments: Sequence[Any])
         return await redis.eval(text, 1, prefix, *arguments)
 
 
-async def _range(key: str, at: int, count: int, redis: Any, again: bool) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    rows: list[tuple[bytes, dict[bytes, bytes]]] = await redis.xrange(key, f"{at}-0", "+", count=count)
-    return rows
-
-
-async def _beginnings(prefix: str, streams: Sequence[str], redis: Any, again: bool) -> list[Any]:
-    """For each of the streams the number of its last event, and its first record."""
-    pipeline = redis.pipeline(transaction=False)
-    for stream in streams:
-        pipeline.hget(f"{prefix}s:{stream}", "last")
-        pipeline.xrange(f"{prefix}e:{stream}", count=1)
-    answers: list[Any] = await pipeline.execute()
-    return answers
+def _row(id_: bytes, flat: list[bytes]) -> tuple[int, int, int, bytes]:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return int(id_.partition(b"-")[0]), int(fields[b"n"]), int(fields[b"c"]), fields[b"b"]
 
 
 def _sets(query: Find) -> list[str]:

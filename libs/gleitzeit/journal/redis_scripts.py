@@ -17,7 +17,8 @@ Keys, behind the prefix:
 A script that has begun to write cannot fail halfway: whether there is memory for it is decided before its first write.
 """
 
-FORMAT = 1
+FORMAT = 2
+"""2 is 1 with records that may be compressed."""
 
 _FENCE = """
 local P = KEYS[1]
@@ -92,7 +93,7 @@ return 'ok'
 """
 )
 
-# The newest `limit` of one sorted set that match; the caller merges sets.
+# The newest `limit` of one sorted set that match, as one JSON array; the caller merges sets.
 FIND = """
 local P = KEYS[1]
 local q = cmsgpack.unpack(ARGV[1])
@@ -126,7 +127,47 @@ else
     from = from + #names
   end
 end
-return found
+return '[' .. table.concat(found, ',') .. ']'
+"""
+
+# ARGV: how large a record may be, then streams. Answers those whose first record is all of them and no larger: a line
+# for each, `which one, its last event, count, crc, size`, and the records one after the other. Two replies where there
+# could be a thousand: to take one apart costs a client many times what it costs here.
+SHORT = """
+local P, most = KEYS[1], tonumber(ARGV[1])
+local lines, bodies = {}, {}
+for i = 2, #ARGV do
+  local row = redis.call('XRANGE', P .. 'e:' .. ARGV[i], '-', '+', 'COUNT', 1)[1]
+  local body = row and row[2][6]
+  if body and #body <= most then
+    local last = string.match(row[1], '^%d+')
+    if last == redis.call('HGET', P .. 's:' .. ARGV[i], 'last') then
+      table.insert(lines, string.format('%d %s %s %s %d', i - 2, last, row[2][2], row[2][4], #body))
+      table.insert(bodies, body)
+    end
+  end
+end
+return {table.concat(lines, '\\n'), table.concat(bodies)}
+"""
+
+# ARGV: stream, the number of the event before, how many at most, after how many bytes to end. Answers the records, and
+# where the stream should end if it ends with them
+READ = """
+local P, stream = KEYS[1], ARGV[1]
+local at, size, rows = tonumber(ARGV[2]) + 1, 0, {}
+local stop = ARGV[2] + ARGV[3]
+while at <= stop and size < tonumber(ARGV[4]) do
+  local page = redis.call('XRANGE', P .. 'e:' .. stream, string.format('%d-0', at), '+', 'COUNT', 4)
+  if #page == 0 then return {rows, tonumber(redis.call('HGET', P .. 's:' .. stream, 'last') or 0)} end
+  for _, row in ipairs(page) do
+    if at <= stop and size < tonumber(ARGV[4]) then
+      table.insert(rows, row)
+      size = size + #(row[2][6] or '')
+      at = tonumber(string.match(row[1], '^%d+')) + 1
+    end
+  end
+end
+return {rows, 0}
 """
 
 # Every stream as `{summary, last}`, all of one moment.

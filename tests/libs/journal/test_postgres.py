@@ -138,6 +138,17 @@ async def test_a_newer_journal_is_refused(postgres: Postgres) -> None:
         await PostgresJournal(url).claim("one")
 
 
+async def test_an_older_journal_is_of_this_format_from_the_first_claim_on(postgres: Postgres) -> None:
+    url = postgres.place()
+    schema = url.partition("search_path=")[2]
+    for version in (FORMAT, FORMAT - 1):
+        journal = PostgresJournal(url)
+        await journal.claim("one")
+        assert postgres.execute(f"SELECT value FROM {schema}.gz_meta WHERE name = 'format'").split()[2] == str(FORMAT)
+        await journal.close()
+        postgres.execute(f"UPDATE {schema}.gz_meta SET value = {version - 1} WHERE name = 'format'")
+
+
 async def test_two_that_start_at_once_make_the_tables_once(postgres: Postgres) -> None:
     url = postgres.place()
     journals = [PostgresJournal(url) for _ in range(4)]

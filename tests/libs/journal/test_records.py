@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,7 @@ from msgspec import structs
 
 from gleitzeit.errors import JournalCorrupt
 from gleitzeit.journal.base import Append, Record, Summary
-from gleitzeit.journal.records import RECORD_BYTES, pack, unpack
+from gleitzeit.journal.records import RECORD_BYTES, SQUEEZED_BYTES, pack, squeezed, unpack, unpack_stored, unpack_whole
 
 SUMMARY = Summary("a", "workflow", "", "running", True, 0, 0)
 
@@ -63,3 +65,29 @@ def test_a_record_in_the_wrong_place_is_noticed() -> None:
 def test_what_sqlite_or_a_reader_could_not_take_is_refused(wrong: Append) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - one is Python's own, with its own words
         pack(wrong)
+
+
+TEXT = b'{"id": "t", "method": "echo/echo", "params": {}}' * (SQUEEZED_BYTES // 40)
+NOISE = os.urandom(SQUEEZED_BYTES).replace(b"\n", b"")
+
+
+@pytest.mark.parametrize(
+    "events", [(TEXT,), (b"{}", TEXT, b"", TEXT), (NOISE, NOISE), (b"", TEXT, NOISE), (b"{}",), (b"\0",)]
+)
+def test_a_compressed_record_holds_the_same(events: tuple[bytes, ...]) -> None:
+    [record] = pack(append(*events, seq=7)).records
+    stored = squeezed("a", record)
+    assert unpack_stored("a", *stored) == unpack("a", *record)
+    if events[0] == TEXT:
+        assert len(stored[3]) < len(record[3]) / 5
+    if events[0] in (NOISE, b"{}") and len(events) < 4:
+        assert stored == record, "not worth it"
+
+
+def test_a_compressed_record_is_none_of_many_small_ones_and_damage_is_noticed() -> None:
+    [record] = pack(append(TEXT)).records
+    last, count, crc, body = squeezed("a", record)
+    assert unpack_whole("a", *record) == [TEXT]
+    assert unpack_whole("a", last, count, crc, body) == []
+    with pytest.raises(JournalCorrupt):
+        unpack_stored("a", last, count, crc, body[:100] + b"x" + body[101:])

@@ -147,3 +147,15 @@ async def test_a_newer_journal_is_refused(redis: Redis) -> None:
     await direct.aclose()
     with pytest.raises(ConfigurationError, match=f"format {FORMAT + 1}.*upgrade"):
         await RedisJournal(url).claim("one")
+
+
+async def test_an_older_journal_is_of_this_format_from_the_first_claim_on(redis: Redis) -> None:
+    url = redis.place()
+    key = url.partition("prefix=")[2] + "meta"
+    direct = client.Redis(port=redis.port)
+    await direct.hset(key, "format", FORMAT - 1)
+    journal = RedisJournal(url)
+    await journal.claim("one")
+    assert await direct.hget(key, "format") == b"%d" % FORMAT
+    await journal.close()
+    await direct.aclose()
