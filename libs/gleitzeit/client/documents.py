@@ -100,6 +100,8 @@ def prepare_workflow(
         document = load_object(workflow)
     elif isinstance(workflow, str) and ("\n" in workflow or workflow.lstrip().startswith("{")):
         document = load_text(workflow, lenient=True)
+    elif not isinstance(workflow, str | os.PathLike):
+        raise TypeError(f"a workflow is a path, a text or a dict, not {type(workflow).__name__}")
     else:
         return prepare_file(Path(workflow).expanduser(), environ=environ, defaults=defaults, inputs=inputs)
     return prepare(document, folder=Path(), environ=environ, defaults=defaults, inputs=inputs)

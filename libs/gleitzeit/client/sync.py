@@ -78,6 +78,9 @@ class SyncClient:
             self._background.__exit__()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            work.close()
+            raise RuntimeError("the client is closed")
         future = self._background.start(work)
         try:
             return future.result()

@@ -17,6 +17,8 @@ from gleitzeit.provider.call import Call
 from gleitzeit.provider.calls import Outcome
 from gleitzeit.schemas.catalogue import MethodSchema
 from gleitzeit.schemas.explain import SchemaProblem
+from gleitzeit.spec.problems import show_path
+from gleitzeit.spec.scalars import not_finite
 
 # The largest value, and what may stand around it.
 RESULT_LIMIT_BYTES = MAX_BLOB_BYTES + 4 * 1024 * 1024
@@ -103,6 +105,12 @@ class Method:
             encoded = bytes(result) if isinstance(result, Raw) else _encode(result)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ResultInvalid(f"the result of {self.schema.name} cannot be JSON: {error}", retryable=False) from None
+        if b"null" in encoded and (path := not_finite(result)) is not None:
+            place = f" at {show_path(path)}" if path else ""
+            raise ResultInvalid(
+                f"the result of {self.schema.name} has NaN or an infinite number{place}, which JSON cannot express",
+                retryable=False,
+            )
         size_bytes = len(encoded)
         if size_bytes > RESULT_LIMIT_BYTES:
             raise PayloadTooLarge(

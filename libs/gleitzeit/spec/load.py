@@ -18,7 +18,7 @@ import yaml
 
 from gleitzeit.spec.build import LIMIT_DEPTH, Builder, OutOfBounds, Step
 from gleitzeit.spec.problems import Path, Place, Problem, document_error
-from gleitzeit.spec.scalars import plain_scalar
+from gleitzeit.spec.scalars import not_finite, plain_scalar
 
 LIMIT_YAML_BYTES: Final = 10 * 1024 * 1024
 LIMIT_JSON_BYTES: Final = 16 * 1024 * 1024
@@ -110,9 +110,13 @@ def _loaded(text: str, name: str) -> Document:
 def load_object(value: Mapping[str, object], *, name: str = "<object>") -> Document:
     """From Python objects. Raises DocumentError for what JSON cannot hold."""
     try:
-        plain = msgspec.json.decode(msgspec.json.encode(value))
+        encoded = msgspec.json.encode(value)
+        plain = msgspec.json.decode(encoded)
     except (TypeError, ValueError, RecursionError) as error:
         raise document_error([Problem((), f"cannot be written as JSON: {error}")], name) from error
+    if b"null" in encoded and (path := not_finite(value)) is not None:
+        message = "neither NaN nor an infinite number can be written as JSON; give null or a text in its place"
+        raise document_error([Problem(path, message)], name)
     return Document(name, "", plain)
 
 

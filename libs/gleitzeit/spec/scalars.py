@@ -2,7 +2,10 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Final
+
+from gleitzeit.spec.problems import Path
 
 _WORDS: Final[dict[str, bool | None]] = {
     "": None,
@@ -35,6 +38,20 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
         number = float(text)
         return number if math.isfinite(number) else text
     return text
+
+
+def not_finite(value: object) -> Path | None:
+    """Where in a plain value there is a number that JSON cannot express; encoders may write null in its place."""
+    stack: list[tuple[Path, object]] = [((), value)]
+    while stack:
+        path, top = stack.pop()
+        if isinstance(top, float) and not math.isfinite(top):
+            return path
+        if isinstance(top, Mapping):
+            stack.extend(((*path, str(key)), inner) for key, inner in top.items())
+        elif isinstance(top, list | tuple):
+            stack.extend(((*path, index), inner) for index, inner in enumerate(top))
+    return None
 
 
 def _integer(text: str) -> int | str:

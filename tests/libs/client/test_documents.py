@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gleitzeit.client import Defaults, prepare, prepare_file
-from gleitzeit.client.documents import Prepared
+from gleitzeit.client.documents import Prepared, prepare_workflow
 from gleitzeit.errors import DocumentError
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import check
@@ -132,6 +132,11 @@ def test_all_problems_at_once_in_the_order_of_the_lines(folder: Path) -> None:
     problems = prepared(text, folder).errors
     assert {problem.line for problem in problems} == {3, 4, 5, 6}
     assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
+
+
+def test_what_is_neither_path_nor_text_nor_dict() -> None:
+    with pytest.raises(TypeError, match="a workflow is a path, a text or a dict, not list"):
+        prepare_workflow([], environ={})  # type: ignore[arg-type]  # as people try
 
 
 def test_what_is_no_document_at_all(tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ def test_own_schemas_come_before_the_signature(provider: Provider) -> None:
     assert (method.schema.idempotent, method.schema.timeout_seconds) == (False, 5)
 
 
+def test_a_number_that_json_cannot_express_is_no_null(provider: Provider) -> None:
+    method = declared(provider, lambda: None)
+    assert method.outcome([None, 1.5]) == b"[null,1.5]"
+    refused = method.outcome({"a": (1, float("nan"))})
+    assert isinstance(refused, Failure)
+    assert "at a[1]" in refused.message
+
+
 def test_shipped_schemas_are_used_by_name_and_can_be_narrowed(provider: Provider) -> None:
     provider.method("echo/echo")(lambda message=None: None)
     shipped = provider.methods["echo/echo"].schema

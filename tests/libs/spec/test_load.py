@@ -283,6 +283,8 @@ def test_objects_that_json_cannot_hold() -> None:
     for value in ({"a": object()}, loop, {"a": "\ud800"}):
         with pytest.raises(DocumentError):
             load_object(value)
+    with pytest.raises(DocumentError, match=r"a\[1\]\.b: neither NaN nor an infinite"):
+        load_object({"n": None, "a": [None, {"b": float("-inf")}]})
 
 
 def test_files(tmp_path: Path) -> None:
