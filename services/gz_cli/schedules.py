@@ -12,10 +12,10 @@ from gleitzeit.client import Client, Prepared
 from gleitzeit.client.connecting import dismiss
 from gleitzeit.client.schedules import ScheduleView
 from gleitzeit.errors import DocumentError
+from gleitzeit.spec.durations import in_words
 from gz_cli import exits
 from gz_cli.connect import connected
 from gz_cli.documents import prepared, say_problems, typed_by_document
-from gz_cli.durations import duration
 from gz_cli.formats import Format
 from gz_cli.launch import Reach
 from gz_cli.output import encode
@@ -77,7 +77,7 @@ async def _put(reach: Reach, plan: Plan, ready: Prepared | None, inputs: Mapping
 
 
 def _when(view: ScheduleView) -> str:
-    return f"{view.cron} ({view.timezone})" if view.cron else f"every {duration(view.every_seconds)}"
+    return f"{view.cron} ({view.timezone})" if view.cron else f"every {in_words(view.every_seconds)}"
 
 
 def _due(view: ScheduleView, at: int) -> str | None:
