@@ -128,6 +128,11 @@ class _Watch:
         if self._say is not None:
             self._say(text)
 
+    def begin(self) -> None:
+        """An answer begins. Who watches has no use for one after a part of another."""
+        if self._first is not None:
+            self.hush()
+
     def hush(self) -> None:
         """What comes now is not for those who watch."""
         self._say = None
@@ -230,10 +235,12 @@ class LlmMethods:
         asked = request.messages
         request = replace(request, messages=_continued(self._sessions.history(session_id), asked))
         exchange = _Exchange(self, call, watch, patient=patient, pull=bool(params.get("pull")))
-        models = await self._models_for(params, kind)
-        result, extra = await self._first_that_can(
-            call, models, lambda model: exchange.run(replace(request, model=model))
-        )
+
+        async def ask(model: str) -> tuple[ChatResult, dict[str, Any]]:
+            watch.begin()
+            return await exchange.run(replace(request, model=model))
+
+        result, extra = await self._first_that_can(call, await self._models_for(params, kind), ask)
         if session_id:
             self._sessions.add(session_id, (*asked, _said(result)))
         said = chat_wire(result, self._backend.name, watch.timings_ms(), offered_tools=bool(request.tools))

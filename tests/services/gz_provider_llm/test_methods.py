@@ -259,6 +259,16 @@ async def test_models_are_tried_in_order() -> None:
         assert len(made.server.asked) == 1
 
 
+async def test_of_several_models_no_two_are_shown_one_after_the_other() -> None:
+    cut, whole = stream(sse(chunk(content="Hal"))), saying("Hello")
+    async with peer(cut, whole) as made:
+        result = await made.call("chat", model=["a", "b"], prompt="hi")
+        assert (result["content"], made.streamed()) == ("Hello", "Hal")
+    async with peer(answer(500, "no"), saying("Hello")) as made:
+        await made.call("chat", model=["a", "b"], prompt="hi")
+        assert made.streamed() == "Hello"
+
+
 async def test_the_list_of_models() -> None:
     async with peer(models("a", "b")) as made:
         for method in ("models", "list_models"):
