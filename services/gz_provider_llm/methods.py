@@ -205,6 +205,8 @@ class LlmMethods:
         strategy = params.get("load_balancing_strategy")
         if strategy in _UNKNOWN_STRATEGIES and "load_balancing_strategy" not in ignored:
             warnings.append(f"load_balancing_strategy: nothing is known for {strategy}; the usual choice was made")
+        if isinstance(several := params.get("options", {}).get("n"), int) and several > 1:
+            warnings.append(f"options: of {several} answers (n) the first is taken")
         warnings += warnings_about(params.get("options", ()), self._backend.options, self._backend.name)
         for warning in warnings:
             call.log(warning, "warning")

@@ -160,6 +160,7 @@ class Answer:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[ToolCall] = []
+        self._logprobs: list[Any] = []
         self._last: Mapping[str, Any] = {}
 
     def add(self, line: Mapping[str, Any]) -> str:
@@ -175,6 +176,8 @@ class Answer:
             function = call["function"]
             number = text_of(call.get("id"), f"call_{len(self._calls) + 1}")
             self._calls.append(ToolCall(number, text_of(function["name"]), function.get("arguments") or {}))
+        if isinstance(line.get("logprobs"), list):
+            self._logprobs += line["logprobs"]
         if line.get("done"):
             self.done, self._last = True, line
         return text
@@ -192,6 +195,7 @@ class Answer:
                 ours: ns / _NS_PER_MS for ours, theirs in _TIMINGS.items() if (ns := count_of(last.get(theirs)))
             },
             provider_id=provider_id,
+            logprobs=self._logprobs,
             warnings=warnings,
         )
 

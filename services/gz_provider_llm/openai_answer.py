@@ -30,6 +30,7 @@ class Answer(Struct):
     """The calls to which pieces still come, by their index."""
     usage: Usage | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    logprobs: list[Any] = field(default_factory=list)
 
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Returns the text that it brought."""
@@ -45,6 +46,9 @@ class Answer(Struct):
             return ""
         self.finish_reason = text_of(choice.get("finish_reason"), self.finish_reason)
         part = choice.get("delta") or choice.get("message") or {}
+        match choice.get("logprobs"):
+            case {"content": list(tokens)}:
+                self.logprobs += tokens
         said, thought = _said(part.get("content") or choice.get("text"))
         for pieces, piece in (
             (self.texts, said),
@@ -81,6 +85,7 @@ class Answer(Struct):
             reasoning="".join(self.reasoning),
             tool_calls=tuple(call.whole(at) for at, call in enumerate(self.calls)),
             timings_ms=self.timings_ms,
+            logprobs=self.logprobs,
             warnings=warnings,
         )
 

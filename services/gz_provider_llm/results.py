@@ -57,8 +57,9 @@ class ChatResult(Struct, frozen=True, kw_only=True):
     `finish_reason` is `stop`, `length`, `tool_calls` or `content_filter`, or the server's own word where none of these
     fits. `usage` is None if the server did not count. `timings_ms` is what the server itself measured (`load`,
     `prompt`, `generate`); the whole and the first token are measured by the methods. `provider_id` tells which of
-    several servers answered. `thinking_blocks` are Anthropic's, to be given back to it. `warnings` tell of parameters
-    that the model does not take.
+    several servers answered. `thinking_blocks` are Anthropic's, to be given back to it. `logprobs` are as the server
+    tells them, one for each token, if `options` asked for them. `warnings` tell of parameters that the model does not
+    take.
     """
 
     content: str
@@ -70,6 +71,7 @@ class ChatResult(Struct, frozen=True, kw_only=True):
     timings_ms: dict[str, float] = {}
     provider_id: str = ""
     thinking_blocks: tuple[dict[str, Any], ...] = ()
+    logprobs: list[Any] = []
     warnings: tuple[str, ...] = ()
 
 
@@ -134,6 +136,8 @@ def chat_wire(
         wire["reasoning"] = message["reasoning"] = result.reasoning
     if result.thinking_blocks:
         message["thinking_blocks"] = list(result.thinking_blocks)
+    if result.logprobs:
+        wire["logprobs"] = result.logprobs
     if result.warnings:
         wire["warnings"] = list(result.warnings)
     return wire

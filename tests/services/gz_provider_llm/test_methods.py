@@ -144,6 +144,12 @@ async def test_an_option_that_nobody_knows_is_named() -> None:
         result = await made.call("embeddings", model="m", input="hi", options={"x": 1})
         assert result["warnings"] == ["options: openai knows no x; the server may have ignored it"]
         assert "warnings" not in await made.call("chat", model="m", prompt="hi", options={"min_p": 0.1})
+    told = [{"token": "o", "logprob": -0.1}, {"token": "k", "logprob": -0.2}]
+    pieces = [{"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [one]}}]} for one in told]
+    async with peer(stream(sse(*pieces, end("stop"), "[DONE]"))) as made:
+        result = await made.call("chat", model="m", prompt="hi", options={"logprobs": True, "n": 2})
+        assert result["logprobs"] == told
+        assert result["warnings"] == ["options: of 2 answers (n) the first is taken"]
 
 
 @pytest.mark.parametrize(

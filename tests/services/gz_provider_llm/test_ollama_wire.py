@@ -115,7 +115,8 @@ def grown(*lines: dict[str, Any]) -> wire.Answer:
 def test_an_answer_grows() -> None:
     answer = wire.Answer()
     assert answer.add({"message": {"content": "", "thinking": "Hm."}, "done": False}) == ""
-    assert answer.add({"message": {"content": "Be"}, "done": False}) == "Be"
+    likely = [{"token": "Be", "logprob": -0.5}]
+    assert answer.add({"message": {"content": "Be"}, "logprobs": likely, "done": False}) == "Be"
     assert answer.add({"message": {"content": "cause"}, "done": False}) == "cause"
     assert not answer.done
     last = {"load_duration": 2_000_000, "prompt_eval_duration": 500_000, "eval_duration": 3_000_000}
@@ -123,6 +124,7 @@ def test_an_answer_grows() -> None:
     assert answer.done
     result = answer.result("tiny", "here:1")
     assert (result.content, result.reasoning, result.finish_reason) == ("Because", "Hm.", "length")
+    assert result.logprobs == likely
     assert result.usage == Usage(0, 2), "a prompt that the server remembers is not counted again"
     assert result.timings_ms == {"load": 2.0, "prompt": 0.5, "generate": 3.0}
     assert (result.model, result.provider_id) == ("tiny", "here:1")
