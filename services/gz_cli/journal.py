@@ -17,6 +17,7 @@ from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gleitzeit.model import events as ev
 from gleitzeit.process.reach import Target
 from gz_cli import exits, journal_prune
+from gz_cli.durations import counted
 from gz_cli.journal_access import helper, looked_at, opened
 from gz_cli.talk import put, say
 
@@ -60,9 +61,9 @@ async def check(url: str, target: Target) -> int:
                         raise
                     counts[kind] += 1
                     problems.append(f"{row.stream}: {error}")
-    found = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
+    found = ", ".join(counted(number, kind) for kind, number in counts.items()) or "nothing"
     put("\n".join(problems))
-    say(f"{shown(url)}: {found}; {events} events; {len(problems)} streams cannot be read")
+    say(f"{shown(url)}: {found}; {counted(events, 'event')}; {counted(len(problems), 'stream')} cannot be read")
     if problems:
         say("A coordinator starts all the same: it lists what it cannot read and refuses changes to it.")
     return exits.FAILED if problems else exits.OK

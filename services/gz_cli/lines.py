@@ -74,7 +74,7 @@ def remark_line(text: str, at_ms: int) -> Line:
 
 
 def _workflow_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
-    took = duration(progress.seconds(event.at))
+    took = duration(progress.seconds(event.at)) + (f", {progress.cost()}" if progress.cost() else "")
     match event:
         case events.WorkflowPaused():
             return _line(event.at, "paused", f"{progress.name} paused")

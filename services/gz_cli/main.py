@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     from gz_cli.talk import complain
 
     try:
-        app(_with_output_file(arguments), prog_name="gz")
+        app(_with_output_file(_as_options(arguments)), prog_name="gz")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
@@ -39,6 +39,16 @@ def main(arguments: list[str]) -> int:
         complain(said)
         return said.code
     return 0
+
+
+def _as_options(arguments: list[str]) -> list[str]:
+    """`gz help run` and `gz version`, as other programs have them."""
+    match arguments:
+        case ["help", *words]:
+            return [*words, "--help"]
+        case ["version"]:
+            return ["--version"]
+    return arguments
 
 
 def _with_output_file(arguments: list[str]) -> list[str]:

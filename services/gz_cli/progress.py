@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+from gleitzeit.engine.meter import Meter
 from gleitzeit.model import events
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL, AnyEvent, Failure, TaskStatus, WorkflowStatus
-from gz_cli.durations import duration
+from gz_cli.durations import counted, duration
 from gz_cli.ink import first_line
 from gz_cli.layout import Node
 
@@ -92,6 +93,8 @@ class WorkflowProgress:
         self.reason = ""
         self.closing = False
         """It is to end, and what runs always runs before."""
+        self.meter = Meter()
+        """What its calls cost, as far as they say so."""
         self._definitions: dict[str, TaskDefinition] = {}
         self._active: dict[str, None] = {}
 
@@ -112,6 +115,11 @@ class WorkflowProgress:
         """How long the workflow took so far."""
         return 0.0 if self.submitted_at is None else ((self.ended_at or now_ms) - self.submitted_at) / 1000
 
+    def cost(self) -> str:
+        """`1,234 tokens`, of the calls that have ended; "" where none says that it has cost some."""
+        tokens = self.meter.total.tokens
+        return counted(tokens, "token") if tokens else ""
+
     def nodes(self) -> Sequence[Node]:
         return [Node(task.id, task.method, task.dependencies) for task in self.tasks.values()]
 
@@ -122,6 +130,7 @@ class WorkflowProgress:
             task.note = text
 
     def apply(self, event: AnyEvent) -> None:
+        self.meter.note(event)
         match event:
             case events.WorkflowSubmitted():
                 self._submitted(event)

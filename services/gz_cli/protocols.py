@@ -8,7 +8,7 @@ from gleitzeit.client import Client
 from gleitzeit.client.views import MethodView, ProtocolDetail, ProtocolView
 from gleitzeit.errors import ProtocolNotFound
 from gleitzeit.schemas.words import near
-from gz_cli import exits
+from gz_cli import exits, schema_words
 from gz_cli.formats import Format
 from gz_cli.ink import first_line, wrapped
 from gz_cli.output import encode, short
@@ -18,7 +18,6 @@ from gz_cli.talk import put, say
 
 UNBROKEN = 100
 """Cells of a line where there is no terminal that says how wide it is."""
-LONGEST_ENUM = 6
 _VERSION = re.compile(r"v\d+")
 
 
@@ -88,7 +87,7 @@ def _method(method: MethodView, room: int) -> Iterator[str]:
     yield method.name
     about = first_line(method.description)
     yield from (f"  {line}" for line in (wrapped(about, room) if about else []))
-    names = " ".join(name if needed else f"[{name}]" for name, _, needed in _properties(method.params))
+    names = " ".join(name if needed else f"[{name}]" for name, _, needed in schema_words.properties(method.params))
     yield from (f"    {line}" for line in (wrapped(names, room) if names else []))
 
 
@@ -96,7 +95,10 @@ def of_method(method: MethodView, width: int | None) -> str:
     """All of one method: its params and the keys of its result, with their types."""
     parts = ["\n".join(wrapped(f"{method.name}: {method.description.strip()}", width or UNBROKEN))]
     for title, schema in (("param", method.params), ("result", method.result)):
-        rows = [(name, _about(told, needed)) for name, told, needed in _properties(schema)]
+        rows = [
+            (name, schema_words.about(told, needed=needed) + _default(told))
+            for name, told, needed in schema_words.properties(schema)
+        ]
         if rows:
             parts.append(table((title, "type, and what it is"), rows, width=width))
     if method.providers:
@@ -104,29 +106,5 @@ def of_method(method: MethodView, width: int | None) -> str:
     return "\n\n".join(parts)
 
 
-def _properties(schema: object) -> list[tuple[str, Mapping[str, object], bool]]:
-    """Name, schema and whether it is needed; what is needed comes first."""
-    if not isinstance(schema, Mapping):
-        return []
-    properties, needed = schema.get("properties"), schema.get("required")
-    if not isinstance(properties, Mapping):
-        return []
-    required = needed if isinstance(needed, list) else []
-    found = [
-        (str(name), told if isinstance(told, Mapping) else {}, name in required) for name, told in properties.items()
-    ]
-    return sorted(found, key=lambda one: not one[2])
-
-
-def _about(schema: Mapping[str, object], needed: bool) -> str:
-    about = schema.get("description", "")
-    return _type(schema, needed) + (f": {about}" if about else "")
-
-
-def _type(schema: Mapping[str, object], needed: bool) -> str:
-    kind, choices = schema.get("type", ""), schema.get("enum")
-    words = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
-    if isinstance(choices, list) and len(choices) <= LONGEST_ENUM:
-        words = " | ".join(map(str, choices))
-    default = f" = {short(schema['default'], 20)}" if schema.get("default") is not None else ""
-    return f"{words or 'any'}{default}" + (", required" if needed else "")
+def _default(schema: Mapping[str, object]) -> str:
+    return f" (default: {short(schema['default'], 40)})" if "default" in schema else ""

@@ -9,6 +9,7 @@ from gleitzeit.client.views import (
     Explained,
     Explanation,
     ProviderView,
+    Spent,
     SystemStatus,
     TaskView,
     WorkflowRow,
@@ -18,7 +19,7 @@ from gleitzeit.errors import JournalCorrupt, ProviderNotFound
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gleitzeit.spec.durations import how_soon
 from gz_cli import exits, failures
-from gz_cli.durations import ago, clock, duration, size
+from gz_cli.durations import ago, clock, counted, duration, size
 from gz_cli.event_words import event_words
 from gz_cli.follow import tasks_of
 from gz_cli.formats import Format
@@ -277,8 +278,14 @@ def _head(view: WorkflowView) -> list[tuple[str, object]]:
         ("tasks", _counts(view.counts)),
         ("created", ago(view.created_at, now_ms()) if view.created_at else None),
         ("took", duration(view.duration_seconds) if view.duration_seconds is not None else None),
+        ("spent", _spent_words(view.spent) if view.spent is not None else None),
         ("error", (f"{error.task}: " if error.task else "") + first_line(error.message) if error else None),
     ]
+
+
+def _spent_words(spent: Spent) -> str:
+    tokens = f", {counted(spent.tokens, 'token')}" if spent.tokens else ""
+    return f"{counted(spent.calls, 'call')}{tokens}, {duration(spent.seconds)} (it has a budget)"
 
 
 def _why(view: WorkflowView) -> str:

@@ -56,6 +56,7 @@ def _head(progress: WorkflowProgress, now_ms: int) -> Line:
         ("  " + progress.workflow_id, "dim"),
         ("  " + progress.status, MARKS[progress.status][1]),
         ("  " + duration(progress.seconds(now_ms)), "dim"),
+        ("  " + progress.cost() if progress.cost() else "", "dim"),
     ]
 
 

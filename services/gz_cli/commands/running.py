@@ -1,7 +1,7 @@
 """The commands that start something."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,6 +24,14 @@ from gz_cli.options import (
 )
 from gz_cli.root import app, leave
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz validate`.")]
+
+
+def _only_check(file: Path, url: str | None, state: Path | None) -> NoReturn:
+    from gz_cli import checks, settings
+
+    leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state)))
+
 
 @app.command()
 def run(
@@ -42,6 +50,7 @@ def run(
     output_file: OutputFile = None,
     provider: Provider = None,
     allow_shell: AllowShell = False,
+    dry_run: DryRun = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", hidden=True)] = False,  # it always shows how it goes on
     backend: Backend = None,
     url: Url = None,
@@ -50,6 +59,8 @@ def run(
     """Run a workflow and print its result. Starts what it needs if nothing runs here yet."""
     from gz_cli import launch, settings, typed
 
+    if dry_run:
+        _only_check(file, url, state)
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(
@@ -78,7 +89,7 @@ def submit(
     task_timeout: TaskTimeout = None,
     max_parallel: MaxParallel = None,
     allow_shell: AllowShell = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz validate`.")] = False,
+    dry_run: DryRun = False,
     params: Annotated[str | None, typer.Option("--params", metavar="JSON", hidden=True)] = None,
     priority: Priority = None,
     output: Output = Format.TEXT,
@@ -90,9 +101,7 @@ def submit(
     from gz_cli import launch, settings, typed
 
     if dry_run:
-        from gz_cli import checks
-
-        leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state)))
+        _only_check(file, url, state)
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     inputs = typed.with_values(inputs, params)
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)

@@ -43,6 +43,22 @@ def test_every_example_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(out.splitlines()) == len(files) >= 6
 
 
+def test_of_one_document_the_inputs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = gz(capsys, "run", "--dry-run", EXAMPLES / "typed_inputs.yaml")
+    assert (code, out) == (0, f"{EXAMPLES / 'typed_inputs.yaml'}: ok, 1 task\n")
+    assert err.splitlines() == [
+        "  -p title=…  string, required: what to print",
+        "  -p copies=1  integer",
+        "  -p style=plain  plain | loud",
+        "  -p separator=' / '",
+    ]
+
+
+def test_help_and_version_are_words_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gz(capsys, "help", "mcp", "add") == gz(capsys, "mcp", "add", "--help")
+    assert gz(capsys, "version") == gz(capsys, "--version")
+
+
 def test_all_problems_of_all_files_are_shown_with_their_lines(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

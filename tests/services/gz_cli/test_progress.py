@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from msgspec import Raw
 
@@ -36,6 +38,16 @@ def many(count: int = 3) -> WorkflowProgress:
     progress.apply(ev.WorkflowSubmitted(at=1, workflow_id="wf-1", definition=Definition("n", (fan,))))
     progress.apply(ev.TasksAdded(at=2000, task="m", attempt=1, count=count))
     return progress
+
+
+def test_tokens_are_those_of_calls_and_not_of_the_cache(progress: WorkflowProgress) -> None:
+    def ended(event: type[ev.TaskCompleted] | type[ev.TaskCached], **more: Any) -> str:
+        progress.apply(event(at=1, task="a", result=Raw(b'{"usage": {"total_tokens": 1200}}'), **more))
+        return progress.cost()
+
+    assert progress.cost() == ""
+    assert ended(ev.TaskCompleted, attempt=1) == "1,200 tokens"
+    assert ended(ev.TaskCached, attempt=1, key="k") == "1,200 tokens"
 
 
 def test_items_are_counted_and_not_listed() -> None:
