@@ -105,13 +105,13 @@ class Holdings:
         shard = self.shard(workflow_id)
         return next((lease for lease in self.others if shard in lease.shards), None)
 
-    async def changed(self, timeout_seconds: float) -> None:
-        """Until something has moved, or for so long."""
+    async def changed(self, timeout_seconds: float) -> bool:
+        """Until something has moved, or for so long: then False."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._changed.wait()
+                return await self._changed.wait()
         except TimeoutError:
-            return
+            return False
 
     # Its life
 

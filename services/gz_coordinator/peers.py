@@ -30,6 +30,9 @@ ARRIVED = "arrived"
 RELAYED = "relayed"
 """In the data of a connection that another coordinator watches with, for a client of its own."""
 LOOK_AGAIN_SECONDS = 0.2
+LOOK_AGAIN_AT_MOST_SECONDS = 1.0
+"""Whoever asks waits longer from one time to the next while nothing moves: mostly a coordinator is gone, and its lease
+has to run out."""
 OPEN_SECONDS = 5.0
 _MAKES = frozenset({"workflow.submit", "template.run"})
 """They make a workflow, whose id follows from the idempotency key, or is chosen where it is made."""
@@ -104,7 +107,7 @@ class Peers:
 
     async def _answered(self, request: Request, name: str, params: dict[str, Any]) -> Any:
         give_up = asyncio.get_running_loop().time() + 2 * self.holdings.lease_seconds
-        why = ""
+        why, pause = "", LOOK_AGAIN_SECONDS
         while True:
             workflow_id = _subject(name, params)
             holder = self._holder(workflow_id)
@@ -117,7 +120,8 @@ class Peers:
                 why = f": {error}"
             if asyncio.get_running_loop().time() > give_up and not self._is_here(workflow_id):
                 raise errors.ShardElsewhere(f"nobody answers for {workflow_id or 'a shard'} at the moment{why}")
-            await self.holdings.changed(LOOK_AGAIN_SECONDS)
+            moved = await self.holdings.changed(pause)
+            pause = LOOK_AGAIN_SECONDS if moved else min(2 * pause, LOOK_AGAIN_AT_MOST_SECONDS)
 
     def _is_here(self, workflow_id: str) -> bool:
         return self.holdings.is_mine(workflow_id) if workflow_id else bool(self.holdings.mine)

@@ -727,6 +727,11 @@ class Laws:
     def fence_heard(self, instance: str, shard: int | str, epoch: int) -> None:
         self.epochs[instance, shard] = max(epoch, self.epochs.get((instance, shard), 0))
 
+    def fence_passed(self, instance: str, shard: int | str, epoch: int) -> None:
+        """A provider serves what came with this fence."""
+        if epoch < self.epochs[instance, shard]:
+            raise broken(11, f"{instance} serves a deposed coordinator: epoch {epoch} of shard {shard}")
+
     def lent(self, meta: Meta, params: dict[str, Any]) -> None:
         """A foreign provider begins with a call; what it knows of others is nothing."""
         self.counts["lent"] += 1

@@ -140,6 +140,7 @@ class Provider:
     def _bind(self, end: End, fence: Fence) -> None:
         self.world.laws.fence_heard(self.instance, fence.shard, fence.epoch)
         older = self.table.bind(end.data["number"], fence)
+        self.world.laws.fence_passed(self.instance, fence.shard, fence.epoch)
         if older is not None:
             closing = self.ends.get(older)
             self._lose(older)

@@ -48,7 +48,7 @@ LAWS: dict[int, tuple[str, str]] = {
         "cancels_without_telling fires_timers_early forgets_that_its_clock_is_behind",
     ),
     11: (
-        "laws.py:claimed laws.py:written laws.py:execution_started",
+        "laws.py:claimed laws.py:written laws.py:fence_passed laws.py:execution_started",
         "writes_though_deposed skips_the_fence does_not_raise_the_epoch goes_on_with_what_it_gave_away",
     ),
     12: (

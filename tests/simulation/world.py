@@ -232,6 +232,9 @@ class World:
             at(random.uniform(1, rates.storm), self._sicken, random.choice(self.providers))
         if self.quiet:
             at(random.uniform(rates.storm - 12, rates.storm), self._sicken_all)
+        stalls = Random(f"{self.seed}/stalls")
+        for _ in range(stalls.choice([0, 0, 4, 16]) * (not self.quiet)):
+            at(stalls.uniform(1, rates.storm), self._stall, stalls)
         for _ in range(rates.full_disks):
             start = random.uniform(1, rates.storm * 0.7)
             at(start, self._disk_full)
@@ -301,6 +304,15 @@ class World:
         wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
         if wires:
             self.random.choice(wires).cut("the network broke", self.rates.notice)
+
+    def _stall(self, random: Random) -> None:
+        """Packets are lost and sent again: what one end sends from now on comes late. If its process dies meanwhile,
+        what it has asked for arrives when others have long taken its place."""
+        wires = [w for w in self._wires if not w.broken and not w.near.closed and not w.far.closed]
+        if wires:
+            wire = random.choice(wires)
+            end = random.choice([wire.near, wire.far])
+            end.arrives_at = max(end.arrives_at, self.loop.now + random.choice([1, 4, 12]))
 
     def _partition(self, provider: Provider) -> None:
         """For a while nobody reaches it, though it lives."""
