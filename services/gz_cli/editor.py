@@ -96,6 +96,8 @@ def _params(method: MethodSchema) -> dict[str, Any]:
     made: dict[str, Any] = _translated(params, f"#/definitions/{_name(method)}/definitions/")
     made.setdefault("description", method.description)
     properties = made.get("properties", {})
+    for key in method.seconds_params:
+        properties[key] = {**properties[key], "type": ["number", "string"]}
     made["properties"] = {key: _or_reference(value) for key, value in properties.items()}
     for earlier, now in _EARLIER.get(method.name, {}).items():
         made["properties"][earlier] = made["properties"][now]

@@ -37,7 +37,8 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
 
     `runs` is "provider" or "coordinator"; `timeout_seconds` is the default for one attempt (None: no limit);
     `idempotent` says whether a call may run twice, which it may where nobody says otherwise; `code_params` names the
-    params that are source code; `wants_dependencies` asks for `_meta.dependencies`.
+    params that are source code, `seconds_params` those that documents may write as `30s`, `5m`; `wants_dependencies`
+    asks for `_meta.dependencies`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
     runs: str = RUNS_IN_PROVIDER
     timeout_seconds: float | None = None
     code_params: tuple[str, ...] = ()
+    seconds_params: tuple[str, ...] = ()
     wants_dependencies: bool = False
 
     @cached_property
@@ -109,6 +111,9 @@ def method_schema(name: str, document: Mapping[str, Any]) -> MethodSchema:
         runs=str(document.get("x-runs", RUNS_IN_PROVIDER)),
         timeout_seconds=float(timeout) if isinstance(timeout, int | float) else None,
         code_params=tuple(key for key, value in properties.items() if isinstance(value, dict) and "x-code" in value),
+        seconds_params=tuple(
+            key for key, value in properties.items() if isinstance(value, dict) and value.get("x-unit") == "seconds"
+        ),
         wants_dependencies=bool(document.get("x-wants-dependencies", False)),
     )
 

@@ -13,6 +13,7 @@ from gleitzeit.model.definition import Alternative
 from gleitzeit.schemas import MethodSchema, SchemaProblem
 from gleitzeit.spec import assertions, expressions
 from gleitzeit.spec.code import Taken, check_source, take_out
+from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.foreign import SECRETS
 from gleitzeit.spec.linked_flow import OF_ITEMS, OF_ROUNDS, Keys, LinkedFlow, link_flow, misread, seen_by, where_seen
@@ -179,6 +180,7 @@ class Linker:
                 self._names.odd,
                 lambda steps, message: self._findings.error(draft.param_path(steps), message),
             )
+        self._read_seconds(draft)
         program = self._program(draft, needs)
         encoded = msgspec.json.encode(program.params)
         references = b"${" in encoded or b"{{" in encoded
@@ -186,6 +188,19 @@ class Linker:
             self._check_references(draft, program, needs)
         self._check_params(draft)
         return program, Raw(encoded), references
+
+    def _read_seconds(self, draft: TaskDraft) -> None:
+        """Params that are durations become what their methods take: seconds."""
+        for key in draft.schema.seconds_params if draft.schema is not None else ():
+            value = draft.params.get(key)
+            if not isinstance(value, str) or has_places(value):
+                continue
+            try:
+                seconds = parse_duration(value)
+            except ValueError as error:
+                self._findings.error(draft.param_path((key,)), f"'{key}': {error}")
+                seconds = 1.0  # of which nothing can be wrong any more
+            draft.params = {**draft.params, key: seconds}
 
     def _alternative(self, other: TaskDraft, needs: dict[str, None]) -> Alternative:
         with self._findings.no_repetition():  # most of its params are those of the task, with the same mistakes

@@ -222,6 +222,9 @@ def _end_of(value: object, path: tuple[str, ...]) -> Iterator[tuple[int, object]
 def _no_step(step: str, value: object, also: object = None) -> str:
     """In words. What was meant may stand in `also`, too."""
     names = [key for where in (value, also) if isinstance(members := one_level(where), dict) for key in members]
+    key, minus, _ = step.partition("-")
+    if minus and key in names:
+        return f"there is no '{step}'{_which(value)}; a '-' with spaces around it subtracts"
     meant = near(step, names)
     return f"there is no '{step}'{_which(value)}" + (f"; did you mean '{meant}'?" if meant else "")
 

@@ -781,6 +781,28 @@ def test_what_a_reference_will_bring_is_not_known_yet(value: str) -> None:
     good(flow(ECHO, {"id": "a", "method": "echo/echo", "params": {"times": value}}))
 
 
+def test_params_that_are_durations_are_written_as_durations() -> None:
+    program = {"id": "a", "method": "python/execute", "code": "x = 1"}
+
+    def with_timeout(value: object) -> Any:
+        document = {"name": "x", "tasks": [{**program, "params": {"timeout": value}}]}
+        return check(document, builtin())
+
+    for said, seconds in (("5s", 5), ("1m30s", 90), ("7", 7), (2.5, 2.5)):
+        definition = with_timeout(said).definition
+        assert definition is not None
+        assert msgspec.json.decode(definition.tasks[0].params)["timeout"] == seconds
+    assert with_timeout("${env.HOME}").problems[0].message.count("'HOME' is not set") == 1
+    for said, message in (
+        ("soon", "is not a duration"),
+        ("2d", "greater than the maximum"),
+        (0, "minimum"),
+        (True, "number"),
+    ):
+        [problem] = with_timeout(said).problems
+        assert message in problem.message
+
+
 def test_which_params_there_are_is_known() -> None:
     assert "has no parameter 'tmes'" in error(
         ECHO, {"id": "a", "method": "echo/echo", "params": {"tmes": "${e.response}"}}

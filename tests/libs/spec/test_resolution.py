@@ -113,6 +113,7 @@ def test_the_rule(text: str, value: object) -> None:
         ("${nobody.x}", "no result of a task 'nobody'"),
         ("${script.totl}", "there is no 'totl' (there are: total, rows); did you mean 'total'?"),
         ("${script.result.totl}", "there is no 'totl' (there are: total, rows); did you mean 'total'?"),
+        ("${script.total-2}", "there is no 'total-2' (there are: total, rows); a '-' with spaces around it subtracts"),
         ("${script.rows[2]}", "there is no '2' (it is a list of 1)"),
         ("${script.stdot}", "there is no 'stdot' (there are: total, rows); did you mean 'stdout'?"),
     ],
