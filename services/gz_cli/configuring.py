@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 from gleitzeit.config import SETTINGS, load_config
+from gleitzeit.schemas.words import near
 from gleitzeit.spec.load import load_text
 from gz_cli import exits, settings
 from gz_cli.exits import UsageError
 from gz_cli.talk import put, say
+
+SHOWS_ALL = "`gz config show` has all of them"
 
 
 def get(key: str) -> int:
@@ -16,14 +19,19 @@ def get(key: str) -> int:
         if name == key.replace("-", "_"):
             put(value)
             return exits.OK
-    raise UsageError(f"there is no setting {key!r}; `gz config show` has all of them")
+    raise _no_setting(key)
+
+
+def _no_setting(key: str) -> UsageError:
+    meant = near(key, SETTINGS)
+    return UsageError(f"there is no setting {key!r}; " + (f"did you mean {meant!r}?" if meant else SHOWS_ALL))
 
 
 def put_value(key: str, value: str) -> int:
     """Into the file as it is, comments and all. Nothing is written that would be refused when it is read."""
     name = key.replace("-", "_")
     if name not in SETTINGS:
-        raise UsageError(f"there is no setting {key!r}; `gz config show` has all of them")
+        raise _no_setting(key)
     file = _file()
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = f"{name}: {_quoted(value)}"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gz_cli import completing
 from gz_cli.formats import Format
 
 
@@ -18,7 +19,11 @@ def _use_backend(kind: str | None) -> str | None:
 
 Id = Annotated[
     str,
-    typer.Argument(metavar="ID", help="A workflow: its id, a unique beginning of it, its name, @latest, NAME@latest."),
+    typer.Argument(
+        metavar="ID",
+        help="A workflow: its id, a unique beginning of it, its name, @latest, NAME@latest.",
+        autocompletion=completing.workflows,
+    ),
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow document, YAML or JSON; - reads stdin.")]
 Url = Annotated[

@@ -79,7 +79,9 @@ class Server:
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         if not _is_loopback(host) and not (token and tls is not None):
-            raise ConfigurationError(f"to listen on {host}, which others can reach, a token and TLS are needed")
+            raise ConfigurationError(
+                f"to listen on {host}, which others can reach, a token and TLS are needed (--token-file, --tls-cert)"
+            )
         self.connections: set[Connection] = set()
         self._methods = methods
         self._host = host

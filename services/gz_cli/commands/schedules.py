@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from gz_cli import completing
 from gz_cli.formats import Format
 from gz_cli.options import Inputs, InputsFile, Output, State, Url
 from gz_cli.root import ask, leave, schedule_app
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule.", autocompletion=completing.schedules)]
 
 
 class Overlap(enum.StrEnum):

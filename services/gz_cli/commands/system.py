@@ -5,6 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gz_cli import completing
 from gz_cli.choices import WithEarlierWords
 from gz_cli.formats import Format
 from gz_cli.options import Output, Provider, State, Timeout, Url
@@ -57,7 +58,11 @@ def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = N
 def protocols(
     protocol: Annotated[
         str | None,
-        typer.Argument(metavar="PROTOCOL", help="Its methods, as python, or all of one, as llm/chat."),
+        typer.Argument(
+            metavar="PROTOCOL",
+            help="Its methods, as python, or all of one, as llm/chat.",
+            autocompletion=completing.protocols,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Argument(hidden=True)] = None,
     output: Output = Format.TEXT,
@@ -81,7 +86,12 @@ def protocols(
 @app.command()
 def call(
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="system.status, or a task's: echo/echo, python/eval …")
+        str,
+        typer.Argument(
+            metavar="METHOD",
+            help="system.status, or a task's: echo/echo, python/eval …",
+            autocompletion=completing.methods,
+        ),
     ],
     params: Annotated[str, typer.Option("--params", metavar="JSON", help="An object.")] = "{}",
     timeout: Timeout = None,

@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
+from gz_cli import completing
 from gz_cli.formats import Format
 from gz_cli.options import File, Inputs, InputsFile, Output, Provider, State, Timeout, Url
 from gz_cli.root import ask, leave, template_app
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A template: NAME, or NAME@VERSION.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A template: NAME, or NAME@VERSION.", autocompletion=completing.templates)
+]
 
 
 @template_app.command("put")
@@ -49,7 +52,10 @@ def get_template(name: Name, output: Output = Format.TEXT, url: Url = None, stat
 
 @template_app.command("delete")
 def delete_template(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A template, with all its versions.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A template, with all its versions.", autocompletion=completing.templates),
+    ],
     output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
