@@ -226,6 +226,8 @@ class Http:
                 if line:
                     yield line
         if line := splitter.rest():
+            if line.startswith(b"{"):
+                self._check_whole(line)
             yield line
 
     async def _events(self, reply: "_Reply") -> AsyncGenerator[Event]:
@@ -234,8 +236,18 @@ class Http:
             for line in splitter.feed(chunk):
                 if (event := reader.take(line)) is not None:
                     yield event
-        if (event := reader.end(splitter.rest())) is not None:
+        rest = splitter.rest()
+        if (event := reader.end(rest)) is not None:
+            if rest.startswith(b"data:") and event.data.startswith("{"):
+                self._check_whole(event.data)
             yield event
+
+    def _check_whole(self, last: bytes | str) -> None:
+        """What no line feed ended is whole nevertheless, if it is JSON. Raises StreamCut for what is not."""
+        try:
+            self.decode(last)
+        except ServerError:
+            raise self.cut() from None
 
     def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
         if isinstance(error, _NEVER_ARRIVED):

@@ -52,7 +52,7 @@ _NO_SUCH_MODEL: Final = (
 )  # fmt: skip
 _NO_MONEY: Final = (
     "insufficient_quota", "insufficient balance", "credit balance is too low", "billing_not_active",
-    "billing_hard_limit_reached",
+    "billing_hard_limit_reached", "specified api usage limits",
 )  # fmt: skip
 _FILTERED: Final = (
     "content_filter", "content_policy_violation", "content management policy", "content filtering policy",

@@ -276,6 +276,26 @@ async def test_lines_end_at_line_feeds_only() -> None:
     assert await lines_of(stream(*pieces)) == ['{"a":"\u2028\x85"}'.encode(), b'{"b":1}', b"{}", b"{}"]
 
 
+async def test_a_last_line_may_lack_its_end_or_be_cut() -> None:
+    """Where HTTP cannot tell: a server that closes the connection to say that it has said all."""
+    async with fake_server(stream('{"a": 1}\n{"b": 2}'), stream('{"a": 1}\n{"b')) as server:
+        http = Http(server.url)
+        async with http.lines("/x", {}) as lines:
+            assert [line async for line in lines] == [b'{"a": 1}', b'{"b": 2}']
+        with pytest.raises(StreamCut):
+            async with http.lines("/x", {}) as lines:
+                _ = [line async for line in lines]
+        await http.close()
+    async with fake_server(stream('data: {"a": 1}\n\ndata: [DONE]'), stream('data: {"a": 1}\n\ndata: {"b')) as server:
+        http = Http(server.url)
+        async with http.events("/x", {}) as events:
+            assert [event.data async for event in events] == ['{"a": 1}', "[DONE]"]
+        with pytest.raises(StreamCut):
+            async with http.events("/x", {}) as events:
+                _ = [event async for event in events]
+        await http.close()
+
+
 async def test_characters_may_be_cut_anywhere() -> None:
     content = '"ü€🙂"\n'.encode()
     assert await lines_of(stream(*(content[at : at + 1] for at in range(len(content))))) == [content.strip()]

@@ -33,6 +33,7 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
         (429, openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), QuotaExceeded),
         (400, anthropic("invalid_request_error", "Your credit balance is too low to access the API"), QuotaExceeded),
         (402, {"error": {"message": "Insufficient credits", "code": 402}}, QuotaExceeded),
+        (400, anthropic("invalid_request_error", "You have reached your specified API usage limits."), QuotaExceeded),
         (429, openai("Rate limit reached", "requests", "rate_limit_exceeded"), RateLimited),
         (429, openai("Request too large for m on tokens per min: Limit 3, Requested 5", "tokens"), ContextOverflow),
         (413, openai("Request too large for model `x` on tokens per minute", "tokens"), ContextOverflow),
