@@ -15,6 +15,11 @@ from gleitzeit.spec.findings import Fields, Findings
 
 PROTOCOL = "mcp/v1"
 TOOL = "mcp/tool."
+_OWN_WORDS = frozenset(
+    {"tools/call", "tools/list", "resources/list", "resources/read", "resources/templates/list", "prompts/list",
+     "prompts/get"}
+)  # fmt: skip
+"""MCP's own methods: no other protocol has any of these."""
 _VERSION = re.compile(r"v\d+")
 
 
@@ -36,7 +41,7 @@ def server_of(fields: Fields) -> str | None:
         rest = rest.removesuffix("/v1")
         return "" if rest in ("", "v1") else None if _VERSION.fullmatch(rest) else rest
     if isinstance(method, str) and "/" in method:
-        return "" if method.startswith("mcp/") else None
+        return "" if method.startswith("mcp/") or method in _OWN_WORDS else None
     said = [fields.raw.get(key) for key in ("type", "provider")]
     kind = next((one.lower() for one in said if isinstance(one, str) and one), "")
     return "" if kind == "mcp" else None

@@ -430,6 +430,16 @@ READS = [
             ("ping", "{}", "mcp/ping"),
         )
     ),
+    *(
+        Reads("method.mcp", f"{{id: a, method: {written}, params: {params}}}", {TASK + "method": read})
+        for written, params, read in (
+            ("tools/call", "{name: add, arguments: {a: 1, b: 2}}", "mcp/tool.add"),
+            ("tools/call", "{name: '${inputs.x}', arguments: {a: 1}}", "mcp/tools/call"),
+            ("tools/list", "{}", "mcp/tools/list"),
+            ("resources/read", "{uri: 'file:///x'}", "mcp/resources/read"),
+            ("prompts/get", "{name: x}", "mcp/prompts/get"),
+        )
+    ),
     Reads(
         "method.llm.chat",
         "{id: a, method: llm/chat, params: {model: m, messages: [{role: system, content: x}, {role: user, content: y}], "
