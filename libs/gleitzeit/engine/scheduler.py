@@ -342,13 +342,13 @@ class Scheduler:
         if self._awaited.is_over(self.now) and len(self._awaiting):
             self._regroup()
         for _ in range(len(self._pools)):
-            pool = self._pools[0]
+            pool = self._pools.pop(0)
+            self._pools.append(pool)  # its turn is over: others may share its providers
             for queue in (pool.retries, pool.queue):
                 if queue.size and (provider := pool.choose(self.now, retry=queue is pool.retries)) is not None:
                     found = self._take(queue)
                     if found is not None:
                         return *found, provider
-            self._pools.append(self._pools.pop(0))
         return None
 
     def wake_at(self) -> int | None:

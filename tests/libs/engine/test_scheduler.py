@@ -144,6 +144,26 @@ def test_the_least_loaded_provider_is_chosen_by_its_share() -> None:
     assert "small" in chosen[:2]
 
 
+def test_what_only_shares_a_provider_with_a_large_batch_has_its_turn() -> None:
+    """Other providers serve the batch, too: so it has a queue of its own."""
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("p", frozenset({"a/x", "b/z"}), 1))
+    scheduler.provider_ready(ready("busy", frozenset({"a/x"}), 0))
+    batch = one(*(f"t{i}" for i in range(100)), workflow_id="batch")
+    chat = Workflow(submitted(task("answer", method="b/z"), workflow_id="chat"))
+    scheduler.add(batch, batch.tasks.values())
+    scheduler.add(chat, chat.tasks.values())
+    started = []
+    while (found := scheduler.next()) is not None:
+        workflow, _, provider = found
+        started.append(workflow.id)
+        scheduler.started(workflow, provider.instance)
+        assert scheduler.next() is None
+        scheduler.ended(workflow, provider.instance)
+    assert len(started) == 101
+    assert "chat" in started[:2]
+
+
 def test_a_provider_that_drains_gets_nothing_more() -> None:
     scheduler = Scheduler()
     scheduler.provider_ready(ready("p", frozenset({"a/x"})))
