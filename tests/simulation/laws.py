@@ -778,6 +778,10 @@ class Laws:
             self.paid.discard((instance, meta.call_id))
             self.limits[meta.call_id] = msgspec.json.decode(outcome.data)["retryAfterSeconds"]
 
+    def turned_away(self, call_id: str) -> None:
+        """Its provider has no room for it: if it has spoken of a limit before, that has not arrived."""
+        self.limits.pop(call_id, None)
+
     def instance_died(self, instance: str) -> None:
         for running in self.running.values():
             running[:] = [e for e in running if e.instance != instance]

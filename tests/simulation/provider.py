@@ -158,9 +158,13 @@ class Provider:
         assert meta.fence is not None
         self._bind(end, meta.fence)
         respond = partial(self._respond, end, number)
-        entry, start = self.table.send(
-            meta.call_id, end.data["number"], respond, lease_seconds=meta.lease_seconds, instance=meta.instance
-        )
+        try:
+            entry, start = self.table.send(
+                meta.call_id, end.data["number"], respond, lease_seconds=meta.lease_seconds, instance=meta.instance
+            )
+        except ProviderBusy:
+            self.world.laws.turned_away(meta.call_id)
+            raise
         if start:
             self._start(entry, meta, params)
             if entry.outcome is not None:
