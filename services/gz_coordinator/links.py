@@ -5,6 +5,7 @@ and when the socket closes ProviderDown, and tries again until the process is kn
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,8 +89,9 @@ class Link:
         self.same_as: Link | None = None
         """The link that has this provider already, by another spelling of its address."""
         self._links = links
-        self._changed = asyncio.Event()
-        self._closed = asyncio.Event()
+        self._changed = self._closed = False
+        self._stirred = asyncio.Event()
+        """One of both has become true."""
         self.first = asyncio.get_running_loop().create_future()
         """Done when the first connection attempt has succeeded or failed."""
 
@@ -138,8 +140,8 @@ class Link:
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection
         connection.data[TAKES_BLOBS] = description.takes_blobs and self._links.blob_methods is not None
-        self._closed.clear()
-        connection.add_close_callback(lambda _: self._closed.set())
+        self._closed = False
+        connection.add_close_callback(lambda _: self._has_closed())
 
     async def _describe(self, connection: Connection) -> Description:
         meta: dict[str, Any] = {"batch": "split"}
@@ -201,18 +203,17 @@ class Link:
             await asyncio.sleep(next(delays))
 
     async def _serve_until_closed(self) -> None:
-        while not self._closed.is_set():
+        while not self._closed:
             before = self.connection
             answers, strays = (before.answers, before.unmatched) if before is not None else (0, 0)
-            changed = asyncio.ensure_future(self._changed.wait())
-            closed = asyncio.ensure_future(self._closed.wait())
-            await asyncio.wait({changed, closed}, timeout=STRAY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-            closed.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STRAY_SECONDS):
+                    await self._stirred.wait()
+            self._stirred.clear()
             if before is not None and before.outstanding and before.answers == answers and before.unmatched > strays:
                 await before.close(PROTOCOL_ERROR, "the answers have ids that nobody asked for")
-            if self._changed.is_set() and self.connection is not None and not self._closed.is_set():
-                self._changed.clear()
+            if self._changed and self.connection is not None and not self._closed:
+                self._changed = False
                 await self._refresh(self.connection)
         code, reason = _end_of(self.connection)
         log.info("lost the connection to provider %s (%s) %s", self.name, self.url, reason)
@@ -230,11 +231,16 @@ class Link:
             self._links.linked(self)
 
     def changed(self) -> None:
-        self._changed.set()
+        self._changed = True
+        self._stirred.set()
+
+    def _has_closed(self) -> None:
+        self._closed = True
+        self._stirred.set()
 
     def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
         if method == "notifications/methods/list_changed":
-            self._changed.set()
+            self.changed()
         else:
             self._links.on_notification(method, params)
 
