@@ -125,5 +125,4 @@ async def _serve(reach: Callable[[], Reach]) -> None:
     try:
         await bridge.host.run()
     finally:
-        await bridge.host.close()
         await bridge.close()

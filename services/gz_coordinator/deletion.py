@@ -11,11 +11,10 @@ from gleitzeit.jsonrpc.methods import Request
 from gz_coordinator.own_ids import own_id_stream
 from gz_coordinator.parts import Parts
 from gz_coordinator.retention import Retention
-from gz_coordinator.workflow_streams import CHILD
+from gz_coordinator.workflow_streams import CHILD, CHILD_SEPARATOR
 
 log = logging.getLogger("gz.coordinator")
 
-CHILD_SEPARATOR = "~"
 PAGE = 100
 LOOK_SECONDS = 60.0
 

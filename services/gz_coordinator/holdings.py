@@ -212,12 +212,14 @@ class Holdings:
         return True
 
     async def _give(self, shards: frozenset[int]) -> None:
-        """To whoever takes them. Nothing of them is decided from here on."""
+        """To whoever takes them. Nothing new of them begins from here on."""
         self._mine -= shards
+        gone: list[str] = []
         try:
-            await give_away(self._service, lambda workflow_id: self.shard(workflow_id) in shards)
+            await give_away(self._service, lambda workflow_id: self.shard(workflow_id) in shards, gone)
         except errors.ResourceExhausted:  # the journal is full: what is decided cannot be written, nor given away
-            self._mine |= shards
+            if not gone:  # else the next look takes back what is not in memory any more
+                self._mine |= shards
             raise
         await self._journal.release(shards)
         for shard in shards:

@@ -3,25 +3,38 @@
 Giving shards away is the way back.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Unfinished
 from gleitzeit.model.events import Origin
+from gleitzeit.model.permits import Held
 from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.limit_streams import load_limits
 from gz_coordinator.schedule_streams import STREAM as SCHEDULE
 from gz_coordinator.schedule_streams import load_schedules
 from gz_coordinator.service import Service
-from gz_coordinator.workflow_streams import CHILD, load, replayed
+from gz_coordinator.steps import HUGE_BYTES, lasting
+from gz_coordinator.workflow_streams import CHILD, CHILD_SEPARATOR, load, replayed
 
 log = logging.getLogger("gz.coordinator")
 
+T = TypeVar("T")
+
 PAGE = 256
 """Workflows that are one question to the journal when all are read, and replayed in one go."""
+TAKEN = 500
+"""So many are taken over in one turn, …"""
+GIVEN = 2_000
+"""… so many given away, for which all are looked through, …"""
+LOOKED_AT = 5_000
+"""… and so many only looked at."""
 
 
 async def recover(service: Service, *, held: bool) -> tuple[int, list[str]]:
@@ -38,20 +51,62 @@ async def recover(service: Service, *, held: bool) -> tuple[int, list[str]]:
 
 
 async def take_over(service: Service, wanted: Callable[[str], bool]) -> tuple[int, list[str]]:
-    """While the loop runs, what another coordinator had. Returns as `recover` does."""
+    """While the loop runs, what another coordinator had, some of it in each turn. Returns as `recover` does. It may be
+    called again if it was refused halfway."""
     warnings: list[str] = []
-    workflows = tuple([one async for some in _unfinished(service, wanted, warnings) for one in some])
-    limits = tuple(await load_limits(service.journal, wanted, warnings))
-    await service.ask(lambda token: fx.Adopt(token, workflows, limits))
+    with lasting(HUGE_BYTES):
+        workflows = [one async for some in _unfinished(service, wanted, warnings) for one in some]
+        limits = tuple(await load_limits(service.journal, wanted, warnings))
+        families: dict[str, list[Workflow]] = {}
+        for workflow in sorted(workflows, key=lambda one: (one.created_at, one.id)):  # first come, first served
+            families.setdefault(_family(workflow.id), []).append(workflow)
+        for some in _slices(families, TAKEN) if families else [[]]:
+            new = tuple(one for one in some if one.id not in service.engine.workflows)
+            await service.ask(partial(_adoption, new, limits))
+            limits = ()
     if wanted(SCHEDULES):
         await _adopt_schedules(service, warnings)
         service.wake()
     return len(workflows), warnings
 
 
-async def give_away(service: Service, wanted: Callable[[str], bool]) -> None:
-    """Forget workflows that another coordinator will have. When it returns nothing of them is under way."""
-    await service.ask(lambda token: fx.Disown(token, wanted))
+def _family(workflow_id: str) -> str:
+    return workflow_id.partition(CHILD_SEPARATOR)[0]
+
+
+def _slices(families: Mapping[str, list[T]], size: int) -> Iterator[list[T]]:
+    """A family goes as a whole: what a task waits for has to be there."""
+    some: list[T] = []
+    for family in families.values():
+        some += family
+        if len(some) >= size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _disowning(names: frozenset[str], token: Any) -> fx.Disown:
+    return fx.Disown(token, names.__contains__)
+
+
+def _adoption(workflows: tuple[Workflow, ...], limits: tuple[Held, ...], token: Any) -> fx.Adopt:
+    return fx.Adopt(token, workflows, limits)
+
+
+async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[str]) -> None:
+    """Forget workflows that another coordinator will have, some of them in each turn. When it returns nothing of them
+    is under way; `gone` are those that are forgotten."""
+    families: dict[str, list[str]] = {}
+    for number, name in enumerate(list(service.engine.workflows), 1):
+        if wanted(name):
+            families.setdefault(_family(name), []).append(name)
+        if number % LOOKED_AT == 0:
+            await asyncio.sleep(0)
+    for some in _slices(families, GIVEN):
+        await service.ask(partial(_disowning, frozenset(some)))
+        gone += some
+    await service.ask(lambda token: fx.Disown(token, wanted))  # what has begun meanwhile, and what is no workflow
     service.ended.drop_disowned()
 
 

@@ -16,6 +16,8 @@ from gz_coordinator.steps import decoded, last_of, lasting
 _decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).decode
 CHILD = "child"
 """The kind of workflows that are tasks of others: there may be many, and lists are not about them."""
+CHILD_SEPARATOR = "~"
+"""In their ids, after that of the workflow that each is a task of."""
 
 LOADED_TOGETHER = 2_000
 """Events that are one question to the journal: what others want of it waits meanwhile."""

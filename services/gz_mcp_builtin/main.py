@@ -63,10 +63,7 @@ class BuiltinTools:
 async def serve() -> None:
     """Until the host closes our input."""
     connection = await stdio_connection(Serving(BuiltinTools(), "gleitzeit-builtin", "1.0.0"))
-    try:
-        await connection.run()
-    finally:
-        await connection.close()
+    await connection.run()
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ from gleitzeit.engine.workflow import Task, Workflow
 PATIENCE = 16
 LEVELS = 4
 SPARE = 64
-"""Tasks that are taken may stay so many in a lane."""
+"""Tasks that are taken may stay so many in a lane, and lanes that are taken out in a level."""
 
 
 class Lane:
@@ -23,11 +23,11 @@ class Lane:
 
     __slots__ = ("_taken", "_tasks", "level", "queue", "workflow")
 
-    def __init__(self, queue: "Queue", workflow: Workflow, level: int, first: Task) -> None:
+    def __init__(self, queue: "Queue", workflow: Workflow, level: int, tasks: list[Task]) -> None:
         self.queue = queue
         self.workflow = workflow
         self.level = level
-        self._tasks = [first]
+        self._tasks = tasks
         self._taken = 0
 
     def __len__(self) -> int:
@@ -48,17 +48,27 @@ class Lane:
             self._taken = 0
         return task
 
-    def extend(self, newer: "Lane") -> None:
-        self._tasks += newer.tasks
+    def prepend(self, older: "Lane") -> None:
+        self._tasks, self._taken = older.tasks + self.tasks, 0
+
+    def moved(self) -> "Lane":
+        """All of it, out of its place, where this one stays empty."""
+        whole = Lane(self.queue, self.workflow, self.level, self.tasks)
+        self._tasks, self._taken = [], 0
+        del self.workflow  # it may be a large one, and forgotten before its place is
+        return whole
 
 
 class Queue:
-    __slots__ = ("_lanes", "_levels", "_passed", "size")
+    __slots__ = ("_empty", "_lanes", "_levels", "_passed", "size")
 
     def __init__(self) -> None:
         self._levels: tuple[deque[Lane], ...] = ()
         self._lanes: tuple[dict[str, Lane], ...] = ()
         """Both are made when the first task comes: most queues never see one, and are many."""
+        self._empty = 0
+        """Places in the levels where there is nothing any more: to look for each when it is given up would take longer
+        the more there are."""
         self._passed = [0] * LEVELS
         self.size = 0
 
@@ -78,7 +88,7 @@ class Queue:
         level = task.definition.priority - 1
         lane = self._lanes[level].get(workflow.id)
         if lane is None:
-            lane = self._lanes[level][workflow.id] = Lane(self, workflow, level, task)
+            lane = self._lanes[level][workflow.id] = Lane(self, workflow, level, [task])
             self._levels[level].append(lane)
         else:
             lane.append(task)
@@ -88,6 +98,8 @@ class Queue:
         """The lane whose turn it is, or None if nothing waits. Then `take` from it, or `detach` its workflow."""
         if not self.size:
             return None
+        if self._empty:
+            self._skip_empty()
         waiting = [level for level in range(LEVELS - 1, -1, -1) if self._levels[level]]
         chosen = waiting[0]
         for level in waiting[1:]:
@@ -96,6 +108,12 @@ class Queue:
                 chosen = level
         self._passed[chosen] = 0
         return self._levels[chosen][0]
+
+    def _skip_empty(self) -> None:
+        for lanes in self._levels:
+            while lanes and not lanes[0]:
+                lanes.popleft()
+                self._empty -= 1
 
     def take(self, lane: Lane) -> Task:
         """The first task of a lane that `lane()` gave; the turn passes to the next workflow."""
@@ -112,21 +130,22 @@ class Queue:
     def detach(self, workflow_id: str) -> list[Lane]:
         """Take out the lanes of a workflow, to be given back by `attach`, or to be forgotten."""
         lanes = []
-        for level, known in enumerate(self._lanes):
+        for known in self._lanes:
             lane = known.pop(workflow_id, None)
             if lane is not None:
-                self._levels[level].remove(lane)
                 self.size -= len(lane)
-                lanes.append(lane)
+                lanes.append(lane.moved())
+                self._empty += 1
+        if self._empty > SPARE and self._empty > sum(map(len, self._levels)) // 2:
+            self._levels, self._empty = tuple(deque(filter(len, level)) for level in self._levels), 0
         return lanes
 
     def attach(self, lane: Lane) -> None:
         """Put back a lane that was detached; what came in the meantime queues behind it."""
         newer = self._lanes[lane.level].get(lane.workflow.id)
         self.size += len(lane)
-        self._lanes[lane.level][lane.workflow.id] = lane
-        if newer is None:
-            self._levels[lane.level].append(lane)
+        if newer is not None:
+            newer.prepend(lane)
         else:
-            lane.extend(newer)
-            self._levels[lane.level][self._levels[lane.level].index(newer)] = lane
+            self._lanes[lane.level][lane.workflow.id] = lane
+            self._levels[lane.level].append(lane)

@@ -1,10 +1,12 @@
+import sys
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.libs.engine.builders import submitted, task
 
-from gleitzeit.engine.queue import LEVELS, PATIENCE, Queue
+from gleitzeit.engine.queue import LEVELS, PATIENCE, Lane, Queue
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.definition import Priority
 
@@ -61,6 +63,48 @@ def test_each_task_comes_out_once_whenever_it_is_pushed(pushed: list[tuple[int, 
             out.append(queue.take(lane).id)
     assert sorted(out) == sorted(f"t{n}" for n in range(len(pushed)))
     assert queue.lane() is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_detached_and_attached_at_any_time_comes_out_once(seed: int) -> None:
+    queue, chance, tasks = Queue(), Random(seed), 1 + seed % 4
+    workflows = [workflow(f"w{i}", **{f"t{n}": Priority(1 + i % 2) for n in range(tasks)}) for i in range(200)]
+    waiting = [(one, ready) for one in workflows for ready in one.tasks.values()]
+    out: dict[str, list[str]] = {one.id: [] for one in workflows}
+    away: dict[str, list[Lane]] = {}
+    forgotten: set[str] = set()
+    while waiting or len(queue) or away:
+        match chance.choice(("push", "push", "take", "take", "detach", "attach", "forget")):
+            case "push" if waiting:
+                queue.push(*waiting.pop(0))
+            case "take" if (lane := queue.lane()) is not None:
+                out[lane.workflow.id].append(queue.take(lane).id)
+            case "detach":
+                name = chance.choice(workflows).id
+                if lanes := queue.detach(name):
+                    away.setdefault(name, []).extend(lanes)
+            case "attach" if away:
+                for lane in away.pop(chance.choice(list(away))):
+                    queue.attach(lane)
+            case "forget" if chance.random() < 0.2 and (lane := queue.lane()) is not None:
+                forgotten.add(lane.workflow.id)
+                queue.detach(lane.workflow.id)
+        left = sum(len(lane) for lanes in away.values() for lane in lanes)
+        assert len(list(queue)) == len(queue)
+        assert left + len(queue) + len(waiting) <= tasks * len(workflows)
+    for name, taken in out.items():
+        assert len(taken) == len(set(taken))
+        assert len(taken) == tasks or name in forgotten
+
+
+def test_what_was_detached_is_held_no_more() -> None:
+    queue = filled(*(workflow(f"w{number}", a=Priority.NORMAL) for number in range(100)))
+    one = workflow("one", a=Priority.NORMAL)
+    before = sys.getrefcount(one)
+    queue.push(one, one.tasks["a"])
+    assert sys.getrefcount(one) > before
+    queue.detach("one")
+    assert sys.getrefcount(one) == before
 
 
 def test_what_is_detached_does_not_count_and_comes_back_in_front_of_what_is_newer() -> None:

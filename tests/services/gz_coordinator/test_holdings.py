@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.libs.engine.builders import definition, raw, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.errors import JournalFenced
@@ -16,6 +18,7 @@ from gleitzeit.journal.base import Unfinished
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.model.shards import SHARDS
 from gleitzeit.schemas import builtin
+from gz_coordinator import recovery
 from gz_coordinator.holdings import Holdings, share
 from gz_coordinator.service import Service
 
@@ -171,3 +174,54 @@ async def test_who_has_not_renewed_in_time_hears_that_the_others_may_take_it_for
     await asyncio.wait_for(lapsed.wait(), 30)
     await one.stop()
     await two.stop()
+
+
+async def test_what_is_taken_over_comes_in_small_turns_families_as_a_whole_and_oldest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recovery, "TAKEN", 3)
+    clock = Clock()
+    store = MemoryStore(shards=SHARDS, clock=clock)
+    one, two = (Member(store, clock, name) for name in ("one", "two"))
+    await one.start()
+    inner = definition(task("inner", method="later/do"))
+    outer = definition(task("run", method="workflow/run", workflow=inner), task("after", "run"))
+    names = [f"w{number}" for number in range(10)]
+    for name in reversed(names):
+        await one.service.ask(lambda token, name=name: fx.Submit(token, name, outer, raw({})))  # type: ignore[misc]
+    family = {*names, *(f"{name}~run~1" for name in names)}
+    await one.stop()
+    clock.now += LEASE + 1
+    slices = _Slices(two.service)
+    await two.start()
+    assert set(two.service.engine.workflows) == family
+    assert [len(some) for some in slices.seen] == [4, 4, 4, 4, 4]
+    assert [name for some in slices.seen for name in some if "~" not in name] == names, "by age, then by name"
+    for some in slices.seen:
+        assert {name.partition("~")[0] for name in some} == {name for name in some if "~" not in name}
+    states = {two.service.engine.workflows[name].tasks["run"].state for name in names}
+    assert states == {"waiting"}
+    await two.holdings._give(frozenset(range(SHARDS)))
+    assert not two.service.engine.workflows
+    assert [len(some) for some in slices.seen[5:]] == []
+    await two.holdings._look()
+    assert set(two.service.engine.workflows) == family
+    assert [len(some) for some in slices.seen[5:]] == [4, 4, 4, 4, 4]
+    del slices.seen[5:]
+    await two.holdings._adopt(two.holdings.mine)  # as after a refusal halfway
+    assert [len(some) for some in slices.seen[5:]] == [0, 0, 0, 0, 0]
+    await two.stop()
+
+
+class _Slices:
+    """What is adopted in each turn."""
+
+    def __init__(self, service: Service) -> None:
+        self.seen: list[list[str]] = []
+        self._decide = service.engine.decide
+        service.engine.decide = self  # type: ignore[method-assign, assignment]
+
+    def __call__(self, now: int, inputs: Iterable[fx.Input]) -> Decision:
+        asked = list(inputs)
+        self.seen += [[one.id for one in item.workflows] for item in asked if isinstance(item, fx.Adopt)]
+        return self._decide(now, asked)
