@@ -104,7 +104,8 @@ async def say_end(client: Client, result: WorkflowResult) -> None:
         return
     again = f"`gz get {result.workflow_id}` shows every task, `gz retry {result.workflow_id}` tries again"
     end = "was cancelled" if result.status == "cancelled" else f"failed{_because(result.error)}"
-    say("\n".join([f"gz: {result.workflow_id} {end}", await story(client, result), again]))
+    told = (f"gz: {result.workflow_id} {end}", await story(client, result), again)
+    say("\n".join(filter(None, told)))
 
 
 def _because(error: ErrorView | None) -> str:
