@@ -242,6 +242,7 @@ class Stack:
             "--journal": config.journal,
             "--journal-fallback": ",".join(config.journal_fallback) or None,
             "--resume": config.resume,
+            "--expect": ",".join(config.providers) or None,
             "--token-file": config.token_file,
             "--tls-cert": config.tls_cert,
             "--tls-key": config.tls_key,

@@ -87,7 +87,10 @@ async def main(chosen: argparse.Namespace) -> int:
             if shared:
                 identity = replace(identity, epochs=epochs)
                 await agree_on_cluster(journal, cluster, utc_clock()())
-            service = Service(Engine(builtin(), identity), journal, utc_clock())
+            engine, clock = Engine(builtin(), identity), utc_clock()
+            if chosen.expect:
+                engine.scheduler.expect(chosen.expect.split(","), clock())
+            service = Service(engine, journal, clock)
             if isinstance(journal, SqliteJournal):
                 service.space.no_space = journal.no_space
                 journal.on_replaced = service.journal_lost

@@ -60,6 +60,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cluster", metavar="ID", help="providers of other clusters are not seen (default: of the state folder)"
     )
+    parser.add_argument(
+        "--expect",
+        metavar="NAME,…",
+        help="providers that are started with it: a task whose model nobody lists waits for them (default: a second "
+        "after each one that comes)",
+    )
     parser.add_argument("--embedded", action="store_true", help="end when the last client has left and nothing runs")
     parser.add_argument(
         "--resume",

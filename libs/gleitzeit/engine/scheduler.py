@@ -5,7 +5,7 @@ Tasks whose methods the same providers serve share one queue (a *pool*), so that
 A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.awaited import Awaited
@@ -206,7 +206,7 @@ class Scheduler:
         known = self.roster.get(ready.instance)
         if known is None:
             provider = self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
-            self._awaited.came(ready.methods, self.now)
+            self._awaited.came(ready.name, ready.methods, self.now)
             if ready.foreign in self._left:
                 provider.go_on_from(self._left.pop(ready.foreign))
         else:
@@ -234,6 +234,10 @@ class Scheduler:
                 del self._left[next(iter(self._left))]
         self._awaited.left(provider.models, self.now)
         self._regroup()
+
+    def expect(self, names: Collection[str], now: int) -> None:
+        """Providers of these names are started with us; no others are waited for."""
+        self._awaited.expect(names, now)
 
     def begin(self, now: int) -> None:
         """There is work to go on with, from before our start."""

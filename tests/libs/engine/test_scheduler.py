@@ -339,6 +339,23 @@ def test_after_a_start_with_work_to_go_on_with_providers_have_longer_to_come() -
     assert goes_to(scheduler) == "b1"
 
 
+def test_where_it_is_said_which_are_started_only_those_are_waited_for() -> None:
+    scheduler, _, _ = asking("nobody has it")
+    scheduler.expect(["a", "b"], NOW)
+    scheduler.provider_ready(holder("b", "small"))
+    assert goes_to(scheduler) == ""
+    scheduler.provider_ready(holder("a", "big"))
+    assert goes_to(scheduler) == "a1"
+    for fallback, seconds in (((), 10), ((Alternative("b", "work/do"),), 3)):
+        scheduler, _, _ = asking("big", fallback=fallback)
+        scheduler.expect(["a", "b"], NOW)  # and a never comes
+        scheduler.provider_ready(holder("b", "small"))
+        scheduler.now += seconds * 1000 - 1
+        assert goes_to(scheduler) == ""
+        scheduler.now += 1
+        assert goes_to(scheduler) == "b1"
+
+
 def test_a_model_that_nobody_lists_is_asked_of_who_has_such_models() -> None:
     for model, asked in (("llama3.3", "a1"), ("gpt-5-turbo", "b1")):
         scheduler, _, _ = asking(model)
