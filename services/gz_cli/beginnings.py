@@ -1,6 +1,7 @@
 """`gz init` and `gz schema`: a document to begin with, and what an editor must know of documents."""
 
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -22,7 +23,7 @@ def init(name: str, kind: str, state: Path, *, force: bool) -> int:
     file.write_text(starters.document(kind, file.stem, schema.as_uri()), encoding="utf-8")
     allow = " --allow-shell" if kind == "shell" else ""
     model = ", with another model by -p model=NAME (`gz models` lists them)" if kind in ("llm", "mixed") else ""
-    say(f"{file} is written; `gz run {file}{allow}` runs it{model}")
+    say(f"{file} is written; `gz run {quote(str(file))}{allow}` runs it{model}")
     put(str(file))
     return exits.OK
 

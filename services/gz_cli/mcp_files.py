@@ -1,6 +1,7 @@
 """The file of MCP servers that `gz mcp add`, `remove` and `import` edit, and those of other programs."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ Json = dict[str, Any]
 
 PROVIDER = "mcp"
 """What a stack must have been started with."""
+_HEADER = re.compile(r"(=|: )")
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "windsurf")
 
 
@@ -63,6 +65,21 @@ def tell_running(state: Path) -> None:
     say(f"the stack that runs here (process {found.pid}) was started without MCP: `gz down`, {again}")
 
 
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://", "ws://", "wss://"))
+
+
+def headers(texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE`, or `NAME: VALUE` as it goes over the wire. Raises UsageError."""
+    found = {}
+    for text in texts:
+        name, sign, value = _HEADER.split(text, maxsplit=1) if _HEADER.search(text) else (text, "", "")
+        if not name or not sign:
+            raise UsageError(f"a header is NAME=VALUE, not {text!r}")
+        found[name] = value
+    return found
+
+
 def add(name: str, entry: Json, state: Path, *, force: bool) -> int:
     """Raises ConfigurationError for what could not be used."""
     server = read_server(name, entry, "the command line", _variables())
@@ -73,7 +90,7 @@ def add(name: str, entry: Json, state: Path, *, force: bool) -> int:
         raise UsageError(f"there is a server {name!r} in {file} already; --force replaces it")
     write(file, _with_servers(document, {**servers, name: entry}))
     shown = server.shown if server is not None else "(switched off)"
-    say(f"{name} is in {file}; it runs: {shown}")
+    say(f"{name} is in {file}; it {'is at' if is_url(shown) else 'runs'}: {shown}")
     say(f"`gz mcp test {name}` tries it")
     tell_running(state)
     return exits.OK

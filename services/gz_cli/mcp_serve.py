@@ -125,4 +125,5 @@ async def _serve(reach: Callable[[], Reach]) -> None:
     try:
         await bridge.host.run()
     finally:
+        await bridge.host.close()
         await bridge.close()

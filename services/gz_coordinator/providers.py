@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gleitzeit import errors
-from gleitzeit.engine.scheduler import Provider
+from gleitzeit.engine.pools import Provider
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import PIECE, MethodSchema, method_schema, verify_all
 from gz_coordinator.links import Link, Registration

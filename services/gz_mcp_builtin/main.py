@@ -63,7 +63,10 @@ class BuiltinTools:
 async def serve() -> None:
     """Until the host closes our input."""
     connection = await stdio_connection(Serving(BuiltinTools(), "gleitzeit-builtin", "1.0.0"))
-    await connection.run()
+    try:
+        await connection.run()
+    finally:
+        await connection.close()
 
 
 def run() -> None:

@@ -19,7 +19,8 @@ from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
-from gleitzeit.engine.scheduler import Pool, Provider, Scheduler
+from gleitzeit.engine.pools import Pool, Provider
+from gleitzeit.engine.scheduler import Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev

@@ -14,8 +14,9 @@ from gleitzeit.engine import inner
 from gleitzeit.engine.blobs import BlobNeeded, Looks
 from gleitzeit.engine.params import CallParams, Identity
 from gleitzeit.engine.permits import Limit, Permit
+from gleitzeit.engine.pools import Share
 from gleitzeit.engine.schedule import Schedule
-from gleitzeit.engine.scheduler import FLOW, Scheduler, Share
+from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.turns import Turns
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev

@@ -17,7 +17,7 @@ from gleitzeit.engine.effects import Call
 from gleitzeit.engine.fanout import joined_result
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
-from gleitzeit.errors import GleitzeitError
+from gleitzeit.errors import GleitzeitError, ParameterError
 from gleitzeit.model import events as ev
 from gleitzeit.model.shards import shard_of
 from gleitzeit.schemas import Catalogue
@@ -160,7 +160,13 @@ def outputs_of(workflow: Workflow, load: Load) -> Raw:
     if not workflow.definition.outputs:
         return ev.NULL
     scope = scope_of(workflow, load)
-    return Raw(_json({name: scope.filled(text) for name, text in workflow.definition.outputs.items()}))
+    filled = {}
+    for name, value in workflow.definition.outputs.items():
+        try:
+            filled[name] = scope.filled(value)
+        except ParameterError as error:
+            raise ParameterError(f"output '{name}': {error.message}", error.data) from None
+    return Raw(_json(filled))
 
 
 class CallParams:

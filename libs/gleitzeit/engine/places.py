@@ -7,7 +7,7 @@ needed for a while, or when others lack them.
 """
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.scheduler import Share
+from gleitzeit.engine.pools import Share
 from gleitzeit.engine.waits import Waits
 from gleitzeit.model.places import Report
 

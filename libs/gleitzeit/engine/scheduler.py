@@ -5,12 +5,13 @@ Tasks whose methods the same providers serve share one queue (a *pool*), so that
 A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.awaited import Awaited
-from gleitzeit.engine.breaker import Circuit, RetryBudget
+from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.effects import Call, ProviderReady, ProvidersDrained
+from gleitzeit.engine.pools import CircuitKey, Pool, Provider, repeats, why_waiting_in
 from gleitzeit.engine.queue import Lane, Queue
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
@@ -27,140 +28,8 @@ MAX_LEFT = 1_000
 """Providers without a table of calls whose health is known while they are not connected."""
 MAX_LOOKUPS = 1_000_000
 MAX_LIKELY = 1_000
-CircuitKey = tuple[str, BreakerPolicy]
-
-
-class Share:
-    """What we have of the places at a foreign provider (see `places`), and what we have said of it."""
-
-    __slots__ = (
-        "asking", "beat", "capacity", "due", "given_by", "places", "provider", "said_holds", "said_wants", "timed",
-        "url",
-    )  # fmt: skip
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.provider: Provider | None = None
-        """None where we do not know it, and others do."""
-        self.capacity = 0
-        self.places = 0
-        self.given_by = ""
-        """The url of the coordinator that gives them out, as far as we know."""
-        self.asking = False
-        """A report is under way."""
-        self.due = self.beat = False
-        """A report has to be made, for a reason or because it is time."""
-        self.timed = False
-        self.said_holds = self.said_wants = 0
-
-
-class Provider:
-    """A live provider process, how much of it is in use, and how well it is."""
-
-    __slots__ = (
-        "budget", "capacity", "circuits", "drained", "draining", "foreign", "instance", "methods", "models", "name",
-        "running", "share", "started",
-    )  # fmt: skip
-
-    def __init__(self, ready: ProviderReady, running: int = 0) -> None:
-        self.circuits: dict[CircuitKey, Circuit] = {}
-        """Of what has failed; what is not in here is closed."""
-        self.budget = RetryBudget()
-        self.running = running
-        self.started = 0
-        self.share: Share | None = None
-        """If other coordinators may call it, too, and it does not keep its capacity itself."""
-        self.draining = False
-        """It is about to end."""
-        self.drained = False
-        """An operator wants nothing more sent to it."""
-        self.update(ready)
-
-    def update(self, ready: ProviderReady) -> None:
-        self.name = ready.name
-        self.instance = ready.instance
-        self.methods = ready.methods
-        self.models = ready.models
-        self.capacity = ready.capacity
-        self.foreign = ready.foreign
-        """Its url, if it keeps no table of calls: then each of its connections is an instance."""
-
-    def go_on_from(self, before: "Provider") -> None:
-        """It was as well as that on its last connection."""
-        self.circuits, self.budget = before.circuits, before.budget
-
-    def open_circuits(self, now: int) -> list[dict[str, object]]:
-        """Those that are not closed, for people."""
-        return [
-            {
-                "method": method,
-                "state": circuit.state(now),
-                "failures": circuit.failures,
-                "retry_after_seconds": max(0, circuit.until - now) / 1000,
-            }
-            for (method, _), circuit in self.circuits.items()
-            if circuit.state(now) != "closed"
-        ]
-
-    @property
-    def free(self) -> int:
-        if self.leaves:
-            return 0
-        most = self.capacity if self.share is None else min(self.capacity, self.share.places)
-        return most - self.running
-
-    @property
-    def leaves(self) -> bool:
-        """Whether it only finishes what it has."""
-        return self.draining or self.drained
-
-
-class Pool:
-    """Tasks that compete for the same providers. With `circuit`, all of them are calls that this circuit counts."""
-
-    __slots__ = ("circuit", "providers", "queue", "retries")
-
-    def __init__(self, providers: tuple[Provider, ...] = (), circuit: CircuitKey | None = None) -> None:
-        self.providers = providers
-        self.circuit = circuit
-        self.queue = Queue()
-        self.retries = Queue()
-        """What failed because its provider was not well, and takes its turn when the provider's budget allows."""
-
-    def __len__(self) -> int:
-        return self.queue.size + self.retries.size
-
-    def choose(self, now: int, *, retry: bool = False) -> Provider | None:
-        """The provider for the next task: the least loaded for its size; None if none can take it."""
-        best, load = None, 1.0
-        for provider in self.providers:
-            if provider.free > 0:
-                share = provider.running / provider.capacity
-                admitted = not provider.circuits or self._admits(provider, now)
-                if share < load and admitted and (not retry or provider.budget.allows(now)):
-                    best, load = provider, share
-        return best
-
-    def _admits(self, provider: Provider, now: int) -> bool:
-        circuit = provider.circuits.get(self.circuit) if self.circuit is not None else None
-        return circuit is None or circuit.admits(now)
-
-    def open_circuits(self, now: int) -> list[tuple[Provider, Circuit]]:
-        """Of the providers that could be called, those that are left alone now."""
-        if self.circuit is None:
-            return []
-        found = ((provider, provider.circuits.get(self.circuit)) for provider in self.providers)
-        return [(p, circuit) for p, circuit in found if circuit is not None and not circuit.admits(now)]
-
-    def wakes(self, now: int) -> Iterator[int]:
-        """When something may start that nothing but time holds back."""
-        for provider in self.providers if len(self) else ():
-            if provider.free > 0:
-                circuit = provider.circuits.get(self.circuit) if self.circuit is not None else None
-                if circuit is not None and circuit.state(now) == "open":
-                    yield circuit.until
-                elif self.retries.size and self._admits(provider, now) and not provider.budget.allows(now):
-                    yield provider.budget.allows_at(now)
+SPARE_POOLS = 1_000
+"""So many may be there in which nothing waits, before they are looked through."""
 
 
 class Scheduler:
@@ -182,6 +51,7 @@ class Scheduler:
         self._likely: dict[str, str] = {}
         """Of models that nobody lists, the provider that is asked."""
         self._pools: list[Pool] = []
+        self._many_pools = SPARE_POOLS
         self._pool_of: dict[str | tuple[str, str, str, BreakerPolicy | None], Pool] = {}
         """By method; as they come, by method, provider's name, model and the workflow's own circuit breaker for tasks
         that not every provider can take."""
@@ -319,9 +189,24 @@ class Scheduler:
             named = [provider for provider in wide.providers if not name or provider.name == name]
             chosen = tuple(p for p in named if model in p.models) or tuple(p for p in named if not p.models)
             chosen = chosen if chosen and model else tuple(named)
+            if len(self._pools) >= self._many_pools:
+                self._prune_pools()
             pool = self._pool_of[method, name, model, own] = Pool(chosen, (method, own or breaker.DEFAULT))
             self._pools.append(pool)
         return pool
+
+    def _prune_pools(self) -> None:
+        """Workflows may name any number of models, providers and circuit breakers: forget pools that nobody is in."""
+        parked = {lane.queue for lanes in self._parked.values() for lane in lanes}
+        spare = {
+            pool: key
+            for key, pool in self._pool_of.items()
+            if isinstance(key, tuple) and not len(pool) and parked.isdisjoint((pool.queue, pool.retries))
+        }
+        for key in spare.values():
+            del self._pool_of[key]
+        self._pools = [pool for pool in self._pools if pool not in spare]
+        self._many_pools = 2 * len(self._pools) + SPARE_POOLS
 
     # Tasks
 
@@ -518,30 +403,7 @@ class Scheduler:
             left = how_soon(max(0, self._awaited_until(task) - now) / 1000)
             named = " or ".join(task.models[task.place :])
             return "no_provider", f"no provider lists {named}; one that does may be starting: {left} any other is asked"
-        if not pool.providers:
-            at = f" and is called {task.definition.provider}" if task.definition.provider else ""
-            return "no_provider", f"no provider serves {task.definition.method}{at}"
-        staying = [provider for provider in pool.providers if not provider.leaves]
-        if not staying:
-            return "draining", f"every provider of {task.definition.method} is draining{_how_to_resume(pool.providers)}"
-        shut = [(provider, circuit) for provider, circuit in pool.open_circuits(now) if not provider.leaves]
-        if len(shut) == len(staying):
-            return "circuit_open", _why_shut(task.definition.method, *shut[0], now)
-        if repeats(task) and pool.choose(now) is not None and pool.choose(now, retry=True) is None:
-            share = f"{breaker.RETRY_SHARE:.0%} of its calls and {breaker.RETRIES_PER_SECOND:g} a second"
-            return "retry_budget", f"its provider is not well: repetitions may be {share} besides"
-        if pool.choose(now) is None:
-            few = next((p for p in staying if p.share is not None and p.share.places < p.capacity), None)
-            if few is not None and few.share is not None:
-                return "places", _why_no_place(few, few.share)
-            total = sum(provider.capacity for provider in staying)
-            return "busy", f"all {total} places for {task.definition.method} are taken"
-        return "queued", "it is next in its queue"
-
-
-def repeats(task: Task) -> bool:
-    """Whether the next attempt of a task is a repetition because its provider was not well."""
-    return task.failures > 0 and task.error is not None and breaker.speaks_of_provider(task.error)
+        return why_waiting_in(pool, task, now)
 
 
 def policy_of(workflow: Workflow, definition: TaskDefinition) -> BreakerPolicy | None:
@@ -553,25 +415,6 @@ def policy_of(workflow: Workflow, definition: TaskDefinition) -> BreakerPolicy |
 def _circuit_key(call: Call) -> CircuitKey:
     own = policy_of(call.workflow, call.task.definition) if call.workflow.definition.breakers else None
     return call.method, own or breaker.DEFAULT
-
-
-def _how_to_resume(providers: Iterable[Provider]) -> str:
-    """What an operator can do about it, where an operator has done it."""
-    names = sorted({provider.name for provider in providers if provider.drained})
-    return f" (`gz drain {names[0]} --undo` ends that)" if names else ""
-
-
-def _why_shut(method: str, provider: Provider, circuit: Circuit, now: int) -> str:
-    failed = f"{method} at {provider.name} failed {circuit.failures} times in a row"
-    if circuit.state(now) == "half_open":
-        return f"{failed}; {circuit.probes} calls try whether it is well again"
-    return f"{failed}; it is tried again {how_soon((circuit.until - now) / 1000)}"
-
-
-def _why_no_place(provider: Provider, share: Share) -> str:
-    by = f" by the coordinator at {share.given_by}" * bool(share.given_by)
-    ours = f"{share.places} of its {provider.capacity} are this coordinator's"
-    return f"waits for a place at {provider.name} ({share.url}), given out{by}: {ours}"
 
 
 def _lookups() -> Pool:

@@ -30,6 +30,8 @@ OF_A_TASK: Final[Foreign] = {
     "model": "the model is one of its 'params'",
     "prompt": "the prompt is one of its 'params'",
     "messages": "the messages are among its 'params'",
+    "wait": "'wait: false' is one of its 'params', beside 'workflow'",
+    "callback": "the callback is one of its 'params', beside 'workflow'",
     "outputs": "its result is read as '${task.field}'; 'outputs' are of the workflow",
     "env": "'env' is of the workflow; a script's variables are 'params: {environment: {…}}'",
     **dict.fromkeys(("run", "command", "script", "bash"), _COMMAND),

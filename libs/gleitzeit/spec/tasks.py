@@ -410,6 +410,7 @@ class TaskReader:
 
     def _full_name(self, method: str, prefix: str, fields: Fields) -> str:
         """`protocol/method`; bare methods without a protocol are those of python."""
+        method = method.strip()
         if method.startswith(f"{prefix}/") or (not prefix and "/" in method):
             return method
         if (own := self._catalogue.get(method)) is not None and "/" not in own.name:

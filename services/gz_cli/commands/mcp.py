@@ -32,29 +32,40 @@ def list_servers(config: Files = None, output: Output = Format.TEXT, state: Stat
 def add_server(
     name: Name,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="What starts it; after --, if it has options.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="What starts it; after --, if it has options. Or its URL."),
     ] = None,
     server_url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Where it is: http(s) or ws(s).")
     ] = None,
+    transport: Annotated[
+        str | None, typer.Option("--transport", "-t", hidden=True)
+    ] = None,  # as `claude mcp add` has it
     env: Annotated[Pairs, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In its environment.")] = None,
-    header: Annotated[Pairs, typer.Option("--header", metavar="NAME=VALUE", help="Sent to --url.")] = None,
+    header: Annotated[Pairs, typer.Option("--header", metavar="NAME=VALUE", help="Sent to its URL.")] = None,
     cwd: Annotated[Path | None, typer.Option("--cwd", metavar="DIR", help="Where it is started.")] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Refuse tools whose definition has changed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace one of this name.")] = False,
     state: State = None,
 ) -> None:
-    """Add a server: gz mcp add fs -- npx -y @modelcontextprotocol/server-filesystem /some/folder"""
+    """Add a server: gz mcp add fs -- npx -y @modelcontextprotocol/server-filesystem /some/folder
+
+    One that is elsewhere: gz mcp add docs https://host/mcp --header "Authorization: Bearer …". What stands behind
+    `claude mcp add` in the manual of a server can stand behind `gz mcp add`, too.
+    """
     from gz_cli import mcp_files, settings
     from gz_cli.exits import UsageError
 
+    if command and not server_url and len(command) == 1 and mcp_files.is_url(command[0]):
+        server_url, command = command[0], None
     if bool(command) == bool(server_url):
-        raise UsageError("give either a command or --url")
+        raise UsageError("give either a command or a URL")
     entry: dict[str, Any] = {"url": server_url} if server_url else {}
+    entry |= {"type": transport} if transport else {}
     if command:
         entry = {"command": command[0], "args": command[1:]}
     entry |= {"env": _pairs(env)} if env else {}
-    entry |= {"headers": _pairs(header)} if header else {}
+    entry |= {"headers": mcp_files.headers(header)} if header else {}
     entry |= {"cwd": str(cwd.absolute())} if cwd is not None else {}
     entry |= {"pin": True} if pin else {}
     leave(mcp_files.add(name, entry, settings.state_folder(state), force=force))

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, submitted, task
 
+from gleitzeit.engine import scheduler as scheduler_module
 from gleitzeit.engine.effects import ProviderReady
 from gleitzeit.engine.scheduler import Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Alternative
+from gleitzeit.model.definition import Alternative, BreakerPolicy
 
 METHODS = ("a/x", "a/y", "b/z")
 
@@ -162,6 +163,31 @@ def test_what_only_shares_a_provider_with_a_large_batch_has_its_turn() -> None:
         scheduler.ended(workflow, provider.instance)
     assert len(started) == 101
     assert "chat" in started[:2]
+
+
+def test_pools_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each workflow has a circuit breaker of its own; every tenth is held meanwhile, and starts in the end, too."""
+    monkeypatch.setattr(scheduler_module, "SPARE_POOLS", 10)
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("p", frozenset({"a/x"}), 1_000))
+    held: list[Workflow] = []
+    started: list[str] = []
+    for number in range(300):
+        own = {"a": BreakerPolicy(reset_timeout_seconds=number + 1.0)}
+        workflow = one("t", workflow_id=f"w{number}", breakers=own)
+        if number % 10 == 0:
+            held.append(workflow)
+            scheduler.held.add(workflow.id)
+        scheduler.add(workflow, workflow.tasks.values())
+        while (found := scheduler.next()) is not None:
+            started.append(found[0].id)
+    assert len(scheduler._pools) <= 2 * len(held) + 2 * 10 + 10
+    scheduler.held.clear()
+    for workflow in held:
+        scheduler.unpark(workflow)
+    while (found := scheduler.next()) is not None:
+        started.append(found[0].id)
+    assert sorted(started) == sorted(f"w{number}" for number in range(300))
 
 
 def test_a_provider_that_drains_gets_nothing_more() -> None:

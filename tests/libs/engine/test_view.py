@@ -86,7 +86,7 @@ def test_outputs_that_cannot_be_made_fail_the_workflow() -> None:
     assert desk.workflow().state == "failed"
     error = desk.workflow().error
     assert error is not None
-    assert "nothing" in error.message
+    assert error.message.startswith("output 'x': ${a.nothing}: there is no 'nothing' (there are: x)")
 
 
 def test_the_signals_that_tasks_wait_for_or_will() -> None:

@@ -303,6 +303,7 @@ def test_reserved_ids(bad: str) -> None:
     [
         ({"method": "echo/ping"}, "echo/ping"),
         ({"method": "echo/pong"}, "echo/ping"),
+        ({"method": " echo/ping\n"}, "echo/ping"),
         ({"method": "ping", "protocol": "echo/v1"}, "echo/ping"),
         ({"method": "ping", "protocol": "echo"}, "echo/ping"),
         ({"method": "echo/ping", "protocol": "echo/v1"}, "echo/ping"),

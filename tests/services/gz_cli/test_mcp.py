@@ -34,6 +34,14 @@ def servers(home: Path) -> object:
     return json.loads(our_file(home).read_text())["mcpServers"]
 
 
+def test_a_line_for_claude_mcp_add_will_do(home: Path) -> None:
+    words = ["--transport", "http", "web", "https://host/mcp", "--header", "Authorization: Bearer a=b"]
+    assert main(["mcp", "add", *words]) == 0
+    assert servers(home) == {
+        "web": {"type": "http", "url": "https://host/mcp", "headers": {"Authorization": "Bearer a=b"}}
+    }
+
+
 def test_add_and_remove(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mcp", "add", "fs", "-e", "A=b c", "--pin", "--", "npx", "-y", "x"]) == 0
     assert main(["mcp", "add", "web", "--url", "https://host/mcp", "--header", "Authorization=Bearer ${TOKEN:-t}"]) == 0
@@ -57,8 +65,8 @@ def test_add_and_remove(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["x"], "give either a command or --url"),
-        (["x", "--url", "https://h/", "--", "y"], "give either a command or --url"),
+        (["x"], "give either a command or a URL"),
+        (["x", "--url", "https://h/", "--", "y"], "give either a command or a URL"),
         (["x", "--url", "gopher://h/"], "its `url` is none"),
         (["builtin", "y"], "cannot be the name of a server"),
         (["x", "-e", "A", "--", "y"], "KEY=VALUE"),

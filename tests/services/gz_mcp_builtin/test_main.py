@@ -1,6 +1,10 @@
 """Our small server, by the official SDK as its client, in both eras."""
 
+import json
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
@@ -21,6 +25,25 @@ async def test_its_tools(mode: str) -> None:
         wrong = await client.call_tool("add", {"a": "x"})
         assert wrong.is_error
         assert "'b' is missing" in wrong.content[0].text
+
+
+def test_what_no_loop_can_wait_for_is_read_and_written_too(tmp_path: Path) -> None:
+    """`… </dev/null`, and `… >file`."""
+    program = [sys.executable, "-m", "gz_mcp_builtin"]
+    with (tmp_path / "answers").open("wb") as answers:
+        idle = subprocess.run(program, stdin=subprocess.DEVNULL, stdout=answers, stderr=subprocess.PIPE, timeout=60)
+        assert (idle.returncode, idle.stderr) == (0, b"")
+        server = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=answers)
+        assert server.stdin is not None
+        server.stdin.write(b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+        server.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "answers").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        server.stdin.close()
+        assert server.wait(timeout=30) == 0
+    assert json.loads((tmp_path / "answers").read_bytes()) == {"jsonrpc": "2.0", "id": 1, "result": {}}
 
 
 def test_what_they_answer_is_what_their_schemas_say() -> None:
