@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.detached import Detached
@@ -20,6 +21,8 @@ from gleitzeit.transport.connection import OnNotification
 START_SECONDS = 40.0
 """A stack that starts while another one still drains waits up to 30 s for it."""
 OPEN_SECONDS = 5.0
+OPEN_OURS_SECONDS = 30.0
+"""To a stack that we have started and that has just said it is ready: who is silent there has a busy machine."""
 RETURN_SECONDS = 10.0
 """For a coordinator that has died to be started again by its stack."""
 LOOK_AGAIN_SECONDS = 0.1
@@ -64,7 +67,7 @@ async def open_reach(
     """Wait for a stack that starts, or whose coordinator is started again: of that `on_waiting` is told. Raises what
     `open_place` raises, and DetachedFailed."""
     if reach.address is None:
-        return await _open(reach, await _address_of(reach), on_notification)
+        return await _open(reach, await _address_of(reach), on_notification, OPEN_OURS_SECONDS)
     if not reach.address.embedded:
         return await _open_again(reach, reach.address, on_notification, on_waiting)
     with suppress(ConnectionLost):
@@ -74,7 +77,7 @@ async def open_reach(
         await connection.close()
     # An embedded one that we found in the moment of its end: its successor takes over the same journal.
     successor = started(reach.target)
-    return await _open(successor, await _address_of(successor), on_notification)
+    return await _open(successor, await _address_of(successor), on_notification, OPEN_OURS_SECONDS)
 
 
 async def _open_again(
@@ -95,11 +98,13 @@ async def _open_again(
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _open(reach: Reach, address: Address, on_notification: OnNotification | None) -> tuple[Place, Connection]:
+async def _open(
+    reach: Reach, address: Address, on_notification: OnNotification | None, open_seconds: float = OPEN_SECONDS
+) -> tuple[Place, Connection]:
     token, tls = address.token or reach.target.token, _trusted(address, reach.target.tls_ca)
     state = reach.target.state if address.pid else None  # 0: somewhere else, where we cannot look
     place = Place(address.url, token, tls, state=state)
-    return place, await open_place(place, on_notification)
+    return place, await open_place(replace(place, open_timeout_seconds=open_seconds), on_notification)
 
 
 def _trusted(address: Address, tls_ca: Path | None) -> ssl.SSLContext | None:

@@ -41,6 +41,7 @@ def add_server(
     transport: Annotated[
         str | None, typer.Option("--transport", "-t", hidden=True)
     ] = None,  # as `claude mcp add` has it
+    scope: Annotated[str | None, typer.Option("--scope", "-s", hidden=True)] = None,  # of which there is one here
     env: Annotated[Pairs, typer.Option("--env", "-e", metavar="NAME=VALUE", help="In its environment.")] = None,
     header: Annotated[Pairs, typer.Option("--header", metavar="NAME=VALUE", help="Sent to its URL.")] = None,
     cwd: Annotated[Path | None, typer.Option("--cwd", metavar="DIR", help="Where it is started.")] = None,

@@ -35,7 +35,7 @@ def sync_client(environ: dict[str, str]) -> Iterator[SyncClient]:
 async def test_a_program_needs_nothing_but_a_client(sync_client: SyncClient, environ: dict[str, str]) -> None:
     heard: list[WatchItem] = []
     async with Client(environ=environ) as client:
-        result = await client.run_workflow(HELLO, inputs={"who": "world"}, on_item=heard.append)
+        result = await client.run_workflow(HELLO, {"who": "world"}, on_item=heard.append)
         assert (result.ok, result.value("greet"), result.name) == (True, "Hello, world!", "Hello")
         assert [type(item.event).__name__ for item in heard if isinstance(item, WatchEvent)][-1] == "WorkflowCompleted"
         assert (await client.status()).embedded

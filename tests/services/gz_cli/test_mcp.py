@@ -35,7 +35,16 @@ def servers(home: Path) -> object:
 
 
 def test_a_line_for_claude_mcp_add_will_do(home: Path) -> None:
-    words = ["--transport", "http", "web", "https://host/mcp", "--header", "Authorization: Bearer a=b"]
+    words = [
+        "--scope",
+        "user",
+        "--transport",
+        "http",
+        "web",
+        "https://host/mcp",
+        "--header",
+        "Authorization: Bearer a=b",
+    ]
     assert main(["mcp", "add", *words]) == 0
     assert servers(home) == {
         "web": {"type": "http", "url": "https://host/mcp", "headers": {"Authorization": "Bearer a=b"}}
