@@ -21,11 +21,10 @@ from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
 from gz_coordinator.passed_on import FORWARD
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
-from gz_coordinator.watchers import MAX_LAG_BYTES, STREAM, Position, Watcher, Watchers
+from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, STREAM, Position, Watcher, Watchers
 
 log = logging.getLogger("gz.coordinator.shards")
 
-EVENT = "notifications/event"
 FIRST_ANSWER_SECONDS = 2.0
 
 

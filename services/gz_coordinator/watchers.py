@@ -39,6 +39,7 @@ COALESCE_WATCHERS = 64
 _json = msgspec.json.Encoder().encode
 MAX_BEHIND = 1_000
 """Texts that a slow watcher is owed at once; of further ones it hears when it reads again, and they go on."""
+EVENT = "notifications/event"
 STREAM = "notifications/stream"
 LINE = "notifications/message"
 _OUT_OF_BAND = frozenset({"notifications/progress", LINE})
@@ -159,11 +160,11 @@ class Watcher:
         self.connection.notify(LINE, line.params)
         self.line = line.number
 
-    def send(self, workflow_id: str, seq: int, event: bytes) -> None:
+    def send(self, seq: int, params: bytes) -> None:
         if not self.connection.closed and not self.lagging:
-            self.connection.notify("notifications/event", event_params(workflow_id, seq, event))
+            self.connection.notify(EVENT, params)
             self.sent = seq
-            self.lagging = self.connection.buffered_bytes > MAX_LAG_BYTES
+            self.lagging = self.full
 
 
 class Watchers:
@@ -230,7 +231,7 @@ class Watchers:
             for watcher in self._by_workflow.pop(workflow_id):
                 left.append((watcher, {t.call.task.id: Position(watcher.position(t), t.call.attempt) for t in texts}))
         for workflow_id in {text.call.workflow.id for text in self.texts.of_workflow(None) if not text.call.current}:
-            self.texts.prune(workflow_id)
+            self._prune_texts(workflow_id)
         return left
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
@@ -240,11 +241,14 @@ class Watchers:
             changed.set()
         watchers = [watcher for watcher in self._of(workflow.id) if watcher.live]
         if watchers:
-            encoded = [shortened(event) for event in encoded]
+            told = [(seq, event_params(workflow.id, seq, event)) for seq, event in enumerate(encoded, first_seq)]
             for watcher in watchers:
-                self._send_live(watcher, workflow.id, first_seq, encoded)
-        for text in self.texts.prune(workflow.id):
-            for watcher in self._of(workflow.id):
+                self._send_live(watcher, told)
+        self._prune_texts(workflow.id)
+
+    def _prune_texts(self, workflow_id: str) -> None:
+        for text in self.texts.prune(workflow_id):
+            for watcher in self._of(workflow_id):
                 if text.call.id not in watcher.behind:
                     watcher.forget(text)
 
@@ -252,11 +256,11 @@ class Watchers:
         """Those who watch it, alone or among all."""
         return [watcher for key in (workflow_id, None) for watcher in self._by_workflow.get(key, ())]
 
-    def _send_live(self, watcher: Watcher, workflow_id: str, first_seq: int, encoded: Sequence[bytes]) -> None:
+    def _send_live(self, watcher: Watcher, told: Sequence[tuple[int, bytes]]) -> None:
         was_lagging = watcher.lagging
-        for seq, event in enumerate(encoded, first_seq):
+        for seq, params in told:
             if watcher.workflow_id is None or seq > watcher.sent:
-                watcher.send(workflow_id, seq, event)
+                watcher.send(seq, params)
         if watcher.lagging and not was_lagging:
             self._errands.start(self._resync(watcher))
 
@@ -327,12 +331,14 @@ class Watchers:
 
     async def _follow(self, watcher: Watcher) -> None:
         """Send texts as fast as a watcher reads them, until it has all of them."""
-        while watcher.behind and not watcher.connection.closed:
+        while watcher.behind:
             await watcher.connection.drain()
+            if not self._is_watching(watcher):
+                return
             call_id, text = next(iter(watcher.behind.items()))
-            if watcher.live and not watcher.connection.closed:
+            if watcher.live:
                 self._send_rest(watcher, text)
-            if watcher.full and not watcher.connection.closed:
+            if watcher.full:
                 continue
             del watcher.behind[call_id]
             if not text.call.current:
@@ -381,13 +387,13 @@ class Watchers:
             record = page.popleft()
             while lines and lines[0].seq < record.seq:
                 watcher.send_line(lines.popleft())
-            watcher.connection.notify("notifications/event", event_params(workflow_id, record.seq, record.event))
+            watcher.connection.notify(EVENT, event_params(workflow_id, record.seq, record.event))
             watcher.sent = record.seq
 
     def _go_live(self, watcher: Watcher, changed: asyncio.Event, workflow: Workflow) -> None:
         """Called between turns: what the workflow has reached is durable, and nothing is being published. Or with what
         was read from the journal, and was true at some time since the reader asked: then it may have `changed`."""
-        if watcher.sent >= workflow.seq and not changed.is_set():
+        if self._is_watching(watcher) and watcher.sent >= workflow.seq and not changed.is_set():
             self._begin_live(watcher, workflow.id)
 
     def _begin_live(self, watcher: Watcher, workflow_id: str) -> None:

@@ -157,6 +157,20 @@ async def test_a_slow_watcher_costs_no_more_than_the_bound_and_gets_the_rest_whe
     assert last["offset"] + 3 == 60 * 30_000 + 3
 
 
+async def test_a_slow_watcher_that_watches_no_more_is_sent_nothing_more() -> None:
+    scene = Scene()
+    socket = scene.watch()
+    socket.slow = True
+    for _ in range(60):
+        scene.say("x" * 30_000)
+    before = len(socket.heard)
+    scene.watchers.remove(cast(Connection, socket))
+    socket.read()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(socket.heard) == before
+
+
 async def test_what_was_lost_is_said_also_when_the_call_has_ended() -> None:
     scene = Scene()
     socket = scene.watch()

@@ -153,3 +153,27 @@ async def test_what_is_known_no_more_is_read_from_the_journal(scene: Scene) -> N
     scene.watch(after=1)
     await settle()
     assert scene.seen == ["TaskStarted", "TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_who_watches_no_more_while_it_catches_up_is_told_nothing_more(scene: Scene) -> None:
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.say("one")
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    real = scene._read
+
+    async def read(workflow_id: str, look: Any) -> None:
+        reading.set()
+        await go_on.wait()
+        await real(workflow_id, look)
+
+    scene.watchers._read = read
+    scene.watch(after=1)
+    await reading.wait()
+    scene.watch()  # in its place
+    scene.watchers.remove(scene.connection)
+    scene.say("two")
+    before = list(scene.seen)
+    go_on.set()
+    await settle()
+    assert before == ["TaskStarted"]
+    assert scene.seen == before
