@@ -13,15 +13,16 @@ from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.core import COORDINATOR
-from gleitzeit.schemas import MethodSchema, is_task_method, method_schema, methods_in_pieces
+from gleitzeit.schemas import MethodSchema
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
 from gleitzeit.transport.base import Methods
+from gz_coordinator.descriptions import Description, Registration, describe, methods_in
 from gz_coordinator.lost_calls import close_when_calls_are_lost
 from gz_coordinator.performer import TAKES_BLOBS
 
@@ -30,7 +31,6 @@ log = logging.getLogger("gz.coordinator.providers")
 DISCOVER_TIMEOUT_SECONDS = 5.0
 REFUSALS_UNTIL_GONE = 3
 DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
-DEFAULT_CAPACITY = 1
 COALESCE = 64
 GOING_AWAY = 1001
 LEFT = "left"
@@ -39,37 +39,12 @@ STRAY_SECONDS = 5.0
 """In which a provider has answered what nobody asked, and nothing else, though calls wait: it gets them wrong."""
 
 
-class Registration(Struct, frozen=True):
-    """What `provider.register` brings for a provider that need not describe itself."""
-
-    url: str
-    name: str = ""
-    methods: tuple[str, ...] = ()
-    schemas: dict[str, dict[str, Any]] = {}
-    capacity: int | None = None
-
-
 class SameProcess(Exception):
     """The address leads to a provider that another link is connected to."""
 
     def __init__(self, link: "Link") -> None:
         super().__init__(f"it is connected already, by {link.url}")
         self.link = link
-
-
-class Description(Struct, frozen=True):
-    """What a provider is, by its own `rpc.discover` and by its registration."""
-
-    name: str
-    instance: str
-    methods: tuple[MethodSchema, ...]
-    capacity: int
-    durable_calls: bool
-    splits_batches: bool
-    takes_blobs: bool = False
-    models: frozenset[str] = frozenset()
-    problem: str = ""
-    """What is not well, by its own words."""
 
 
 Status = Literal["connecting", "ready", "lost", "draining"]
@@ -130,11 +105,15 @@ class Link:
         except (errors.GleitzeitError, TimeoutError, ValueError, SameProcess):
             await connection.close()
             raise
+        except asyncio.CancelledError:
+            self._links.close_soon(connection)
+            raise
         if description.splits_batches:
             connection.coalesce = COALESCE
             connection.split_batches = True
         if description.instance != self.instance:
             self._report_down(gone=True)
+            self._links.unlink(self)
             if self.registration is None:  # discovery, which is later than we are, says nothing new of this address
                 self._links.post(fx.ProviderSeen(description.instance))
         self.name, self.instance, self.description = description.name, description.instance, description
@@ -316,7 +295,7 @@ class Links:
         if known is not None:
             self._drop(known)
             self.post(fx.ProviderDown(known.instance, gone=True))
-        self._start(Link(self, seen))
+        self._start(Link(self, seen, known.registration if known is not None else None))
 
     async def register(self, registration: Registration) -> Link:
         """Connect to a provider that does not speak NATS, and keep it. Raises ProviderNotFound if that fails."""
@@ -341,12 +320,12 @@ class Links:
         return link
 
     def check_new(self, link: Link, description: Description) -> None:
-        """Raises SameProcess for a process that another link has: with two links each would close the other's socket,
-        again and again. Raises ValueError for a name that is not free."""
+        """Raises SameProcess for a process that another link is connected to: with two links each would close the
+        other's socket, again and again. Raises ValueError for a name that is not free."""
         if description.instance == COORDINATOR:
             raise ValueError(f"no provider may call its instance {COORDINATOR!r}")
         other = self._by_instance.get(description.instance)
-        if other is not None and other is not link and self._links.get(other.url) is other:
+        if other is not None and other is not link and other.connection is not None:
             raise SameProcess(other)
 
     def restore(self, registration: Registration) -> None:
@@ -377,13 +356,17 @@ class Links:
 
     def _drop(self, link: Link) -> None:
         self._links.pop(link.url, None)
-        if self._by_instance.get(link.instance) is link:
-            del self._by_instance[link.instance]
+        self.unlink(link)
         task = self._tasks.pop(link.url, None)
         if task is not None:
             task.cancel()
         if link.connection is not None:
-            self._close(link.connection)
+            self.close_soon(link.connection)
+
+    def unlink(self, link: Link) -> None:
+        """It is not the link of its instance, or will not be."""
+        if self._by_instance.get(link.instance) is link:
+            del self._by_instance[link.instance]
 
     def linked(self, link: Link) -> None:
         description = link.description
@@ -410,10 +393,10 @@ class Links:
             if not connection.data.get(LEFT):
                 connection.data[LEFT] = True
                 self.end_calls(connection, reason)
-                self._close(connection, GOING_AWAY, reason)
+                self.close_soon(connection, GOING_AWAY, reason)
         return bool(connections)
 
-    def _close(self, connection: Connection, code: int = 1000, reason: str = "") -> None:
+    def close_soon(self, connection: Connection, code: int = 1000, reason: str = "") -> None:
         closing = asyncio.ensure_future(connection.close(code, reason))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -422,7 +405,8 @@ class Links:
         tasks = list(self._tasks.values())
         for link in self:
             self._drop(link)
-        await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
 
 def _end_of(connection: Connection | None) -> tuple[int | None, str]:
@@ -430,67 +414,6 @@ def _end_of(connection: Connection | None) -> tuple[int | None, str]:
     if connection is None:
         return None, ""
     return connection.close_code, connection.close_reason
-
-
-async def methods_in(document: Any) -> list[MethodSchema]:
-    """What an OpenRPC document describes; others go on meanwhile. Raises ValueError."""
-    if not isinstance(document, dict):
-        raise ValueError(f"rpc.discover answered {type(document).__name__}, not an OpenRPC document")
-    described: list[MethodSchema] = []
-    for piece in methods_in_pieces(document) if document else ():  # a registered provider need not describe itself
-        described += piece
-        await asyncio.sleep(0)
-    return described
-
-
-def describe(
-    document: dict[str, Any],
-    described: Iterable[MethodSchema],
-    name: str,
-    registration: Registration | None,
-    next_instance: Callable[[str], str],
-) -> Description:
-    """Make sense of an OpenRPC document and its methods. Raises ValueError, saying what is wrong, for one that makes
-    none."""
-    about = document.get("x-gleitzeit") or {}
-    if not isinstance(about, dict):
-        raise ValueError("x-gleitzeit is not an object")
-    methods = {m.name: m for m in described if is_task_method(m.name)}
-    capacity = about.get("capacity", DEFAULT_CAPACITY)
-    if registration is not None:
-        for method in registration.methods:
-            methods.setdefault(method, method_schema(method, {}))
-        for method, schema in registration.schemas.items():
-            methods[method] = method_schema(method, schema)
-        capacity = registration.capacity or capacity
-        name = registration.name or name
-    if not methods:
-        raise ValueError("it serves no method that a task could call")
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
-        raise ValueError(f"its capacity is {capacity!r}, not a number from 1")
-    models, problems = about.get("models"), about.get("problems")
-    durable = about.get("calls") == "v1" and isinstance(about.get("instance"), str)
-    return Description(
-        name=str(about.get("name") or name),
-        instance=about["instance"] if durable else next_instance(name),
-        methods=tuple(methods.values()),
-        capacity=capacity,
-        durable_calls=durable,
-        splits_batches=about.get("batch") == "split",
-        takes_blobs=durable and about.get("blobs") == "v1",
-        models=frozenset(model for model in models if isinstance(model, str))
-        if isinstance(models, list)
-        else frozenset(),
-        problem="; ".join(filter(_is_text, problems)) if isinstance(problems, list) else "",
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def registration_of(event: bytes) -> Registration:
-    return msgspec.json.decode(event, type=Registration)
 
 
 def _set(event: asyncio.Event, _: Connection) -> None:

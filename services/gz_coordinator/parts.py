@@ -16,11 +16,12 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gz_coordinator.copies import Copies
+from gz_coordinator.descriptions import Registration, registration_of
 from gz_coordinator.documents import Documents
 from gz_coordinator.drains import Drains
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.last_events import LastEvents
-from gz_coordinator.links import Links, Registration, registration_of
+from gz_coordinator.links import Links
 from gz_coordinator.retention import Retention
 from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared

@@ -9,7 +9,8 @@ from gleitzeit import errors
 from gleitzeit.engine.pools import Provider
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import PIECE, MethodSchema, method_schema, verify_all
-from gz_coordinator.links import Link, Registration
+from gz_coordinator.descriptions import Registration
+from gz_coordinator.links import Link
 from gz_coordinator.parts import Parts
 
 

@@ -11,10 +11,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from gleitzeit.discovery.base import ProviderLost, ProviderSeen
 from gleitzeit.engine import effects as fx
 from gleitzeit.errors import ProviderNotFound
-from gleitzeit.jsonrpc.methods import Methods
+from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import PIECE
 from gleitzeit.transport import Server
-from gz_coordinator.links import Links, Registration, methods_in
+from gz_coordinator.descriptions import Registration, methods_in
+from gz_coordinator.links import Links
 
 FENCE = {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"}
 
@@ -36,9 +37,11 @@ class World:
         )
         self.servers: list[Server] = []
 
-    async def provider(self, describe: Callable[[], object]) -> Server:
+    async def provider(self, describe: Callable[..., object]) -> Server:
+        """`describe` may be asynchronous, and takes the request then."""
         methods = Methods()
-        methods.add("rpc.discover", lambda request, /: describe(), bind=False)
+        function = describe if asyncio.iscoroutinefunction(describe) else lambda request, /: describe()
+        methods.add("rpc.discover", function, bind=False)
         server = Server(methods)
         await server.start()
         self.servers.append(server)
@@ -117,6 +120,55 @@ async def test_one_provider_by_two_addresses_is_one_link(world: World) -> None:
     second = await world.links.register(Registration(server.url.replace("127.0.0.1", "localhost")))
     assert second is first
     await world.until(lambda: list(world.links) == [first])
+
+
+async def test_another_address_counts_when_the_first_has_lost_its_connection(world: World) -> None:
+    servers = [await world.provider(lambda: DURABLE) for _ in range(2)]
+    first = await world.links.register(Registration(servers[0].url))
+    await servers[0].close()
+    await world.until(lambda: first.status == "lost")
+    second = await world.links.register(Registration(servers[1].url))
+    assert (second.url, second.status) == (servers[1].url, "ready")
+    assert world.links.connection("i1") is second.connection
+
+
+async def test_nobody_stays_connected_who_is_replaced_before_it_has_described_itself(world: World) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: Request, /) -> object:
+        await release.wait()
+        return DURABLE
+
+    server = await world.provider(slow)
+    first = asyncio.create_task(world.links.register(Registration(server.url)))
+    await world.until(lambda: server.connections)
+    (connection,) = server.connections
+    second = asyncio.create_task(world.links.register(Registration(server.url)))
+    await world.until(lambda: connection.closed)
+    release.set()
+    async with asyncio.timeout(30):
+        with pytest.raises(ProviderNotFound):
+            await first
+        assert (await second).status == "ready"
+
+
+async def test_nothing_is_left_of_links_that_were_replaced(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    await world.links.register(Registration(server.url))
+    for _ in range(3):
+        await world.links.register(Registration(server.url))
+    await world.until(lambda: len(server.connections) == 1)
+    waiting = [task for task in asyncio.all_tasks() if task.get_coro().__qualname__ == "Event.wait"]  # type: ignore[union-attr]
+    assert not waiting
+
+
+async def test_a_registration_stays_when_discovery_comes_upon_its_address(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    await world.links.register(Registration(server.url, name="mine"))
+    await server.close()
+    await world.until(lambda: any(down.gone for down in world.told(fx.ProviderDown)))
+    world.links.report(ProviderSeen("p", "i2", server.url))
+    assert [link.registration for link in world.links] == [Registration(server.url, name="mine")]
 
 
 async def test_registered_many_times_at_once_all_are_answered(world: World) -> None:
