@@ -120,7 +120,8 @@ class Holdings:
         self.url = url
         await self._journal.claim(self.owner, (), url=url, lease_seconds=self.lease_seconds)
         self._renewed(self._clock())
-        await self._look()
+        with contextlib.suppress(errors.ResourceExhausted):  # the next look goes on
+            await self._look()
 
     async def run(self) -> None:
         """For ever, or until another has deposed us."""

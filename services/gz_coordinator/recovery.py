@@ -54,6 +54,7 @@ async def take_over(service: Service, wanted: Callable[[str], bool]) -> tuple[in
     """While the loop runs, what another coordinator had, some of it in each turn. Returns as `recover` does. It may be
     called again if it was refused halfway."""
     warnings: list[str] = []
+    service.space.refuse()  # else all would be read in vain
     with lasting(HUGE_BYTES):
         workflows = [one async for some in _unfinished(service, wanted, warnings) for one in some]
         limits = tuple(await load_limits(service.journal, wanted, warnings))

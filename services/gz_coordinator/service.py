@@ -255,7 +255,7 @@ class Service:
             self._reads.popleft()()
 
     def _withdraw(self, inputs: Sequence[fx.Input], decision: Decision) -> Collection[str]:
-        self._inbox = self.space.without_new(self._inbox)
+        self._inbox = self.space.without_requests(self._inbox)
         return self.space.withdraw(self.engine, inputs, decision)
 
     def _pace(self, seconds: float) -> None:

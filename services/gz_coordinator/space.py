@@ -98,14 +98,16 @@ class Space:
         decision.answers[:] = kept
         return {*gone, *map(own_id_stream, gone)}
 
-    def without_new(self, waiting: Iterable[fx.Input]) -> deque[fx.Input]:
-        """What waits for the next turn, but for what is new: it came before it was known that there is no space."""
+    def without_requests(self, waiting: Iterable[fx.Input]) -> deque[fx.Input]:
+        """What waits for the next turn, but for what somebody asks for, who is told: it came before it was known that
+        there is no space."""
         kept = deque[fx.Input]()
         for item in waiting:
-            if isinstance(item, fx.Submit):
-                self._answer(item.token)
-            else:
+            token = None if isinstance(item, fx.Adopt | fx.Disown) else getattr(item, "token", None)
+            if token is None:
                 kept.append(item)
+            else:
+                self._answer(token)
         return kept
 
     def _answer(self, token: "asyncio.Future[fx.Answer]") -> None:

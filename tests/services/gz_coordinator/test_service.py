@@ -1,7 +1,7 @@
 """The loop, over a journal in memory: what it keeps of what has ended, and how much it takes in one turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -220,8 +220,17 @@ async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_lef
     await desk.run("w-new")
 
 
-async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+REQUESTS: list[Callable[[Any], fx.Input]] = [
+    lambda token: fx.Submit(token, "w-late", definition(task("t")), Raw(b"{}")),
+    lambda token: fx.Submit(token, "w-late", definition(task("t", concurrency=Concurrency("k", 1))), Raw(b"{}")),
+    lambda token: fx.Signal(token, "w-first", "go", Raw(b"1")),
+    lambda token: fx.Cancel(token, "w-first"),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+async def test_who_asks_while_the_journal_is_found_to_be_full_is_told_so_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, request_: Callable[[Any], fx.Input]
 ) -> None:
     monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
     journal = desk.service.journal
@@ -233,7 +242,7 @@ async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
     journal.open.clear()
     await journal.waiting.wait()  # a result is about to be written
     journal.full = True
-    late = asyncio.create_task(desk.run("w-late"))
+    late = asyncio.create_task(desk.service.ask(request_))
     await asyncio.sleep(0)
     journal.open.set()
     with pytest.raises(errors.ResourceExhausted):
@@ -241,6 +250,8 @@ async def test_who_submits_while_the_journal_is_found_to_be_full_is_told_so_too(
     journal.full = False
     await asyncio.wait_for(first, 30)
     assert await journal.read("w-late") == []
+    assert desk.service.engine.workflows["w-first"].state == "completed"
+    assert not [record for record in await journal.read("w-first") if b"SignalReceived" in record.event]
 
 
 async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
