@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFull
+from gleitzeit.errors import ConfigurationError, JournalError, JournalFull
 from gleitzeit.journal.places import shown
 
 T = TypeVar("T")
@@ -23,12 +23,15 @@ _LOST = (
     asyncpg.OperatorInterventionError,  # the server stops, restarts, or ends our session
     asyncpg.TooManyConnectionsError,
 )
-_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_AGAIN = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,  # the same was written in the same moment: by another, or by an earlier try of ours
+)
 _NEVER = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
-    asyncpg.ClientConfigurationError,
 )
 
 
@@ -70,9 +73,12 @@ class Link:
         if self._connection is None or self._connection.is_closed():
             # `on` whatever the server's default is: an append that is acknowledged has reached the disk
             settings = {"application_name": self._name, "synchronous_commit": "on"}
-            self._connection = await asyncpg.connect(
-                self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=settings
-            )
+            try:
+                self._connection = await asyncpg.connect(
+                    self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=settings
+                )
+            except ValueError as error:  # the URL cannot be understood
+                raise ConfigurationError(f"the journal {shown(self._url)} cannot be used: {error}") from error
         return self._connection
 
     def _drop(self) -> None:
@@ -84,8 +90,6 @@ class Link:
         where = shown(self._url)
         if isinstance(error, asyncpg.DiskFullError):
             return JournalFull(f"no space left for the journal {where}: {error}")
-        if isinstance(error, asyncpg.UniqueViolationError):  # another wrote what is anybody's in the same moment
-            return JournalConflict(f"another coordinator wrote at the same time: {error}")
         if isinstance(error, _NEVER):
             return ConfigurationError(f"the journal {where} cannot be used: {error}")
         if isinstance(error, asyncpg.DataError):

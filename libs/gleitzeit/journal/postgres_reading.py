@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gleitzeit.errors import ConfigurationError, JournalError
+from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError
 from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
@@ -37,7 +37,13 @@ class PostgresReading:
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         self._claimed()
         rows = await self._reader.run(lambda c, again: c.fetch(sql.READ, stream, after, limit, PAGE_BYTES))
-        return await all_events(stream, [tuple(row) for row in rows], after, limit)
+        found = [tuple(row)[1:] for row in rows if row["last"] is not None]
+        last = found[-1][0] if found else 0
+        whole = sum(len(row["body"] or b"") for row in rows) < PAGE_BYTES
+        end = rows[0]["end"] if rows else 0
+        if whole and end > after and last < min(end, after + limit):
+            raise JournalCorrupt(f"the stream {stream} lacks its last events: it should end at {end}")
+        return await all_events(stream, found, after, limit)
 
     async def find(self, query: Find) -> list[Summary]:
         self._claimed()

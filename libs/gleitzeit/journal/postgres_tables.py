@@ -86,15 +86,16 @@ WITH {_FENCE}, records AS (
 SELECT ok FROM held
 """
 
+# `end` is where the stream ends; without records there is one row all the same.
 # A page ends with the record that reaches $4 bytes; the size of a long value is known without reading it.
 READ = """
-SELECT last, count, crc, body FROM (
+SELECT s.last AS end, page.last, count, crc, body FROM gz_stream s LEFT JOIN (
     SELECT *, sum(octet_length(body)) OVER (ORDER BY first) - octet_length(body) AS bytes_before FROM (
         SELECT * FROM gz_record WHERE stream = $1 AND first >= coalesce(
             (SELECT max(first) FROM gz_record WHERE stream = $1 AND first <= $2::bigint + 1), 0)
         AND first <= $2::bigint + $3::bigint ORDER BY first
     ) AS candidate
-) AS page WHERE bytes_before < $4 ORDER BY first
+) AS page ON bytes_before < $4 WHERE name = $1 ORDER BY first
 """
 
 SHORT = """

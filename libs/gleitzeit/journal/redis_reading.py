@@ -40,7 +40,10 @@ class RedisReading:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ConfigurationError(f"the journal {shown(url)} cannot be used: {error}") from error
         ours = dict(parse_qsl(parts.query))
         self._prefix = ours.pop("prefix", DEFAULT_PREFIX)
         self._weak = ours.pop("weak", "") in ("yes", "1", "true")

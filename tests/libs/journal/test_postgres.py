@@ -7,11 +7,12 @@ import asyncpg
 import pytest
 from tests.servers import Postgres
 
-from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFenced
+from gleitzeit.errors import ConfigurationError, JournalConflict, JournalCorrupt, JournalError, JournalFenced
 from gleitzeit.journal.base import Append, Summary
-from gleitzeit.journal.postgres import PostgresJournal
+from gleitzeit.journal.merging import merged
+from gleitzeit.journal.postgres import PostgresJournal, _columns
 from gleitzeit.journal.postgres_link import RETRY_SECONDS, Link
-from gleitzeit.journal.postgres_tables import FORMAT
+from gleitzeit.journal.postgres_tables import APPEND, FORMAT
 
 
 def append(stream: str, seq: int, *events: bytes) -> Append:
@@ -84,6 +85,50 @@ async def test_a_commit_whose_answer_was_lost_is_known_again(postgres: Postgres)
     with pytest.raises(JournalConflict):  # without a lost connection the same commit is one too many
         await journal.append([append("wf-1", 2, b"2")])
     await journal.close()
+
+
+async def test_a_commit_that_lands_while_it_is_tried_again_is_known(postgres: Postgres) -> None:
+    url = postgres.place()
+    journal = PostgresJournal(url)
+    await journal.claim("one")
+    commit = [append("wf-1", 1, b"1")]
+    entries = merged(commit, journal.shards)
+    earlier = await asyncpg.connect(url)
+    trying = earlier.transaction()
+    await trying.start()
+    await earlier.fetchrow(APPEND, *journal._fence(["wf-1"]), *_columns(entries))
+    appending = asyncio.ensure_future(journal.append(commit))
+    async with asyncio.timeout(30):
+        while not await earlier.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+    await trying.commit()
+    await appending
+    assert [record.event for record in await journal.read("wf-1")] == [b"1"]
+    with pytest.raises(JournalConflict, match="ends at 1"):
+        await journal.append([append("wf-1", 1, b"another")])
+    await earlier.close()
+    await journal.close()
+
+
+async def test_a_stream_that_lacks_its_last_events_is_no_shorter_one(postgres: Postgres) -> None:
+    url = postgres.place()
+    journal = PostgresJournal(url)
+    await journal.claim("one")
+    for seq in (1, 2, 3):
+        await journal.append([append("wf-1", seq, b"%d" % seq)])
+    postgres.execute(f"DELETE FROM {url.partition('search_path=')[2]}.gz_record WHERE first = 3")
+    assert [record.seq for record in await journal.read("wf-1", limit=2)] == [1, 2]
+    assert await journal.read("wf-1", after=3) == []
+    for after in (0, 2):
+        with pytest.raises(JournalCorrupt, match="lacks its last events: it should end at 3"):
+            await journal.read("wf-1", after=after)
+    await journal.close()
+
+
+@pytest.mark.parametrize("rest", ["u@localhost:abc/x", "localhost/x?sslmode=nonsense", "[::1/x"])
+async def test_a_url_that_cannot_be_understood_is_a_matter_of_configuration(rest: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^the journal postgresql:.* cannot be used: "):
+        await PostgresJournal(f"postgresql://{rest}").claim("one")
 
 
 async def test_an_unreachable_server_is_named_without_its_password() -> None:
