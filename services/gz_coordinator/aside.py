@@ -44,8 +44,9 @@ class Aside:
         return self._pool
 
     def close(self) -> None:
+        """Waits for what it does: the end of this process would, too, and might trip over a pool that closes."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 

@@ -34,5 +34,5 @@ def running(folder: Path) -> Iterator[None]:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err.decode()
-    assert b"Traceback" not in err
+    assert b"Traceback" not in err, err.decode()
     assert not (folder / "stack.json").exists()
