@@ -234,10 +234,19 @@ class Connection:
         if request.answered and not request.is_notification:
             answering.close()
             return
-        task = self._loop.create_task(_answer(request, answering), name=request.method)
+        task = self._loop.create_task(answering, name=request.method)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # A callback and not an `except` around it: what is cancelled before its first step never gets to that.
+        task.add_done_callback(partial(self._task_ended, request))
         request.on_cancel(partial(_cancel, request, task))
+
+    def _task_ended(self, request: Request, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            try:
+                task.result()
+            except asyncio.CancelledError as cancelled:
+                request.fail(TaskCancelled(str(cancelled) or "cancelled by the caller"))
 
     def _guard(self, function: Callable[..., object], *args: object) -> None:
         """A callback of the owner must not stop the reader: the other callbacks are waiting for it."""
@@ -312,10 +321,3 @@ def _cancel(request: Request, task: asyncio.Task[None], reason: str) -> None:
         request.fail(TaskCancelled(reason or "cancelled by the caller"))
     else:
         task.cancel(reason)
-
-
-async def _answer(request: Request, answering: Coroutine[Any, Any, None]) -> None:
-    try:
-        await answering
-    except asyncio.CancelledError as cancelled:
-        request.fail(TaskCancelled(str(cancelled) or "cancelled by the caller"))

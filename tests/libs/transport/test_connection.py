@@ -143,6 +143,16 @@ async def test_cancelling_stops_the_task_and_is_answered():
     await client.close()
 
 
+async def test_what_is_cancelled_before_it_has_begun_is_answered():
+    work = Work()
+    client, _ = await connect_memory(server_methods=work.methods)
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    client.cancel(client.send_request("wait", None, reply.set_result), "not needed")
+    assert (await reply).message == "not needed"
+    assert not work.started.is_set()
+    await client.close()
+
+
 async def test_cancelling_what_is_deferred_reaches_its_owner():
     work = Work()
     client, _ = await connect_memory(server_methods=work.methods)
