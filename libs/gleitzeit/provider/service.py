@@ -21,6 +21,7 @@ from gleitzeit.provider.blobs import BlobConnections, Owner, owner_of
 from gleitzeit.provider.call import Call, Meta
 from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
 from gleitzeit.provider.method import INLINE_LIMIT_BYTES, Method, failure_for
+from gleitzeit.spec.durations import in_words
 from gleitzeit.transport import Connection
 
 SWEEP_SECONDS = 60.0  # how often results that nobody fetches are looked for
@@ -191,7 +192,7 @@ class Service:
         task = loop.create_task(work_to_do)
         entry.work = work = _Work(call, task)
         if meta.deadline_seconds is not None:
-            late = TaskTimeout(f"took longer than {meta.deadline_seconds:g} s")
+            late = TaskTimeout(f"took longer than its timeout of {in_words(meta.deadline_seconds)}")
             work.timer = loop.call_later(meta.deadline_seconds, self._stop, entry, late)
         # A callback and not the end of the coroutine: one that is cancelled before its first step never gets there.
         task.add_done_callback(partial(self._ended, entry, work))
