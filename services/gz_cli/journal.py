@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError, JournalLocked
 from gleitzeit.journal.base import Find, JournalView, Record, Summary
 from gleitzeit.journal.places import shown

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.waits import why_not_answered
@@ -109,7 +109,7 @@ class ApprovalMethods:
             await self._service.ended.bring_back(workflow_id)
         encoded = Raw(msgspec.json.encode(values or {}))
         await self._service.ask(
-            lambda ask: fx.Complete(ask, workflow_id, task_id, approved, encoded, comment, by, attempt)
+            lambda ask: inp.Complete(ask, workflow_id, task_id, approved, encoded, comment, by, attempt)
         )
         return {}
 
@@ -146,6 +146,6 @@ class ApprovalMethods:
         await service.ended.bring_back(workflow_id)
         task = await service.read(workflow_id, lambda w: task_of(w, task_id).id)
         encoded = Raw(msgspec.json.encode(values or {}))
-        answer = await service.ask(lambda token: fx.Complete(token, workflow_id, task, approved, encoded, comment, by))
+        answer = await service.ask(lambda token: inp.Complete(token, workflow_id, task, approved, encoded, comment, by))
         assert answer.workflow is not None
         return view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)

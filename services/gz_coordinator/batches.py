@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
@@ -68,7 +68,7 @@ class BatchMethods:
                 await self._resume(request, workflow_id)
             return {"batch_id": own, "workflow_id": workflow_id, "status": old.state}
         new_id = new_id_here(self._parts)
-        answer = await self._service.ask(lambda token: fx.Submit(token, new_id, old.definition, old.inputs))
+        answer = await self._service.ask(lambda token: inp.Submit(token, new_id, old.definition, old.inputs))
         assert answer.workflow is not None
         return {"batch_id": own, "workflow_id": new_id, "status": answer.workflow.state}
 

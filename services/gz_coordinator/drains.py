@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.journal.base import Append, Find, Journal, Summary
 from gz_coordinator.last_events import LastEvents
 
@@ -34,7 +34,7 @@ class Drain(Struct, frozen=True):
 
 class Drains:
     def __init__(
-        self, journal: Journal, clock: Callable[[], int], post: Callable[[fx.Input], None], events: LastEvents
+        self, journal: Journal, clock: Callable[[], int], post: Callable[[inp.Input], None], events: LastEvents
     ) -> None:
         self.journal = journal
         self._events = events
@@ -116,4 +116,4 @@ class Drains:
             self._known = known
             names = frozenset(name for name, drain in known.items() if drain.whole)
             instances = frozenset(one for drain in known.values() for one in drain.instances)
-            self._post(fx.ProvidersDrained(names, instances))
+            self._post(inp.ProvidersDrained(names, instances))

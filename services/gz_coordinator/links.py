@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
@@ -115,7 +115,7 @@ class Link:
             self._report_down(gone=True)
             self._links.unlink(self)
             if self.registration is None:  # discovery, which is later than we are, says nothing new of this address
-                self._links.post(fx.ProviderSeen(description.instance))
+                self._links.post(inp.ProviderSeen(description.instance))
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection
         connection.data[TAKES_BLOBS] = description.takes_blobs and self._links.blob_methods is not None
@@ -225,7 +225,7 @@ class Link:
 
     def _report_down(self, *, gone: bool, reason: str = "", too_large: bool = False) -> None:
         self.status = "lost"
-        self._links.post(fx.ProviderDown(self.instance, gone, reason, too_large))
+        self._links.post(inp.ProviderDown(self.instance, gone, reason, too_large))
 
 
 class Links:
@@ -235,7 +235,7 @@ class Links:
         self,
         owner: str,
         fence: Callable[[], dict[str, Any] | None],
-        post: Callable[[fx.Input], None],
+        post: Callable[[inp.Input], None],
         on_methods: Callable[[str, Sequence[MethodSchema]], None],
         on_notification: Callable[[str, Raw | None], None],
         *,
@@ -286,7 +286,7 @@ class Links:
                 link = self._by_instance.get(instance)
                 if link is not None and link.connection is not None:
                     link.status = "draining"
-                    self.post(fx.ProviderDraining(instance))
+                    self.post(inp.ProviderDraining(instance))
 
     def _seen(self, seen: ProviderSeen) -> None:
         known = self._links.get(seen.url)
@@ -294,7 +294,7 @@ class Links:
             return
         if known is not None:
             self._drop(known)
-            self.post(fx.ProviderDown(known.instance, gone=True))
+            self.post(inp.ProviderDown(known.instance, gone=True))
         self._start(Link(self, seen, known.registration if known is not None else None))
 
     async def register(self, registration: Registration) -> Link:
@@ -305,7 +305,7 @@ class Links:
             known.problem = known.problem or "it was registered anew meanwhile"
             self._drop(known)
             lost = known.description is not None and not known.description.durable_calls
-            self.post(fx.ProviderDown(known.instance, gone=lost))
+            self.post(inp.ProviderDown(known.instance, gone=lost))
         link = Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration)
         self._start(link)
         await link.first
@@ -341,7 +341,7 @@ class Links:
 
     def _start(self, link: Link) -> None:
         self._links[link.url] = link
-        self.post(fx.ProviderSeen(link.instance))
+        self.post(inp.ProviderSeen(link.instance))
         task = asyncio.get_running_loop().create_task(link.run())
         self._tasks[link.url] = task
         task.add_done_callback(lambda done: self._ended(link, done))
@@ -374,7 +374,7 @@ class Links:
         self._by_instance[link.instance] = link
         self._on_methods(description.name, description.methods)
         self.post(
-            fx.ProviderReady(
+            inp.ProviderReady(
                 description.name,
                 description.instance,
                 frozenset(name for method in description.methods for name in (method.name, *method.aliases)),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.errors import BlobNotFound, GleitzeitError
 from gleitzeit.journal.base import Blobs
 from gleitzeit.model.blobs import Look, value_of
@@ -38,7 +38,7 @@ class BlobLooks:
         self._turn = asyncio.Lock()
         self._ending: asyncio.TimerHandle | None = None
 
-    async def into(self, look: Look) -> fx.LookedInto:
+    async def into(self, look: Look) -> inp.LookedInto:
         try:
             size_bytes = await self._blobs.size(look.name)
             if size_bytes is None:
@@ -49,25 +49,25 @@ class BlobLooks:
                 return await self._whole(look, size_bytes)
             return await self._found(look, await self._elsewhere(_look, look, size_bytes), size_bytes)
         except GleitzeitError as error:
-            return fx.LookedInto(look, problem=error)
+            return inp.LookedInto(look, problem=error)
 
-    async def _here(self, look: Look) -> fx.LookedInto:
+    async def _here(self, look: Look) -> inp.LookedInto:
         content = await load(self._blobs, look.name)
         if look.path is None:
-            return fx.LookedInto(look, whole(content, look), len(content))
+            return inp.LookedInto(look, whole(content, look), len(content))
         return await self._found(look, inside(Unread(Raw(content)), look), len(content))
 
-    async def _found(self, look: Look, found: bytes | Missing, size_bytes: int) -> fx.LookedInto:
+    async def _found(self, look: Look, found: bytes | Missing, size_bytes: int) -> inp.LookedInto:
         if isinstance(found, Missing):
-            return fx.LookedInto(look, found)
+            return inp.LookedInto(look, found)
         value, new = as_found(look, found, size_bytes)
         if new:
             assert isinstance(value, dict)
             await self._keep({value["$blob"]: new})
             found = b""
-        return fx.LookedInto(look, value, len(found))
+        return inp.LookedInto(look, value, len(found))
 
-    async def _whole(self, look: Look, size_bytes: int) -> fx.LookedInto:
+    async def _whole(self, look: Look, size_bytes: int) -> inp.LookedInto:
         """Made here, as it is of use here only, but in steps."""
         if not look.form and await self._elsewhere(_is_too_much, look, size_bytes):
             raise too_much(look)
@@ -76,7 +76,7 @@ class BlobLooks:
             value = value_of({"as": look.form}, content) if look.form else await last_of(_decoded(content))
         except msgspec.MsgspecError as error:
             raise unreadable(look, error) from None
-        return fx.LookedInto(look, value, size_bytes)
+        return inp.LookedInto(look, value, size_bytes)
 
     async def _elsewhere(self, function: Callable[[Look], T], look: Look, size_bytes: int) -> T:
         """What `function` says of it, in the other process, which has the content then."""

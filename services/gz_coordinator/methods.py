@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import again, view
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import Reason, explain
 from gleitzeit.engine.signals import awaited_signals
 from gleitzeit.engine.task import Task
@@ -258,16 +258,16 @@ class WorkflowMethods:
         return {}
 
     async def cancel(self, request: Request, /, workflow_id: str, reason: str = "") -> dict[str, Any]:
-        return await self._change(workflow_id, lambda token: fx.Cancel(token, workflow_id, reason))
+        return await self._change(workflow_id, lambda token: inp.Cancel(token, workflow_id, reason))
 
     async def pause(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
-        return await self._change(workflow_id, lambda token: fx.Pause(token, workflow_id))
+        return await self._change(workflow_id, lambda token: inp.Pause(token, workflow_id))
 
     async def resume(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
-        return await self._change(workflow_id, lambda token: fx.Resume(token, workflow_id))
+        return await self._change(workflow_id, lambda token: inp.Resume(token, workflow_id))
 
     async def hold(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
-        return await self._change(workflow_id, lambda token: fx.Hold(token, workflow_id))
+        return await self._change(workflow_id, lambda token: inp.Hold(token, workflow_id))
 
     async def retry(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
         tasks: tuple[str, ...] = ()
@@ -295,14 +295,14 @@ class WorkflowMethods:
         body = digest([name, payload]) if idempotency_key else ""
         await self._service.ended.bring_back(workflow_id)
         answer = await self._service.ask(
-            lambda token: fx.Signal(token, workflow_id, name, encoded, "", idempotency_key, body)
+            lambda token: inp.Signal(token, workflow_id, name, encoded, "", idempotency_key, body)
         )
         workflow = answer.workflow
         assert workflow is not None
         kept = any(signal.name == name for signal in workflow.signals)
         return {**self._status(workflow), "kept": kept, "awaited": awaited_signals(workflow), "created": answer.created}
 
-    async def _change(self, workflow_id: str, make: Callable[[Any], fx.Input]) -> dict[str, Any]:
+    async def _change(self, workflow_id: str, make: Callable[[Any], inp.Input]) -> dict[str, Any]:
         await self._service.ended.bring_back(workflow_id)
         answer = await self._service.ask(make)
         assert answer.workflow is not None

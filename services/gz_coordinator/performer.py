@@ -9,7 +9,9 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
+from gleitzeit.engine.underway import Call
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
@@ -46,16 +48,16 @@ class CallPerformer:
     def __init__(
         self,
         connection: Callable[[str], Connection | None],
-        post: Callable[[fx.Input], None],
+        post: Callable[[inp.Input], None],
         fence_of: Callable[[str], dict[str, object]],
         on_fenced: Callable[[str], None],
-        params_of: Callable[[fx.Call], bytes],
+        params_of: Callable[[Call], bytes],
         *,
         stream_seq: Callable[[str], int] = lambda call_id: 0,
         ask_cache: Callable[[fx.LookUp | fx.KeepResult], None] | None = None,
         load_blob: Callable[[str], Awaitable[bytes]] | None = None,
         keep_blobs: KeepBlobs | None = None,
-        look_into: Callable[[Look], Awaitable[fx.LookedInto]] | None = None,
+        look_into: Callable[[Look], Awaitable[inp.LookedInto]] | None = None,
         ask_others: Callable[[fx.ForOthers], None] = lambda effect: None,
     ) -> None:
         """`connection` finds the socket of a provider's instance, `fence_of` the fence of a workflow. `on_fenced` hears
@@ -75,7 +77,7 @@ class CallPerformer:
         self._ask_others = ask_others
         self._requests: dict[str, tuple[Connection, int]] = {}
         """The request that stands for a call at the moment, by call id."""
-        self._waiting: dict[Connection, deque[fx.Call]] = {}
+        self._waiting: dict[Connection, deque[Call]] = {}
         """Calls to send when their provider has read what was sent before."""
         self._errands = Errands()
 
@@ -120,16 +122,16 @@ class CallPerformer:
 
     def _know_nothing(self, effect: fx.LookUp | fx.KeepResult) -> None:
         if isinstance(effect, fx.LookUp):
-            self._post(fx.LookedUp(effect.lookup))
+            self._post(inp.LookedUp(effect.lookup))
 
     async def _look(self, look: Look) -> None:
         self._post(await self._look_into(look))
 
-    def _open(self, call: fx.Call) -> Connection | None:
+    def _open(self, call: Call) -> Connection | None:
         connection = self._connection(call.instance)
         return None if connection is None or connection.closed else connection
 
-    def _start(self, call: fx.Call) -> None:
+    def _start(self, call: Call) -> None:
         connection = self._open(call)
         if connection is None:
             return
@@ -155,11 +157,11 @@ class CallPerformer:
                     break
         del self._waiting[connection]
 
-    def _send_call(self, connection: Connection, call: fx.Call) -> None:
+    def _send_call(self, connection: Connection, call: Call) -> None:
         try:
             params = call.params or self._params_of(call)
         except BlobNeeded:
-            self._post(fx.CallUnknown(call, call.instance))
+            self._post(inp.CallUnknown(call, call.instance))
             return
         takes_blobs = connection.data.get(TAKES_BLOBS)
         if may_have_blobs(params) and not takes_blobs:
@@ -169,19 +171,19 @@ class CallPerformer:
         else:
             self._send(connection, call, call.method, params)
 
-    async def _send_divided(self, connection: Connection, call: fx.Call, params: bytes, keep: KeepBlobs) -> None:
+    async def _send_divided(self, connection: Connection, call: Call, params: bytes, keep: KeepBlobs) -> None:
         """What is large goes beside the call."""
         params, blobs = split(params)
         try:
             await keep(blobs)
         except errors.GleitzeitError as error:
             data = Raw(_json({"name": error.name}))
-            self._post(fx.CallFailed(call, error.code, f"the params cannot be sent: {error.message}", data))
+            self._post(inp.CallFailed(call, error.code, f"the params cannot be sent: {error.message}", data))
             return
         if call.current and not connection.closed:
             self._send(connection, call, call.method, params)
 
-    async def _send_whole(self, connection: Connection, call: fx.Call, params: bytes) -> None:
+    async def _send_whole(self, connection: Connection, call: Call, params: bytes) -> None:
         """To a provider that knows nothing of blobs: as long as it fits into a frame."""
         value = msgspec.json.decode(params)
         try:
@@ -193,56 +195,56 @@ class CallPerformer:
         except (errors.GleitzeitError, msgspec.MsgspecError) as error:
             kind = errors.PayloadTooLarge if isinstance(error, errors.PayloadTooLarge) else errors.ParameterError
             data = Raw(_json({"name": kind.name}))
-            self._post(fx.CallFailed(call, kind.code, f"the params cannot be sent: {error}", data))
+            self._post(inp.CallFailed(call, kind.code, f"the params cannot be sent: {error}", data))
             return
         if call.current and not connection.closed:
             self._send(connection, call, call.method, whole)
 
-    def _send(self, connection: Connection, call: fx.Call, method: str, params: bytes) -> None:
+    def _send(self, connection: Connection, call: Call, method: str, params: bytes) -> None:
         call.sent = True
         try:
             request_id = connection.send_request(method, params, lambda reply: self._replied(call, connection, reply))
         except errors.PayloadTooLarge as error:
-            self._post(fx.CallFailed(call, error.code, f"the params are too large: {error.message}", None))
+            self._post(inp.CallFailed(call, error.code, f"the params are too large: {error.message}", None))
         else:
             self._requests[call.id] = connection, request_id
 
-    def _cancel(self, call: fx.Call, reason: str) -> None:
+    def _cancel(self, call: Call, reason: str) -> None:
         connection, request_id = self._requests.get(call.id, (None, 0))
         if connection is not None and not connection.closed:
             connection.cancel(request_id, reason)
 
-    def _replied(self, call: fx.Call, connection: Connection, reply: Reply) -> None:
+    def _replied(self, call: Call, connection: Connection, reply: Reply) -> None:
         current, _ = self._requests.get(call.id, (None, 0))
         if current is connection:  # it may be attached to by another one already
             del self._requests[call.id]
         if isinstance(reply, Result):
             problem = "" if 0 < reply.nesting <= MAX_RESULT_NESTING else _problem(reply.raw)
             if problem:
-                self._post(fx.CallFailed(call, errors.ResultInvalid.code, f"the provider's result {problem}", None))
+                self._post(inp.CallFailed(call, errors.ResultInvalid.code, f"the provider's result {problem}", None))
             else:
-                self._post(fx.CallCompleted(call, reply.raw.copy()))
+                self._post(inp.CallCompleted(call, reply.raw.copy()))
         elif isinstance(reply, Failure):
             self._failed(call, reply)
         # Lost: the link reports what became of the provider
 
-    def _failed(self, call: fx.Call, reply: Failure) -> None:
+    def _failed(self, call: Call, reply: Failure) -> None:
         data = _object(reply.data)
         match reply.code:
             case errors.ProviderBusy.code:
                 after, name = data.get("retryAfterSeconds"), data.get("name")
                 seconds = after if isinstance(after, int | float) else None
-                self._post(fx.CallNotStarted(call, reply.message, seconds, name if isinstance(name, str) else ""))
+                self._post(inp.CallNotStarted(call, reply.message, seconds, name if isinstance(name, str) else ""))
             case errors.WrongInstance.code:
-                self._post(fx.CallNotStarted(call, reply.message, 0.0))
+                self._post(inp.CallNotStarted(call, reply.message, 0.0))
             case errors.CallUnknown.code:
-                self._post(fx.CallUnknown(call, str(data.get("instance", ""))))
+                self._post(inp.CallUnknown(call, str(data.get("instance", ""))))
             case errors.Fenced.code:
                 if not call.workflow.disowned:
                     self._on_fenced(reply.message)
             case _:
                 kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
-                self._post(fx.CallFailed(call, reply.code, reply.message, kept))
+                self._post(inp.CallFailed(call, reply.code, reply.message, kept))
 
 
 def _content(blob: Reference, content: bytes) -> Any:
@@ -250,8 +252,8 @@ def _content(blob: Reference, content: bytes) -> Any:
     return value_of(blob, content) if blob.get("as") else msgspec.json.decode(content, type=Raw)
 
 
-async def _look_nowhere(look: Look) -> fx.LookedInto:
-    return fx.LookedInto(look, problem=errors.BlobNotFound(f"no blob {look.name}"))
+async def _look_nowhere(look: Look) -> inp.LookedInto:
+    return inp.LookedInto(look, problem=errors.BlobNotFound(f"no blob {look.name}"))
 
 
 async def _no_blob(name: str) -> bytes:

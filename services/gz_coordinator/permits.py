@@ -10,6 +10,7 @@ import msgspec
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.limits import ASK_AGAIN_MS
 from gleitzeit.engine.permits import Permit
 from gleitzeit.jsonrpc.methods import Request
@@ -52,7 +53,7 @@ class PermitExchange:
                 self._errands.start(self._look_after(permits))
 
     async def _ask(self, permit: Permit) -> None:
-        self._service.post(fx.PermitAnswered(permit, await self._verdict(permit)))
+        self._service.post(inp.PermitAnswered(permit, await self._verdict(permit)))
 
     async def _verdict(self, permit: Permit) -> Literal["granted", "reached", "replaced", "here", "dropped"]:
         stream = stream_of(permit.ask.limit)
@@ -81,7 +82,7 @@ class PermitExchange:
                 if url is None:
                     left += some
                 elif not url:
-                    self._service.post(fx.ReturnPermits(None, tuple(some)))
+                    self._service.post(inp.ReturnPermits(None, tuple(some)))
                 else:
                     left += await self._say_back(url, some)
             self._returning[:0] = left
@@ -106,7 +107,7 @@ class PermitExchange:
                     answer = await self._peers.ask(str(url), CHECK, params, ANSWER_SECONDS)
                 except _LATER:
                     break
-                self._service.post(fx.PermitsGone(msgspec.convert(answer["permits"], tuple[HeldPermit, ...])))
+                self._service.post(inp.PermitsGone(msgspec.convert(answer["permits"], tuple[HeldPermit, ...])))
 
     def _by_place(
         self, permits: Iterable[HeldPermit], stream: Callable[[HeldPermit], str]
@@ -127,15 +128,15 @@ class PermitExchange:
 
     async def take(self, request: Request, /, ask: dict[str, Any]) -> dict[str, Any]:
         wish = msgspec.convert(ask, Ask)
-        answer = await self._service.ask(lambda token: fx.TakePermit(token, wish))
+        answer = await self._service.ask(lambda token: inp.TakePermit(token, wish))
         return {"verdict": answer.verdict}
 
     async def give_back(self, request: Request, /, permits: list[Any]) -> dict[str, Any]:
         said = msgspec.convert(permits, tuple[HeldPermit, ...])
-        await self._service.ask(lambda token: fx.ReturnPermits(token, said))
+        await self._service.ask(lambda token: inp.ReturnPermits(token, said))
         return {}
 
     async def check(self, request: Request, /, permits: list[Any]) -> dict[str, Any]:
         said = msgspec.convert(permits, tuple[HeldPermit, ...])
-        answer = await self._service.ask(lambda token: fx.CheckPermits(token, said))
+        answer = await self._service.ask(lambda token: inp.CheckPermits(token, said))
         return {"permits": msgspec.to_builtins(answer.permits)}

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.keeper import Keeper
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.places import Answer, Report, stream_of
@@ -52,7 +53,7 @@ class PlaceExchange:
             await self._holdings.changed(LOOK_AGAIN_SECONDS)
         self._service.post(given)
 
-    async def _given(self, report: Report) -> fx.PlacesGiven:
+    async def _given(self, report: Report) -> inp.PlacesGiven:
         url = report.url
         for _ in range(2):  # the first answer may only be the ticket for the second
             ticketed = replace(report, ticket=self._tickets.get(url, ""))
@@ -68,8 +69,8 @@ class PlaceExchange:
                 break
             self._tickets[url] = answer.ticket
             if answer.places is not None:
-                return fx.PlacesGiven(url, answer.places, by)
-        return fx.PlacesGiven(url)
+                return inp.PlacesGiven(url, answer.places, by)
+        return inp.PlacesGiven(url)
 
     async def _told(self, keeper_url: str, report: Report) -> Answer:
         said = {"owner": self._holdings.owner, "report": msgspec.to_builtins(report)}
@@ -85,7 +86,7 @@ class PlaceExchange:
         return answer
 
     def wanted(self, request: Request, /, url: str) -> dict[str, Any]:
-        self._service.post(fx.PlacesWanted(url))
+        self._service.post(inp.PlacesWanted(url))
         return {}
 
     def _decide(self, owner: str, report: Report) -> Answer:
@@ -104,7 +105,7 @@ class PlaceExchange:
     def _remind(self, owner: str, url: str) -> None:
         lease = next((lease for lease in self._holdings.others if lease.owner == owner), None)
         if owner == self._holdings.owner:
-            self._service.post(fx.PlacesWanted(url))
+            self._service.post(inp.PlacesWanted(url))
         elif lease is not None and (owner, url) not in self._reminding:
             self._reminding.add((owner, url))
             self._errands.start(self._say_wanted(owner, lease.url, url))

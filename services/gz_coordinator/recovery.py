@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Unfinished
 from gleitzeit.model.events import Origin
@@ -87,12 +87,12 @@ def _slices(families: Mapping[str, list[T]], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def _disowning(names: frozenset[str], token: Any) -> fx.Disown:
-    return fx.Disown(token, names.__contains__)
+def _disowning(names: frozenset[str], token: Any) -> inp.Disown:
+    return inp.Disown(token, names.__contains__)
 
 
-def _adoption(workflows: tuple[Workflow, ...], limits: tuple[Held, ...], token: Any) -> fx.Adopt:
-    return fx.Adopt(token, workflows, limits)
+def _adoption(workflows: tuple[Workflow, ...], limits: tuple[Held, ...], token: Any) -> inp.Adopt:
+    return inp.Adopt(token, workflows, limits)
 
 
 async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[str]) -> None:
@@ -107,7 +107,7 @@ async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[
     for some in _slices(families, GIVEN):
         await service.ask(partial(_disowning, frozenset(some)))
         gone += some
-    await service.ask(lambda token: fx.Disown(token, wanted))  # what has begun meanwhile, and what is no workflow
+    await service.ask(lambda token: inp.Disown(token, wanted))  # what has begun meanwhile, and what is no workflow
     service.ended.drop_disowned()
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
 from gleitzeit.engine.rerun import with_params
 from gleitzeit.engine.task import Task
@@ -65,7 +65,7 @@ class RerunMethods:
         body = digest([old.id, anew, set or {}, params or {}]) if idempotency_key else ""
         origin = Origin(rerun_of=old.id, from_task=anew)
         encoded = Raw(msgspec.json.encode(inputs))
-        what = fx.Submit(None, new_id, definition, encoded, idempotency_key, body, hold, origin, old)
+        what = inp.Submit(None, new_id, definition, encoded, idempotency_key, body, hold, origin, old)
         if len(definition.tasks) > 2 * STEP:
             await asyncio.sleep(0)
             answer = await ask_in_steps(service, what, Raw(msgspec.json.encode(definition)))

@@ -2,6 +2,7 @@
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.again import can_run_again_in_steps
 from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.model.events import WorkflowRetried
@@ -17,7 +18,7 @@ async def retry(service: Service, workflow_id: str, tasks: tuple[str, ...]) -> f
         raise errors.InvalidState(f"workflow {workflow_id} is about to run again")
     workflow = service.engine.workflows[workflow_id]
     if len(workflow.tasks) <= 2 * STEP or not workflow.final:
-        return await service.ask(lambda token: fx.Retry(token, workflow_id, tasks))
+        return await service.ask(lambda token: inp.Retry(token, workflow_id, tasks))
     with service.ended.set_aside(workflow):
         return await _retry_in_steps(service, workflow, tasks)
 
@@ -27,4 +28,4 @@ async def _retry_in_steps(service: Service, workflow: Workflow, tasks: tuple[str
     service.space.refuse_new()
     event = WorkflowRetried(service.clock(), names)
     await last_of(workflow.retried_in_steps(event))
-    return await service.ask(lambda token: fx.Retry(token, workflow.id, names, workflow, event))
+    return await service.ask(lambda token: inp.Retry(token, workflow.id, names, workflow, event))

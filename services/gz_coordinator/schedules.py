@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.schedules import schedule_not_found, scheduled_id
@@ -100,7 +100,7 @@ class ScheduleMethods:
             self._refuse_damaged(name)
         before, deleted_at = (None, 0) if known else await deleted_before(self._parts.journal, name)
         service.clock.not_before(deleted_at)
-        answer = await service.ask(lambda token: fx.PutSchedule(token, what, before, paused))
+        answer = await service.ask(lambda token: inp.PutSchedule(token, what, before, paused))
         return {**self._view(answer.schedule), "created": not known, "warnings": warnings}
 
     async def _document(self, definition: Any, template: str | None) -> tuple[str, Any]:
@@ -154,15 +154,15 @@ class ScheduleMethods:
         if stream in self._parts.service.quarantined and name not in self._parts.service.engine.schedules:
             await self._parts.service.ended.delete([stream], [stream])
             return {"name": name, "status": "deleted"}
-        answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "delete"))
+        answer = await self._parts.service.ask(lambda token: inp.ChangeSchedule(token, name, "delete"))
         return self._view(answer.schedule)
 
     async def pause(self, request: Request, /, name: str) -> dict[str, Any]:
-        answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "pause"))
+        answer = await self._parts.service.ask(lambda token: inp.ChangeSchedule(token, name, "pause"))
         return self._view(answer.schedule)
 
     async def resume(self, request: Request, /, name: str) -> dict[str, Any]:
-        answer = await self._parts.service.ask(lambda token: fx.ChangeSchedule(token, name, "resume"))
+        answer = await self._parts.service.ask(lambda token: inp.ChangeSchedule(token, name, "resume"))
         return self._view(answer.schedule)
 
     async def trigger(self, request: Request, /, name: str, idempotency_key: str = "") -> dict[str, Any]:
@@ -174,7 +174,7 @@ class ScheduleMethods:
                 await service.ended.bring_back(workflow_id)
         else:
             workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
-        answer = await service.ask(lambda token: fx.Trigger(token, name, workflow_id, bool(idempotency_key)))
+        answer = await service.ask(lambda token: inp.Trigger(token, name, workflow_id, bool(idempotency_key)))
         assert answer.workflow is not None
         status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
         return {**status, "created": answer.created}
@@ -188,7 +188,7 @@ class ScheduleMethods:
             last = now if until is None else min(now, _in_words("until", lambda: parse_moment(until, zone)))
             dues = await service.between_turns(lambda: self._past_times(name, first, last))
             unknown = [due for due in dues if not await self._parts.journal.read(scheduled_id(name, due), limit=1)]
-            answer = await service.ask(lambda token: fx.Backfill(token, name, tuple(unknown)))
+            answer = await service.ask(lambda token: inp.Backfill(token, name, tuple(unknown)))
         known = len(dues) - len(unknown)
         return {**self._view(answer.schedule), "times": [iso(due) for due in unknown], "known": known}
 
@@ -240,8 +240,8 @@ class ScheduleMethods:
         }
 
 
-def _put(what: ScheduleDefinition, token: Any) -> fx.PutSchedule:
-    return fx.PutSchedule(token, what)
+def _put(what: ScheduleDefinition, token: Any) -> inp.PutSchedule:
+    return inp.PutSchedule(token, what)
 
 
 def _unbounded(schedule: Schedule, after: int) -> Any:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Append as Decided
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
@@ -69,7 +70,7 @@ class Service:
         self.ended = Ended(engine, journal, self.clock, self.space, self.quarantined, self.wake)
         self._free_limits = FreeLimits(journal)
         self._lost: errors.JournalError | None = None
-        self._inbox: deque[fx.Input] = deque()
+        self._inbox: deque[inp.Input] = deque()
         self._reads: deque[Callable[[], None]] = deque()
         self._undurable: Collection[str] = ()
         """Workflows whose events are being appended."""
@@ -85,7 +86,7 @@ class Service:
 
     # What others call
 
-    def post(self, item: fx.Input) -> None:
+    def post(self, item: inp.Input) -> None:
         """Give the engine something that arrived."""
         self._inbox.append(item)
         self._wake.set()
@@ -94,7 +95,7 @@ class Service:
         """Take a turn although nothing arrived: the clock may have been set."""
         self._wake.set()
 
-    async def ask(self, request: Callable[[Any], fx.Input]) -> fx.Answer:
+    async def ask(self, request: Callable[[Any], inp.Input]) -> fx.Answer:
         """Give the engine a request (made from its token) and wait until what it decided is durable.
 
         Raises the error that the engine answered, and ResourceExhausted while the journal is full.
@@ -234,7 +235,7 @@ class Service:
         else:
             self._quiet.set()
 
-    async def _commit(self, inputs: Sequence[fx.Input], decision: Decision) -> None:
+    async def _commit(self, inputs: Sequence[inp.Input], decision: Decision) -> None:
         """Make durable what was decided; without what is new, if the journal is full."""
         encoded = {name: self._encoded(append) for name, append in decision.appends.items()}
         commit = [
@@ -254,7 +255,7 @@ class Service:
         while self._reads:
             self._reads.popleft()()
 
-    def _withdraw(self, inputs: Sequence[fx.Input], decision: Decision) -> Collection[str]:
+    def _withdraw(self, inputs: Sequence[inp.Input], decision: Decision) -> Collection[str]:
         self._inbox = self.space.without_requests(self._inbox)
         return self.space.withdraw(self.engine, inputs, decision)
 
@@ -280,12 +281,12 @@ class Service:
         due = self.engine.due_at()
         return due is not None and due <= self.clock()
 
-    def _take_inputs(self) -> list[fx.Input]:
-        inputs: list[fx.Input] = []
+    def _take_inputs(self) -> list[inp.Input]:
+        inputs: list[inp.Input] = []
         size_bytes = 0
         while self._inbox and len(inputs) < MAX_INPUTS and size_bytes < MAX_INPUT_BYTES:
             item = self._inbox.popleft()
-            if isinstance(item, fx.CallCompleted):
+            if isinstance(item, inp.CallCompleted):
                 size_bytes += len(item.result)
             inputs.append(item)
         return inputs

@@ -15,6 +15,8 @@ from msgspec import Raw, Struct
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.underway import Lookup
 from gleitzeit.journal.base import Append, Find, Journal, Summary
 from gleitzeit.model.blobs import names_in
 
@@ -44,7 +46,7 @@ def stream_of(key: str) -> str:
 
 
 class CacheShelf:
-    def __init__(self, journal: Journal, clock: Callable[[], int], post: Callable[[fx.Input], None]) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], int], post: Callable[[inp.Input], None]) -> None:
         """`post` takes the answers (LookedUp)."""
         self._journal = journal
         self._clock = clock
@@ -79,7 +81,7 @@ class CacheShelf:
         finally:
             self._working = None
 
-    async def _look_up(self, lookup: fx.Lookup) -> None:
+    async def _look_up(self, lookup: Lookup) -> None:
         entry = None
         try:
             entry = await self._read(lookup.key)
@@ -87,9 +89,9 @@ class CacheShelf:
             log.warning("a cache entry cannot be read, and does not count: %s", error)
         now = self._clock()
         if entry is None or entry.expires_at <= now or entry.stored_at + lookup.ttl_seconds * 1000 <= now:
-            self._post(fx.LookedUp(lookup))
+            self._post(inp.LookedUp(lookup))
         else:
-            self._post(fx.LookedUp(lookup, entry.result, entry.stored_at))
+            self._post(inp.LookedUp(lookup, entry.result, entry.stored_at))
 
     async def _read(self, key: str) -> Entry | None:
         records = await self._journal.read(stream_of(key))

@@ -10,7 +10,9 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.signals import targets_in
+from gleitzeit.engine.underway import Search, Sending
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.targets import Target
 from gz_coordinator.errands import Errands
@@ -49,13 +51,13 @@ class SignalExchange:
 
     # Whom it is for
 
-    async def _find(self, search: fx.Search) -> None:
+    async def _find(self, search: Search) -> None:
         found: list[Target] | None = None
         while found is None and search.current:
             found = await self._asked(search.name, list(search.targets))
             if found is None:
                 await self._holdings.changed(LOOK_AGAIN_SECONDS)
-        self._service.post(fx.TargetsFound(search, tuple(found or ())))
+        self._service.post(inp.TargetsFound(search, tuple(found or ())))
 
     async def _asked(self, name: str, targets: list[str]) -> list[Target] | None:
         """None if some shard has nobody who answers for it."""
@@ -88,12 +90,12 @@ class SignalExchange:
 
     # To them
 
-    async def _send(self, sending: fx.Sending, left: Any) -> None:
+    async def _send(self, sending: Sending, left: Any) -> None:
         for target in left:
             error = await self._sent(sending, target)
-            self._service.post(fx.SignalSent(sending, target, error))
+            self._service.post(inp.SignalSent(sending, target, error))
 
-    async def _sent(self, sending: fx.Sending, target: str) -> errors.GleitzeitError | None:
+    async def _sent(self, sending: Sending, target: str) -> errors.GleitzeitError | None:
         """Why it will not have it, or None when it has it."""
         signal = sending.signal
         params = {"workflow_id": target, "name": signal.name, "payload": signal.payload, "sender": signal.sender}
@@ -125,5 +127,5 @@ class SignalExchange:
     ) -> dict[str, Any]:
         encoded = Raw(msgspec.json.encode(payload))
         await self._service.ended.bring_back(workflow_id)
-        await self._service.ask(lambda token: fx.Signal(token, workflow_id, name, encoded, sender, idempotency_key))
+        await self._service.ask(lambda token: inp.Signal(token, workflow_id, name, encoded, sender, idempotency_key))
         return {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.journal.base import Append, Journal
@@ -76,10 +77,10 @@ class Space:
                 return
         self.stalled = ""  # whether there is space now the next one will find out
 
-    def withdraw(self, engine: Engine, inputs: Sequence[fx.Input], decision: Decision) -> Collection[str]:
+    def withdraw(self, engine: Engine, inputs: Sequence[inp.Input], decision: Decision) -> Collection[str]:
         """Take out of a decision what is new, as nobody has heard of it yet: who asked for it is told, and need not
         wait. Returns the streams that are not to be written."""
-        new = {item.workflow_id for item in inputs if isinstance(item, fx.Submit)}
+        new = {item.workflow_id for item in inputs if isinstance(item, inp.Submit)}
         begun = [name for name in new if name in decision.appends and decision.appends[name].seq == 1]
         gone = engine.withdraw(begun)
         for name in gone:
@@ -98,12 +99,12 @@ class Space:
         decision.answers[:] = kept
         return {*gone, *map(own_id_stream, gone)}
 
-    def without_requests(self, waiting: Iterable[fx.Input]) -> deque[fx.Input]:
+    def without_requests(self, waiting: Iterable[inp.Input]) -> deque[inp.Input]:
         """What waits for the next turn, but for what somebody asks for, who is told: it came before it was known that
         there is no space."""
-        kept = deque[fx.Input]()
+        kept = deque[inp.Input]()
         for item in waiting:
-            token = None if isinstance(item, fx.Adopt | fx.Disown) else getattr(item, "token", None)
+            token = None if isinstance(item, inp.Adopt | inp.Disown) else getattr(item, "token", None)
             if token is None:
                 kept.append(item)
             else:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import NULL, Origin, WorkflowSubmitted
@@ -61,7 +62,9 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     inputs = Raw(msgspec.json.encode(what.inputs))
     body = digest([what.body, what.inputs]) if what.idempotency_key else ""
     answer = await service.ask(
-        lambda token: fx.Submit(token, workflow_id, checked, inputs, what.idempotency_key, body, what.hold, what.origin)
+        lambda token: inp.Submit(
+            token, workflow_id, checked, inputs, what.idempotency_key, body, what.hold, what.origin
+        )
     )
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
@@ -80,14 +83,14 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     workflow_id = await _id_for(parts, found.idempotency_key)
     with lasting(len(found.definition)):
         definition = await last_of(decoded_definition(found.definition))
-    what = fx.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
+    what = inp.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
     answer = await ask_in_steps(service, what, found.definition)
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
     return {**status, "created": answer.created, "warnings": warnings_in(found.problems)}
 
 
-async def ask_in_steps(service: Service, what: fx.Submit, definition: Raw) -> fx.Answer:
+async def ask_in_steps(service: Service, what: inp.Submit, definition: Raw) -> fx.Answer:
     """Submit a workflow that is too large to be built in one turn; `definition` is its definition as JSON."""
     event = what.event(service.clock())
     await asyncio.sleep(0)

@@ -7,7 +7,7 @@ to TEXT_BYTES, all texts together to ALL_BYTES, where the one that was silent fo
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from gleitzeit.engine.effects import Call
+from gleitzeit.engine.underway import Call
 
 TEXT_BYTES = 1 << 20
 ALL_BYTES = 64 << 20

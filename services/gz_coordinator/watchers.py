@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.engine.effects import Call
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection

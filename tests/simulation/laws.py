@@ -18,7 +18,8 @@ from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
 from gleitzeit.engine.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.model.shards import SCHEDULES, shard_of

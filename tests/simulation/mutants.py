@@ -13,6 +13,7 @@ from gleitzeit.engine import again, inner
 from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import params as params_module
 from gleitzeit.engine import workflow as workflow_module
 from gleitzeit.engine.breaker import Circuit
@@ -21,6 +22,7 @@ from gleitzeit.engine.meter import Meter
 from gleitzeit.engine.params import CallParams
 from gleitzeit.engine.pools import Pool, Provider
 from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.underway import Call, Lookup, Sending
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
@@ -150,7 +152,7 @@ def executes_what_it_runs_already() -> list[Patch]:
 
 @mutant
 def records_results_of_earlier_attempts() -> list[Patch]:
-    def take_call(self: Engine, call: fx.Call) -> bool:
+    def take_call(self: Engine, call: Call) -> bool:
         if self.calls.pop(call.id, None) is not None:
             self.scheduler.ended(call.workflow, call.instance)
         return call.task.state == "running"
@@ -190,7 +192,7 @@ def derives_nothing_at_start() -> list[Patch]:
 def retries_beyond_the_policy() -> list[Patch]:
     failed = Engine._attempt_failed
 
-    def forgiving(self: Engine, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
+    def forgiving(self: Engine, call: Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
         call.task.failures -= 1
         try:
             failed(self, call, error, not_before_seconds)
@@ -207,11 +209,11 @@ def does_not_back_off() -> list[Patch]:
 
 @mutant
 def charges_busy_as_an_attempt() -> list[Patch]:
-    def not_started(self: Engine, item: fx.CallNotStarted) -> None:
+    def not_started(self: Engine, item: inp.CallNotStarted) -> None:
         if self._take_call(item.call):
             self._attempt_failed(item.call, ev.Failure(errors.ProviderBusy.code, item.reason, retryable=True))
 
-    return _instead_of(fx.CallNotStarted, not_started)
+    return _instead_of(inp.CallNotStarted, not_started)
 
 
 @mutant
@@ -273,10 +275,10 @@ def forgets_alternatives() -> list[Patch]:
 
 @mutant
 def takes_any_age_from_the_cache() -> list[Patch]:
-    async def look_up(self: CacheShelf, lookup: fx.Lookup) -> None:
+    async def look_up(self: CacheShelf, lookup: Lookup) -> None:
         entry = await self._read(lookup.key)
         as_if_new = 1 << 60  # or the engine would notice
-        self._post(fx.LookedUp(lookup) if entry is None else fx.LookedUp(lookup, entry.result, as_if_new))
+        self._post(inp.LookedUp(lookup) if entry is None else inp.LookedUp(lookup, entry.result, as_if_new))
 
     return [(CacheShelf, "_look_up", look_up)]
 
@@ -362,14 +364,14 @@ def makes_a_workflow_for_every_submit() -> list[Patch]:
 
 @mutant
 def accepts_another_body_for_a_key() -> list[Patch]:
-    def any_body(self: Engine, item: fx.Submit) -> None:
+    def any_body(self: Engine, item: inp.Submit) -> None:
         known = self.workflows.get(item.workflow_id)
         if known is not None:
             self._answer(item.token, known, created=False)
         else:
             Engine._submit(self, item)
 
-    return _instead_of(fx.Submit, any_body)
+    return _instead_of(inp.Submit, any_body)
 
 
 @mutant
@@ -383,10 +385,10 @@ def leaves_a_gap_before_live_events() -> list[Patch]:
 
 @mutant
 def completes_with_another_result() -> list[Patch]:
-    def altered(self: Engine, item: fx.CallCompleted) -> None:
-        Engine._call_completed(self, fx.CallCompleted(item.call, Raw(b'{"value":1}')))
+    def altered(self: Engine, item: inp.CallCompleted) -> None:
+        Engine._call_completed(self, inp.CallCompleted(item.call, Raw(b'{"value":1}')))
 
-    return _instead_of(fx.CallCompleted, altered)
+    return _instead_of(inp.CallCompleted, altered)
 
 
 @mutant
@@ -396,7 +398,7 @@ def keeps_the_place_of_an_ended_call() -> list[Patch]:
 
 @mutant
 def says_that_what_was_sent_has_not_run() -> list[Patch]:
-    return [(fx.Call, "sent", property(lambda self: False, _nothing))]
+    return [(Call, "sent", property(lambda self: False, _nothing))]
 
 
 @mutant
@@ -456,7 +458,7 @@ def overlooks_signals_that_came_before() -> list[Patch]:
 
 @mutant
 def believes_that_a_signal_has_arrived() -> list[Patch]:
-    async def at_once(self: SignalExchange, sending: fx.Sending, target: str) -> None:
+    async def at_once(self: SignalExchange, sending: Sending, target: str) -> None:
         """It is on its way, and that is enough."""
 
     return [(SignalExchange, "_sent", at_once)]
@@ -515,17 +517,17 @@ def does_not_raise_the_epoch() -> list[Patch]:
 
 @mutant
 def goes_on_with_what_it_gave_away() -> list[Patch]:
-    def only_says_so(self: Engine, item: fx.Disown) -> None:
+    def only_says_so(self: Engine, item: inp.Disown) -> None:
         self._decision.answers.append(fx.Answer(item.token))
 
-    return _instead_of(fx.Disown, only_says_so)
+    return _instead_of(inp.Disown, only_says_so)
 
 
 @mutant
 def acknowledges_what_another_coordinator_waits_for() -> list[Patch]:
     take_call = Engine._take_call
 
-    def acknowledge(self: Engine, call: fx.Call) -> bool:
+    def acknowledge(self: Engine, call: Call) -> bool:
         if call.workflow.disowned:
             self._effect(fx.AckCall(call))
             return False

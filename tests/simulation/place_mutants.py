@@ -2,8 +2,8 @@
 
 from tests.simulation.mutants import OF_TWO, Patch, _nothing, mutant
 
-from gleitzeit.engine import effects as fx
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.underway import Call
 
 OF_TWO |= {"calls_foreign_providers_without_leave", "leaves_calls_behind_that_nobody_can_attach_to"}
 
@@ -15,7 +15,7 @@ def calls_foreign_providers_without_leave() -> list[Patch]:
 
 @mutant
 def leaves_calls_behind_that_nobody_can_attach_to() -> list[Patch]:
-    def silently(self: Engine, call: fx.Call) -> None:
+    def silently(self: Engine, call: Call) -> None:
         """It runs on, and nobody knows."""
 
     return [(Engine, "_end_foreign", silently)]

@@ -2,8 +2,8 @@
 
 from tests.simulation.mutants import OF_TWO, Patch, mutant
 
-from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.schedule import Schedule
 from gz_coordinator import recovery
@@ -73,9 +73,9 @@ def starts_beside_what_is_under_way() -> list[Patch]:
 
 @mutant
 def goes_on_with_schedules_that_it_gave_away() -> list[Patch]:
-    def keep(self: Engine, item: fx.Disown) -> None:
+    def keep(self: Engine, item: inp.Disown) -> None:
         kept = dict(self.schedules)
         Engine._disown(self, item)
         self.schedules.update(kept)
 
-    return [(engine_module, "_ON", {**engine_module._ON, fx.Disown: keep})]
+    return [(engine_module, "_ON", {**engine_module._ON, inp.Disown: keep})]

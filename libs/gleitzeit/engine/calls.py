@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.breaker import speaks_of_provider
 from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
@@ -15,6 +16,7 @@ from gleitzeit.engine.places import Places
 from gleitzeit.engine.retry import asked_seconds, busy_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
 from gleitzeit.engine.settling import NO_FALLBACK
+from gleitzeit.engine.underway import Call, Lookup
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import PayloadTooLarge
 from gleitzeit.model import events as ev
@@ -83,9 +85,9 @@ class Calls(Places):
         except errors.GleitzeitError as error:
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
-        self._effect(fx.LookUp(fx.Lookup(workflow, task, definition, key, definition.cache.ttl_seconds)))
+        self._effect(fx.LookUp(Lookup(workflow, task, definition, key, definition.cache.ttl_seconds)))
 
-    def _looked_up(self, item: fx.LookedUp) -> None:
+    def _looked_up(self, item: inp.LookedUp) -> None:
         workflow, task = item.lookup.workflow, item.lookup.task
         if workflow.final or task.state != "ready" or task.definition is not item.lookup.definition:
             return
@@ -101,7 +103,7 @@ class Calls(Places):
             return
         self.scheduler.add(workflow, [task])
 
-    def _keep(self, call: fx.Call, result: Raw) -> None:
+    def _keep(self, call: Call, result: Raw) -> None:
         """The result of a call whose task asks for that, for others."""
         cache = call.task.definition.cache
         if cache is not None:
@@ -118,7 +120,7 @@ class Calls(Places):
                 last = f"; the last attempt failed: {task.error.message}" if task.error is not None else ""
                 self._fail_task(workflow, task, task.attempt, failure(errors.BudgetExceeded(complaint + last)))
                 return
-        call = fx.Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
+        call = Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
         call.provider, call.instance = provider, instance
         try:
             call.params, digest = self._params.build(call)
@@ -141,24 +143,24 @@ class Calls(Places):
         self._effect(fx.CallProvider(call))
         self._started_bytes += len(call.params)
 
-    def params_of(self, call: fx.Call) -> bytes:
+    def params_of(self, call: Call) -> bytes:
         """The params of a running call once more, for who has not kept them. Raises BlobNeeded: then say that the call
         never arrived (CallUnknown), and it is sent when there is what it needs."""
         return self._params.build(call)[0]
 
-    def _arm_deadline(self, call: fx.Call, started_at: int) -> None:
+    def _arm_deadline(self, call: Call, started_at: int) -> None:
         timeout = self._timeout_of(call)
         if timeout is not None:
             call.deadline = started_at + to_ms(timeout)
             self._at(call.deadline, self._call_timeout, call)
 
-    def _timeout_of(self, call: fx.Call) -> float | None:
+    def _timeout_of(self, call: Call) -> float | None:
         """The task's own, or the usual one of its method."""
         own = call.task.definition.timeout_seconds
         schema = self.catalogue.get(call.method) if own is None else None
         return own if schema is None else schema.timeout_seconds
 
-    def _arm_budget(self, call: fx.Call) -> None:
+    def _arm_budget(self, call: Call) -> None:
         """What may be spent of seconds ends also calls that run."""
         workflow, task = call.workflow, call.task
         if workflow.meter is not None:
@@ -167,7 +169,7 @@ class Calls(Places):
                 self._at(at, self._own_time_spent, call)
             self._arm_whole_budget(workflow)
 
-    def _own_time_spent(self, call: fx.Call) -> None:
+    def _own_time_spent(self, call: Call) -> None:
         if call.id in self.calls and call.current and call.workflow.meter is not None:
             task = call.task
             self._cut_off(call, call.workflow.meter.complaint_of_time(task.definition.budget, self._now, task.id))
@@ -191,7 +193,7 @@ class Calls(Places):
         for call in [call for call in self.calls.values() if call.workflow is workflow]:
             self._cut_off(call, complaint)
 
-    def _cut_off(self, call: fx.Call, complaint: str) -> None:
+    def _cut_off(self, call: Call, complaint: str) -> None:
         if complaint and call.current and self._take_call(call):
             self._effect(fx.CancelCall(call, "budget"))
             error = errors.BudgetExceeded(f"{complaint}: attempt {call.attempt} was ended")
@@ -199,7 +201,7 @@ class Calls(Places):
 
     # What came of calls
 
-    def _take_call(self, call: fx.Call) -> bool:
+    def _take_call(self, call: Call) -> bool:
         """End the call's place at its provider. False, and an ack, if its outcome no longer matters. What another
         coordinator has now is not ours to acknowledge."""
         if call.workflow.disowned:
@@ -210,7 +212,7 @@ class Calls(Places):
         self.scheduler.leave(call)
         return True
 
-    def _call_completed(self, item: fx.CallCompleted) -> None:
+    def _call_completed(self, item: inp.CallCompleted) -> None:
         call = item.call
         if call.id in self.calls and call.current:
             needed = self._blob_for_end(call.workflow, call.task, item.result)
@@ -223,7 +225,7 @@ class Calls(Places):
             self._effect(fx.AckCall(call))
             self._keep(call, item.result)
 
-    def _call_failed(self, item: fx.CallFailed) -> None:
+    def _call_failed(self, item: inp.CallFailed) -> None:
         call = item.call
         if not self._take_call(call):
             return
@@ -239,7 +241,7 @@ class Calls(Places):
         self._attempt_failed(call, error, _retry_after(data))
         self._note_health(call, error)
 
-    def _note_health(self, call: fx.Call, error: ev.Failure) -> None:
+    def _note_health(self, call: Call, error: ev.Failure) -> None:
         """What a failure says of the provider. Of code that an author wrote, nothing does."""
         schema = self.catalogue.get(call.method)
         if not speaks_of_provider(error) or (schema is not None and schema.code_params):
@@ -253,7 +255,7 @@ class Calls(Places):
             if task.state == "ready" and not workflow.final and workflow.state != "paused":
                 self._moves_on(workflow, task)
 
-    def _attempt_failed(self, call: fx.Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
+    def _attempt_failed(self, call: Call, error: ev.Failure, not_before_seconds: float = 0.0) -> None:
         if self._goes_elsewhere(call, error):
             return
         policy, task = call.task.definition.retry, call.task
@@ -266,7 +268,7 @@ class Calls(Places):
         else:
             self._fail_task(call.workflow, task, call.attempt, error)
 
-    def _goes_elsewhere(self, call: fx.Call, error: ev.Failure) -> bool:
+    def _goes_elsewhere(self, call: Call, error: ev.Failure) -> bool:
         """Whether the attempt goes on where another of its models is: a list of them is tried to its end."""
         task = call.task
         models = task.models or self._params.models_of(call.workflow, task)  # adopted ones have not been queued
@@ -278,7 +280,7 @@ class Calls(Places):
             self._record(call.workflow, event)
         return place > 0
 
-    def _call_not_started(self, item: fx.CallNotStarted) -> None:
+    def _call_not_started(self, item: inp.CallNotStarted) -> None:
         call, workflow, task = item.call, item.call.workflow, item.call.task
         if not self._take_call(call):
             return
@@ -290,7 +292,7 @@ class Calls(Places):
         self._at(until, self._release, workflow, task, call.attempt)
         self._arm_queue_timeout(workflow, task)
 
-    def _does_not_wait(self, call: fx.Call, item: fx.CallNotStarted) -> bool:
+    def _does_not_wait(self, call: Call, item: inp.CallNotStarted) -> bool:
         """Whether the task has turned to what it names besides, since its provider would let it wait for long."""
         busy = errors.ProviderBusy
         error = ev.Failure(busy.code, item.reason, item.name or busy.name, retryable=True)
@@ -302,7 +304,7 @@ class Calls(Places):
         self._fail_task(call.workflow, call.task, call.attempt, error)
         return True
 
-    def _call_unknown(self, item: fx.CallUnknown) -> None:
+    def _call_unknown(self, item: inp.CallUnknown) -> None:
         call = item.call
         if call.id not in self.calls or not call.current:
             return
@@ -317,7 +319,7 @@ class Calls(Places):
         elif self._take_call(call):
             self._lost(call, f"provider {call.provider} was started anew")
 
-    def _call_timeout(self, call: fx.Call) -> None:
+    def _call_timeout(self, call: Call) -> None:
         if call.id in self.calls and self._take_call(call):
             self._effect(fx.CancelCall(call, "timeout"))
             own = call.task.definition.timeout_seconds is not None
@@ -329,7 +331,7 @@ class Calls(Places):
             self._attempt_failed(call, error)
             self._note_health(call, error)
 
-    def _lost(self, call: fx.Call, reason: str) -> None:
+    def _lost(self, call: Call, reason: str) -> None:
         """The provider that had the call is gone, and may have run it if it was sent; it is already off the books."""
         task, workflow = call.task, call.workflow
         if not call.sent:
@@ -353,10 +355,10 @@ class Calls(Places):
 
     # Providers
 
-    def _provider_seen(self, item: fx.ProviderSeen) -> None:
+    def _provider_seen(self, item: inp.ProviderSeen) -> None:
         self._seen.add(item.instance)
 
-    def _provider_ready(self, item: fx.ProviderReady) -> None:
+    def _provider_ready(self, item: inp.ProviderReady) -> None:
         returned = item.instance not in self.scheduler.roster
         self.scheduler.provider_ready(item)
         self._take_part(item)
@@ -371,7 +373,7 @@ class Calls(Places):
             else:
                 self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
 
-    def _provider_down(self, item: fx.ProviderDown) -> None:
+    def _provider_down(self, item: inp.ProviderDown) -> None:
         self.scheduler.provider_gone(item.instance)
         if item.gone:
             self._seen.discard(item.instance)
@@ -384,15 +386,15 @@ class Calls(Places):
         for call in calls:
             self._orphan(call, 0 if item.gone else self._lease_ms + CONNECT_GRACE_MS, why)
 
-    def _provider_draining(self, item: fx.ProviderDraining) -> None:
+    def _provider_draining(self, item: inp.ProviderDraining) -> None:
         provider = self.scheduler.roster.get(item.instance)
         if provider is not None:
             provider.draining = True
 
-    def _providers_drained(self, item: fx.ProvidersDrained) -> None:
+    def _providers_drained(self, item: inp.ProvidersDrained) -> None:
         self.scheduler.drain(item)
 
-    def _orphan(self, call: fx.Call, patience_ms: int, why: str = "") -> None:
+    def _orphan(self, call: Call, patience_ms: int, why: str = "") -> None:
         """Nobody can ask the call's provider now: give it up after a while, unless the provider comes back."""
         call.lost_at = self._now + patience_ms
         if patience_ms:
@@ -400,12 +402,12 @@ class Calls(Places):
         else:
             self._give_up(call, why)
 
-    def _succeeded(self, call: fx.Call) -> None:
+    def _succeeded(self, call: Call) -> None:
         """Another instance has had its provider's name for a while: a successor, unless its own one exists too."""
         if call.id in self.calls and call.lost_at is not None and call.instance not in self._seen:
             self._orphan(call, 0)
 
-    def _give_up(self, call: fx.Call, why: str = "") -> None:
+    def _give_up(self, call: Call, why: str = "") -> None:
         if call.id not in self.calls or call.lost_at is None:
             return
         if call.lost_at > self._now:

@@ -3,6 +3,7 @@ permit, waits for it, and gives it back; who gives them is in `limits`."""
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.core import call_id, failure
 from gleitzeit.engine.limits import Limits, Verdict
@@ -139,7 +140,7 @@ class Concurrency(Limits):
         if not asked:
             del self._asked[limit]
 
-    def _permit_answered(self, item: fx.PermitAnswered) -> None:
+    def _permit_answered(self, item: inp.PermitAnswered) -> None:
         permit, limit = item.permit, item.permit.ask.limit
         self._asked.get(limit, Turns()).pop(permit)
         if item.verdict == "here":
@@ -252,7 +253,7 @@ class Concurrency(Limits):
 
     # Between coordinators
 
-    def _check_permits(self, item: fx.CheckPermits) -> None:
+    def _check_permits(self, item: inp.CheckPermits) -> None:
         """Of workflows that are ours: which of these permits is nobody's?"""
         gone: list[HeldPermit] = []
         for asked in item.permits:

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded, Looks
 from gleitzeit.engine.params import CallParams, Identity
 from gleitzeit.engine.permits import Limit, Permit
@@ -18,6 +19,7 @@ from gleitzeit.engine.pools import Share
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.turns import Turns
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import Look
@@ -85,7 +87,7 @@ class Core:
         self.catalogue = catalogue
         """Replace it when providers describe more methods."""
         self.workflows: dict[str, Workflow] = {}
-        self.calls: dict[str, fx.Call] = {}
+        self.calls: dict[str, Call] = {}
         self.schedules: dict[str, Schedule] = {}
         """Those that are not deleted, by name."""
         self._identity = identity
@@ -106,7 +108,7 @@ class Core:
         self._ask_count = 0
         self._shares: dict[str, Share] = {}
         """Of the places at foreign providers that other coordinators may call too, by url."""
-        self._found: dict[Task, tuple[int, fx.TargetsFound]] = {}
+        self._found: dict[Task, tuple[int, inp.TargetsFound]] = {}
         """When it was found whom the signal of a task is for that is about to begin, and what."""
         self._unadmitted: list[Workflow] = []
         """Adopted ones that have a concurrency key."""
@@ -114,7 +116,7 @@ class Core:
         """The workflows of each schedule that have not ended."""
         self.scheduler = Scheduler()
         self.scheduler.provider_ready(
-            fx.ProviderReady(COORDINATOR, COORDINATOR, frozenset({*inner.METHODS, FLOW}), capacity=MAX_QUEUED)
+            inp.ProviderReady(COORDINATOR, COORDINATOR, frozenset({*inner.METHODS, FLOW}), capacity=MAX_QUEUED)
         )
         self.more = False
         """Decide again at once: this turn ended at its limit, not for want of work."""
@@ -206,7 +208,7 @@ class Core:
             self._effect(fx.LookInto(needed.look))
         waiting.append((callback, arguments))
 
-    def _looked_into(self, item: fx.LookedInto) -> None:
+    def _looked_into(self, item: inp.LookedInto) -> None:
         if item.problem is not None:
             self._blobs.add_problem(item.look, item.problem)
         else:
@@ -218,9 +220,9 @@ class Core:
         self._touched[workflow.id] = workflow
 
 
-def _awaited(subject: fx.Call | Workflow | Schedule | None) -> bool:
+def _awaited(subject: Call | Workflow | Schedule | None) -> bool:
     if subject is None:
         return True
-    if isinstance(subject, fx.Call):
+    if isinstance(subject, Call):
         return subject.current
     return not subject.final and not (isinstance(subject, Workflow) and subject.disowned)

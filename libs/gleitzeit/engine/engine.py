@@ -11,9 +11,11 @@ from typing import Any
 
 from gleitzeit.engine import cleanup
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import Decision, call_id
 from gleitzeit.engine.requests import Requests
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import ShardElsewhere
 from gleitzeit.model.shards import SCHEDULES, root_of
@@ -22,7 +24,7 @@ _UNDER_WAY = frozenset({"running", "retrying", "waiting"})
 
 
 class Engine(Requests):
-    def decide(self, now: int, inputs: Iterable[fx.Input]) -> Decision:
+    def decide(self, now: int, inputs: Iterable[inp.Input]) -> Decision:
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = self.scheduler.now = max(now, self._now)
         self._decision = Decision()
@@ -95,7 +97,7 @@ class Engine(Requests):
     def _adopt_task(self, workflow: Workflow, task: Task) -> None:
         match task.state:
             case "running":
-                call = fx.Call(workflow, task, task.attempt, call_id(workflow.id, task.id, task.attempt))
+                call = Call(workflow, task, task.attempt, call_id(workflow.id, task.id, task.attempt))
                 call.sent = True  # for all that we know
                 self.calls[call.id] = call
                 self.scheduler.started(workflow, call.instance)
@@ -112,7 +114,7 @@ class Engine(Requests):
                     self._at(self._now, self._send_on, workflow, task)
         self._hold_again(workflow, task)
 
-    def _adopt(self, item: fx.Adopt) -> None:
+    def _adopt(self, item: inp.Adopt) -> None:
         """While it runs. Providers that are there already do not announce themselves again."""
         self._adopt_limits(item.limits)
         for workflow in item.workflows:
@@ -131,7 +133,7 @@ class Engine(Requests):
                 self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
         self._decision.answers.append(fx.Answer(item.token))
 
-    def _disown(self, item: fx.Disown) -> None:
+    def _disown(self, item: inp.Disown) -> None:
         gone = [workflow for workflow in self.workflows.values() if item.wanted(workflow.id)]
         for workflow in gone:
             workflow.disowned = True
@@ -147,7 +149,7 @@ class Engine(Requests):
             self._end_foreign(call)
         self._decision.answers.append(fx.Answer(item.token))
 
-    def _forget_unfinished(self, gone: Sequence[Workflow]) -> list[fx.Call]:
+    def _forget_unfinished(self, gone: Sequence[Workflow]) -> list[Call]:
         """Returns their calls."""
         for workflow in gone:
             self.scheduler.forget(workflow)
@@ -193,38 +195,38 @@ def _has_limits(workflow: Workflow) -> bool:
 
 
 _ON: dict[type, Callable[[Engine, Any], None]] = {
-    fx.Submit: Engine._submit,
-    fx.Cancel: Engine._cancel,
-    fx.Pause: Engine._pause,
-    fx.Resume: Engine._resume,
-    fx.Hold: Engine._hold,
-    fx.Retry: Engine._retry,
-    fx.Signal: Engine._signal,
-    fx.Complete: Engine._complete,
-    fx.PutSchedule: Engine._put_schedule,
-    fx.ChangeSchedule: Engine._change_schedule,
-    fx.Trigger: Engine._trigger,
-    fx.Backfill: Engine._backfill,
-    fx.Adopt: Engine._adopt,
-    fx.Disown: Engine._disown,
-    fx.TakePermit: Engine._take_permit,
-    fx.ReturnPermits: Engine._return_permits,
-    fx.CheckPermits: Engine._check_permits,
-    fx.PermitsGone: Engine._permits_gone,
-    fx.PermitAnswered: Engine._permit_answered,
-    fx.PlacesGiven: Engine._places_given,
-    fx.PlacesWanted: Engine._places_wanted,
-    fx.TargetsFound: Engine._targets_found,
-    fx.SignalSent: Engine._signal_sent,
-    fx.CallCompleted: Engine._call_completed,
-    fx.CallFailed: Engine._call_failed,
-    fx.CallNotStarted: Engine._call_not_started,
-    fx.CallUnknown: Engine._call_unknown,
-    fx.LookedUp: Engine._looked_up,
-    fx.LookedInto: Engine._looked_into,
-    fx.ProviderSeen: Engine._provider_seen,
-    fx.ProviderReady: Engine._provider_ready,
-    fx.ProviderDown: Engine._provider_down,
-    fx.ProviderDraining: Engine._provider_draining,
-    fx.ProvidersDrained: Engine._providers_drained,
+    inp.Submit: Engine._submit,
+    inp.Cancel: Engine._cancel,
+    inp.Pause: Engine._pause,
+    inp.Resume: Engine._resume,
+    inp.Hold: Engine._hold,
+    inp.Retry: Engine._retry,
+    inp.Signal: Engine._signal,
+    inp.Complete: Engine._complete,
+    inp.PutSchedule: Engine._put_schedule,
+    inp.ChangeSchedule: Engine._change_schedule,
+    inp.Trigger: Engine._trigger,
+    inp.Backfill: Engine._backfill,
+    inp.Adopt: Engine._adopt,
+    inp.Disown: Engine._disown,
+    inp.TakePermit: Engine._take_permit,
+    inp.ReturnPermits: Engine._return_permits,
+    inp.CheckPermits: Engine._check_permits,
+    inp.PermitsGone: Engine._permits_gone,
+    inp.PermitAnswered: Engine._permit_answered,
+    inp.PlacesGiven: Engine._places_given,
+    inp.PlacesWanted: Engine._places_wanted,
+    inp.TargetsFound: Engine._targets_found,
+    inp.SignalSent: Engine._signal_sent,
+    inp.CallCompleted: Engine._call_completed,
+    inp.CallFailed: Engine._call_failed,
+    inp.CallNotStarted: Engine._call_not_started,
+    inp.CallUnknown: Engine._call_unknown,
+    inp.LookedUp: Engine._looked_up,
+    inp.LookedInto: Engine._looked_into,
+    inp.ProviderSeen: Engine._provider_seen,
+    inp.ProviderReady: Engine._provider_ready,
+    inp.ProviderDown: Engine._provider_down,
+    inp.ProviderDraining: Engine._provider_draining,
+    inp.ProvidersDrained: Engine._providers_drained,
 }

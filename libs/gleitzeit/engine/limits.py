@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.permits import Limit, Permit, Waiting
 from gleitzeit.engine.rerun import Rerun
 from gleitzeit.model.permits import Ask, Grant, Held, HeldPermit, parts_of, stream_of
@@ -147,7 +148,7 @@ class Limits(Rerun):
 
     # What other coordinators ask, and answer
 
-    def _take_permit(self, item: fx.TakePermit) -> None:
+    def _take_permit(self, item: inp.TakePermit) -> None:
         if not self._keeps(item.ask.limit):
             self._refuse(item.token, errors.ShardElsewhere("another coordinator keeps the permits of this key"))
             return
@@ -155,7 +156,7 @@ class Limits(Rerun):
         if verdict != "waits":
             self._decision.answers.append(fx.Answer(item.token, verdict=verdict))
 
-    def _return_permits(self, item: fx.ReturnPermits) -> None:
+    def _return_permits(self, item: inp.ReturnPermits) -> None:
         elsewhere = [permit for permit in item.permits if not self._keeps(permit.limit)]
         for permit in item.permits:
             if self._keeps(permit.limit):
@@ -176,7 +177,7 @@ class Limits(Rerun):
             self._refuse_other(waiting, "it was given back")
             limit.waiting.pop(permit.holder)
 
-    def _permits_gone(self, item: fx.PermitsGone) -> None:
+    def _permits_gone(self, item: inp.PermitsGone) -> None:
         """Those that have these workflows know nothing of such permits."""
         for permit in item.permits:
             limit = self._limits.get(permit.limit)

@@ -13,8 +13,8 @@ from msgspec import Raw, Struct
 
 from gleitzeit.engine import cleanup, fanout
 from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.effects import Call
 from gleitzeit.engine.fanout import joined_result
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError, ParameterError

@@ -7,7 +7,9 @@ needed for a while, or when others lack them.
 """
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.pools import Share
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.waits import Waits
 from gleitzeit.model.places import Report
 
@@ -16,7 +18,7 @@ BEAT_MS = 1_000
 
 
 class Places(Waits):
-    def _take_part(self, item: fx.ProviderReady) -> None:
+    def _take_part(self, item: inp.ProviderReady) -> None:
         """A foreign provider is there, which others may call, too."""
         if self._shared and item.foreign:
             share = self._shares.setdefault(item.foreign, Share(item.foreign))
@@ -25,17 +27,17 @@ class Places(Waits):
             share.due = share.due or share.capacity != item.capacity
             share.capacity = item.capacity
 
-    def _end_foreign(self, call: fx.Call) -> None:
+    def _end_foreign(self, call: Call) -> None:
         """Its workflow is another coordinator's now, which cannot be attached to it: it would only take a place."""
         provider = self.scheduler.roster.get(call.instance)
         if provider is not None and provider.share is not None:
             self._effect(fx.CancelCall(call, "another coordinator goes on with its workflow"))
 
-    def _places_wanted(self, item: fx.PlacesWanted) -> None:
+    def _places_wanted(self, item: inp.PlacesWanted) -> None:
         """Who gives them out wants to hear how things are here, be it that there is nothing."""
         self._shares.setdefault(item.url, Share(item.url)).due = True
 
-    def _places_given(self, item: fx.PlacesGiven) -> None:
+    def _places_given(self, item: inp.PlacesGiven) -> None:
         share = self._shares[item.url]
         share.asking = False
         if item.places is None:

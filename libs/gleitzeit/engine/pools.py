@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.breaker import Circuit, RetryBudget
-from gleitzeit.engine.effects import ProviderReady
+from gleitzeit.engine.inputs import ProviderReady
 from gleitzeit.engine.queue import Queue
 from gleitzeit.engine.workflow import Task
 from gleitzeit.model.definition import BreakerPolicy

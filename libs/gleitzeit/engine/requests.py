@@ -4,7 +4,7 @@ from typing import Any
 
 from gleitzeit import errors
 from gleitzeit.engine import again
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import MAX_QUEUED
 from gleitzeit.engine.schedules import Schedules
 from gleitzeit.engine.workflow import Workflow
@@ -12,7 +12,7 @@ from gleitzeit.model import events as ev
 
 
 class Requests(Schedules):
-    def _submit(self, item: fx.Submit) -> None:
+    def _submit(self, item: inp.Submit) -> None:
         known = self.workflows.get(item.workflow_id)
         if known is not None:
             if known.submitted.body_sha256 != item.body_sha256:
@@ -47,7 +47,7 @@ class Requests(Schedules):
             return workflow
         return None
 
-    def _cancel(self, item: fx.Cancel) -> None:
+    def _cancel(self, item: inp.Cancel) -> None:
         known = self.workflows.get(item.workflow_id)
         if known is not None and known.state == "cancelled":
             self._answer(item.token, known)
@@ -55,7 +55,7 @@ class Requests(Schedules):
             self._cancel_workflow(workflow, item.reason)
             self._answer_then(item.token, workflow)
 
-    def _pause(self, item: fx.Pause) -> None:
+    def _pause(self, item: inp.Pause) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "paused")
         if workflow is not None:
             for one in self._family(workflow):
@@ -63,7 +63,7 @@ class Requests(Schedules):
                     self._record(one, ev.WorkflowPaused(self._now))
             self._answer(item.token, workflow)
 
-    def _resume(self, item: fx.Resume) -> None:
+    def _resume(self, item: inp.Resume) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "resumed")
         if workflow is not None:
             for one in self._family(workflow):
@@ -73,13 +73,13 @@ class Requests(Schedules):
                 self.scheduler.unpark(one)
             self._answer(item.token, workflow)
 
-    def _hold(self, item: fx.Hold) -> None:
+    def _hold(self, item: inp.Hold) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "held")
         if workflow is not None:
             self.scheduler.held.update(one.id for one in self._family(workflow))
             self._answer(item.token, workflow)
 
-    def _retry(self, item: fx.Retry) -> None:
+    def _retry(self, item: inp.Retry) -> None:
         workflow = self.workflows.get(item.workflow_id)
         if item.changed is not None and workflow is not item.changed:
             self._refuse(item.token, errors.ShardElsewhere(f"another coordinator has {item.workflow_id} now"))
@@ -101,7 +101,7 @@ class Requests(Schedules):
         self._arm_workflow_timeout(workflow)
         self._answer(token, workflow, tasks=event.tasks)
 
-    def _signal(self, item: fx.Signal) -> None:
+    def _signal(self, item: inp.Signal) -> None:
         if item.idempotency_key and self._has_signal(item):
             return
         workflow = self._unfinished(item.token, item.workflow_id, "signalled")
@@ -114,7 +114,7 @@ class Requests(Schedules):
         else:
             self._answer(item.token, workflow)
 
-    def _has_signal(self, item: fx.Signal) -> bool:
+    def _has_signal(self, item: inp.Signal) -> bool:
         """Whether it came before, perhaps as what ended the workflow; then the asker was told."""
         workflow = self.workflows.get(item.workflow_id)
         body = None if workflow is None else (workflow.signal_keys or {}).get(item.idempotency_key)
@@ -128,5 +128,5 @@ class Requests(Schedules):
         return True
 
 
-def _received(now: int, item: fx.Signal) -> ev.SignalReceived:
+def _received(now: int, item: inp.Signal) -> ev.SignalReceived:
     return ev.SignalReceived(now, item.name, item.payload, item.sender, item.idempotency_key, item.body_sha256)

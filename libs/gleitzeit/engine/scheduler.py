@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Sequence
 from gleitzeit.engine import breaker
 from gleitzeit.engine.awaited import Awaited
 from gleitzeit.engine.breaker import Circuit
-from gleitzeit.engine.effects import Call, ProviderReady, ProvidersDrained
+from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
 from gleitzeit.engine.pools import CircuitKey, Pool, Provider, repeats, why_waiting_in
 from gleitzeit.engine.queue import Lane, Queue
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
 from gleitzeit.schemas.words import near

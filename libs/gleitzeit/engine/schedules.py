@@ -5,6 +5,7 @@ from typing import Any
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import Calls
 from gleitzeit.engine.core import MAX_QUEUED, ScheduleAppend
 from gleitzeit.engine.schedule import Schedule
@@ -146,7 +147,7 @@ class Schedules(Calls):
 
     # Requests
 
-    def _put_schedule(self, item: fx.PutSchedule) -> None:
+    def _put_schedule(self, item: inp.PutSchedule) -> None:
         schedule = self.schedules.get(item.definition.name)
         if schedule is None:
             before = item.before or sc.Checkpoint(0, 0, self._now)
@@ -157,7 +158,7 @@ class Schedules(Calls):
         self._arm_schedule(schedule)
         self._answer_schedule(item.token, schedule)
 
-    def _change_schedule(self, item: fx.ChangeSchedule) -> None:
+    def _change_schedule(self, item: inp.ChangeSchedule) -> None:
         schedule = self._known_schedule(item.token, item.name)
         if schedule is None:
             return
@@ -173,7 +174,7 @@ class Schedules(Calls):
                 del self.schedules[item.name]
         self._answer_schedule(item.token, schedule)
 
-    def _trigger(self, item: fx.Trigger) -> None:
+    def _trigger(self, item: inp.Trigger) -> None:
         """By hand: at once, whatever else is under way, and also while it is paused."""
         schedule = self._known_schedule(item.token, item.name)
         if schedule is None:
@@ -188,7 +189,7 @@ class Schedules(Calls):
         workflow = self._start_scheduled(schedule, 0, "triggered", item.workflow_id)
         self._answer_schedule(item.token, schedule, workflow)
 
-    def _backfill(self, item: fx.Backfill) -> None:
+    def _backfill(self, item: inp.Backfill) -> None:
         """Times of the past, as if they were due now: one after the other, unless they may overlap."""
         schedule = self._known_schedule(item.token, item.name)
         if schedule is None:

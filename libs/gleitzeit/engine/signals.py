@@ -14,9 +14,11 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.children import Children
 from gleitzeit.engine.core import call_id, failure
+from gleitzeit.engine.underway import Search, Sending
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.targets import Target
@@ -49,7 +51,7 @@ class Signals(Children):
         self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt, sends=tuple(targets) if elsewhere else ()))
         if elsewhere:
             others = tuple(target for target in targets if target not in self.workflows)
-            self._effect(fx.SendSignal(fx.Sending(workflow, task, signal, others), others))
+            self._effect(fx.SendSignal(Sending(workflow, task, signal, others), others))
         else:
             self._finish_sending(workflow, task, send.name, targets)
         for one in here:
@@ -75,7 +77,7 @@ class Signals(Children):
         else:
             at, known = self._found.pop(task, (0, None))
             if known is None or at + FRESH_MS < self._now:
-                self._effect(fx.FindTargets(fx.Search(workflow, task, send.name, send.targets)))
+                self._effect(fx.FindTargets(Search(workflow, task, send.name, send.targets)))
                 return None
             found = self._as_it_is(known.found)
         if send.broadcast:
@@ -109,7 +111,7 @@ class Signals(Children):
             raise errors.WorkflowNotFound(f"no workflow {text!r} is under way{suggestion}")
         return text if known is not None else next(iter(meant))
 
-    def _targets_found(self, item: fx.TargetsFound) -> None:
+    def _targets_found(self, item: inp.TargetsFound) -> None:
         search = item.search
         if search.current:
             self._found[search.task] = self._now, item
@@ -142,12 +144,12 @@ class Signals(Children):
             return
         assert isinstance(send, inner.Send)
         signal = self._signal_of(workflow, task, task.attempt, send)
-        sending, targets = fx.Sending(workflow, task, signal, task.sends), task.sends
+        sending, targets = Sending(workflow, task, signal, task.sends), task.sends
         if self._shared:
             self._effect(fx.SendSignal(sending, targets))
             return
         for target in targets:  # of a journal that was shared once
-            self._signal_sent(fx.SignalSent(sending, target, self._given(target, signal)))
+            self._signal_sent(inp.SignalSent(sending, target, self._given(target, signal)))
 
     def _given(self, target: str, signal: ev.SignalReceived) -> errors.GleitzeitError | None:
         known = self.workflows.get(target)
@@ -161,7 +163,7 @@ class Signals(Children):
             return error
         return None
 
-    def _signal_sent(self, item: fx.SignalSent) -> None:
+    def _signal_sent(self, item: inp.SignalSent) -> None:
         sending, error = item.sending, item.error
         if not sending.current:
             return

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.children import ENDS, report_of
 from gleitzeit.engine.core import failure, to_ms
@@ -112,7 +112,7 @@ class Waits(Signals):
 
     # Approvals
 
-    def _complete(self, item: fx.Complete) -> None:
+    def _complete(self, item: inp.Complete) -> None:
         workflow = self.workflows.get(item.workflow_id)
         try:
             if workflow is None:
@@ -155,7 +155,7 @@ def _missing(workflow: Workflow, task: Task) -> str:
     return f"the signal {missing} did not come in time" + (f"; {here} did" if here else "")
 
 
-def _asking(workflow: Workflow, item: fx.Complete) -> Task:
+def _asking(workflow: Workflow, item: inp.Complete) -> Task:
     """The task that waits for this answer. Raises TaskNotFound, InvalidState."""
     task = workflow.tasks.get(item.task)
     if task is None:
@@ -185,7 +185,7 @@ def why_not_answered(workflow: Workflow, task: Task) -> str:
             return f"{name} is {task.state}: nobody waits for an answer any more"
 
 
-def _filled_in(task: Task, item: fx.Complete) -> Raw:
+def _filled_in(task: Task, item: inp.Complete) -> Raw:
     """The values with the defaults of the form. Raises InvalidParams with everything that does not fit: in its data
     `problems`, each a `path` into the values and a `message`."""
     assert task.approval is not None

@@ -1,7 +1,7 @@
 """One workflow: a state machine over its own stream of events. It moves by `apply` alone, and decides nothing."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Raw
@@ -14,7 +14,7 @@ from gleitzeit.errors import InvalidState
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, with_alternative
 
-__all__ = ["Refused", "Task", "Workflow", "replay"]
+__all__ = ["Refused", "Task", "Workflow"]
 
 _CAUSE_CHARACTERS = 160
 _MOST_CAUSES = 20
@@ -666,32 +666,3 @@ _APPLY: dict[type[ev.AnyEvent], Callable[[Workflow, Any], None]] = {
     ev.WorkflowCancelling: Workflow._cancelling,
     ev.WorkflowRetried: Workflow._retried,
 }
-
-
-def replay(stream: Iterable[ev.AnyEvent]) -> Workflow:
-    """The workflow whose events these are, in order. Raises Refused if they cannot be a workflow's."""
-    events = iter(stream)
-    workflow = Workflow(_first(events))
-    for event in events:
-        workflow.apply(event)
-    return workflow
-
-
-def replay_in_steps(stream: Iterable[ev.AnyEvent]) -> Iterator[Workflow]:
-    """As `replay`, for who has others waiting: what comes last is the workflow."""
-    events = iter(stream)
-    for workflow in Workflow.in_steps(_first(events)):
-        yield workflow
-    for number, event in enumerate(events):
-        for _ in workflow.apply_in_steps(event):
-            yield workflow
-        if number % STEP == STEP - 1:
-            yield workflow
-    yield workflow
-
-
-def _first(events: Iterator[ev.AnyEvent]) -> ev.WorkflowSubmitted:
-    first = next(events, None)
-    if not isinstance(first, ev.WorkflowSubmitted):
-        raise Refused(f"a stream begins with WorkflowSubmitted, not with {type(first).__name__}")
-    return first

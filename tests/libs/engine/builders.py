@@ -8,11 +8,14 @@ from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inner
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
+from gleitzeit.engine.replay import replay
 from gleitzeit.engine.task import Fan, Task
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine.underway import Call
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, method_schema
@@ -67,7 +70,7 @@ class Desk:
         for instance, capacity in providers:
             self.provider(instance, capacity)
 
-    def tell(self, *inputs: fx.Input) -> Decision:
+    def tell(self, *inputs: inp.Input) -> Decision:
         """One turn, and those that follow at once. Returns what all of them decided."""
         self.last = self.turn(inputs)
         while self.engine.more:
@@ -77,7 +80,7 @@ class Desk:
             self.last.appends.update(more.appends)
         return self.last
 
-    def turn(self, inputs: Iterable[fx.Input] = ()) -> Decision:
+    def turn(self, inputs: Iterable[inp.Input] = ()) -> Decision:
         decision = self.engine.decide(self.now, inputs)
         for append in decision.appends.values():
             stream = self.events.setdefault(append.workflow.id, [])
@@ -93,11 +96,11 @@ class Desk:
         return self.tell()
 
     def provider(self, instance: str, capacity: int = 100, methods: frozenset[str] = METHODS) -> Decision:
-        return self.tell(fx.ProviderReady(instance.partition("#")[0], instance, methods, capacity))
+        return self.tell(inp.ProviderReady(instance.partition("#")[0], instance, methods, capacity))
 
     def submit(self, *tasks: TaskDefinition, workflow_id: str = "w", held: bool = False, **more: Any) -> Workflow:
         body = more.pop("body", "")
-        self.tell(fx.Submit("submit", workflow_id, definition(*tasks, **more), raw({}), "", body, held))
+        self.tell(inp.Submit("submit", workflow_id, definition(*tasks, **more), raw({}), "", body, held))
         return self.workflow(workflow_id)
 
     def workflow(self, workflow_id: str = "w") -> Workflow:
@@ -106,18 +109,18 @@ class Desk:
     def states(self, workflow_id: str = "w") -> dict[str, str]:
         return {name: t.state for name, t in self.workflow(workflow_id).tasks.items()}
 
-    def call(self, name: str, workflow_id: str = "w") -> fx.Call:
+    def call(self, name: str, workflow_id: str = "w") -> Call:
         """The call that runs for a task."""
         return next(c for c in self.engine.calls.values() if c.task.id == name and c.workflow.id == workflow_id)
 
     def complete(self, name: str, result: object = None, workflow_id: str = "w") -> Decision:
-        return self.tell(fx.CallCompleted(self.call(name, workflow_id), raw(result)))
+        return self.tell(inp.CallCompleted(self.call(name, workflow_id), raw(result)))
 
     def fail(
         self, name: str, code: int = -29002, workflow_id: str = "w", data: object = None, message: str = "no"
     ) -> Decision:
         encoded = None if data is None else raw(data)
-        return self.tell(fx.CallFailed(self.call(name, workflow_id), code, message, encoded))
+        return self.tell(inp.CallFailed(self.call(name, workflow_id), code, message, encoded))
 
     def sent(self) -> list[str]:
         """The tasks that the last turn called."""

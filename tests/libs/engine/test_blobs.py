@@ -6,6 +6,7 @@ from msgspec import Raw
 from tests.libs.engine.builders import Desk, raw, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded, Looks
 from gleitzeit.errors import BlobNotFound, ParameterError
 from gleitzeit.model.blobs import Look, reference
@@ -61,11 +62,11 @@ def answer(desk: Desk, *contents: bytes) -> None:
     for look in wanted:
         content = known[look.name]
         if look.path is None:
-            desk.tell(fx.LookedInto(look, whole(content, look), len(content)))
+            desk.tell(inp.LookedInto(look, whole(content, look), len(content)))
             continue
         found = inside(Unread(Raw(content)), look)
         value = found if isinstance(found, Missing) else as_found(look, found, len(content))[0]
-        desk.tell(fx.LookedInto(look, value, 10))
+        desk.tell(inp.LookedInto(look, value, 10))
 
 
 def name(content: bytes) -> str:
@@ -104,7 +105,7 @@ def test_several_wait_for_one_load_and_who_was_cancelled_meanwhile_does_not_star
                 task("c", "a", params={"m": ["${a.result.title}"]}))  # fmt: skip
     desk.complete("a", {"result": reference(TEXT)})
     assert loads(desk) == [name(TEXT)]
-    desk.tell(fx.Cancel("token", "w"))
+    desk.tell(inp.Cancel("token", "w"))
     answer(desk, TEXT)
     assert desk.states() == {"a": "completed", "b": "cancelled", "c": "cancelled"}
     assert desk.sent() == []
@@ -115,7 +116,7 @@ def test_a_value_that_is_lost_fails_the_task_that_needs_it() -> None:
     desk.submit(task("a"), task("b", "a", params={"m": "${a.result.title}"}))
     desk.complete("a", {"result": reference(TEXT)})
     look = next(effect.look for effect in desk.last.effects if isinstance(effect, fx.LookInto))
-    desk.tell(fx.LookedInto(look, problem=BlobNotFound("no blob")))
+    desk.tell(inp.LookedInto(look, problem=BlobNotFound("no blob")))
     assert desk.states()["b"] == "failed"
     error = desk.workflow().tasks["b"].error
     assert error is not None
@@ -150,7 +151,7 @@ def test_a_call_that_never_arrived_is_sent_again_with_what_it_needs() -> None:
     again = desk.restart()
     again.provider("p#1")
     call = again.call("b")
-    again.tell(fx.CallUnknown(call, "p#1"))
+    again.tell(inp.CallUnknown(call, "p#1"))
     assert loads(again) == [name(TEXT)]
     answer(again, TEXT)
     assert again.sent() == ["b"]

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 from tests.libs.engine.builders import NOW, Desk, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.breaker import DEFAULT, MAX_FACTOR, MAX_RETRIES, Circuit, RetryBudget, speaks_of_provider
 from gleitzeit.engine.explain import explain
 from gleitzeit.model.definition import Alternative, BreakerPolicy
@@ -92,7 +93,7 @@ def test_repetitions_are_bounded_by_a_share_and_by_time(steps: list[tuple[bool, 
 def sick(desk: Desk, number: int, workflow_id: str = "w") -> None:
     """So many calls that run fail, as their provider is not well."""
     running = [call for call in desk.engine.calls.values() if call.workflow.id == workflow_id][:number]
-    desk.tell(*(fx.CallFailed(call, SICK, "503") for call in running))
+    desk.tell(*(inp.CallFailed(call, SICK, "503") for call in running))
 
 
 def many(count: int, **more: object) -> list[object]:
@@ -121,7 +122,7 @@ def test_an_open_circuit_lets_nothing_through_but_a_probe() -> None:
     desk.wait(6)
     for _ in range(2):
         (probe,) = desk.engine.calls.values()
-        desk.tell(fx.CallCompleted(probe, fx.Raw(b"1")))
+        desk.tell(inp.CallCompleted(probe, Raw(b"1")))
     assert len(desk.engine.calls) == 20, "it is well again"
 
 
@@ -139,7 +140,7 @@ def test_other_methods_and_other_providers_are_not_held_up() -> None:
 def test_the_authors_own_errors_open_nothing() -> None:
     desk = Desk(providers=[("p#1", 50)])
     desk.submit(*many(50))  # type: ignore[arg-type]
-    desk.tell(*(fx.CallFailed(call, -29002, "no") for call in list(desk.engine.calls.values())))
+    desk.tell(*(inp.CallFailed(call, -29002, "no") for call in list(desk.engine.calls.values())))
     desk.wait(1)
     assert len(desk.engine.calls) == 50
 
@@ -193,7 +194,7 @@ def test_a_probe_whose_provider_dies_gives_its_place_back() -> None:
     sick(desk, 10)
     desk.wait(5.1)
     assert len(desk.engine.calls) == 1
-    desk.tell(fx.ProviderDown("p#1", gone=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
     desk.provider("p#2", 10)
     assert len(desk.engine.calls) == 10
 
@@ -205,7 +206,7 @@ def test_a_probe_that_is_cancelled_gives_its_place_back() -> None:
     desk.submit(task("x", priority=4), workflow_id="v")
     desk.wait(5.1)
     (probe,) = desk.engine.calls.values()
-    desk.tell(fx.Cancel("t", probe.workflow.id))
+    desk.tell(inp.Cancel("t", probe.workflow.id))
     assert len(desk.engine.calls) == 1, "another one tries it"
 
 
@@ -220,11 +221,11 @@ class Stranger:
         """The tasks that are called at once."""
         self.connections += 1
         instance = f"s-{self.url}-{self.connections}"
-        self.desk.tell(fx.ProviderReady("s", instance, frozenset({"echo/echo"}), 1, foreign=self.url))
+        self.desk.tell(inp.ProviderReady("s", instance, frozenset({"echo/echo"}), 1, foreign=self.url))
         return self.desk.sent()
 
     def hang_up(self) -> None:
-        self.desk.tell(fx.ProviderDown(f"s-{self.url}-{self.connections}", gone=True))
+        self.desk.tell(inp.ProviderDown(f"s-{self.url}-{self.connections}", gone=True))
 
 
 def test_one_that_hangs_up_at_every_call_is_left_alone_and_tried_again() -> None:

@@ -5,14 +5,16 @@ from msgspec import Raw
 from tests.libs.engine.builders import Desk, raw, snapshot, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.underway import Lookup
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Alternative, CachePolicy
 
 HOUR = CachePolicy(3600.0)
 
 
-def lookups(desk: Desk) -> list[fx.Lookup]:
+def lookups(desk: Desk) -> list[Lookup]:
     return [effect.lookup for effect in desk.last.effects if isinstance(effect, fx.LookUp)]
 
 
@@ -20,9 +22,9 @@ def kept(desk: Desk) -> list[fx.KeepResult]:
     return [effect for effect in desk.last.effects if isinstance(effect, fx.KeepResult)]
 
 
-def answer(desk: Desk, lookup: fx.Lookup, result: object = None) -> None:
+def answer(desk: Desk, lookup: Lookup, result: object = None) -> None:
     found = None if result is None else raw(result)
-    desk.tell(fx.LookedUp(lookup, found, desk.now - 1000 if found is not None else 0))
+    desk.tell(inp.LookedUp(lookup, found, desk.now - 1000 if found is not None else 0))
 
 
 def test_a_miss_is_called_for_and_kept_a_hit_is_not_called_for() -> None:
@@ -77,7 +79,7 @@ def test_equal_is_the_method_with_the_resolved_params_or_the_key() -> None:
 
 
 def test_a_paused_workflow_takes_no_hit() -> None:
-    for pause, resume in ((fx.Pause, fx.Resume), (fx.Hold, fx.Resume)):
+    for pause, resume in ((inp.Pause, inp.Resume), (inp.Hold, inp.Resume)):
         desk = Desk()
         workflow = desk.submit(task("a", cache=HOUR))
         (lookup,) = lookups(desk)
@@ -94,7 +96,7 @@ def test_an_answer_that_comes_too_late_changes_nothing(result: object) -> None:
     desk = Desk()
     workflow = desk.submit(task("a", cache=HOUR))
     (lookup,) = lookups(desk)
-    desk.tell(fx.Cancel("t", "w"))
+    desk.tell(inp.Cancel("t", "w"))
     answer(desk, lookup, result)
     assert workflow.state == "cancelled"
     assert not desk.engine.calls

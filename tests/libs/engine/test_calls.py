@@ -7,6 +7,7 @@ from tests.libs.engine.builders import METHODS, NOW, Desk, kinds_of, raw, task
 from gleitzeit import errors
 from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, MAX_LOSSES, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import call_id
 from gleitzeit.engine.explain import explain
@@ -72,7 +73,7 @@ def test_busy_is_not_an_attempt() -> None:
     desk = Desk()
     desk.submit(task("a", attempts=1))
     for _ in range(5):
-        desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 0.5))
+        desk.tell(inp.CallNotStarted(desk.call("a"), "busy", 0.5))
         assert desk.states() == {"a": "retrying"}
         desk.wait(0.5)
     assert desk.workflow().tasks["a"].failures == 0
@@ -86,14 +87,14 @@ def test_a_provider_that_is_always_full_is_asked_more_and_more_rarely(wish: floa
     desk = Desk()
     desk.submit(task("a", attempts=3))
     for refused in range(40):
-        desk.tell(fx.CallNotStarted(desk.call("a"), "busy", wish))
+        desk.tell(inp.CallNotStarted(desk.call("a"), "busy", wish))
         desk.wait(max(wish, min(LEAST_BUSY_SECONDS * 2**refused, MOST_BUSY_SECONDS)) - 0.001)
         assert desk.states() == {"a": "retrying"}
         desk.wait(0.001)
         assert desk.states() == {"a": "running"}
     desk.fail("a", -31005)
     desk.wait(60)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", wish))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "busy", wish))
     desk.wait(max(wish, LEAST_BUSY_SECONDS))
     assert desk.states() == {"a": "running"}, "it was not full in between"
 
@@ -106,7 +107,7 @@ def test_a_late_answer_of_an_earlier_attempt_changes_nothing_and_is_acknowledged
     desk.wait(1)
     assert desk.states() == {"a": "running"}
     events = desk.kinds()
-    desk.tell(fx.CallCompleted(late, raw("too late")))
+    desk.tell(inp.CallCompleted(late, raw("too late")))
     assert desk.kinds() == events
     assert desk.last.effects == [fx.AckCall(late)]
 
@@ -115,7 +116,7 @@ def test_an_answer_that_comes_twice_is_recorded_once() -> None:
     desk = Desk()
     desk.submit(task("a"))
     call = desk.call("a")
-    desk.tell(fx.CallCompleted(call, raw(1)), fx.CallCompleted(call, raw(2)))
+    desk.tell(inp.CallCompleted(call, raw(1)), inp.CallCompleted(call, raw(2)))
     assert desk.kinds().count("TaskCompleted") == 1
     assert desk.workflow().tasks["a"].result == raw(1)
 
@@ -125,7 +126,7 @@ def test_a_provider_may_not_ask_for_more_patience_than_an_hour(wish: float) -> N
     assert asked_seconds(wish, 0.25) == MAX_ASKED_SECONDS
     desk = Desk()
     desk.submit(task("a"))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", wish))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "busy", wish))
     desk.wait(MAX_ASKED_SECONDS)
     assert desk.sent() == ["a"]
 
@@ -134,7 +135,7 @@ def test_calls_with_large_params_are_started_a_few_in_a_turn(monkeypatch: pytest
     monkeypatch.setattr(calls_module, "MAX_START_BYTES", 5_000)
     desk = Desk()
     desk.submit(task("big"), *(task(f"t{i}", "big", params={"message": "${big.result}"}) for i in range(20)))
-    done = fx.CallCompleted(desk.call("big"), Raw(b'"' + b"x" * 2_000 + b'"'))
+    done = inp.CallCompleted(desk.call("big"), Raw(b'"' + b"x" * 2_000 + b'"'))
     decision = desk.engine.decide(desk.now, [done])
     assert sum(isinstance(effect, fx.CallProvider) for effect in decision.effects) == 3
     assert desk.engine.more
@@ -195,7 +196,7 @@ def test_a_task_that_nobody_starts_fails_with_the_reason() -> None:
 def test_a_queue_timeout_counts_from_the_latest_time_it_was_ready() -> None:
     desk = Desk()
     desk.submit(task("a", attempts=2, queue_timeout_seconds=3))
-    desk.tell(fx.ProviderDraining("p#1"))
+    desk.tell(inp.ProviderDraining("p#1"))
     desk.fail("a")
     desk.wait(1)
     assert desk.states() == {"a": "ready"}
@@ -208,7 +209,7 @@ def test_a_queue_timeout_counts_from_the_latest_time_it_was_ready() -> None:
 def test_a_drained_provider_finishes_what_it_has_and_goes_on_when_that_is_undone() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a"), task("c", "b"))
-    desk.tell(fx.ProvidersDrained(frozenset({desk.workflow().tasks["a"].provider})))
+    desk.tell(inp.ProvidersDrained(frozenset({desk.workflow().tasks["a"].provider})))
     desk.complete("a")
     assert desk.states() == {"a": "completed", "b": "ready", "c": "pending"}
     told = explain(desk.engine, desk.workflow(), desk.workflow().tasks["b"], desk.now)
@@ -216,12 +217,12 @@ def test_a_drained_provider_finishes_what_it_has_and_goes_on_when_that_is_undone
     assert "--undo" in told.message
     desk.provider("p#2")
     assert desk.states()["b"] == "ready"
-    desk.tell(fx.ProvidersDrained(instances=frozenset({"p#1"})))
+    desk.tell(inp.ProvidersDrained(instances=frozenset({"p#1"})))
     assert desk.workflow().tasks["b"].instance == "p#2"
-    desk.tell(fx.ProvidersDrained(instances=frozenset({"p#1", "p#2"})))
+    desk.tell(inp.ProvidersDrained(instances=frozenset({"p#1", "p#2"})))
     desk.complete("b")
     assert desk.states()["c"] == "ready"
-    desk.tell(fx.ProvidersDrained())
+    desk.tell(inp.ProvidersDrained())
     assert desk.states()["c"] == "running"
 
 
@@ -253,7 +254,7 @@ def test_the_timeout_of_a_retried_workflow_holds_over_a_restart() -> None:
     desk.submit(task("a"), timeout_seconds=10)
     desk.fail("a")
     desk.wait(5)
-    desk.tell(fx.Retry("retry", "w"))
+    desk.tell(inp.Retry("retry", "w"))
     again = desk.restart()
     again.wait(9.9)
     assert again.workflow().state == "running"
@@ -288,7 +289,7 @@ def test_a_timer_fires_once_and_never_early_also_over_a_restart() -> None:
 def test_a_signal_that_came_before_the_wait_is_kept_for_it() -> None:
     desk = Desk()
     desk.submit(task("a"), task("s", "a", method="signal/wait", params={"signal_name": "go"}))
-    desk.tell(fx.Signal("x", "w", "go", raw({"yes": 1}), "me"))
+    desk.tell(inp.Signal("x", "w", "go", raw({"yes": 1}), "me"))
     desk = desk.restart()
     desk.provider("p#1")
     desk.complete("a")
@@ -304,9 +305,9 @@ def test_one_signal_wakes_one_task_the_one_that_has_waited_longest() -> None:
     desk.submit(task("a"), task("late", "a", **wait), task("early", **wait))
     desk.wait(1)
     desk.complete("a")
-    desk.tell(fx.Signal("x", "w", "go", raw(1)))
+    desk.tell(inp.Signal("x", "w", "go", raw(1)))
     assert desk.states() == {"a": "completed", "late": "waiting", "early": "completed"}
-    desk.tell(fx.Signal("x", "w", "other", raw(2)), fx.Signal("x", "w", "go", raw(3)))
+    desk.tell(inp.Signal("x", "w", "other", raw(2)), inp.Signal("x", "w", "go", raw(3)))
     assert desk.workflow().state == "completed"
 
 
@@ -345,7 +346,7 @@ def test_a_request_that_never_arrived_is_sent_again_as_the_same() -> None:
     (effect,) = desk.last.effects
     assert isinstance(effect, fx.AttachCall)
     assert effect.call.id == call.id == call_id("w", "a", 1)
-    desk.tell(fx.CallUnknown(effect.call, "p#1"))
+    desk.tell(inp.CallUnknown(effect.call, "p#1"))
     (effect,) = desk.last.effects
     assert isinstance(effect, fx.CallProvider)
     assert effect.call.params == first
@@ -355,7 +356,7 @@ def test_a_request_that_never_arrived_is_sent_again_as_the_same() -> None:
 def test_a_lost_connection_is_waited_for_and_the_call_attached() -> None:
     desk = Desk()
     desk.submit(task("a"))
-    desk.tell(fx.ProviderDown("p#1"))
+    desk.tell(inp.ProviderDown("p#1"))
     desk.wait(GIVEN_UP_AFTER - 0.001)
     assert desk.states() == {"a": "running"}
     desk.provider("p#1")
@@ -367,7 +368,7 @@ def test_a_lost_connection_is_waited_for_and_the_call_attached() -> None:
 def test_a_provider_that_does_not_come_back_is_given_up_after_the_lease() -> None:
     desk = Desk()
     desk.submit(task("a", on_lost="retry"))
-    desk.tell(fx.ProviderDown("p#1"))
+    desk.tell(inp.ProviderDown("p#1"))
     desk.wait(GIVEN_UP_AFTER)
     lost = desk.events["w"][-1]
     assert isinstance(lost, ev.CallLost)
@@ -381,7 +382,7 @@ def test_time_that_did_not_pass_is_no_reason_to_give_up() -> None:
     """What comes from another coordinator may be later than our clock, which then goes on from there."""
     desk = Desk()
     desk.submit(task("a", on_lost="retry"))
-    desk.tell(fx.ProviderDown("p#1"))
+    desk.tell(inp.ProviderDown("p#1"))
     desk.now += 1_000_000
     desk.engine.clock_moved(1_000_000)
     desk.wait(GIVEN_UP_AFTER - 0.001)
@@ -394,7 +395,7 @@ def test_a_provider_known_to_be_dead_is_given_up_at_once() -> None:
     desk = Desk(providers=[("p#1", 1), ("q#1", 1)])
     desk.submit(task("a", on_lost="retry"))
     dead = desk.call("a").instance
-    desk.tell(fx.ProviderDown(dead, gone=True))
+    desk.tell(inp.ProviderDown(dead, gone=True))
     assert desk.sent() == ["a"]
     assert desk.call("a").instance != dead
 
@@ -403,10 +404,10 @@ def test_a_new_instance_of_the_name_ends_the_wait_unless_the_old_one_is_known_to
     for seen, state in ((False, "ready"), (True, "running")):
         desk = Desk()
         if seen:
-            desk.tell(fx.ProviderSeen("p#1"))
+            desk.tell(inp.ProviderSeen("p#1"))
         desk.submit(task("a", on_lost="retry"))
-        desk.tell(fx.ProviderDown("p#1"))
-        desk.tell(fx.ProviderReady("p", "p#2", frozenset({"other/method"}), 1))
+        desk.tell(inp.ProviderDown("p#1"))
+        desk.tell(inp.ProviderReady("p", "p#2", frozenset({"other/method"}), 1))
         desk.wait(SUCCESSOR_GRACE_MS / 1000 - 0.001)
         assert desk.states() == {"a": "running"}
         desk.wait(0.001)
@@ -418,17 +419,17 @@ def test_a_namesake_that_discovery_names_late_is_no_reason_to_give_up() -> None:
     desk.submit(task("a", on_lost="retry"))
     desk = desk.restart()
     desk.provider("p#2")
-    desk.tell(fx.ProviderSeen("p#1"))
+    desk.tell(inp.ProviderSeen("p#1"))
     desk.wait(SUCCESSOR_GRACE_MS / 1000)
     assert desk.states() == {"a": "running"}
-    desk.tell(fx.ProviderDown("p#1", gone=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
     assert desk.call("a").instance == "p#2"
 
 
 def test_an_attach_answered_by_another_instance_is_a_loss() -> None:
     desk = Desk()
     desk.submit(task("a", on_lost="retry"))
-    desk.tell(fx.CallUnknown(desk.call("a"), "p#2"))
+    desk.tell(inp.CallUnknown(desk.call("a"), "p#2"))
     assert "CallLost" in desk.kinds()
 
 
@@ -448,7 +449,7 @@ def test_what_may_have_run_is_repeated_only_if_that_is_allowed(
 ) -> None:
     desk = Desk()
     desk.submit(task("a", method=method, on_lost=on_lost, attempts=attempts))
-    desk.tell(fx.ProviderDown("p#1", gone=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
     assert desk.states() == {"a": "ready" if repeated else "failed"}
     if not repeated:
         error = desk.workflow().error
@@ -462,7 +463,7 @@ def test_a_task_that_kills_its_provider_three_times_is_quarantined() -> None:
     for number in range(MAX_LOSSES):
         assert desk.states() == {"a": "ready"}
         desk.provider(f"p#{number}")
-        desk.tell(fx.ProviderDown(f"p#{number}", gone=True))
+        desk.tell(inp.ProviderDown(f"p#{number}", gone=True))
     error = desk.workflow().error
     assert error is not None
     assert (desk.states(), error.name) == ({"a": "failed"}, "QUARANTINED")
@@ -493,7 +494,7 @@ def test_a_call_that_never_left_has_not_run() -> None:
     desk.sends = False
     desk.submit(task("a", method="shop/pay"), task("b", on_lost="fail"))
     for n in range(2, 2 + 2 * MAX_LOSSES):
-        desk.tell(fx.ProviderDown(f"p#{n - 1}", gone=True))
+        desk.tell(inp.ProviderDown(f"p#{n - 1}", gone=True))
         assert desk.states() == {"a": "ready", "b": "ready"}, "whatever on_lost says, and however often"
         desk.provider(f"p#{n}")
     lost = [event for event in desk.events["w"] if isinstance(event, ev.CallLost)]
@@ -505,14 +506,14 @@ def test_after_a_restart_nobody_knows_whether_it_left() -> None:
     desk.sends = False
     desk.submit(task("a", on_lost="fail"))
     other = desk.restart()
-    other.tell(fx.ProviderDown("p#1", gone=True))
+    other.tell(inp.ProviderDown("p#1", gone=True))
     assert other.states() == {"a": "failed"}
 
 
 def test_a_loss_tells_what_the_connection_ended_with() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b"))
-    desk.tell(fx.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
     lost = [event for event in desk.events["w"] if isinstance(event, ev.CallLost)]
     assert [event.reason for event in lost] == ["provider p is gone (a frame of 17 MB)"] * 2
 
@@ -520,7 +521,7 @@ def test_a_loss_tells_what_the_connection_ended_with() -> None:
 def test_the_only_call_of_a_provider_is_the_one_whose_message_was_too_large() -> None:
     desk = Desk()
     desk.submit(task("a", attempts=5))
-    desk.tell(fx.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True, reason="a frame of 17 MB", too_large=True))
     (failed,) = [event for event in desk.events["w"] if isinstance(event, ev.TaskFailed)]
     assert failed.error.name == "PAYLOAD_TOO_LARGE"
     assert "17 MB" in failed.error.message

@@ -7,6 +7,7 @@ import pytest
 from tests.libs.engine.builders import Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import Reason, explain
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Concurrency, Definition, ForEach, TaskDefinition
@@ -78,7 +79,7 @@ def test_its_failure_is_the_tasks_and_an_attempt_more_is_a_new_one() -> None:
     assert error is not None
     assert (error.name, error.message) == ("CHILD_FAILED", "workflow w~run~2 failed in inner: no")
     assert desk.workflow().state == "failed"
-    desk.tell(fx.Retry("r", "w"))
+    desk.tell(inp.Retry("r", "w"))
     desk.complete("inner", {"response": 3}, "w~run~3")
     assert desk.workflow().state == "completed"
 
@@ -89,14 +90,14 @@ def test_what_is_done_to_the_parent_is_done_to_it() -> None:
     child = definition(run("deep", child=grandchild))
     desk.submit(run(child=child))
     family = ["w", CHILD, f"{CHILD}~deep~1"]
-    desk.tell(fx.Pause("p", "w"))
+    desk.tell(inp.Pause("p", "w"))
     assert [desk.workflow(one).state for one in family] == ["paused"] * 3
-    desk.tell(fx.Resume("r", "w"))
+    desk.tell(inp.Resume("r", "w"))
     assert [desk.workflow(one).state for one in family] == ["running"] * 3
-    desk.tell(fx.Hold("h", "w"))
+    desk.tell(inp.Hold("h", "w"))
     assert desk.engine.scheduler.held == set(family)
-    desk.tell(fx.Resume("r", "w"))
-    desk.tell(fx.Cancel("c", "w"))
+    desk.tell(inp.Resume("r", "w"))
+    desk.tell(inp.Cancel("c", "w"))
     assert [desk.workflow(one).state for one in family] == ["cancelled"] * 3
     assert [type(effect) for effect in desk.last.effects] == [fx.CancelCall]
 
@@ -104,7 +105,7 @@ def test_what_is_done_to_the_parent_is_done_to_it() -> None:
 def test_one_that_is_cancelled_by_itself_fails_its_task() -> None:
     desk = Desk()
     desk.submit(run(attempts=3))
-    desk.tell(fx.Cancel("c", CHILD))
+    desk.tell(inp.Cancel("c", CHILD))
     error = desk.workflow().tasks["run"].error
     assert error is not None
     assert error.message == f"workflow {CHILD} was cancelled"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.libs.engine.builders import Desk, raw, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
 from gleitzeit.model.definition import Concurrency, ForEach, Priority
 
@@ -70,7 +70,7 @@ def test_a_waiting_task_holds_its_permit_and_a_retrying_one_does_not() -> None:
     desk = Desk()
     desk.submit(keyed("w8", method="signal/wait", params={"name": "go"}), keyed("b", attempts=2), keyed("c"))
     assert desk.states() == {"w8": "waiting", "b": "ready", "c": "ready"}
-    desk.tell(fx.Signal("s", "w", "go", raw(1)))
+    desk.tell(inp.Signal("s", "w", "go", raw(1)))
     assert desk.states() == {"w8": "completed", "b": "running", "c": "ready"}
     desk.fail("b")
     assert desk.states() == {"w8": "completed", "b": "retrying", "c": "running"}
@@ -85,7 +85,7 @@ def test_workflows_of_one_key_wait_for_each_other() -> None:
     assert (told.reason, told.message) == (
         "concurrency", "2 workflows with the key 'k' may be under way at once (concurrency)"
     )  # fmt: skip
-    desk.tell(fx.Cancel("c", "one"))
+    desk.tell(inp.Cancel("c", "one"))
     assert states(desk, "two", "three") == ["running", "running"]
 
 
@@ -108,7 +108,7 @@ def test_the_most_urgent_has_its_turn_first_and_of_one_priority_who_came_first(o
     while desk.engine.calls:
         (call,) = desk.engine.calls.values()
         order.append(call.workflow.id)
-        desk.tell(fx.CallCompleted(call, raw(1)))
+        desk.tell(inp.CallCompleted(call, raw(1)))
     assert order == ["first", "urgent", "one", "other", "low"]
 
 
@@ -116,7 +116,7 @@ def test_one_that_waits_can_be_cancelled() -> None:
     desk = Desk()
     for name in ("one", "two", "three"):
         submit(desk, name)
-    desk.tell(fx.Cancel("c", "two"))
+    desk.tell(inp.Cancel("c", "two"))
     desk.complete("a", workflow_id="one")
     assert states(desk, "one", "two", "three") == ["completed", "cancelled", "running"]
 
@@ -203,11 +203,11 @@ def test_no_limit_is_exceeded_and_all_have_their_turn(
         running = list(desk.engine.calls.values())
         match what:
             case "end" if running:
-                desk.tell(fx.CallCompleted(running[index % len(running)], raw(1)))
+                desk.tell(inp.CallCompleted(running[index % len(running)], raw(1)))
             case "fail" if running:
-                desk.tell(fx.CallFailed(running[index % len(running)], -29002, "no"))
+                desk.tell(inp.CallFailed(running[index % len(running)], -29002, "no"))
             case "cancel":
-                desk.tell(fx.Cancel("c", f"w{index % len(wanted)}"))
+                desk.tell(inp.Cancel("c", f"w{index % len(wanted)}"))
             case "restart":
                 desk = desk.restart()
                 desk.provider("p#1")
@@ -216,7 +216,7 @@ def test_no_limit_is_exceeded_and_all_have_their_turn(
         check(desk, names, limits, of_tasks)
     for _ in range(100):
         for call in list(desk.engine.calls.values()):
-            desk.tell(fx.CallCompleted(call, raw(1)))
+            desk.tell(inp.CallCompleted(call, raw(1)))
             check(desk, names, limits, of_tasks)
         desk.wait(2)
     assert all(desk.workflow(name).final for name, _ in names), [desk.workflow(name).state for name, _ in names]

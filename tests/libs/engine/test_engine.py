@@ -4,7 +4,7 @@ from msgspec import Raw
 from tests.libs.engine.builders import NOW, Desk, definition, fan, kinds_of, raw, task
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import MAX_STARTS
 from gleitzeit.engine.core import SPARE_TIMERS
 from gleitzeit.model import events as ev
@@ -48,7 +48,7 @@ def test_a_submit_that_comes_again_makes_nothing_new_and_another_body_is_refused
 def test_starts_of_one_turn_are_bounded_and_the_next_turn_follows_at_once() -> None:
     desk = Desk(providers=[("p#1", 10_000)])
     many = [task(f"t{i}") for i in range(MAX_STARTS + 5)]
-    desk.engine.decide(NOW, [fx.Submit("", "w", definition(*many), raw({}))])
+    desk.engine.decide(NOW, [inp.Submit("", "w", definition(*many), raw({}))])
     assert desk.engine.more
     assert len(desk.engine.calls) == MAX_STARTS
     desk.engine.decide(NOW, [])
@@ -70,7 +70,7 @@ def test_timers_of_calls_that_have_ended_do_not_pile_up() -> None:
     for number in range(5):
         name = f"w{number}"
         desk.submit(*(task(f"t{i}", timeout_seconds=3_600) for i in range(4_000)), workflow_id=name)
-        desk.tell(*(fx.CallCompleted(call, Raw(b"1")) for call in list(desk.engine.calls.values())))
+        desk.tell(*(inp.CallCompleted(call, Raw(b"1")) for call in list(desk.engine.calls.values())))
     assert len(desk.engine._timers) < 2 * SPARE_TIMERS
 
 
@@ -148,7 +148,7 @@ def test_what_is_cancelled_in_the_turn_in_which_it_would_be_sent_again_is_not_se
     desk = Desk()
     desk.submit(task("a"))
     call = desk.call("a")
-    desk.tell(fx.CallUnknown(call, "p#1"), fx.Cancel("", "w"))
+    desk.tell(inp.CallUnknown(call, "p#1"), inp.Cancel("", "w"))
     assert desk.sent() == []
 
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 from tests.libs.engine.builders import Desk, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import _EXPLAIN, Reason, explain
 from gleitzeit.model import events as ev
 
@@ -36,18 +36,18 @@ def test_why_a_ready_task_does_not_start() -> None:
     assert reason(desk, "b").reason == "max_parallel"
     desk.submit(task("a"), workflow_id="v")
     assert reason(desk, "a", "v").reason == "busy"
-    desk.tell(fx.ProviderDraining("p#1"))
+    desk.tell(inp.ProviderDraining("p#1"))
     assert reason(desk, "a", "v").reason == "draining"
-    desk.tell(fx.Pause("", "v"))
+    desk.tell(inp.Pause("", "v"))
     assert reason(desk, "a", "v").reason == "paused"
-    desk.tell(fx.Hold("", "v"))
+    desk.tell(inp.Hold("", "v"))
     assert reason(desk, "a", "v").reason == "held"
 
 
 def test_why_it_waits_between_attempts() -> None:
     desk = Desk()
     desk.submit(task("a", attempts=2))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "full", 3.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "full", 3.0))
     assert reason(desk).reason == "provider_busy"
     desk.wait(3)
     desk.fail("a")
@@ -58,7 +58,7 @@ def test_why_it_waits_between_attempts() -> None:
 def test_a_provider_out_of_reach_is_named() -> None:
     desk = Desk()
     desk.submit(task("a"))
-    desk.tell(fx.ProviderDown("p#1"))
+    desk.tell(inp.ProviderDown("p#1"))
     assert reason(desk).reason == "provider_unreachable"
     assert "given up in 30 s" in reason(desk).message
 
@@ -78,5 +78,5 @@ def test_how_a_task_ended_without_completing() -> None:
     assert (reason(desk).reason, reason(desk).message) == ("failed", "no")
     assert reason(desk, "b").reason == "dependency_failed"
     assert "a" in reason(desk, "b").message
-    desk.tell(fx.Cancel("", "w"))
+    desk.tell(inp.Cancel("", "w"))
     assert reason(desk, "c").reason == "cancelled"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.libs.engine.builders import CATALOGUE, METHODS, Desk, definition, raw, task
 
-from gleitzeit.engine import effects as fx
 from gleitzeit.engine import explain as explain_module
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.params import Identity
@@ -26,14 +26,14 @@ def _no_provider(desk: Desk) -> Workflow:
 
 
 def _busy(desk: Desk) -> Workflow:
-    desk.tell(fx.ProviderDown("p#1", gone=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
     desk.provider("p#1", capacity=1)
     desk.submit(task("other"), workflow_id="other")
     return desk.submit(task("t"))
 
 
 def _draining(desk: Desk) -> Workflow:
-    desk.tell(fx.ProviderDraining("p#1"))
+    desk.tell(inp.ProviderDraining("p#1"))
     return desk.submit(task("t"))
 
 
@@ -43,7 +43,7 @@ def _max_parallel(desk: Desk) -> Workflow:
 
 def _paused(desk: Desk) -> Workflow:
     workflow = desk.submit(task("first"), task("t", "first"))
-    desk.tell(fx.Pause("p", "w"))
+    desk.tell(inp.Pause("p", "w"))
     desk.complete("first")
     return workflow
 
@@ -75,13 +75,13 @@ def _backoff(desk: Desk) -> Workflow:
 def _places(desk: Desk) -> Workflow:
     """At a foreign provider, which other coordinators call, too."""
     desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8, epochs=dict.fromkeys(range(8), 1)))
-    desk.tell(fx.ProviderReady("p", "p#1", METHODS, 2, foreign="ws://p"))
+    desk.tell(inp.ProviderReady("p", "p#1", METHODS, 2, foreign="ws://p"))
     return desk.submit(task("t"))
 
 
 def _provider_busy(desk: Desk) -> Workflow:
     workflow = desk.submit(task("t"))
-    desk.tell(fx.CallNotStarted(desk.call("t"), "busy", 5.0))
+    desk.tell(inp.CallNotStarted(desk.call("t"), "busy", 5.0))
     return workflow
 
 

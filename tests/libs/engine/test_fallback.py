@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from tests.libs.engine.builders import METHODS, Desk, snapshot, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
+from gleitzeit.engine.replay import replay
 from gleitzeit.engine.view import task_view
-from gleitzeit.engine.workflow import replay
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Alternative, Budget, TaskDefinition
 
@@ -47,7 +47,7 @@ def test_the_last_failure_is_the_task_s_and_tells_those_before_it() -> None:
     assert workflow.error is not None
     before = f"the task's own call: no key; small: {'x' * 160}…"
     assert workflow.error.message == f"no room (what was tried before failed, too: {before})"
-    desk.tell(fx.Retry("t", "w"))
+    desk.tell(inp.Retry("t", "w"))
     for _ in range(3):
         desk.fail("a", message="again", data={"retryable": False})
     assert "no key" not in str(workflow.error)
@@ -56,7 +56,7 @@ def test_the_last_failure_is_the_task_s_and_tells_those_before_it() -> None:
 def test_not_on_cancel() -> None:
     desk = Desk()
     desk.submit(task("a", fallback=TWO))
-    desk.tell(fx.Cancel("t", "w"))
+    desk.tell(inp.Cancel("t", "w"))
     assert "TaskFellBack" not in desk.kinds()
     assert desk.workflow().state == "cancelled"
 
@@ -64,7 +64,7 @@ def test_not_on_cancel() -> None:
 def test_what_may_have_had_its_effect_is_not_repeated_elsewhere() -> None:
     desk = Desk()
     desk.submit(task("a", fallback=TWO, on_lost="fail"))
-    desk.tell(fx.ProviderDown("p#1", gone=True))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
     assert desk.states() == {"a": "failed"}
 
 
@@ -87,7 +87,7 @@ def test_a_retry_by_hand_begins_with_the_task_s_own_call() -> None:
     desk.submit(task("a", method="shop/pay", fallback=TWO))
     for _ in range(3):
         desk.fail("a")
-    desk.tell(fx.Retry("t", "w"))
+    desk.tell(inp.Retry("t", "w"))
     assert desk.call("a").method == "shop/pay"
 
 
@@ -107,19 +107,19 @@ def test_what_waits_too_long_for_its_provider_falls_back() -> None:
 def test_a_long_wait_for_a_provider_falls_back_and_is_not_charged() -> None:
     desk = Desk()
     workflow = desk.submit(task("a", fallback=TWO, attempts=2), budget=Budget(calls=2))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "full", 1.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "full", 1.0))
     assert desk.states() == {"a": "retrying"}
     desk.wait(1.0)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 40.0, "LLM_RATE_LIMITED"))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many requests", 40.0, "LLM_RATE_LIMITED"))
     assert desk.call("a").method == "llm/chat"
     assert desk.kinds()[-3:] == ["CallRefused", "TaskFellBack", "TaskStarted"]
     (fell,) = [e for e in desk.events["w"] if isinstance(e, ev.TaskFellBack)]
     assert (fell.error.name, fell.error.message) == ("LLM_RATE_LIMITED", "too many requests")
     desk.fail("a")
     desk.wait(1.0)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 40.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "busy", 40.0))
     assert desk.call("a").method == "echo/echo"
-    desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 40.0))  # the last one is waited for
+    desk.tell(inp.CallNotStarted(desk.call("a"), "busy", 40.0))  # the last one is waited for
     assert desk.states() == {"a": "retrying"}
     desk.wait(39.9)
     assert desk.states() == {"a": "retrying"}
@@ -129,7 +129,7 @@ def test_a_long_wait_for_a_provider_falls_back_and_is_not_charged() -> None:
 
 
 def limit(desk: Desk, seconds: float) -> None:
-    desk.tell(fx.CallNotStarted(desk.call("a"), f"a limit of {seconds:g} s", seconds, "LLM_RATE_LIMITED"))
+    desk.tell(inp.CallNotStarted(desk.call("a"), f"a limit of {seconds:g} s", seconds, "LLM_RATE_LIMITED"))
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -221,9 +221,9 @@ def test_the_time_to_start_counts_while_its_provider_lets_it_wait(restart: bool)
     desk = Desk()
     desk.submit(task("a", queue_timeout_seconds=10.0))
     desk.wait(1.0)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many", 4.0))
     desk.wait(4.0)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 600.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many requests", 600.0))
     desk = desk.restart() if restart else desk
     desk.wait(4.9)
     assert desk.states() == {"a": "retrying"}
@@ -236,22 +236,22 @@ def test_the_time_to_start_counts_while_its_provider_lets_it_wait(restart: bool)
 def test_the_time_to_start_is_over_while_the_provider_is_asked_once_more() -> None:
     desk = Desk()
     desk.submit(task("a", queue_timeout_seconds=10.0))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many", 4.0))
     desk.wait(4.0)
     desk.wait(8.0)
     assert desk.states() == {"a": "running"}
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many", 4.0))
     assert desk.states() == {"a": "failed"}
 
 
 def test_what_has_started_has_as_much_time_again_for_its_next_attempt() -> None:
     desk = Desk()
     desk.submit(task("a", queue_timeout_seconds=5.0, attempts=3))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many", 4.0))
     desk.wait(4.0)
     desk.fail("a")
     desk.wait(1.0)
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many", 4.5))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many", 4.5))
     desk.wait(4.5)
     desk.complete("a")
     assert desk.workflow().state == "completed"
@@ -262,7 +262,7 @@ def holders(*models: str) -> Desk:
     none."""
     desk = Desk(providers=())
     for number, held in enumerate(models):
-        ready = fx.ProviderReady(f"p{number}", f"p{number}#1", METHODS, 10, frozenset(held.split()))
+        ready = inp.ProviderReady(f"p{number}", f"p{number}#1", METHODS, 10, frozenset(held.split()))
         desk.tell(ready)
     desk.wait(1.0)  # no others follow
     return desk
@@ -343,11 +343,11 @@ def test_a_model_at_a_limit_is_waited_for_when_those_of_other_providers_have_fai
 def test_a_list_and_a_fallback() -> None:
     desk = holders("a", "b")
     workflow = desk.submit(asks("a", "b", fallback=(Alternative("echo", "echo/echo"),)))
-    desk.tell(fx.CallNotStarted(desk.call("a"), "too many requests", 60.0))
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many requests", 60.0))
     assert desk.call("a").instance == "p1#1"
     desk = desk.restart()
     for name, model in (("p0", "a"), ("p1", "b")):
-        desk.tell(fx.ProviderReady(name, f"{name}#1", METHODS, 10, frozenset({model})))
+        desk.tell(inp.ProviderReady(name, f"{name}#1", METHODS, 10, frozenset({model})))
     desk.fail("a")
     assert desk.call("a").method == "echo/echo"
     desk.complete("a")
@@ -366,7 +366,7 @@ def test_a_provider_that_is_named_gets_the_task_and_no_other() -> None:
     for n in range(3):
         assert desk.call(f"t{n}").instance == "q#1"
         desk.complete(f"t{n}")
-    desk.tell(fx.ProviderDown("q#1", gone=True))
+    desk.tell(inp.ProviderDown("q#1", gone=True))
     desk.submit(task("late", provider="q"), workflow_id="w2")
     assert desk.states("w2") == {"late": "ready"}
     desk.provider("q#2", 5, METHODS)

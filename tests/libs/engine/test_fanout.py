@@ -5,9 +5,11 @@ import pytest
 from tests.libs.engine.builders import Desk, raw, snapshot, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.params import scope_of
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Alternative, Budget, CachePolicy, ForEach, TaskDefinition, Until
 from gleitzeit.spec.references import substitute
@@ -199,7 +201,7 @@ def test_fail_fast_cancels_running_items_too() -> None:
 def test_a_retry_runs_only_the_items_that_did_not_complete() -> None:
     desk = failed("fail")
     desk.complete("m[2]", {"result": "r2"})
-    desk.tell(fx.Retry("again", "w"))
+    desk.tell(inp.Retry("again", "w"))
     assert sorted(desk.sent()) == ["m[1]", "m[3]"]
     assert desk.call("m[1]").attempt == 2
     desk.complete("m[1]", {"result": "r1"})
@@ -210,7 +212,7 @@ def test_a_retry_runs_only_the_items_that_did_not_complete() -> None:
 def test_who_names_an_item_retries_the_task_that_it_belongs_to() -> None:
     desk = failed("fail")
     desk.complete("m[2]", {"result": "r2"})
-    desk.tell(fx.Retry("again", "w", ("m[1]",)))
+    desk.tell(inp.Retry("again", "w", ("m[1]",)))
     assert sorted(desk.sent()) == ["m[1]", "m[3]"]
 
 
@@ -220,11 +222,11 @@ def test_items_have_fallbacks_budgets_and_kept_results_of_their_own() -> None:
     desk.submit(many([1, 2], fallback=(spare,), budget=Budget(calls=1), cache=CachePolicy(60.0)))
     lookups = [e.lookup for e in desk.last.effects if isinstance(e, fx.LookUp)]
     assert len({lookup.key for lookup in lookups}) == 2, "by what is resolved"
-    desk.tell(fx.LookedUp(lookups[0], raw({"response": "kept"}), desk.now), fx.LookedUp(lookups[1]))
+    desk.tell(inp.LookedUp(lookups[0], raw({"response": "kept"}), desk.now), inp.LookedUp(lookups[1]))
     assert desk.states() == {"m": "waiting", "m[0]": "completed", "m[1]": "running"}
     desk.fail("m[1]")
     for lookup in [e.lookup for e in desk.last.effects if isinstance(e, fx.LookUp)]:
-        desk.tell(fx.LookedUp(lookup))
+        desk.tell(inp.LookedUp(lookup))
     error = desk.workflow().tasks["m[1]"].error
     assert error is not None
     assert error.name == "BUDGET_EXCEEDED"
@@ -233,7 +235,7 @@ def test_items_have_fallbacks_budgets_and_kept_results_of_their_own() -> None:
 
 def test_a_cancel_ends_all_items() -> None:
     desk = failed("collect")
-    desk.tell(fx.Cancel("c", "w"))
+    desk.tell(inp.Cancel("c", "w"))
     assert set(desk.states().values()) == {"cancelled", "completed", "failed"}
     assert desk.workflow().state == "cancelled"
     assert desk.engine.scheduler.queued == 0
@@ -255,10 +257,10 @@ def test_a_restart_in_every_state_is_the_replay_and_goes_on() -> None:
 def test_items_wait_while_the_workflow_is_paused() -> None:
     desk = Desk(providers=())
     desk.submit(many([1, 2]))
-    desk.tell(fx.Pause("p", "w"))
+    desk.tell(inp.Pause("p", "w"))
     desk.provider("p#1")
     assert desk.sent() == []
-    desk.tell(fx.Resume("r", "w"))
+    desk.tell(inp.Resume("r", "w"))
     assert desk.sent() == ["m[0]", "m[1]"]
 
 

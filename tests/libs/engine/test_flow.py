@@ -3,9 +3,9 @@
 import pytest
 from tests.libs.engine.builders import Desk, raw, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Case, ForEach, Switch, TaskDefinition, Until
 
@@ -64,7 +64,7 @@ def test_what_a_failure_elsewhere_cut_short_has_failed_for_who_waits_for_it() ->
 def test_what_somebody_cancelled_has_not_failed() -> None:
     desk = Desk()
     desk.submit(task("a"), task("told", "a", trigger="failure"), task("always", "a", trigger="always"))
-    desk.tell(fx.Cancel("c", "w"))
+    desk.tell(inp.Cancel("c", "w"))
     assert desk.states() == {"a": "cancelled", "told": "skipped", "always": "running"}
 
 
@@ -189,7 +189,7 @@ def test_a_timer_and_a_signal_go_round_too() -> None:
     desk.submit(task("t", method="signal/wait", params={"name": "go"}, until=Until("${t.payload} == 'end'")))
     for payload in ("not yet", "end"):
         assert desk.workflow().state == "running"
-        desk.tell(fx.Signal("s", "w", "go", raw(payload)))
+        desk.tell(inp.Signal("s", "w", "go", raw(payload)))
     assert desk.workflow().state == "completed"
 
 
@@ -241,7 +241,7 @@ def test_a_failure_at_the_end_fails_a_workflow_that_had_succeeded() -> None:
 def test_a_cancel_waits_for_what_runs_always_and_a_second_one_does_not() -> None:
     desk = Desk()
     desk.submit(task("a"), last("clean", params={"m": "${workflow.status}"}), last("alarm", "failure"))
-    desk.tell(fx.Cancel("c", "w", "enough"))
+    desk.tell(inp.Cancel("c", "w", "enough"))
     assert desk.kinds()[-3:] == ["TaskCancelled", "TaskSkipped", "TaskStarted"]
     assert desk.workflow().state == "running"
     assert b'"m":"cancelled"' in desk.call("clean").params
@@ -251,19 +251,19 @@ def test_a_cancel_waits_for_what_runs_always_and_a_second_one_does_not() -> None
     assert desk.events["w"][-1] == ev.WorkflowCancelled(desk.now, "enough")
     hurried = Desk()
     hurried.submit(task("a"), last("clean"))
-    hurried.tell(fx.Cancel("c", "w", "enough"))
-    hurried.tell(fx.Cancel("c", "w", "now"))
+    hurried.tell(inp.Cancel("c", "w", "enough"))
+    hurried.tell(inp.Cancel("c", "w", "now"))
     assert hurried.workflow().state == "cancelled"
     assert hurried.states() == {"a": "cancelled", "clean": "cancelled"}
     assert not hurried.engine.calls
 
 
 def test_a_paused_or_held_workflow_that_is_cancelled_cleans_up() -> None:
-    for request in (fx.Pause("p", "w"), fx.Hold("h", "w")):
+    for request in (inp.Pause("p", "w"), inp.Hold("h", "w")):
         desk = Desk()
         desk.submit(task("a"), last("clean"))
         desk.tell(request)
-        desk.tell(fx.Cancel("c", "w"))
+        desk.tell(inp.Cancel("c", "w"))
         assert desk.sent() == ["clean"]
         desk.complete("clean")
         assert desk.workflow().state == "cancelled"
@@ -332,7 +332,7 @@ def test_a_success_undoes_nothing() -> None:
 
 def test_a_cancel_undoes_too_and_what_could_not_be_undone_is_named() -> None:
     desk = booked("a", "b")
-    desk.tell(fx.Cancel("c", "w", "changed my mind"))
+    desk.tell(inp.Cancel("c", "w", "changed my mind"))
     assert reason(desk, "b[undo]") == "running"
     desk.fail("b[undo]")
     assert desk.sent() == ["a[undo]"]
@@ -383,7 +383,7 @@ def test_a_retry_runs_what_was_undone_and_what_was_made_of_it() -> None:
     desk.fail("bad")
     desk.complete("a[undo]")
     desk.complete("clean")
-    desk.tell(fx.Retry("r", "w"))
+    desk.tell(inp.Retry("r", "w"))
     assert desk.sent() == ["a"]
     assert desk.states() == {
         "a": "running", "of_a": "pending", "other": "completed", "bad": "pending", "clean": "pending",

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from tests.libs.engine.builders import CATALOGUE, NOW, Desk, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.limits import LOOK_MS
@@ -36,7 +37,7 @@ def wish(holder: str, number: str, *, epoch: int = 1, most: int = 1) -> Ask:
 
 
 def take(engine: Engine, ask: Ask, token: str) -> Decision:
-    return engine.decide(NOW, [fx.TakePermit(token, ask)])
+    return engine.decide(NOW, [inp.TakePermit(token, ask)])
 
 
 def told(decision: Decision) -> dict[str, str]:
@@ -47,7 +48,7 @@ def test_who_waits_has_its_turn_in_the_commit_in_which_a_permit_comes_back() -> 
     engine = keeper()
     assert told(take(engine, wish("a/t/1", "1"), "first")) == {"first": "granted"}
     assert told(take(engine, wish("b/t/1", "2"), "second")) == {}
-    back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    back = engine.decide(NOW, [inp.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
     assert told(back) == {"second": "granted", "back": ""}
     assert back.limits == [Held(LIMIT, (Grant("b/t/1", "2", 1),))]
 
@@ -60,7 +61,7 @@ def test_of_those_that_wait_the_most_urgent_is_told_first_and_who_asks_again_kee
     assert told(take(engine, wish("3/t/1", "3"), "3 again")) == {"3": "ShardElsewhere"}
     holder, order = ("a/t/1", "1"), []
     while holder is not None:
-        back = engine.decide(NOW, [fx.ReturnPermits(None, (HeldPermit(LIMIT, *holder),))])
+        back = engine.decide(NOW, [inp.ReturnPermits(None, (HeldPermit(LIMIT, *holder),))])
         order += told(back)
         holder = next(((grant.holder, grant.ask) for held in back.limits for grant in held.grants), None)
     assert order == ["5", "3 again", "4", "2"]
@@ -78,7 +79,7 @@ def test_what_is_more_urgent_than_what_another_is_asked_for_is_asked_for_beside_
     assert [asked(f"high{n}", Priority.HIGH) for n in range(3)] == [["high0"], ["high1"], []]
     assert asked("normal", Priority.NORMAL) == []
     permit = next(one for one in desk.engine._asked["task/k"] if one.workflow.id == "high0")
-    desk.tell(fx.PermitAnswered(permit, "granted"))
+    desk.tell(inp.PermitAnswered(permit, "granted"))
     assert desk.states("high0") == {"a": "running"}
     assert [one.permit.workflow.id for one in desk.last.effects if isinstance(one, fx.AskPermit)] == ["high2"]
 
@@ -87,8 +88,8 @@ def test_what_is_said_of_an_earlier_wish_frees_nothing() -> None:
     engine = keeper()
     take(engine, wish("a/t/1", "1"), "first")
     assert told(take(engine, wish("a/t/1", "2"), "again")) == {"again": "granted"}
-    late = engine.decide(NOW, [fx.ReturnPermits("late", (HeldPermit(LIMIT, "a/t/1", "1"),))])
-    gone = engine.decide(NOW, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=9),))])
+    late = engine.decide(NOW, [inp.ReturnPermits("late", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    gone = engine.decide(NOW, [inp.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=9),))])
     assert (late.limits, gone.limits) == ([], [])
     assert told(take(engine, wish("b/t/1", "3"), "other")) == {}
 
@@ -97,17 +98,17 @@ def test_who_had_the_workflow_before_is_not_heard_any_more() -> None:
     engine = keeper()
     take(engine, wish("a/t/1", "1", epoch=2), "heir")
     assert told(take(engine, wish("a/t/1", "2", epoch=1), "deposed")) == {"deposed": "outdated"}
-    engine.decide(NOW, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=1),))])
+    engine.decide(NOW, [inp.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", epoch=1),))])
     assert told(take(engine, wish("b/t/1", "3"), "other")) == {}
 
 
 def test_what_was_granted_is_known_where_the_shard_goes_and_asked_after() -> None:
     engine = keeper()
-    engine.decide(NOW, [fx.Adopt("adopt", (), (Held(LIMIT, (Grant("a/t/1", "1", 1),)),))])
+    engine.decide(NOW, [inp.Adopt("adopt", (), (Held(LIMIT, (Grant("a/t/1", "1", 1),)),))])
     assert told(take(engine, wish("b/t/1", "2"), "other")) == {}
     looked = engine.decide(NOW + LOOK_MS, [])
     assert looked.effects == [fx.AskAfterPermits((HeldPermit(LIMIT, "a/t/1", "1", 1),))]
-    gone = engine.decide(NOW + LOOK_MS, [fx.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", 1),))])
+    gone = engine.decide(NOW + LOOK_MS, [inp.PermitsGone((HeldPermit(LIMIT, "a/t/1", "1", 1),))])
     assert told(gone) == {"other": "granted"}
 
 
@@ -132,12 +133,12 @@ def test_a_permit_that_its_turn_finds_paused_goes_to_the_next() -> None:
     limit = Concurrency("k", 1)
     for name in ("one", "two", "three"):
         desk.submit(task("a", concurrency=limit), workflow_id=name)
-    desk.tell(fx.Pause("p", "two"))
+    desk.tell(inp.Pause("p", "two"))
     desk.complete("a", workflow_id="one")
     assert [desk.states(name)["a"] for name in ("two", "three")] == ["ready", "ready"]
     desk.wait(3)
     assert [desk.states(name)["a"] for name in ("two", "three")] == ["ready", "running"]
-    desk.tell(fx.Resume("r", "two"))
+    desk.tell(inp.Resume("r", "two"))
     desk.complete("a", workflow_id="three")
     assert desk.states("two")["a"] == "running"
 
@@ -147,9 +148,9 @@ def test_one_that_ends_before_it_uses_its_permit_leaves_it_to_the_next() -> None
     limit = Concurrency("k", 1)
     for name in ("one", "two", "three"):
         desk.submit(task("a", concurrency=limit), workflow_id=name)
-    desk.tell(fx.Hold("h", "two"))
+    desk.tell(inp.Hold("h", "two"))
     desk.complete("a", workflow_id="one")
-    desk.tell(fx.Cancel("c", "two"))
+    desk.tell(inp.Cancel("c", "two"))
     assert desk.states("three")["a"] == "running"
 
 
@@ -161,7 +162,7 @@ def test_one_elsewhere_that_a_newer_one_replaces_is_told_so_as_often_as_it_asks(
     assert [type(effect) for effect in asked.effects] == [fx.AskAfterPermits]
     assert told(take(engine, third, "third")) == {"second": "replaced"}
     assert told(take(engine, second, "again")) == {"again": "replaced"}
-    back = engine.decide(NOW, [fx.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
+    back = engine.decide(NOW, [inp.ReturnPermits("back", (HeldPermit(LIMIT, "a/t/1", "1"),))])
     assert told(back) == {"third": "granted", "back": ""}
 
 
@@ -172,5 +173,5 @@ def test_what_was_granted_to_an_earlier_wish_is_not_held_by_one_who_waits() -> N
     desk.submit(task("first", concurrency=limit), task("second", concurrency=limit))
     (asked,) = [one.permit.ask for one in desk.last.effects if isinstance(one, fx.AskPermit)]
     before, mine = HeldPermit(LIMIT, "w/second/1", "heirs.1"), HeldPermit(LIMIT, asked.holder, asked.id)
-    (answer,) = desk.tell(fx.CheckPermits("check", (before, mine))).answers
+    (answer,) = desk.tell(inp.CheckPermits("check", (before, mine))).answers
     assert answer.permits == (HeldPermit(LIMIT, "w/second/1", "heirs.1", 2),)

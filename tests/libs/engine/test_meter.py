@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, Desk, raw, snapshot, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.meter import tokens_of
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model.definition import Alternative, Budget
 
 
@@ -50,7 +51,7 @@ def test_a_call_that_was_refused_is_not_counted() -> None:
     desk = Desk()
     workflow = desk.submit(task("a"), budget=Budget(calls=1))
     for _ in range(3):
-        desk.tell(fx.CallNotStarted(desk.call("a"), "busy", 1.0))
+        desk.tell(inp.CallNotStarted(desk.call("a"), "busy", 1.0))
         desk.wait(1.0)
     desk.complete("a")
     assert workflow.state == "completed"
@@ -100,7 +101,7 @@ def test_a_retry_by_hand_begins_anew() -> None:
     desk = Desk()
     workflow = desk.submit(task("a", attempts=1), budget=Budget(calls=1))
     desk.fail("a")
-    desk.tell(fx.Retry("t", "w"))
+    desk.tell(inp.Retry("t", "w"))
     desk.complete("a")
     assert workflow.state == "completed"
 
@@ -126,13 +127,13 @@ def test_a_replay_knows_what_was_spent(steps: list[tuple[str, int]]) -> None:
         if call is None or step == "w":
             desk.wait(size / 1000)
         elif step == "c":
-            desk.tell(fx.CallCompleted(call, raw({"usage": {"total_tokens": size % 60}})))
+            desk.tell(inp.CallCompleted(call, raw({"usage": {"total_tokens": size % 60}})))
         elif step == "f":
-            desk.tell(fx.CallFailed(call, -29002, "no", raw({"retryable": bool(size % 2)})))
+            desk.tell(inp.CallFailed(call, -29002, "no", raw({"retryable": bool(size % 2)})))
         elif step == "r":
-            desk.tell(fx.CallNotStarted(call, "busy", 0.1))
+            desk.tell(inp.CallNotStarted(call, "busy", 0.1))
         else:
-            desk.tell(fx.CallFailed(call, -29004, "gone"))
+            desk.tell(inp.CallFailed(call, -29004, "gone"))
         workflow = desk.workflow()
         again = replay(desk.events["w"])
         again.released[:] = workflow.released[:] = []

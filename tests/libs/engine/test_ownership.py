@@ -3,10 +3,10 @@
 from tests.libs.engine.builders import NOW, Desk, definition, kinds_of, raw, task
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import SUCCESSOR_GRACE_MS
 from gleitzeit.engine.params import Identity
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model.shards import SHARDS, shard_of
 
 
@@ -18,7 +18,7 @@ def test_a_running_call_of_an_adopted_workflow_is_attached_to_at_once() -> None:
     before = Desk()
     before.submit(task("a"), task("b", "a"))
     after = Desk()
-    decided = after.tell(fx.Adopt("asked", (replay(before.events["w"]),)))
+    decided = after.tell(inp.Adopt("asked", (replay(before.events["w"]),)))
     assert kinds_of(decided.effects) == ["AttachCall"]
     assert [answer.token for answer in decided.answers] == ["asked"]
     after.events = before.events
@@ -33,7 +33,7 @@ def test_a_call_whose_provider_was_started_anew_meanwhile_is_given_up_soon() -> 
     before.submit(task("a", attempts=2))
     after = Desk(providers=[("p#2", 100)])
     after.events = before.events
-    decided = after.tell(fx.Adopt("", (replay(before.events["w"]),)))
+    decided = after.tell(inp.Adopt("", (replay(before.events["w"]),)))
     assert not decided.effects
     after.wait(SUCCESSOR_GRACE_MS / 1000)
     assert after.kinds()[2:] == ["CallLost", "TaskStarted"]
@@ -44,7 +44,7 @@ def test_what_is_ready_in_an_adopted_workflow_starts() -> None:
     before.submit(task("a"))
     after = Desk()
     after.events = before.events
-    after.tell(fx.Adopt("", (replay(before.events["w"]),)))
+    after.tell(inp.Adopt("", (replay(before.events["w"]),)))
     assert after.sent() == ["a"]
 
 
@@ -53,20 +53,20 @@ def test_of_a_disowned_workflow_nothing_is_decided_any_more() -> None:
     desk.submit(task("a", timeout_seconds=5.0, attempts=3), task("b"), timeout_seconds=30.0)
     desk.submit(task("c", timeout_seconds=5.0), workflow_id="other")
     call, number = desk.call("a"), len(desk.events["w"])
-    decided = desk.tell(fx.Disown("asked", lambda workflow_id: workflow_id == "w"))
+    decided = desk.tell(inp.Disown("asked", lambda workflow_id: workflow_id == "w"))
     assert [answer.token for answer in decided.answers] == ["asked"]
     assert list(desk.engine.workflows) == ["other"]
     assert desk.sent() == ["c"], "its place at the provider is free"
     for late in (
-        fx.CallCompleted(call, raw(1)),
-        fx.CallFailed(call, -29002, "no"),
-        fx.CallNotStarted(call, "busy"),
-        fx.CallUnknown(call, "p#1"),
+        inp.CallCompleted(call, raw(1)),
+        inp.CallFailed(call, -29002, "no"),
+        inp.CallNotStarted(call, "busy"),
+        inp.CallUnknown(call, "p#1"),
     ):
         assert not desk.tell(late).effects, "not even an ack: the result is another coordinator's"
     desk.wait(100)
     assert len(desk.events["w"]) == number
-    desk.tell(fx.Cancel("cancel", "w"))
+    desk.tell(inp.Cancel("cancel", "w"))
     assert isinstance(desk.error(), errors.WorkflowNotFound)
 
 
@@ -74,11 +74,11 @@ def test_a_workflow_that_comes_back_is_a_new_one() -> None:
     desk = Desk()
     desk.submit(task("a", timeout_seconds=5.0, attempts=2))
     stale = desk.call("a")
-    desk.tell(fx.Disown("", everything))
+    desk.tell(inp.Disown("", everything))
     assert not desk.engine.calls
-    decided = desk.tell(fx.Adopt("", (replay(desk.events["w"]),)))
+    decided = desk.tell(inp.Adopt("", (replay(desk.events["w"]),)))
     assert kinds_of(decided.effects) == ["AttachCall"]
-    assert not desk.tell(fx.CallCompleted(stale, raw("stale"))).appends
+    assert not desk.tell(inp.CallCompleted(stale, raw("stale"))).appends
     desk.complete("a", "fresh")
     assert desk.kinds()[-1] == "WorkflowCompleted"
 
@@ -86,7 +86,7 @@ def test_a_workflow_that_comes_back_is_a_new_one() -> None:
 def test_what_was_decided_in_the_turn_of_the_farewell_is_not_sent() -> None:
     desk = Desk(providers=[("p#1", 100)])
     workflow = desk.submit(task("a"), task("b", "a"))
-    decided = desk.engine.decide(NOW, [fx.CallCompleted(desk.call("a"), raw(1)), fx.Disown("", everything)])
+    decided = desk.engine.decide(NOW, [inp.CallCompleted(desk.call("a"), raw(1)), inp.Disown("", everything)])
     assert "w" in decided.appends
     assert workflow.disowned
     assert "CallProvider" not in kinds_of(decided.effects)
@@ -95,7 +95,7 @@ def test_what_was_decided_in_the_turn_of_the_farewell_is_not_sent() -> None:
 def test_a_workflow_is_not_made_where_another_coordinator_has_the_shard() -> None:
     desk = Desk()
     desk.engine.owns = lambda workflow_id: False
-    desk.tell(fx.Submit("", "w", definition(task("a")), raw({})))
+    desk.tell(inp.Submit("", "w", definition(task("a")), raw({})))
     assert isinstance(desk.error(), errors.ShardElsewhere)
     assert not desk.engine.workflows
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from tests.libs.engine.builders import Desk, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.params import KEPT_SCOPES
 from gleitzeit.model import events as ev
 
@@ -85,7 +85,7 @@ def test_an_attempt_after_a_retry_by_hand_sees_the_newer_results() -> None:
     desk.fail("a")
     assert sent(desk, "b")["x"] is None
     desk.fail("b")
-    desk.tell(fx.Retry("", "w"))
+    desk.tell(inp.Retry("", "w"))
     desk.complete("a", 5)
     assert sent(desk, "b")["x"] == 5
 

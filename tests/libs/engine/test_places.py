@@ -3,6 +3,7 @@
 from tests.libs.engine.builders import CATALOGUE, METHODS, Desk, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
@@ -16,7 +17,7 @@ def desk_of(shards: int, capacity: int = 3) -> Desk:
     """A coordinator that has one provider, which is foreign."""
     desk = Desk(providers=())
     desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=shards, epochs=dict.fromkeys(range(shards), 1)))
-    desk.tell(fx.ProviderReady("p", "p#1", METHODS, capacity, foreign=URL))
+    desk.tell(inp.ProviderReady("p", "p#1", METHODS, capacity, foreign=URL))
     return desk
 
 
@@ -28,7 +29,7 @@ def asked(decision: Decision) -> list[tuple[int, int]]:
 
 
 def give(desk: Desk, places: int | None) -> Decision:
-    return desk.tell(fx.PlacesGiven(URL, places, "ws://keeper"))
+    return desk.tell(inp.PlacesGiven(URL, places, "ws://keeper"))
 
 
 def test_alone_nobody_is_asked() -> None:
@@ -71,7 +72,7 @@ def test_who_is_told_that_it_has_less_starts_nothing_and_says_when_a_call_has_en
     give(desk, 0)
     desk.submit(task("a"), task("b"), task("c"))
     give(desk, 2)
-    desk.tell(fx.PlacesWanted(URL))
+    desk.tell(inp.PlacesWanted(URL))
     assert asked(desk.last) == [(2, 3)]
     give(desk, 1)
     running = [name for name, state in desk.states("w").items() if state == "running"]
@@ -88,14 +89,14 @@ def test_one_report_is_under_way_at_a_time_and_is_made_again_if_nobody_answers()
     desk.submit(task("a"))
     assert asked(desk.last) == [], "the first one, of its own coming, is not answered yet"
     assert asked(give(desk, None)) == [(0, 1)]
-    assert asked(desk.tell(fx.PlacesWanted(URL))) == []
+    assert asked(desk.tell(inp.PlacesWanted(URL))) == []
     assert asked(give(desk, 1)) == [(1, 1)]
 
 
 def test_of_a_provider_that_it_does_not_know_it_says_that_it_has_nothing() -> None:
     desk = Desk(providers=())
     desk.engine = Engine(CATALOGUE, Identity("c", 1, "me", shards=8))
-    wanted = desk.tell(fx.PlacesWanted(URL))
+    wanted = desk.tell(inp.PlacesWanted(URL))
     assert wanted.effects == [fx.AskPlaces(Report(URL, 0, 0, 0))]
     give(desk, 0)
     assert not desk.engine._shares
@@ -106,7 +107,7 @@ def test_what_nobody_can_attach_to_is_ended_when_its_workflow_goes_to_another() 
     give(desk, 0)
     desk.submit(task("a"))
     give(desk, 1)
-    gone = desk.tell(fx.Disown("gone", lambda workflow_id: workflow_id == "w"))
+    gone = desk.tell(inp.Disown("gone", lambda workflow_id: workflow_id == "w"))
     assert [type(effect) for effect in gone.effects] == [fx.CancelCall]
 
 
@@ -115,7 +116,7 @@ def test_what_a_lost_connection_ended_holds_no_more_than_its_places() -> None:
     give(desk, 0)
     desk.submit(task("a"), task("b"))
     give(desk, 2)
-    desk.tell(fx.ProviderDown("p#1", gone=True))
-    back = desk.tell(fx.ProviderReady("p", "p#2", METHODS, 3, foreign=URL))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
+    back = desk.tell(inp.ProviderReady("p", "p#2", METHODS, 3, foreign=URL))
     assert sorted(desk.states("w").values()) == ["running", "running"]
     assert asked(back) == [(2, 2)], "what it serves may be otherwise now"

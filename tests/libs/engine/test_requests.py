@@ -4,24 +4,24 @@ import pytest
 from tests.libs.engine.builders import Desk, fan, task
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 
 
 def test_cancel_ends_all_tasks_and_tells_the_providers_and_may_be_repeated() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a"), task("c"))
     desk.complete("c")
-    desk.tell(fx.Cancel("x", "w", "enough"))
+    desk.tell(inp.Cancel("x", "w", "enough"))
     assert desk.states() == {"a": "cancelled", "b": "cancelled", "c": "completed"}
     assert [type(e).__name__ for e in desk.last.effects] == ["CancelCall"]
     assert desk.kinds()[-1] == "WorkflowCancelled"
     events = desk.kinds()
-    desk.tell(fx.Cancel("x", "w"))
+    desk.tell(inp.Cancel("x", "w"))
     assert desk.last.answers[0].workflow is desk.workflow()
     assert desk.kinds() == events
 
 
-@pytest.mark.parametrize("request_type", [fx.Cancel, fx.Pause, fx.Resume, fx.Hold])
+@pytest.mark.parametrize("request_type", [inp.Cancel, inp.Pause, inp.Resume, inp.Hold])
 def test_what_has_ended_or_never_was_cannot_be_changed(request_type: type) -> None:
     desk = Desk()
     desk.submit(task("a"))
@@ -35,20 +35,20 @@ def test_what_has_ended_or_never_was_cannot_be_changed(request_type: type) -> No
 def test_pause_lets_finish_what_runs_and_starts_nothing_until_resume() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a"))
-    desk.tell(fx.Pause("x", "w"))
+    desk.tell(inp.Pause("x", "w"))
     desk.complete("a")
     assert desk.states() == {"a": "completed", "b": "ready"}
     assert desk.workflow().state == "paused"
-    desk.tell(fx.Pause("x", "w"))
+    desk.tell(inp.Pause("x", "w"))
     assert desk.kinds().count("WorkflowPaused") == 1
-    desk.tell(fx.Resume("x", "w"))
+    desk.tell(inp.Resume("x", "w"))
     assert desk.sent() == ["b"]
 
 
 def test_a_paused_workflow_whose_last_task_ends_is_complete() -> None:
     desk = Desk()
     desk.submit(task("a"))
-    desk.tell(fx.Pause("x", "w"))
+    desk.tell(inp.Pause("x", "w"))
     desk.complete("a")
     assert desk.workflow().state == "completed"
 
@@ -57,14 +57,14 @@ def test_hold_is_not_journaled_and_resume_lifts_it() -> None:
     desk = Desk()
     desk.submit(task("a"), held=True)
     assert desk.kinds() == ["WorkflowSubmitted"]
-    desk.tell(fx.Resume("x", "w"))
+    desk.tell(inp.Resume("x", "w"))
     assert desk.sent() == ["a"]
     desk.submit(task("a"), task("b", "a"), workflow_id="v")
-    desk.tell(fx.Hold("x", "v"))
+    desk.tell(inp.Hold("x", "v"))
     desk.complete("a", workflow_id="v")
     assert desk.states("v") == {"a": "completed", "b": "ready"}
     assert "WorkflowPaused" not in desk.kinds("v")
-    desk.tell(fx.Resume("x", "v"))
+    desk.tell(inp.Resume("x", "v"))
     assert desk.sent() == ["b"]
 
 
@@ -74,14 +74,14 @@ def test_a_coordinator_that_starts_with_a_hold_resumes_on_request() -> None:
     desk = desk.restart(held=True)
     desk.provider("p#1")
     assert desk.sent() == []
-    desk.tell(fx.Resume("x", "w"))
+    desk.tell(inp.Resume("x", "w"))
     assert desk.sent() == ["a"]
 
 
 def test_retry_by_hand_runs_again_what_did_not_complete() -> None:
     desk = fan(error_policy="isolate")
     desk.complete("other", 7)
-    desk.tell(fx.Retry("x", "w"))
+    desk.tell(inp.Retry("x", "w"))
     (answer,) = desk.last.answers
     assert set(answer.tasks) == {"bad", "child", "grandchild"}
     assert desk.sent() == ["bad"]
@@ -97,7 +97,7 @@ def test_retry_of_one_task_takes_its_dependents_with_it() -> None:
     desk.submit(task("a"), task("a2", "a"), task("b"))
     desk.fail("a")
     desk.fail("b")
-    desk.tell(fx.Retry("x", "w", ("a",)))
+    desk.tell(inp.Retry("x", "w", ("a",)))
     assert desk.last.answers[0].tasks == ("a", "a2")
     assert desk.states() == {"a": "running", "a2": "pending", "b": "failed"}
     desk.complete("a")
@@ -110,7 +110,7 @@ def test_retry_gives_the_policy_and_the_timeout_anew() -> None:
     desk.submit(task("a", attempts=2), timeout_seconds=10)
     desk.wait(10)
     assert desk.workflow().state == "failed"
-    desk.tell(fx.Retry("x", "w"))
+    desk.tell(inp.Retry("x", "w"))
     desk.wait(9)
     desk.fail("a")
     assert desk.states() == {"a": "retrying"}
@@ -124,9 +124,9 @@ def test_only_what_failed_or_was_cancelled_can_be_retried(end: str) -> None:
     desk.submit(task("a"))
     if end == "completed":
         desk.complete("a")
-    desk.tell(fx.Retry("x", "w"))
+    desk.tell(inp.Retry("x", "w"))
     assert isinstance(desk.error(), errors.InvalidState)
-    desk.tell(fx.Retry("x", "nobody"))
+    desk.tell(inp.Retry("x", "nobody"))
     assert isinstance(desk.error(), errors.WorkflowNotFound)
 
 
@@ -134,7 +134,7 @@ def test_a_retried_task_whose_dependency_failed_would_wait_for_ever_and_is_refus
     desk = Desk()
     desk.submit(task("a"), task("b", "a"))
     desk.fail("a")
-    desk.tell(fx.Retry("retry", "w", ("b",)))
+    desk.tell(inp.Retry("retry", "w", ("b",)))
     assert str(desk.error()) == "task b needs a, which is failed: retry a"
     assert desk.states() == {"a": "failed", "b": "skipped"}
 
@@ -144,12 +144,12 @@ def test_a_dependent_stays_skipped_while_another_of_its_dependencies_is_not_retr
     desk.submit(task("a"), task("x"), task("y", "a", "x"), task("z", "y"))
     desk.fail("a")
     desk.fail("x")
-    desk.tell(fx.Retry("retry", "w", ("a",)))
+    desk.tell(inp.Retry("retry", "w", ("a",)))
     assert desk.last.answers[0].tasks == ("a",)
     desk.complete("a")
     assert desk.workflow().state == "failed"
     assert desk.states() == {"a": "completed", "x": "failed", "y": "skipped", "z": "skipped"}
-    desk.tell(fx.Retry("retry", "w", ("x",)))
+    desk.tell(inp.Retry("retry", "w", ("x",)))
     for name in ("x", "y", "z"):
         desk.complete(name)
     assert desk.workflow().state == "completed"

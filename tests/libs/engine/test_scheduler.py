@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, submitted, task
 
 from gleitzeit.engine import scheduler as scheduler_module
-from gleitzeit.engine.effects import ProviderReady
+from gleitzeit.engine.inputs import ProviderReady
 from gleitzeit.engine.scheduler import Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev

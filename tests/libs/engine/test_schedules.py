@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from tests.libs.engine.builders import NOW, Desk, definition, raw, task
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.replay import replay as replay_workflow
 from gleitzeit.engine.schedule import Schedule, replay
 from gleitzeit.engine.schedules import scheduled_id
-from gleitzeit.engine.workflow import replay as replay_workflow
 from gleitzeit.model import schedules as sc
 
 MINUTE = 60_000
@@ -42,11 +42,11 @@ class Clockwork(Desk):
         return decision
 
     def put(self, what: sc.ScheduleDefinition, **more: Any) -> Schedule:
-        self.tell(fx.PutSchedule("put", what, **more))
+        self.tell(inp.PutSchedule("put", what, **more))
         return self.engine.schedules[what.name]
 
     def change(self, what: Any) -> None:
-        self.tell(fx.ChangeSchedule("change", "s", what))
+        self.tell(inp.ChangeSchedule("change", "s", what))
 
     def until(self, at: int) -> None:
         """Let time pass as a loop does: from one thing that is due to the next."""
@@ -62,7 +62,7 @@ class Clockwork(Desk):
 
     def finish(self) -> None:
         for call in list(self.engine.calls.values()):
-            self.tell(fx.CallCompleted(call, raw(1)))
+            self.tell(inp.CallCompleted(call, raw(1)))
 
     def crash(self, down_ms: int = 0) -> "Clockwork":
         """Another engine after a while, from the streams alone."""
@@ -194,7 +194,7 @@ def test_a_change_begins_with_what_follows() -> None:
 def test_by_hand_at_once_also_while_it_is_paused() -> None:
     desk = Clockwork()
     desk.put(plan(), paused=True)
-    desk.tell(fx.Trigger("t", "s", "wf-1"))
+    desk.tell(inp.Trigger("t", "s", "wf-1"))
     assert desk.workflow("wf-1").state == "running"
     assert desk.facts["s"][-1] == sc.ScheduleFired(NOW, 0, "wf-1", "triggered")
 
@@ -202,8 +202,8 @@ def test_by_hand_at_once_also_while_it_is_paused() -> None:
 def test_by_hand_with_a_key_once() -> None:
     desk = Clockwork()
     desk.put(plan())
-    desk.tell(fx.Trigger("t", "s", "wf-k", known_is_fine=True))
-    desk.tell(fx.Trigger("t", "s", "wf-k", known_is_fine=True))
+    desk.tell(inp.Trigger("t", "s", "wf-k", known_is_fine=True))
+    desk.tell(inp.Trigger("t", "s", "wf-k", known_is_fine=True))
     [answer] = desk.last.answers
     assert (answer.created, answer.workflow) == (False, desk.workflow("wf-k"))
     assert desk.facts["s"].count(sc.ScheduleFired(NOW, 0, "wf-k", "triggered")) == 1
@@ -214,7 +214,7 @@ def test_backfill_is_one_after_the_other_and_never_twice() -> None:
     desk.put(plan(overlap="skip"))
     dues = tuple(NOW - n * HOUR for n in (3, 2, 1))
     for _ in range(2):
-        desk.tell(fx.Backfill("b", "s", dues))
+        desk.tell(inp.Backfill("b", "s", dues))
     assert desk.fired() == [-180]
     for expected in ([-180, -120], [-180, -120, -60], [-180, -120, -60]):
         desk.finish()
@@ -224,7 +224,7 @@ def test_backfill_is_one_after_the_other_and_never_twice() -> None:
 def test_an_unknown_one_is_told_with_the_near_name() -> None:
     desk = Clockwork()
     desk.put(replace(plan(), name="nightly"))
-    desk.tell(fx.ChangeSchedule("c", "nigtly", "pause"))
+    desk.tell(inp.ChangeSchedule("c", "nigtly", "pause"))
     error = desk.error()
     assert isinstance(error, errors.ScheduleNotFound)
     assert error.message == "there is no schedule 'nigtly' (did you mean 'nightly'?)"

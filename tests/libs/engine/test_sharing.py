@@ -2,7 +2,7 @@ import msgspec
 import pytest
 from tests.libs.engine.builders import definition, raw, task
 
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model import events as ev
 
 

@@ -6,10 +6,11 @@ from tests.libs.engine.builders import CATALOGUE, Desk, raw, task
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.params import Identity
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model.targets import Target
 
 KEY = "s/send/1"
@@ -34,7 +35,7 @@ def send(desk: Desk, *targets: str) -> None:
 
 def found(desk: Desk, *targets: Target) -> None:
     search = next(one.search for one in desk.last.effects if isinstance(one, fx.FindTargets))
-    desk.tell(fx.TargetsFound(search, targets))
+    desk.tell(inp.TargetsFound(search, targets))
 
 
 def sends(desk: Desk) -> list[fx.SendSignal]:
@@ -59,7 +60,7 @@ def test_the_task_ends_when_those_elsewhere_have_it_and_those_here_have_it_at_on
     assert (came_to(desk), desk.workflow("here").state) == ("waiting", "completed")
     sender = desk.workflow("s")
     assert explain(desk.engine, sender, sender.tasks["send"], desk.now).reason == "sending"
-    desk.tell(fx.SignalSent(effect.sending, "there"))
+    desk.tell(inp.SignalSent(effect.sending, "there"))
     assert came_to(desk) == ["here", "there"]
 
 
@@ -77,15 +78,15 @@ def test_after_a_restart_it_is_sent_to_all_again_and_who_has_it_takes_it_once() 
     heir.now = desk.now
     workflows = tuple(replay(desk.events[name]) for name in ("here", "s"))
     heir.events = desk.events
-    heir.tell(fx.Adopt("adopt", workflows))
+    heir.tell(inp.Adopt("adopt", workflows))
     (effect,) = sends(heir)
     assert (effect.targets, effect.sending.signal.idempotency_key) == (("here", "there"), KEY)
     before = list(heir.events["here"])
-    heir.tell(fx.Signal("again", "here", "go", raw(7), "s", KEY))  # it has ended since
+    heir.tell(inp.Signal("again", "here", "go", raw(7), "s", KEY))  # it has ended since
     assert heir.last.answers[-1].error is None
     assert heir.events["here"] == before
     for target in effect.targets:
-        heir.tell(fx.SignalSent(effect.sending, target))
+        heir.tell(inp.SignalSent(effect.sending, target))
     assert came_to(heir) == ["here", "there"]
     assert heir.workflow("s").state == "completed"
 
@@ -94,7 +95,7 @@ def test_what_is_said_twice_is_received_once_and_without_a_key_twice() -> None:
     desk = shared()
     desk.submit(task("later", method="approval/ask"))
     for key in ("k", "k", "", ""):
-        desk.tell(fx.Signal("s", "w", "go", raw(1), "s", key))
+        desk.tell(inp.Signal("s", "w", "go", raw(1), "s", key))
     assert len(desk.workflow().signals) == 3
 
 
@@ -123,9 +124,9 @@ def test_who_ends_before_it_comes_is_an_error_for_a_send_and_none_for_a_broadcas
         others = [] if targets else [Target("", "other", "running")]
         found(desk, Target(text, "there", "running"), *others)
         (effect,) = sends(desk)
-        desk.tell(fx.SignalSent(effect.sending, "there", gone))
+        desk.tell(inp.SignalSent(effect.sending, "there", gone))
         for other in others:
-            desk.tell(fx.SignalSent(effect.sending, other.workflow_id))
+            desk.tell(inp.SignalSent(effect.sending, other.workflow_id))
         assert came_to(desk) == result
 
 
@@ -133,9 +134,9 @@ def test_an_answer_that_comes_after_the_end_counts_for_nothing() -> None:
     desk = shared()
     send(desk, "there")
     search = next(one.search for one in desk.last.effects if isinstance(one, fx.FindTargets))
-    desk.tell(fx.TargetsFound(search, (THERE,)))
+    desk.tell(inp.TargetsFound(search, (THERE,)))
     (effect,) = sends(desk)
-    desk.tell(fx.Cancel("c", "s"))
-    desk.tell(fx.SignalSent(effect.sending, "there"), fx.TargetsFound(search, (THERE,)))
+    desk.tell(inp.Cancel("c", "s"))
+    desk.tell(inp.SignalSent(effect.sending, "there"), inp.TargetsFound(search, (THERE,)))
     assert desk.workflow("s").state == "cancelled"
     assert not sends(desk)

@@ -7,12 +7,14 @@ import pytest
 from tests.libs.engine.builders import Desk, definition, raw, snapshot, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach, TaskDefinition
 
 MANY, ROOM, AT_ONCE = 1_000, 200, 100
-Build = Callable[[Desk, int], fx.Input]
+Build = Callable[[Desk, int], inp.Input]
 """Submits a workflow `w` of so many tasks, and gives what then ends most of them."""
 
 
@@ -20,26 +22,26 @@ def _independent(count: int, **more: object) -> list[TaskDefinition]:
     return [task("first"), *(task(f"t{n}", method="llm/chat", **more) for n in range(count - 1))]
 
 
-def _cancelled(desk: Desk, count: int) -> fx.Input:
+def _cancelled(desk: Desk, count: int) -> inp.Input:
     desk.submit(*_independent(count))
-    return fx.Cancel("cancel", "w", "enough")
+    return inp.Cancel("cancel", "w", "enough")
 
 
-def _failing_fast(desk: Desk, count: int) -> fx.Input:
+def _failing_fast(desk: Desk, count: int) -> inp.Input:
     desk.submit(*_independent(count), error_policy="fail_fast")
-    return fx.CallFailed(desk.call("first"), -29002, "no", None)
+    return inp.CallFailed(desk.call("first"), -29002, "no", None)
 
 
-def _chained(desk: Desk, count: int) -> fx.Input:
+def _chained(desk: Desk, count: int) -> inp.Input:
     names = ["first", *(f"t{n}" for n in range(count - 1))]
     desk.submit(task("first"), *(task(name, before) for before, name in itertools.pairwise(names)))
-    return fx.CallFailed(desk.call("first"), -29002, "no", None)
+    return inp.CallFailed(desk.call("first"), -29002, "no", None)
 
 
-def _of_items(desk: Desk, count: int) -> fx.Input:
+def _of_items(desk: Desk, count: int) -> inp.Input:
     each = ForEach(raw(list(range(count - 1))), max_items=count)
     desk.submit(task("each", for_each=each), task("after", "each"))
-    return fx.CallFailed(desk.call("each[0]"), -29002, "no", None)
+    return inp.CallFailed(desk.call("each[0]"), -29002, "no", None)
 
 
 CASES = [_cancelled, _failing_fast, _chained, _of_items]
@@ -52,10 +54,10 @@ def _desk(room: int = ROOM, at_once: int = AT_ONCE) -> Desk:
     return desk
 
 
-def _turns(desk: Desk, first: fx.Input) -> list[int]:
+def _turns(desk: Desk, first: inp.Input) -> list[int]:
     """How many events each turn records, until nothing follows."""
     sizes: list[int] = []
-    inputs: tuple[fx.Input, ...] = (first,)
+    inputs: tuple[inp.Input, ...] = (first,)
     while inputs or desk.engine.more:
         sizes.append(sum(len(append.events) for append in desk.turn(inputs).appends.values()))
         inputs = ()
@@ -94,7 +96,7 @@ def test_a_crash_between_two_turns_leaves_nothing_open(build: Build, after: int)
     other.engine.settled = 4
     other.provider("p#1", 2, frozenset({"echo/echo"}))
     for call in list(other.engine.calls.values()):  # calls that it had run: their provider knows nothing of them
-        other.tell(fx.CallFailed(call, -29002, "no", None))
+        other.tell(inp.CallFailed(call, -29002, "no", None))
     states = set(_ended(other).tasks[name].state for name in other.states())
     assert other.workflow().final
     assert states <= {"failed", "skipped", "cancelled"}
@@ -122,22 +124,22 @@ def test_a_workflow_that_ends_before_all_of_it_is_queued_may_leave_memory_at_onc
     desk = _desk(room=room, at_once=0)
     desk.submit(task("first", method="llm/chat"))
     desk.turn((_submission(40),))
-    desk.turn((fx.Cancel("cancel", "w2"),))
+    desk.turn((inp.Cancel("cancel", "w2"),))
     while not desk.workflow("w2").final:
         desk.turn(())
     desk.engine.forget("w2")
-    desk.tell(fx.Cancel("cancel", "w"))
+    desk.tell(inp.Cancel("cancel", "w"))
     assert desk.workflow().state == "cancelled"
 
 
-def _submission(count: int) -> fx.Submit:
-    return fx.Submit("submit", "w2", definition(*_independent(count)), raw({}))
+def _submission(count: int) -> inp.Submit:
+    return inp.Submit("submit", "w2", definition(*_independent(count)), raw({}))
 
 
 def test_what_runs_always_runs_when_many_have_been_cancelled() -> None:
     desk = _desk()
     desk.submit(*_independent(MANY), task("always", late=True, trigger="always"))
-    desk.tell(fx.Cancel("cancel", "w"))
+    desk.tell(inp.Cancel("cancel", "w"))
     assert desk.sent() == ["always"]
     assert desk.workflow().state == "running"
     desk.complete("always")
@@ -147,8 +149,8 @@ def test_what_runs_always_runs_when_many_have_been_cancelled() -> None:
 def test_a_second_cancel_cuts_short_what_the_first_has_begun() -> None:
     desk = _desk()
     desk.submit(*_independent(MANY), task("always", late=True, trigger="always"))
-    desk.turn((fx.Cancel("first", "w"),))
-    desk.tell(fx.Cancel("second", "w"))
+    desk.turn((inp.Cancel("first", "w"),))
+    desk.tell(inp.Cancel("second", "w"))
     assert {answer.token for answer in desk.last.answers} == {"first", "second"}
     assert desk.workflow().state == "cancelled"
     assert desk.states()["always"] == "cancelled"
@@ -160,7 +162,7 @@ def test_a_child_may_end_with_its_parent_before_it_has_seen_to_its_own_failure()
     tasks = _independent(AT_ONCE)
     desk.submit(*tasks[:4], run, *tasks[4:])  # the first turn has room for four
     inner = desk.call("inner", "w~run~1")
-    desk.turn((fx.Cancel("cancel", "w"), fx.CallFailed(inner, -29002, "no", None)))
+    desk.turn((inp.Cancel("cancel", "w"), inp.CallFailed(inner, -29002, "no", None)))
     while desk.engine.more:
         desk.turn(())
     assert [desk.workflow(name).state for name in ("w", "w~run~1")] == ["cancelled", "cancelled"]
@@ -170,9 +172,9 @@ def test_items_of_what_was_cut_short_do_not_start_with_who_takes_over() -> None:
     desk = _desk(room=6, at_once=0)
     each = ForEach(raw(list(range(8))), max_items=8)
     desk.submit(task("each", for_each=each, trigger="always"), task("after", "each"))
-    desk.turn((fx.Cancel("first", "w"),))
+    desk.turn((inp.Cancel("first", "w"),))
     while desk.states()["each"] == "waiting":
-        desk.turn((fx.Cancel("second", "w"),))
+        desk.turn((inp.Cancel("second", "w"),))
     assert not desk.workflow().final
     other = desk.restart()
     other.provider("p#1", 8, frozenset({"echo/echo"}))
@@ -186,14 +188,14 @@ def test_others_do_not_wait_while_many_become_ready() -> None:
     desk.turn((_submit("small", task("a"), task("b", "a")),))
     assert desk.engine.more
     assert desk.call("a", "small").workflow.id == "small"
-    desk.turn((fx.CallCompleted(desk.call("a", "small"), ev.NULL),))
-    desk.turn((fx.CallCompleted(desk.call("b", "small"), ev.NULL),))
+    desk.turn((inp.CallCompleted(desk.call("a", "small"), ev.NULL),))
+    desk.turn((inp.CallCompleted(desk.call("b", "small"), ev.NULL),))
     assert desk.workflow("small").state == "completed"
     assert desk.engine.more, "all the while the large one is being queued"
 
 
-def _submit(workflow_id: str, *tasks: TaskDefinition) -> fx.Submit:
-    return fx.Submit("submit", workflow_id, definition(*tasks), raw({}))
+def _submit(workflow_id: str, *tasks: TaskDefinition) -> inp.Submit:
+    return inp.Submit("submit", workflow_id, definition(*tasks), raw({}))
 
 
 def test_a_retry_in_steps_is_the_same_as_at_once() -> None:
@@ -213,6 +215,6 @@ def test_an_item_that_comes_back_when_another_has_failed_is_cancelled() -> None:
     other = desk.call("each[1]")
     desk.fail("each[0]")
     assert desk.states()["each[1]"] == "running"
-    desk.tell(fx.CallNotStarted(other, "busy", 0))
+    desk.tell(inp.CallNotStarted(other, "busy", 0))
     desk.wait(60)
     assert desk.states() == {"each": "failed", "each[0]": "failed", "each[1]": "cancelled"}

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from tests.libs.engine.builders import NOW, Desk, raw, snapshot, task
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import waits, workflow
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.workflow import replay
+from gleitzeit.engine.replay import replay
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.spec.moments import from_ms
 
@@ -27,7 +27,7 @@ def wait(task_id: str, method: str, /, **params: object) -> TaskDefinition:
 
 
 def signal(desk: Desk, name: str, payload: object = None, workflow_id: str = "w") -> None:
-    desk.tell(fx.Signal("s", workflow_id, name, raw(payload)))
+    desk.tell(inp.Signal("s", workflow_id, name, raw(payload)))
 
 
 def result(desk: Desk, name: str, workflow_id: str = "w") -> Any:
@@ -37,7 +37,7 @@ def result(desk: Desk, name: str, workflow_id: str = "w") -> Any:
 
 
 def answer(desk: Desk, approved: bool = True, workflow_id: str = "w", **values: object) -> None:
-    desk.tell(fx.Complete("c", workflow_id, "ask", approved, raw(values), "because", "Ada"))
+    desk.tell(inp.Complete("c", workflow_id, "ask", approved, raw(values), "because", "Ada"))
 
 
 def asking(**params: object) -> Desk:
@@ -104,7 +104,7 @@ def test_any_of_several_takes_one_and_leaves_the_others() -> None:
 def test_a_signal_sent_again_with_its_key_is_one_signal_also_after_the_end() -> None:
     desk = Desk()
     desk.submit(wait("one", "signal/wait", name="go"), wait("two", "signal/wait", name="go"))
-    again = fx.Signal("s", "w", "go", raw(1), "", "k", "body")
+    again = inp.Signal("s", "w", "go", raw(1), "", "k", "body")
     for _ in range(3):
         desk.tell(again)
     assert [desk.workflow().tasks[name].state for name in ("one", "two")] == ["completed", "waiting"]
@@ -122,7 +122,7 @@ def test_of_the_keys_of_signals_the_last_ones_are_kept(monkeypatch: pytest.Monke
     desk = Desk()
     desk.submit(wait("all", "signal/wait_all", names=["never"]))
     for key in "abc":
-        desk.tell(fx.Signal("s", "w", "go", raw(1), "", key, "body"))
+        desk.tell(inp.Signal("s", "w", "go", raw(1), "", key, "body"))
     assert list(desk.workflow().signal_keys or ()) == ["b", "c"]
 
 
@@ -134,7 +134,7 @@ def test_no_signal_is_lost_and_none_is_taken_twice(sent: list[str], waiting: lis
     early = len(sent) // 2
     for number, name in enumerate(sent[:early]):
         signal(desk, name, number)
-    desk.tell(fx.Resume("r", "w"))
+    desk.tell(inp.Resume("r", "w"))
     for number, name in enumerate(sent[early:], early):
         signal(desk, name, number)
     taken = [result(desk, f"w{i}")["payload"] for i in range(len(waiting)) if desk.states()[f"w{i}"] == "completed"]
@@ -282,9 +282,9 @@ def test_what_asks_nobody_cannot_be_answered() -> None:
     desk.submit(task("first"), task("ask", "first", method="approval/ask"), workflow_id="w")
     answer(desk)
     assert "does not ask yet: it is pending" in str(desk.error())
-    desk.tell(fx.Complete("c", "w", "first", True, raw({})))
+    desk.tell(inp.Complete("c", "w", "first", True, raw({})))
     assert "asks for no approval: it is echo/echo, and running" in str(desk.error())
-    desk.tell(fx.Cancel("x", "w"))
+    desk.tell(inp.Cancel("x", "w"))
     answer(desk)
     assert "is cancelled: nobody waits for an answer any more" in str(desk.error())
     answer(desk, workflow_id="nobody")
@@ -294,10 +294,10 @@ def test_what_asks_nobody_cannot_be_answered() -> None:
 def test_an_answer_to_an_earlier_attempt_does_not_count() -> None:
     desk = asking(timeout=5)
     desk.wait(5)
-    desk.tell(fx.Retry("r", "w"))
-    desk.tell(fx.Complete("c", "w", "ask", True, raw({}), attempt=1))
+    desk.tell(inp.Retry("r", "w"))
+    desk.tell(inp.Complete("c", "w", "ask", True, raw({}), attempt=1))
     assert "asks anew, in attempt 2" in str(desk.error())
-    desk.tell(fx.Complete("c", "w", "ask", True, raw({}), attempt=2))
+    desk.tell(inp.Complete("c", "w", "ask", True, raw({}), attempt=2))
     assert desk.states() == {"ask": "completed"}
 
 

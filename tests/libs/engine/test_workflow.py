@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, Desk, definition, raw, snapshot, submitted, task
 
-from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import Refused, Task, replay
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.workflow import Refused, Task
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, ForEach, Priority, RetryPolicy, TaskDefinition
 
@@ -51,27 +52,27 @@ def _task(draw: st.DrawFn, number: int, dependencies: tuple[str, ...]) -> TaskDe
     )
 
 
-def something(desk: Desk, chance: random.Random) -> fx.Input | None:
+def something(desk: Desk, chance: random.Random) -> inp.Input | None:
     """Anything that can arrive, also what no longer fits; None: time passes."""
     calls = list(desk.engine.calls.values())
-    choices: list[fx.Input | None] = [
+    choices: list[inp.Input | None] = [
         None,
         None,
-        fx.Pause("", "w"),
-        fx.Resume("", "w"),
-        fx.Resume("", "w"),
-        fx.Hold("", "w"),
-        fx.Signal("", "w", chance.choice(["go", "stop"]), raw(1)),
-        fx.ProviderReady("p", f"p#{chance.randrange(3)}", frozenset(METHODS[:3]), 2),
-        fx.ProviderDown(f"p#{chance.randrange(3)}", gone=chance.random() < 0.5),
+        inp.Pause("", "w"),
+        inp.Resume("", "w"),
+        inp.Resume("", "w"),
+        inp.Hold("", "w"),
+        inp.Signal("", "w", chance.choice(["go", "stop"]), raw(1)),
+        inp.ProviderReady("p", f"p#{chance.randrange(3)}", frozenset(METHODS[:3]), 2),
+        inp.ProviderDown(f"p#{chance.randrange(3)}", gone=chance.random() < 0.5),
     ]
     if chance.random() < 0.1:
-        choices += [fx.Cancel("", "w"), fx.Retry("", "w"), fx.Retry("", "w", ("t0",))]
+        choices += [inp.Cancel("", "w"), inp.Retry("", "w"), inp.Retry("", "w", ("t0",))]
     if calls:
         call = chance.choice(calls)
-        choices += [fx.CallCompleted(call, raw(chance.random()))] * 4
-        choices += [fx.CallFailed(call, chance.choice([-29002, -32602, -29004]), "no")]
-        choices += [fx.CallNotStarted(call, "busy", 0.5), fx.CallUnknown(call, chance.choice(["p#0", "p#1"]))]
+        choices += [inp.CallCompleted(call, raw(chance.random()))] * 4
+        choices += [inp.CallFailed(call, chance.choice([-29002, -32602, -29004]), "no")]
+        choices += [inp.CallNotStarted(call, "busy", 0.5), inp.CallUnknown(call, chance.choice(["p#0", "p#1"]))]
     return chance.choice(choices)
 
 
@@ -80,7 +81,7 @@ def something(desk: Desk, chance: random.Random) -> fx.Input | None:
 def test_memory_is_the_replay_of_the_stream_whatever_happens(made: Definition, seed: int, steps: int) -> None:
     chance = random.Random(seed)
     desk = Desk(providers=[("p#0", 2)])
-    desk.tell(fx.Submit("", "w", made, raw({})))
+    desk.tell(inp.Submit("", "w", made, raw({})))
     for _ in range(steps):
         arrived = something(desk, chance)
         if arrived is None:

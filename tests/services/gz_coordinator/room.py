@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.schemas import builtin
@@ -31,7 +33,7 @@ class Echo:
         self.room = room
         self.busy = False
         """While it is, calls stay unanswered."""
-        self.calls: list[fx.Call] = []
+        self.calls: list[Call] = []
 
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
@@ -40,11 +42,11 @@ class Echo:
                 if not self.busy:
                     self.answer(effect.call)
 
-    def answer(self, call: fx.Call) -> None:
+    def answer(self, call: Call) -> None:
         params = msgspec.json.decode(self.room.service.engine.params_of(call), type=dict[str, Any])
         params.pop("_meta")
         result = {"response": params.get("message"), "message": params.get("message")}
-        self.room.service.post(fx.CallCompleted(call, Raw(msgspec.json.encode(result))))
+        self.room.service.post(inp.CallCompleted(call, Raw(msgspec.json.encode(result))))
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         pass
@@ -95,7 +97,7 @@ async def room(store: MemoryStore | None = None, now: int = NOW) -> AsyncIterato
     there = Room(store or MemoryStore(), now)
     await there.journal.claim("me")
     await recover(there.service, held=False)
-    there.service.post(fx.ProviderReady("echo", "echo#1", frozenset({"echo/echo"}), 100))
+    there.service.post(inp.ProviderReady("echo", "echo#1", frozenset({"echo/echo"}), 100))
     running = asyncio.create_task(there.service.run())
     near, _ = await connect_memory(server_methods=build(there.parts))
     there.call = near.call

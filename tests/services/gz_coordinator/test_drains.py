@@ -6,18 +6,18 @@ import pytest
 from tests.services.gz_coordinator.room import NOW
 
 from gleitzeit import errors
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.model.shards import SHARDS
 from gz_coordinator.drains import MOST_INSTANCES, Drain, Drains
 from gz_coordinator.last_events import LastEvents
 
-NOTHING = fx.ProvidersDrained()
+NOTHING = inp.ProvidersDrained()
 
 
-async def beginning(store: MemoryStore, owner: str = "me") -> tuple[Drains, list[fx.Input]]:
+async def beginning(store: MemoryStore, owner: str = "me") -> tuple[Drains, list[inp.Input]]:
     """At a coordinator of its own, with what its engine is told."""
-    journal, told = MemoryJournal(store), list[fx.Input]()
+    journal, told = MemoryJournal(store), list[inp.Input]()
     await journal.claim(owner, ())
     drains = Drains(journal, lambda: NOW, told.append, LastEvents(journal, []))
     await drains.restore()
@@ -29,7 +29,7 @@ async def test_the_next_coordinator_tells_its_engine_what_the_last_was_told() ->
     first, told = await beginning(store)
     await first.drain("echo", None)
     await first.drain("http://a/b ä", "one")
-    expected = fx.ProvidersDrained(frozenset({"echo"}), frozenset({"one"}))
+    expected = inp.ProvidersDrained(frozenset({"echo"}), frozenset({"one"}))
     assert told[-1] == expected
     second, retold = await beginning(store)
     assert retold == [expected]
@@ -71,7 +71,7 @@ async def test_of_two_at_once_neither_is_lost() -> None:
     (one, _), (two, told) = await beginning(store, "one"), await beginning(store, "two")
     await asyncio.gather(*(drains.drain("p", f"{drains is one}{n}") for n in range(3) for drains in (one, two)))
     await two.restore()
-    assert isinstance(told[-1], fx.ProvidersDrained)
+    assert isinstance(told[-1], inp.ProvidersDrained)
     assert len(told[-1].instances) == 6
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.libs.engine.builders import definition, raw, task
 
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
@@ -154,7 +154,7 @@ async def test_a_loop_that_was_away_for_longer_than_the_lease_takes_no_turn() ->
     one = Member(MemoryStore(shards=SHARDS, clock=clock), clock, "one")
     await one.start()
     clock.now += LEASE + 1
-    one.service.post(fx.ProviderSeen("p#1"))
+    one.service.post(inp.ProviderSeen("p#1"))
     with pytest.raises(JournalFenced, match="lease has run out"):
         await one.turning
 
@@ -188,7 +188,7 @@ async def test_what_is_taken_over_comes_in_small_turns_families_as_a_whole_and_o
     outer = definition(task("run", method="workflow/run", workflow=inner), task("after", "run"))
     names = [f"w{number}" for number in range(10)]
     for name in reversed(names):
-        await one.service.ask(lambda token, name=name: fx.Submit(token, name, outer, raw({})))  # type: ignore[misc]
+        await one.service.ask(lambda token, name=name: inp.Submit(token, name, outer, raw({})))  # type: ignore[misc]
     family = {*names, *(f"{name}~run~1" for name in names)}
     await one.stop()
     clock.now += LEASE + 1
@@ -221,7 +221,7 @@ class _Slices:
         self._decide = service.engine.decide
         service.engine.decide = self  # type: ignore[method-assign, assignment]
 
-    def __call__(self, now: int, inputs: Iterable[fx.Input]) -> Decision:
+    def __call__(self, now: int, inputs: Iterable[inp.Input]) -> Decision:
         asked = list(inputs)
-        self.seen += [[one.id for one in item.workflows] for item in asked if isinstance(item, fx.Adopt)]
+        self.seen += [[one.id for one in item.workflows] for item in asked if isinstance(item, inp.Adopt)]
         return self._decide(now, asked)

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.discovery.base import ProviderLost, ProviderSeen
-from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.errors import ProviderNotFound
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import PIECE
@@ -31,7 +31,7 @@ class World:
     """Links, what they told the engine, and providers that answer as they are told to."""
 
     def __init__(self) -> None:
-        self.posted: list[fx.Input] = []
+        self.posted: list[inp.Input] = []
         self.links = Links(
             "me", lambda: FENCE, self.posted.append, lambda provider, methods: None, lambda method, params: None
         )
@@ -47,7 +47,7 @@ class World:
         self.servers.append(server)
         return server
 
-    def told(self, kind: type[fx.Input]) -> list[Any]:
+    def told(self, kind: type[inp.Input]) -> list[Any]:
         return [item for item in self.posted if isinstance(item, kind)]
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -75,8 +75,8 @@ async def test_a_provider_without_the_sdk_stays_who_it_is_when_its_methods_chang
     link = await world.links.register(Registration(server.url))
     (connection,) = server.connections
     connection.notify("notifications/methods/list_changed", {})
-    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
-    first, second = world.told(fx.ProviderReady)
+    await world.until(lambda: len(world.told(inp.ProviderReady)) == 2)
+    first, second = world.told(inp.ProviderReady)
     assert first.instance == second.instance == link.instance
     assert world.links.connection(second.instance) is link.connection
 
@@ -86,30 +86,30 @@ async def test_a_provider_that_is_registered_again_keeps_its_calls(world: World)
     await world.links.register(Registration(server.url))
     again = await world.links.register(Registration(server.url))
     assert (again.status, again.instance) == ("ready", "i1")
-    assert [down.gone for down in world.told(fx.ProviderDown) if down.instance == "i1"] == [False]
+    assert [down.gone for down in world.told(inp.ProviderDown) if down.instance == "i1"] == [False]
     assert list(world.links) == [again]
 
 
 async def test_a_registration_that_was_changed_elsewhere_counts_without_a_new_connection(world: World) -> None:
     server = await world.provider(lambda: document(name="p"))
     await world.links.register(Registration(server.url, capacity=1))
-    before = world.told(fx.ProviderDown)
+    before = world.told(inp.ProviderDown)
     for capacity in (1, 3):
         world.links.restore(Registration(server.url, capacity=capacity))
-    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
-    assert [ready.capacity for ready in world.told(fx.ProviderReady)] == [1, 3]
-    assert world.told(fx.ProviderDown) == before
+    await world.until(lambda: len(world.told(inp.ProviderReady)) == 2)
+    assert [ready.capacity for ready in world.told(inp.ProviderReady)] == [1, 3]
+    assert world.told(inp.ProviderDown) == before
 
 
 async def test_who_may_not_call_any_more_leaves_those_that_keep_no_table_of_calls(world: World) -> None:
     ours, foreign = await world.provider(lambda: DURABLE), await world.provider(lambda: document(name="p"))
     for server in (ours, foreign):
         await world.links.register(Registration(server.url))
-    instances = {ready.foreign: ready.instance for ready in world.told(fx.ProviderReady)}
+    instances = {ready.foreign: ready.instance for ready in world.told(inp.ProviderReady)}
     assert instances.keys() == {"", foreign.url}
     assert world.links.leave_foreign("over")
     left = instances[foreign.url]
-    await world.until(lambda: [down.gone for down in world.told(fx.ProviderDown) if down.instance == left] == [True])
+    await world.until(lambda: [down.gone for down in world.told(inp.ProviderDown) if down.instance == left] == [True])
     assert ours.connections
     assert world.links.connection(instances[""]) is not None
 
@@ -166,7 +166,7 @@ async def test_a_registration_stays_when_discovery_comes_upon_its_address(world:
     server = await world.provider(lambda: DURABLE)
     await world.links.register(Registration(server.url, name="mine"))
     await server.close()
-    await world.until(lambda: any(down.gone for down in world.told(fx.ProviderDown)))
+    await world.until(lambda: any(down.gone for down in world.told(inp.ProviderDown)))
     world.links.report(ProviderSeen("p", "i2", server.url))
     assert [link.registration for link in world.links] == [Registration(server.url, name="mine")]
 
@@ -187,14 +187,14 @@ async def test_one_that_discovery_hears_no_more_goes_on_while_its_socket_is_open
     link = await world.links.register(Registration(server.url))
     world.links.report(ProviderLost("i1", withdrawn=withdrawn))
     assert link.status == ("draining" if withdrawn else "ready")
-    assert len(world.told(fx.ProviderDraining)) == withdrawn
+    assert len(world.told(inp.ProviderDraining)) == withdrawn
 
 
 async def test_no_provider_may_pass_itself_off_as_the_coordinator(world: World) -> None:
     server = await world.provider(lambda: document(name="p", instance="coordinator", calls="v1"))
     with pytest.raises(ProviderNotFound, match="may call its instance"):
         await world.links.register(Registration(server.url))
-    assert not world.told(fx.ProviderReady)
+    assert not world.told(inp.ProviderReady)
 
 
 async def test_a_registration_that_fails_leaves_the_one_before(world: World) -> None:
@@ -212,12 +212,12 @@ async def test_one_that_was_started_anew_where_another_had_been_is_known_to_exis
     instances = iter(["i1", "i2"])
     server = await world.provider(lambda: document(name="p", instance=next(instances), calls="v1"))
     world.links.report(ProviderSeen("p", "i1", server.url))
-    await world.until(lambda: world.told(fx.ProviderReady))
+    await world.until(lambda: world.told(inp.ProviderReady))
     for connection in list(server.connections):
         await connection.close()
-    await world.until(lambda: len(world.told(fx.ProviderReady)) == 2)
+    await world.until(lambda: len(world.told(inp.ProviderReady)) == 2)
     world.links.report(ProviderSeen("p", "i2", server.url))
-    changes = [item for item in world.posted if not isinstance(item, fx.ProviderDown) or item.gone]
+    changes = [item for item in world.posted if not isinstance(item, inp.ProviderDown) or item.gone]
     shown = [(type(item).__name__, getattr(item, "instance", "")) for item in changes]
     assert shown == [
         ("ProviderSeen", "i1"),
@@ -232,7 +232,7 @@ async def test_a_registered_provider_that_is_dead_is_reported_gone_and_still_tri
     server = await world.provider(lambda: DURABLE)
     link = await world.links.register(Registration(server.url))
     await server.close()
-    await world.until(lambda: any(down.gone for down in world.told(fx.ProviderDown)))
+    await world.until(lambda: any(down.gone for down in world.told(inp.ProviderDown)))
     assert list(world.links) == [link]
 
 
@@ -254,7 +254,7 @@ async def test_a_provider_that_answers_with_wrong_ids_is_hung_up_on(
         replies: list[object] = []
         link.connection.send_request("x/one", None, replies.append)
         reason = "the answers have ids that nobody asked for"
-        await world.until(lambda: any(down.reason == reason and down.gone for down in world.told(fx.ProviderDown)))
+        await world.until(lambda: any(down.reason == reason and down.gone for down in world.told(inp.ProviderDown)))
         assert len(replies) == 1, "whoever waited has learnt that it was in vain"
         await world.links.close()
 

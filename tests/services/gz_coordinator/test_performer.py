@@ -8,6 +8,8 @@ from msgspec import Raw
 from tests.libs.engine.builders import NOW, definition, task
 
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import PayloadTooLarge, ResultInvalid
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
@@ -18,12 +20,12 @@ from gz_coordinator import performer as performer_module
 from gz_coordinator.performer import MAX_RESULT_NESTING, CallPerformer
 
 
-def calls_of(*names: str) -> list[fx.Call]:
+def calls_of(*names: str) -> list[Call]:
     """Calls that run, each at the provider p."""
     workflow = Workflow(ev.WorkflowSubmitted(NOW, "w", definition(*(task(name) for name in names))))
     for name in names:
         workflow.apply(ev.TaskStarted(NOW, name, 1, "p", "p#1", "", 20.0))
-    calls = [fx.Call(workflow, workflow.tasks[name], 1, f"w/{name}/1") for name in names]
+    calls = [Call(workflow, workflow.tasks[name], 1, f"w/{name}/1") for name in names]
     for call in calls:
         call.params = b"{}"
     return calls
@@ -34,7 +36,7 @@ class Desk:
 
     def __init__(self, ours: Connection, params: bytes) -> None:
         self.ours = ours
-        self.posted: list[fx.Input] = []
+        self.posted: list[inp.Input] = []
         self.told = asyncio.Event()
         self.performer = CallPerformer(self.connection, self.post, lambda workflow_id: {}, print, lambda call: params)
 
@@ -46,7 +48,7 @@ class Desk:
     def connection(self, instance: str) -> Connection:
         return self.ours
 
-    def post(self, item: fx.Input) -> None:
+    def post(self, item: inp.Input) -> None:
         self.posted.append(item)
         self.told.set()
 
@@ -54,7 +56,7 @@ class Desk:
         await self.ours.close()
 
 
-async def what_becomes_of(reply: Reply) -> fx.Input:
+async def what_becomes_of(reply: Reply) -> inp.Input:
     def answer(request: Request, /, **params: Any) -> None:
         request.defer()
         if isinstance(reply, Result):
@@ -79,21 +81,21 @@ def nested(levels: int) -> bytes:
 @pytest.mark.parametrize("result", [b"1", b'"x"', b"null", b"9" * 400, nested(MAX_RESULT_NESTING)])
 async def test_a_result_is_handed_on_as_it_came(result: bytes) -> None:
     posted = await what_becomes_of(Result(Raw(result)))
-    assert isinstance(posted, fx.CallCompleted)
+    assert isinstance(posted, inp.CallCompleted)
     assert bytes(posted.result) == result
 
 
 @pytest.mark.parametrize("result", [b"1e400", b"[-1e999]", b"9" * 5000, nested(MAX_RESULT_NESTING + 1)])
 async def test_a_result_that_nobody_could_read_fails_the_call(result: bytes) -> None:
     posted = await what_becomes_of(Result(Raw(result)))
-    assert isinstance(posted, fx.CallFailed)
+    assert isinstance(posted, inp.CallFailed)
     assert posted.code == ResultInvalid.code
     assert "result" in posted.message
 
 
 async def test_error_data_that_nobody_could_read_is_left_out() -> None:
     posted = await what_becomes_of(Failure(-1, "no", Raw(b"1e400")))
-    assert isinstance(posted, fx.CallFailed)
+    assert isinstance(posted, inp.CallFailed)
     assert (posted.code, posted.message, posted.data) == (-1, "no", None)
 
 
@@ -103,7 +105,7 @@ async def test_params_that_no_frame_can_hold_fail_the_call_and_not_the_coordinat
     call.params = b'"' + b"x" * (17 << 20) + b'"'
     desk.performer.perform([fx.CallProvider(call)])
     (posted,) = desk.posted
-    assert isinstance(posted, fx.CallFailed)
+    assert isinstance(posted, inp.CallFailed)
     assert posted.code == PayloadTooLarge.code
     await desk.close()
 
@@ -133,5 +135,5 @@ async def test_a_provider_that_is_slow_to_read_is_sent_no_more_than_it_takes(mon
             desk.told.clear()
             await desk.told.wait()
     assert most < 4 << 20
-    assert {item.call.id for item in desk.posted if isinstance(item, fx.CallCompleted)} == {call.id for call in calls}
+    assert {item.call.id for item in desk.posted if isinstance(item, inp.CallCompleted)} == {call.id for call in calls}
     await desk.close()

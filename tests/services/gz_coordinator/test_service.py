@@ -10,6 +10,7 @@ from tests.libs.engine.builders import CATALOGUE, NOW, definition, task
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow
@@ -32,7 +33,7 @@ class Echo:
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, fx.CallProvider):
-                self.service.post(fx.CallCompleted(effect.call, self.result))
+                self.service.post(inp.CallCompleted(effect.call, self.result))
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
         pass
@@ -63,7 +64,7 @@ class Desk:
     async def run(self, workflow_id: str, tasks: int = 2) -> None:
         """Submit, and wait until it has ended."""
         tasks_ = definition(*(task(f"t{i}") for i in range(tasks)))
-        await self.service.ask(lambda token: fx.Submit(token, workflow_id, tasks_, Raw(b"{}")))
+        await self.service.ask(lambda token: inp.Submit(token, workflow_id, tasks_, Raw(b"{}")))
         while not await self.service.read(workflow_id, lambda workflow: workflow.final):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -74,7 +75,7 @@ async def desk() -> AsyncIterator[Desk]:
     await journal.claim("me")
     service = Service(Engine(CATALOGUE, Identity("c", 1, "me")), journal, lambda: NOW)
     service.performer = service.audience = Echo(service, b'"%b"' % (b"x" * 1_000))
-    service.post(fx.ProviderReady("p", "p#1", frozenset({"echo/echo"}), 100))
+    service.post(inp.ProviderReady("p", "p#1", frozenset({"echo/echo"}), 100))
     running = asyncio.create_task(service.run())
     yield Desk(service)
     service.stop()
@@ -117,7 +118,7 @@ async def test_large_results_are_taken_a_few_in_a_turn(desk: Desk, monkeypatch: 
     decide = desk.service.engine.decide
 
     def counted(now: int, inputs: Any) -> Any:
-        sizes.append(sum(isinstance(item, fx.CallCompleted) for item in inputs))
+        sizes.append(sum(isinstance(item, inp.CallCompleted) for item in inputs))
         return decide(now, inputs)
 
     monkeypatch.setattr(desk.service.engine, "decide", counted)
@@ -185,8 +186,8 @@ async def test_turns_are_short_while_one_decision_means_very_many_steps(
     monkeypatch.setattr(service.engine, "decide", counted)
     monkeypatch.setattr(service_module, "TURN_SECONDS", 0.0)  # every turn is too long
     many = definition(*(task(f"t{n}", method="later/do") for n in range(8_000)))
-    await service.ask(lambda token: fx.Submit(token, "many", many, Raw(b"{}")))
-    await service.ask(lambda token: fx.Cancel(token, "many"))
+    await service.ask(lambda token: inp.Submit(token, "many", many, Raw(b"{}")))
+    await service.ask(lambda token: inp.Cancel(token, "many"))
     assert max(sizes[-30:]) <= service_module.LEAST_STEPS
     assert sum(sizes) > 8_000
     await desk.run("w")
@@ -220,17 +221,17 @@ async def test_who_submits_to_a_full_journal_is_told_so_and_nothing_of_it_is_lef
     await desk.run("w-new")
 
 
-REQUESTS: list[Callable[[Any], fx.Input]] = [
-    lambda token: fx.Submit(token, "w-late", definition(task("t")), Raw(b"{}")),
-    lambda token: fx.Submit(token, "w-late", definition(task("t", concurrency=Concurrency("k", 1))), Raw(b"{}")),
-    lambda token: fx.Signal(token, "w-first", "go", Raw(b"1")),
-    lambda token: fx.Cancel(token, "w-first"),
+REQUESTS: list[Callable[[Any], inp.Input]] = [
+    lambda token: inp.Submit(token, "w-late", definition(task("t")), Raw(b"{}")),
+    lambda token: inp.Submit(token, "w-late", definition(task("t", concurrency=Concurrency("k", 1))), Raw(b"{}")),
+    lambda token: inp.Signal(token, "w-first", "go", Raw(b"1")),
+    lambda token: inp.Cancel(token, "w-first"),
 ]
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
 async def test_who_asks_while_the_journal_is_found_to_be_full_is_told_so_too(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, request_: Callable[[Any], fx.Input]
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, request_: Callable[[Any], inp.Input]
 ) -> None:
     monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
     journal = desk.service.journal
@@ -261,7 +262,7 @@ async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypat
     assert isinstance(journal, Gated)
     journal.full = True
     limited = definition(task("t", concurrency=Concurrency("k", 1)))
-    asking = asyncio.create_task(desk.service.ask(lambda token: fx.Submit(token, "w", limited, Raw(b"{}"))))
+    asking = asyncio.create_task(desk.service.ask(lambda token: inp.Submit(token, "w", limited, Raw(b"{}"))))
     while not desk.service.space.stalled:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)

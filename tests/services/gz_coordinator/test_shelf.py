@@ -7,6 +7,8 @@ from msgspec import Raw
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.underway import Lookup
 from gleitzeit.journal.base import Find
 from gleitzeit.journal.memory import MemoryJournal
 from gz_coordinator import shelf
@@ -19,14 +21,14 @@ class Desk:
     def __init__(self, journal: MemoryJournal) -> None:
         self.journal = journal
         self.now = NOW
-        self.answers: list[fx.LookedUp] = []
+        self.answers: list[inp.LookedUp] = []
         self.shelf = CacheShelf(journal, lambda: self.now, cast(Any, self.answers.append))
 
     def keep(self, key: str, result: bytes = b"1", ttl: float = 60.0) -> None:
         self.shelf.ask(fx.KeepResult(key, "llm/chat", Raw(result), self.now, ttl))
 
     async def find(self, key: str, ttl: float = 3600.0) -> Raw | None:
-        lookup = fx.Lookup(cast(Any, None), cast(Any, None), cast(Any, None), key, ttl)
+        lookup = Lookup(cast(Any, None), cast(Any, None), cast(Any, None), key, ttl)
         self.shelf.ask(fx.LookUp(lookup))
         await self.shelf.close()
         assert self.answers[-1].lookup is lookup

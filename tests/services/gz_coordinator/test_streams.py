@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gleitzeit.engine.effects import Call
+from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Definition, TaskDefinition

@@ -6,7 +6,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeit.engine.effects import Call
+from gleitzeit.engine.underway import Call
 from gz_coordinator import texts
 from gz_coordinator.texts import Text, Texts
 

@@ -11,8 +11,9 @@ import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import NOW, raw, submitted, task
 
-from gleitzeit.engine.effects import Call
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.underway import Call
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev

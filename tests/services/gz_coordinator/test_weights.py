@@ -9,7 +9,9 @@ from msgspec import Raw
 from tests.libs.engine.builders import METHODS, NOW, Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine.workflow import Workflow, replay
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.replay import replay
+from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach, TaskDefinition
 from gz_coordinator.weights import weight_bytes
@@ -53,12 +55,12 @@ def test_what_is_heavier_than_counts_is_not_weighed_closely() -> None:
 def _story(tasks: list[TaskDefinition], result: Raw) -> list[bytes]:
     desk = Desk(providers=())
     engine = desk.engine
-    submit = fx.Submit("token", "w", definition(*tasks), Raw(b"{}"))
-    decision = engine.decide(NOW, [fx.ProviderReady("p", "p#1", METHODS, 10_000), submit])
+    submit = inp.Submit("token", "w", definition(*tasks), Raw(b"{}"))
+    decision = engine.decide(NOW, [inp.ProviderReady("p", "p#1", METHODS, 10_000), submit])
     events: list[bytes] = []
     while True:
         events += [_encode(event) for append in decision.appends.values() for event in append.events]
         calls = [effect.call for effect in decision.effects if isinstance(effect, fx.CallProvider)]
         if not calls and not engine.more:
             return events
-        decision = engine.decide(NOW, [fx.CallCompleted(call, result) for call in calls])
+        decision = engine.decide(NOW, [inp.CallCompleted(call, result) for call in calls])
