@@ -11,6 +11,8 @@ from gleitzeit.process.reach import Target, running
 from gz_cli import configuring, exits, settings
 from gz_cli.connect import connected
 from gz_cli.exits import UsageError
+from gz_cli.formats import Format
+from gz_cli.output import encode
 from gz_cli.table import pairs
 from gz_cli.talk import put, say
 
@@ -43,16 +45,20 @@ def login(file: Path | None) -> int:
     return configuring.put_value("token", token)
 
 
-async def status(target: Target) -> int:
+async def status(target: Target, output: Format) -> int:
     """Raises Unauthorized where another token is wanted, ConnectionLost."""
     config = settings.configured()
     token = f"set ({config.sources['token']})" if config.token else "none is configured"
     try:
         reach = running(target)
     except NotRunning as error:
-        put(pairs([("token", token), ("access", f"nobody to ask: {error.message}")]))
-        return exits.OK
-    async with connected(reach) as client:
-        url = (await client.status()).url
-    put(pairs([("token", token), ("access", f"yes, to {url}")]))
+        url, access = None, f"nobody to ask: {error.message}"
+    else:
+        async with connected(reach) as client:
+            url = (await client.status()).url
+        access = f"yes, to {url}"
+    if output in (Format.JSON, Format.YAML):
+        put(encode({"token": config.sources["token"] if config.token else None, "url": url, "access": access}, output))
+    else:
+        put(url or "" if output is Format.ID else pairs([("token", token), ("access", access)]))
     return exits.OK

@@ -5,19 +5,23 @@ import re
 from pathlib import Path
 
 from gleitzeit.config import SETTINGS, load_config
+from gleitzeit.errors import ConfigurationError
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.load import load_text
 from gz_cli import exits, settings
 from gz_cli.exits import UsageError
+from gz_cli.formats import Format
+from gz_cli.output import encode
 from gz_cli.talk import put, say
 
 SHOWS_ALL = "`gz config show` has all of them"
 
 
-def get(key: str) -> int:
-    for name, value, _ in settings.configured().shown():
+def get(key: str, output: Format) -> int:
+    for name, value, source in settings.configured().shown():
         if name == key.replace("-", "_"):
-            put(value)
+            data = {name: {"value": value, "source": source}}  # as `gz config show` has it
+            put(name if output is Format.ID else value if output is Format.TEXT else encode(data, output))
             return exits.OK
     raise _no_setting(key)
 
@@ -48,21 +52,33 @@ def put_value(key: str, value: str) -> int:
     return exits.OK
 
 
-def check(file: Path | None) -> int:
-    """Raises ConfigurationError with every problem."""
+def check(file: Path | None, output: Format) -> int:
+    """Raises ConfigurationError with every problem, unless data is wanted: then they are some."""
     environ = {**os.environ, "GLEITZEIT_CONFIG": str(file)} if file is not None else dict(os.environ)
-    config = load_config(environ, Path.home())
-    for warning in config.warnings:
+    name = str(file or _file())
+    try:
+        warnings = load_config(environ, Path.home()).warnings
+    except ConfigurationError as error:
+        if output in (Format.TEXT, Format.ID):
+            raise
+        problems = (error.data or {}).get("problems", [error.message])
+        put(encode({"file": name, "errors": problems, "warnings": []}, output))
+        return exits.USAGE
+    if output in (Format.JSON, Format.YAML):
+        put(encode({"file": name, "errors": [], "warnings": warnings}, output))
+        return exits.OK
+    for warning in warnings:
         say(f"warning: {warning}")
-    put(f"{file or _file()}: ok")
+    put(name if output is Format.ID else f"{name}: ok")
     return exits.OK
 
 
-def profiles() -> int:
+def profiles(output: Format) -> int:
     file = _file()
     value = load_text(file.read_bytes(), name=str(file)).value if file.exists() else {}
     found = value.get("profiles") if isinstance(value, dict) else None
-    put("\n".join(found) if isinstance(found, dict) else "")
+    names = list(found) if isinstance(found, dict) else []
+    put("\n".join(names) if output in (Format.TEXT, Format.ID) else encode(names, output))
     return exits.OK
 
 

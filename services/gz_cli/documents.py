@@ -1,8 +1,9 @@
 """Documents as commands take them, with every problem rendered for a person."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.client import Defaults, Prepared, prepare
@@ -15,27 +16,32 @@ from gz_cli.talk import say
 from gz_cli.typed import Inputs, Source
 
 
-def prepared(
+class Checked(Struct, frozen=True):
+    """A document that somebody has looked at. `ready` is None if it cannot be run."""
+
+    document: Document
+    problems: tuple[Problem, ...]
+    ready: Prepared | None
+
+
+def checked(
     source: Source,
     defaults: Defaults | None = None,
     *,
     inputs: Mapping[str, object] | None = None,
-    warn: bool = True,
     priority: str | None = None,
     catalogue: Catalogue | None = None,
-) -> Prepared | None:
-    """Loaded, completed and checked. What is wrong is said on stderr; None if that forbids to run it.
+) -> Checked:
+    """Loaded, completed and checked; nothing is said.
 
-    `inputs` are those that it will be submitted with, None if nobody knows yet. Without `warn` nothing is said of a
-    document that can be run: a coordinator will be asked, which knows the methods of its providers. `catalogue` is what
-    is known of methods, by default those that ship with us. `priority` goes before the one of the document.
+    `inputs` are those that it will be submitted with, None if nobody knows yet. `catalogue` is what is known of
+    methods, by default those that ship with us. `priority` goes before the one of the document.
     """
     try:
         document = load_text(source.content, name=source.name, lenient=True)
     except DocumentError as error:
-        text = source.content.decode(errors="replace")
-        say_problems(error, Document(source.name, text, None))
-        return None
+        document = Document(source.name, source.content.decode(errors="replace"), None)
+        return Checked(document, tuple(located(problems_of(error), document)), None)
     if priority is not None:
         document = _with_priority(document, priority)
     ready = prepare(
@@ -46,12 +52,41 @@ def prepared(
         defaults=defaults or Defaults(),
         inputs=inputs,
     )
-    if ready.problems and (warn or ready.checked is None):
-        say(ready.rendered())
-    if ready.checked is None:
-        say(summary(len(ready.errors), len(ready.warnings)))
-        return None
-    return ready
+    return Checked(document, ready.problems, ready if ready.checked is not None else None)
+
+
+def with_problems(found: Checked, more: Iterable[Problem]) -> Checked:
+    """And what others have found wrong with it."""
+    problems = (*found.problems, *located(more, found.document))
+    wrong = any(problem.severity == "error" for problem in problems)
+    return Checked(found.document, problems, None if wrong else found.ready)
+
+
+def prepared(
+    source: Source,
+    defaults: Defaults | None = None,
+    *,
+    inputs: Mapping[str, object] | None = None,
+    warn: bool = True,
+    priority: str | None = None,
+) -> Prepared | None:
+    """As `checked`, and what is wrong is said on stderr. None if that forbids to run it.
+
+    Without `warn` nothing is said of a document that can be run: a coordinator will be asked, which knows the methods
+    of its providers.
+    """
+    found = checked(source, defaults, inputs=inputs, priority=priority)
+    if warn or found.ready is None:
+        say_found(found)
+    return found.ready
+
+
+def say_found(found: Checked) -> None:
+    """Every problem with its line; and how many there are, if they forbid to run it."""
+    if found.problems:
+        say(render(found.problems, found.document))
+    if found.ready is None:
+        say(_summary(found.problems))
 
 
 def _with_priority(document: Document, priority: str) -> Document:
@@ -83,8 +118,7 @@ def say_problems(error: DocumentError, document: Document, below: Path = ()) -> 
         say(error.message)
         return
     say(render(problems, document))
-    wrong = sum(problem.severity == "error" for problem in problems)
-    say(summary(wrong, len(problems) - wrong))
+    say(_summary(problems))
 
 
 def beneath(place: Path, problems: Iterable[Problem]) -> list[Problem]:
@@ -92,7 +126,8 @@ def beneath(place: Path, problems: Iterable[Problem]) -> list[Problem]:
     return [replace(one, path=one.path[len(place) :]) if one.path[: len(place)] == place else one for one in problems]
 
 
-def summary(errors: int, warnings: int) -> str:
+def _summary(problems: Sequence[Problem]) -> str:
     """`2 errors, 1 warning`"""
-    counted = [(errors, "error"), (warnings, "warning")]
+    wrong = sum(problem.severity == "error" for problem in problems)
+    counted = [(wrong, "error"), (len(problems) - wrong, "warning")]
     return ", ".join(f"{number} {word}{'s' * (number != 1)}" for number, word in counted if number)

@@ -18,7 +18,10 @@ from gleitzeit.model import events as ev
 from gleitzeit.process.reach import Target
 from gz_cli import exits, journal_prune
 from gz_cli.durations import counted
+from gz_cli.formats import Format
 from gz_cli.journal_access import helper, looked_at, opened
+from gz_cli.journal_prune import Prune, put_gone
+from gz_cli.output import encode
 from gz_cli.talk import put, say
 
 KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "drain", "cluster", "limit", "cache")
@@ -45,9 +48,9 @@ async def pages_of(journal: JournalView, stream: str) -> AsyncIterator[list[Reco
         after = page[-1].seq
 
 
-async def check(url: str, target: Target) -> int:
+async def check(url: str, target: Target, output: Format) -> int:
     """Read everything: checksums, and whether every workflow can be rebuilt. What is wrong is listed."""
-    counts, events, problems = Counter[str](), 0, list[str]()
+    counts, events, problems = Counter[str](), 0, list[tuple[str, str]]()
     async with looked_at(url, target) as journal:
         for kind in KINDS:
             async for row in rows_of(journal, Find(kind)):
@@ -60,9 +63,13 @@ async def check(url: str, target: Target) -> int:
                     if isinstance(error, JournalError) and not isinstance(error, JournalCorrupt):
                         raise
                     counts[kind] += 1
-                    problems.append(f"{row.stream}: {error}")
+                    problems.append((row.stream, str(error)))
     found = ", ".join(counted(number, kind) for kind, number in counts.items()) or "nothing"
-    put("\n".join(problems))
+    if output in (Format.JSON, Format.YAML):
+        damaged = [{"stream": stream, "message": message} for stream, message in problems]
+        put(encode({"journal": shown(url), "streams": counts, "events": events, "problems": damaged}, output))
+    else:
+        put("\n".join(stream if output is Format.ID else f"{stream}: {message}" for stream, message in problems))
     say(f"{shown(url)}: {found}; {counted(events, 'event')}; {counted(len(problems), 'stream')} cannot be read")
     if problems:
         say("A coordinator starts all the same: it lists what it cannot read and refuses changes to it.")
@@ -108,20 +115,20 @@ def _copied(path: Path, copy: Path) -> Iterator[None]:
         raise
 
 
-async def prune(url: str, target: Target, older_than_seconds: float | None, keep: int | None, *, dry_run: bool) -> int:
+async def prune(url: str, target: Target, how: Prune) -> int:
     """Forget workflows that have ended: those that are older, and all but the newest; and what only they needed."""
     now = int(time.time() * 1000)
-    since = now - older_than_seconds * 1000 if older_than_seconds is not None else None
+    since = now - how.older_than_seconds * 1000 if how.older_than_seconds is not None else None
     async with AsyncExitStack() as stack:
         try:
             journal = await stack.enter_async_context(opened(url))
         except JournalLocked as locked:
             client = await stack.enter_async_context(helper(target, locked))
-            return await journal_prune.beside(client, url, since, keep, dry_run=dry_run)
+            return await journal_prune.beside(client, url, since, how)
         ended = [(row.updated_at, row.stream) async for row in rows_of(journal, Find("workflow", active=False))]
-        gone = journal_prune.beyond(ended, since, keep)
-        if dry_run:
-            return journal_prune.would_go(gone, len(ended))
+        gone = journal_prune.beyond(ended, since, how.keep)
+        if how.dry_run:
+            return journal_prune.would_go(gone, len(ended), how)
         for stream in gone:
             children = [row.stream async for row in rows_of(journal, Find("child", stream_prefix=f"{stream}~"))]
             await journal.delete([stream, f"$id/{stream}", *children])
@@ -130,4 +137,5 @@ async def prune(url: str, target: Target, older_than_seconds: float | None, keep
             await journal.delete(expired[at : at + PAGE])
         blobs = await journal.sweep(now - SPARED_BLOB_SECONDS * 1000)
     say(f"forgotten: {len(gone)} of {len(ended)} ended workflows, {len(expired)} cached results, {blobs} blobs")
+    put_gone(gone, len(ended), how)
     return exits.OK

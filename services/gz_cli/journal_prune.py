@@ -3,15 +3,28 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import Struct
+
 from gleitzeit.client import Client
 from gleitzeit.errors import InvalidState, JournalLocked, WorkflowNotFound
 from gleitzeit.journal import open_journal
 from gleitzeit.journal.places import shown
 from gleitzeit.model.events import WORKFLOW_FINAL
 from gz_cli import exits
+from gz_cli.formats import Format
+from gz_cli.output import encode
 from gz_cli.talk import put, say
 
 PAGE = 1_000
+
+
+class Prune(Struct, frozen=True):
+    """What is to go: of the workflows that have ended, those that are older, and all but the newest `keep`."""
+
+    older_than_seconds: float | None
+    keep: int | None
+    dry_run: bool
+    output: Format
 
 
 def beyond(ended: Sequence[tuple[int, str]], since: float | None, keep: int | None) -> list[str]:
@@ -22,13 +35,21 @@ def beyond(ended: Sequence[tuple[int, str]], since: float | None, keep: int | No
     return list(dict.fromkeys(name for _, name in gone))
 
 
-def would_go(gone: Sequence[str], of: int) -> int:
-    put("\n".join(gone))
+def put_gone(gone: Sequence[str], of: int, how: Prune) -> None:
+    """On stdout, if it is asked for as data, or nothing was to happen but to list them."""
+    if how.output in (Format.JSON, Format.YAML):
+        put(encode({"workflows": gone, "ended": of, "forgotten": not how.dry_run}, how.output))
+    elif how.output is Format.ID or how.dry_run:
+        put("\n".join(gone))
+
+
+def would_go(gone: Sequence[str], of: int, how: Prune) -> int:
+    put_gone(gone, of, how)
     say(f"{len(gone)} of {of} ended workflows would be forgotten")
     return exits.OK
 
 
-async def beside(client: Client, url: str, since: float | None, keep: int | None, *, dry_run: bool) -> int:
+async def beside(client: Client, url: str, since: float | None, how: Prune) -> int:
     """Blobs and cached results that nobody needs any more, coordinators forget by themselves."""
     here, there = shown(open_journal(url).url), (await client.status()).journal
     if here != there:
@@ -40,19 +61,20 @@ async def beside(client: Client, url: str, since: float | None, keep: int | None
         before = page.next
         if before is None:
             break
-    gone = beyond(ended, since, keep)
-    if dry_run:
-        return would_go(gone, len(ended))
-    forgotten = 0
+    gone = beyond(ended, since, how.keep)
+    if how.dry_run:
+        return would_go(gone, len(ended), how)
+    forgotten = []
     for workflow_id in gone:
         try:
             await client.delete(workflow_id)
-            forgotten += 1
+            forgotten.append(workflow_id)
         except WorkflowNotFound:  # somebody else did
-            forgotten += 1
+            forgotten.append(workflow_id)
         except InvalidState as error:
             say(f"kept: {error}")
-    say(f"forgotten: {forgotten} of {len(ended)} ended workflows, through the coordinator that has the journal")
+    say(f"forgotten: {len(forgotten)} of {len(ended)} ended workflows, through the coordinator that has the journal")
+    put_gone(forgotten, len(ended), how)
     return exits.OK
 
 

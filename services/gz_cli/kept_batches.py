@@ -35,11 +35,11 @@ async def show(client: Client, batch_id: str, output: Format) -> int:
     return _tell(found)
 
 
-async def export(client: Client, batch_id: str, out: Path | None) -> int:
-    """To stdout as JSON, if no file is named."""
+async def export(client: Client, batch_id: str, out: Path | None, output: Format) -> int:
+    """To stdout, if no file is named."""
     _check(out)
     found = await kept(client, batch_id)
-    deliver(found.result, out, Format.JSON)
+    deliver(found.result, out, output)
     return _tell(found, out)
 
 

@@ -12,6 +12,7 @@ from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.state import find_running
 from gz_cli import exits, queries
 from gz_cli.formats import Format
+from gz_cli.output import encode
 from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
@@ -35,17 +36,21 @@ def stop(state: Path) -> int:
     return exits.OK
 
 
-def errors(word: str) -> int:
+def errors(word: str, output: Format) -> int:
     """Those whose code or name has the word in it, by code."""
     known = dict(all_errors.NAMES)
     for one in all_errors.classes():
         before = known.get(one.code, one.name)
         known[one.code] = one.name if before == one.name else f"{one.name} (earlier: {before})"
-    again = {True: "yes", False: "no"}
     rows = [
-        (str(code), name, again[all_errors.is_retryable(code)])
+        {"code": code, "name": name, "retryable": all_errors.is_retryable(code)}
         for code, name in sorted(known.items())
         if word.upper() in name or word in str(code)
     ]
-    put(fitted(("code", "name", "worth a retry"), rows))
+    if output in (Format.JSON, Format.YAML):
+        put(encode(rows, output))
+    elif output is Format.ID:
+        put("\n".join(str(row["code"]) for row in rows))
+    else:
+        put(fitted(("code", "name", "worth a retry"), [(str(code), *rest) for code, *rest in map(dict.values, rows)]))
     return exits.OK if rows else exits.NOT_FOUND

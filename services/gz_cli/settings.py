@@ -86,6 +86,8 @@ def show(output: Format) -> int:
     rows = list(configured().shown())
     if output in (Format.JSON, Format.YAML):
         put(encode({key: {"value": value, "source": source} for key, value, source in rows}, output))
+    elif output is Format.ID:
+        put("\n".join(key for key, _, _ in rows))
     else:
         put(fitted(("setting", "value", "from"), rows))
     return 0

@@ -18,7 +18,7 @@ from gleitzeit.client.connecting import OPEN_SECONDS, OnWaiting, Place
 from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of, prepare_workflow
 from gleitzeit.client.models import with_what_is_at_hand
-from gleitzeit.client.views import Json, Submitted, WorkflowResult
+from gleitzeit.client.views import AnyWorkflow, Json, Submitted, WorkflowResult, id_of
 from gleitzeit.client.watch import StreamItem, WatchItem
 from gleitzeit.config import load_config
 from gleitzeit.errors import ConfigurationError, GleitzeitError
@@ -50,7 +50,8 @@ class Client(Coordinator):
     url (`gleitzeit.transport.trust`), by default whom the system trusts.
 
     Every method raises the exception that stands for the coordinator's error (`gleitzeit.errors`), and ConnectionLost
-    if the socket closes before the answer. Close it, or use `async with`; workflows go on without it.
+    if the socket closes before the answer. Close it, or use `async with`: workflows go on without it, and whoever asks
+    it for more gets a RuntimeError.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Client(Coordinator):
         return client
 
     async def __aenter__(self) -> Self:
+        self._require_open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -207,10 +209,10 @@ class Client(Coordinator):
         `on_item` hears what `watch` gives. Raises TimeoutError after `timeout_seconds`; the workflow goes on.
         """
         submitted = await self.submit(workflow, inputs=inputs, idempotency_key=idempotency_key)
-        return await self.wait(submitted.workflow_id, timeout_seconds=timeout_seconds, on_item=on_item)
+        return await self.wait(submitted, timeout_seconds=timeout_seconds, on_item=on_item)
 
     async def wait(
-        self, workflow_id: str, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
+        self, workflow_id: AnyWorkflow, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
     ) -> WorkflowResult:
         """Until a workflow has ended. Raises TimeoutError; the workflow goes on."""
         try:
@@ -223,7 +225,7 @@ class Client(Coordinator):
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise TimeoutError(f"{workflow_id} has not ended within {timeout_seconds:g} s") from None
+            raise TimeoutError(f"{id_of(workflow_id)} has not ended within {timeout_seconds:g} s") from None
 
     # Single tasks
 

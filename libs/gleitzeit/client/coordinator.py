@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gleitzeit.client.session import PATIENCE_SECONDS, Session
 from gleitzeit.client.subscription import Overflow, Subscription
 from gleitzeit.client.views import (
+    AnyWorkflow,
     Difference,
     EventPage,
     Explained,
@@ -28,6 +29,7 @@ from gleitzeit.client.views import (
     WorkflowResult,
     WorkflowRow,
     WorkflowView,
+    id_of,
 )
 from gleitzeit.client.watch import (
     ConnectionItem,
@@ -69,7 +71,7 @@ class AmbiguousId(GleitzeitError):
 class Coordinator(Session):
     """The methods of a coordinator, each raising the exception that stands for the coordinator's error.
 
-    Where a method takes a `workflow_id` it wants the whole id: see `resolve_id`.
+    Where a method takes a `workflow_id` it wants the whole id (see `resolve_id`), or what `submit` returned.
     """
 
     async def bring(self, files: FileOpener | None) -> None:
@@ -98,12 +100,14 @@ class Coordinator(Session):
         """What the coordinator, which knows its providers' methods, says of a definition."""
         return await self._view(Validation, "workflow.validate", definition=definition)
 
-    async def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000, items_of: str = "") -> WorkflowView:
+    async def get(
+        self, workflow_id: AnyWorkflow, *, after: int = 0, limit: int = 1000, items_of: str = ""
+    ) -> WorkflowView:
         """Status and one page of tasks: those after the first `after`. With `items_of`, of the items of that task."""
         only = {"items_of": items_of} if items_of else {}
         return await self._view(WorkflowView, "workflow.get", workflow_id=workflow_id, after=after, limit=limit, **only)
 
-    async def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
+    async def result(self, workflow_id: AnyWorkflow, *, whole: bool = True) -> WorkflowResult:
         """Large values are fetched, unless `whole` is false: then `{"$blob": …}` stands for each."""
         result = await self._view(WorkflowResult, "workflow.result", workflow_id=workflow_id)
         if not whole:
@@ -111,7 +115,7 @@ class Coordinator(Session):
         results, outputs = await self.blobs.whole([result.results, result.outputs])
         return replace(result, results=results, outputs=outputs)
 
-    async def task(self, workflow_id: str, task_id: str, *, whole: bool = True) -> TaskView:
+    async def task(self, workflow_id: AnyWorkflow, task_id: str, *, whole: bool = True) -> TaskView:
         """With its whole result."""
         task = await self._view(TaskView, "task.get", workflow_id=workflow_id, task_id=task_id)
         return replace(task, result=await self.blobs.whole(task.result)) if whole else task
@@ -145,37 +149,37 @@ class Coordinator(Session):
             raise AmbiguousId(text, candidates)
         return candidates[0].workflow_id
 
-    async def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
+    async def cancel(self, workflow_id: AnyWorkflow, *, reason: str | None = None) -> State:
         return await self._view(State, "workflow.cancel", workflow_id=workflow_id, reason=reason)
 
-    async def delete(self, workflow_id: str) -> int:
+    async def delete(self, workflow_id: AnyWorkflow) -> int:
         """Forget a workflow that has ended, with those that were its tasks; returns how many workflows are gone."""
-        deleted: int = (await self.call("workflow.delete", {"workflow_id": workflow_id}))["deleted"]
+        deleted: int = (await self.call("workflow.delete", {"workflow_id": id_of(workflow_id)}))["deleted"]
         return deleted
 
-    async def pause(self, workflow_id: str) -> State:
+    async def pause(self, workflow_id: AnyWorkflow) -> State:
         """Nothing new starts; what runs goes on."""
         return await self._view(State, "workflow.pause", workflow_id=workflow_id)
 
-    async def resume(self, workflow_id: str) -> State:
+    async def resume(self, workflow_id: AnyWorkflow) -> State:
         """The end of a pause and of a hold."""
         return await self._view(State, "workflow.resume", workflow_id=workflow_id)
 
-    async def hold(self, workflow_id: str) -> State:
+    async def hold(self, workflow_id: AnyWorkflow) -> State:
         """Nothing starts until `resume`, also not after a restart of the coordinator."""
         return await self._view(State, "workflow.hold", workflow_id=workflow_id)
 
-    async def retry(self, workflow_id: str, task_id: str | None = None) -> State:
+    async def retry(self, workflow_id: AnyWorkflow, task_id: str | None = None) -> State:
         """Run again what failed, was skipped or cancelled: all of it, or one task with what depends on it."""
         return await self._view(State, "workflow.retry", workflow_id=workflow_id, task_id=task_id)
 
-    async def retry_task(self, workflow_id: str, task_id: str) -> State:
+    async def retry_task(self, workflow_id: AnyWorkflow, task_id: str) -> State:
         """As `retry` of one task, but raises InvalidState where it is not this task that needs it."""
         return await self._view(State, "task.retry", workflow_id=workflow_id, task_id=task_id)
 
     async def rerun(
         self,
-        workflow_id: str,
+        workflow_id: AnyWorkflow,
         *,
         from_task: str | None = None,
         inputs: Mapping[str, object] | None = None,
@@ -188,18 +192,18 @@ class Coordinator(Session):
         what = {"workflow_id": workflow_id, "from_task": from_task, "set": inputs, "params": params, "hold": hold}
         return msgspec.convert(await self._call_once("workflow.rerun", what, idempotency_key), State)
 
-    async def diff(self, a: str, b: str) -> Difference:
-        return await self._view(Difference, "workflow.diff", a=a, b=b)
+    async def diff(self, a: AnyWorkflow, b: AnyWorkflow) -> Difference:
+        return await self._view(Difference, "workflow.diff", a=id_of(a), b=id_of(b))
 
     async def signal(
-        self, workflow_id: str, name: str, payload: object = None, *, idempotency_key: str | None = None
+        self, workflow_id: AnyWorkflow, name: str, payload: object = None, *, idempotency_key: str | None = None
     ) -> Signalled:
         """Kept until a task waits for it. The same key with the same name and payload is the same signal."""
         params = {"workflow_id": workflow_id, "name": name, "payload": payload}
         return msgspec.convert(await self._call_once("workflow.signal", params, idempotency_key), Signalled)
 
     async def history(
-        self, workflow_id: str, *, after: int = 0, limit: int | None = None, events: Sequence[str] = ()
+        self, workflow_id: AnyWorkflow, *, after: int = 0, limit: int | None = None, events: Sequence[str] = ()
     ) -> EventPage:
         """`events` are the types of those that are wanted; earlier names (`task:completed`) and `*` are understood."""
         only = {"events": [*events]} if events else {}
@@ -209,7 +213,7 @@ class Coordinator(Session):
 
     async def approve(
         self,
-        workflow_id: str,
+        workflow_id: AnyWorkflow,
         task_id: str,
         *,
         approved: bool = True,
@@ -222,7 +226,7 @@ class Coordinator(Session):
         params = {"workflow_id": workflow_id, "task_id": task_id, "approved": approved, "values": values or {}}
         return await self._view(State, "task.complete", **params, comment=comment, by=by)
 
-    async def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
+    async def explain(self, workflow_id: AnyWorkflow, task_id: str | None = None) -> Explained:
         """Why its tasks stand where they stand."""
         return await self._view(Explained, "workflow.explain", workflow_id=workflow_id, task_id=task_id)
 
@@ -256,7 +260,12 @@ class Coordinator(Session):
     # ------------------------------------------------------------------------------------------------- watching
 
     async def watch(
-        self, workflow_id: str, *, after: int = 0, stream: bool = True, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        workflow_id: AnyWorkflow,
+        *,
+        after: int = 0,
+        stream: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> AsyncGenerator[WatchItem, None]:
         """Every event numbered above `after`, in order and none twice, until the workflow has ended; between them what
         its tasks say, with `stream`.
@@ -266,6 +275,7 @@ class Coordinator(Session):
         ConnectionLost if the coordinator is away for longer than `patience_seconds`, WorkflowNotFound. One watcher of a
         workflow per client.
         """
+        workflow_id = id_of(workflow_id)
         if workflow_id in self._subscriptions:
             raise InvalidState(f"this client already watches {workflow_id}")
         seq, texts = after, TextPositions()
@@ -282,6 +292,8 @@ class Coordinator(Session):
             except Overflow:
                 continue
             except ConnectionLost as lost:
+                if self._closed:
+                    raise
                 yield ConnectionItem(connected=False, message=lost.message)
                 await self._reconnect(patience_seconds)
                 yield ConnectionItem(connected=True)

@@ -15,7 +15,7 @@ from typing import Any
 from gleitzeit.client.batch import BatchResult
 from gleitzeit.client.client import Client, Mode
 from gleitzeit.client.documents import Workflow
-from gleitzeit.client.views import Json, TaskView, WorkflowResult, WorkflowRow, WorkflowView
+from gleitzeit.client.views import AnyWorkflow, Json, TaskView, WorkflowResult, WorkflowRow, WorkflowView
 from gleitzeit.errors import ConfigurationError
 
 
@@ -101,14 +101,14 @@ class GleitzeitClient(Client):
         """The id of the workflow."""
         return (await self.submit(workflow, **options)).workflow_id
 
-    async def get_workflow_status(self, workflow_id: str) -> WorkflowView:
+    async def get_workflow_status(self, workflow_id: AnyWorkflow) -> WorkflowView:
         return await self.get(workflow_id)
 
-    async def get_workflow_results(self, workflow_id: str) -> dict[str, Json]:
+    async def get_workflow_results(self, workflow_id: AnyWorkflow) -> dict[str, Json]:
         """By task."""
         return (await self.result(workflow_id)).results
 
-    async def get_workflow_errors(self, workflow_id: str) -> dict[str, str]:
+    async def get_workflow_errors(self, workflow_id: AnyWorkflow) -> dict[str, str]:
         """The messages of its failed tasks."""
         found: dict[str, str] = {}
         after: int | None = 0
@@ -118,7 +118,7 @@ class GleitzeitClient(Client):
             after = page.next
         return found
 
-    async def get_task_result(self, workflow_id: str, task_id: str) -> TaskView:
+    async def get_task_result(self, workflow_id: AnyWorkflow, task_id: str) -> TaskView:
         return await self.task(workflow_id, task_id)
 
     async def list_workflows(self, limit: int = 20) -> tuple[WorkflowRow, ...]:

@@ -14,6 +14,7 @@ from gleitzeit.client.connecting import SILENCE_SECONDS, OnWaiting, Place, gone,
 from gleitzeit.client.schedules import Schedules
 from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
+from gleitzeit.client.views import id_of
 from gleitzeit.client.watch import decode
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.reach import Reach
@@ -42,6 +43,7 @@ class Session:
         self._find = find
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
         self._subscriptions: dict[str, Subscription] = {}
         self.on_waiting: OnWaiting = lambda words: None
         """Told when something waits for a coordinator that has gone."""
@@ -55,7 +57,8 @@ class Session:
         return self._place.url if self._place is not None else ""
 
     async def close(self) -> None:
-        """Workflows go on without us. Watchers get ConnectionLost."""
+        """Workflows go on without us. Watchers get ConnectionLost, later calls a RuntimeError. Idempotent."""
+        self._closed = True
         await self.blobs.close()
         if self._connection is not None:
             await self._connection.close()
@@ -78,6 +81,8 @@ class Session:
             try:
                 return await connection.call(method, asked)
             except ConnectionLost:
+                if self._closed:
+                    raise
                 telling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self.on_waiting, gone(self.url))
                 try:
                     await self._reconnect(PATIENCE_SECONDS)
@@ -90,17 +95,29 @@ class Session:
         return msgspec.json.decode(await connection.call_raw(method, _given(params)), type=cls)
 
     async def _connected(self) -> Connection:
+        """Raises RuntimeError if this client was closed, be it while it connects."""
+        self._require_open()
         async with self._connecting:
             if self._connection is None or self._connection.closed:
-                self._connection = await self._open()
+                self._connection = await self._kept(await self._open())
                 self._connection.add_close_callback(self._lost)
             return self._connection
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+
+    async def _kept(self, opened: Connection) -> Connection:
+        if self._closed:
+            await opened.close()
+        self._require_open()
+        return opened
 
     async def _open_second(self) -> Connection:
         """For what is large: nothing small has to wait behind it."""
         await self._connected()
         assert self._place is not None, "who is connected knows where"
-        return await open_place(self._place, None)
+        return await self._kept(await open_place(self._place, None))
 
     async def _open(self) -> Connection:
         if self._place is None:
@@ -145,5 +162,7 @@ class Session:
             inbox.lose(reason)
 
 
-def _given(params: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in params.items() if value is not None}
+def _given(params: Mapping[str, Any]) -> dict[str, object]:
+    """Without what is None; a workflow by its id."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return {**given, "workflow_id": id_of(given["workflow_id"])} if "workflow_id" in given else given

@@ -12,6 +12,7 @@ from gleitzeit.client.batch import BatchResult, OnProgress
 from gleitzeit.client.client import Client, OnItem
 from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import (
+    AnyWorkflow,
     Explained,
     Json,
     ProviderDetail,
@@ -130,25 +131,26 @@ class SyncClient:
         )
 
     def wait(
-        self, workflow_id: str, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
+        self, workflow_id: AnyWorkflow, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
     ) -> WorkflowResult:
         return self._run(self.client.wait(workflow_id, timeout_seconds=timeout_seconds, on_item=on_item))
 
-    def watch(self, workflow_id: str, *, after: int = 0, stream: bool = True) -> Iterator[WatchItem]:
+    def watch(self, workflow_id: AnyWorkflow, *, after: int = 0, stream: bool = True) -> Iterator[WatchItem]:
         items = self.client.watch(workflow_id, after=after, stream=stream)
         try:
             while (item := self._run(_next(items))) is not None:
                 yield item
         finally:
-            self._run(_close(items))
+            if not self._closed:
+                self._run(_close(items))
 
-    def get(self, workflow_id: str, *, after: int = 0, limit: int = 1000, items_of: str = "") -> WorkflowView:
+    def get(self, workflow_id: AnyWorkflow, *, after: int = 0, limit: int = 1000, items_of: str = "") -> WorkflowView:
         return self._run(self.client.get(workflow_id, after=after, limit=limit, items_of=items_of))
 
-    def result(self, workflow_id: str, *, whole: bool = True) -> WorkflowResult:
+    def result(self, workflow_id: AnyWorkflow, *, whole: bool = True) -> WorkflowResult:
         return self._run(self.client.result(workflow_id, whole=whole))
 
-    def task(self, workflow_id: str, task_id: str, *, whole: bool = True) -> TaskView:
+    def task(self, workflow_id: AnyWorkflow, task_id: str, *, whole: bool = True) -> TaskView:
         return self._run(self.client.task(workflow_id, task_id, whole=whole))
 
     def list(
@@ -165,30 +167,30 @@ class SyncClient:
     def resolve_id(self, text: str) -> str:
         return self._run(self.client.resolve_id(text))
 
-    def cancel(self, workflow_id: str, *, reason: str | None = None) -> State:
+    def cancel(self, workflow_id: AnyWorkflow, *, reason: str | None = None) -> State:
         return self._run(self.client.cancel(workflow_id, reason=reason))
 
-    def delete(self, workflow_id: str) -> int:
+    def delete(self, workflow_id: AnyWorkflow) -> int:
         return self._run(self.client.delete(workflow_id))
 
-    def pause(self, workflow_id: str) -> State:
+    def pause(self, workflow_id: AnyWorkflow) -> State:
         return self._run(self.client.pause(workflow_id))
 
-    def resume(self, workflow_id: str) -> State:
+    def resume(self, workflow_id: AnyWorkflow) -> State:
         return self._run(self.client.resume(workflow_id))
 
-    def retry(self, workflow_id: str, task_id: str | None = None) -> State:
+    def retry(self, workflow_id: AnyWorkflow, task_id: str | None = None) -> State:
         return self._run(self.client.retry(workflow_id, task_id))
 
-    def retry_task(self, workflow_id: str, task_id: str) -> State:
+    def retry_task(self, workflow_id: AnyWorkflow, task_id: str) -> State:
         return self._run(self.client.retry_task(workflow_id, task_id))
 
     def signal(
-        self, workflow_id: str, name: str, payload: object = None, *, idempotency_key: str | None = None
+        self, workflow_id: AnyWorkflow, name: str, payload: object = None, *, idempotency_key: str | None = None
     ) -> Signalled:
         return self._run(self.client.signal(workflow_id, name, payload, idempotency_key=idempotency_key))
 
-    def explain(self, workflow_id: str, task_id: str | None = None) -> Explained:
+    def explain(self, workflow_id: AnyWorkflow, task_id: str | None = None) -> Explained:
         return self._run(self.client.explain(workflow_id, task_id))
 
     def providers(self) -> tuple[ProviderView, ...]:

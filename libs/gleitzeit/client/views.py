@@ -1,6 +1,6 @@
 """What a coordinator answers, typed. Times are ISO 8601 in UTC, durations seconds. Unknown members are ignored."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -9,6 +9,26 @@ from gleitzeit.spec.resolution import look_up
 
 Json = Any
 """Whatever JSON can say."""
+
+
+class OfWorkflow(Protocol):
+    """What `submit` returns, and all else that tells of a workflow."""
+
+    @property
+    def workflow_id(self) -> str: ...
+
+
+AnyWorkflow = str | OfWorkflow
+"""Where a method takes a workflow: its id, or what has it."""
+
+
+def id_of(workflow: AnyWorkflow) -> str:
+    """Raises TypeError."""
+    found = workflow if isinstance(workflow, str) else getattr(workflow, "workflow_id", None)
+    if not isinstance(found, str):
+        kind = type(workflow).__name__
+        raise TypeError(f"a workflow is its id, or what submit() returned, not {kind}")
+    return found
 
 
 class Submitted(Struct, frozen=True):

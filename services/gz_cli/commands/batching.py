@@ -31,10 +31,11 @@ batch_app = typer.Typer(
 app.add_typer(batch_app, name="batch", no_args_is_help=True)
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The id of a batch, or of a workflow of it.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "--output", metavar="FILE", help="Write it there: .json, .jsonl, .csv or .md."),
-]
+_OUT = "Write it there: .json, .jsonl, .csv or .md."
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help=_OUT)]
+OutOrFormat = Annotated[Path | None, typer.Option("--out", "--output", metavar="FILE", help=_OUT)]
+"""Of earlier versions `--output` is a file here; everywhere else it is a format, and so it is here if it is called like
+one."""
 
 
 @batch_app.command("run")
@@ -54,7 +55,7 @@ def batch(
         str | None, typer.Option("--method", metavar="METHOD", help="Call this (default: llm/chat, or llm/vision).")
     ] = None,
     param: Inputs = None,
-    out: Out = None,
+    out: OutOrFormat = None,
     batch_id: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +71,8 @@ def batch(
     """Ask one question about every file of a folder. Files are read here; that some fail is a result."""
     from gz_cli import launch, settings, typed
 
+    if str(out) in [*Format]:
+        out, format = None, Format(str(out))
     params = typed.inputs(param or []).by({})
     target = settings.target(url, state, provider)
     reach = launch.running_or_undecided(target)
@@ -103,12 +106,14 @@ def show(batch_id: BatchId, output: Output = Format.TEXT, url: Url = None, state
 
 
 @batch_app.command()
-def export(batch_id: BatchId, out: Out = None, url: Url = None, state: State = None) -> None:
+def export(
+    batch_id: BatchId, out: Out = None, output: Output = Format.JSON, url: Url = None, state: State = None
+) -> None:
     """Write down what came of the files of a batch."""
     from gz_cli import kept_batches, launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    ask(reach, lambda client: kept_batches.export(client, batch_id, out))
+    ask(reach, lambda client: kept_batches.export(client, batch_id, out, output))
 
 
 @batch_app.command()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from gz_cli.formats import GraphFormat, Starter
-from gz_cli.options import File, State, Url
+from gz_cli.formats import Format, GraphFormat, Starter
+from gz_cli.options import File, Output, State, Url
 from gz_cli.root import app, ask, leave
 
 
@@ -17,16 +17,18 @@ def validate(
     schema: Annotated[
         bool, typer.Option("--schema", help="Also by the JSON Schema that editors use (`gz schema`).")
     ] = False,
+    output: Output = Format.TEXT,
     url: Url = None,
     state: State = None,
 ) -> None:
-    """Check documents without running them; every problem with its line."""
+    """Check documents without running them; every problem with its line. -o json prints the problems as data."""
     from gz_cli import checks, launch, settings
 
     if online:
         reach = launch.running(settings.target(url, state))
-        ask(reach, lambda client: checks.validate_online(client, files, by_schema=schema))
-    leave(checks.validate(files, settings.state_folder(state), lambda: settings.target(url, state), by_schema=schema))
+        ask(reach, lambda client: checks.validate_online(client, files, output, by_schema=schema))
+    folder = settings.state_folder(state)
+    leave(checks.validate(files, folder, lambda: settings.target(url, state), output, by_schema=schema))
 
 
 @app.command()

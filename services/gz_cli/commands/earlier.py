@@ -268,13 +268,13 @@ def keep_token(
     leave(authorising.login(file))
 
 
-def show_access(url: Url = None, state: State = None) -> None:
+def show_access(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Whether there is a token, and whether the coordinator lets us in."""
     import asyncio
 
     from gz_cli import authorising, settings
 
-    leave(asyncio.run(authorising.status(settings.target(url, state))))
+    leave(asyncio.run(authorising.status(settings.target(url, state), output)))
 
 
 _group("auth", init=make_token, login=keep_token, status=show_access)
@@ -282,11 +282,11 @@ _group("auth", init=make_token, login=keep_token, status=show_access)
 # ------------------------------------------------------------------------------------------------- errors, config
 
 
-def list_errors(word: Annotated[str, typer.Argument(metavar="WORD")] = "") -> None:
+def list_errors(word: Annotated[str, typer.Argument(metavar="WORD")] = "", output: Output = Format.TEXT) -> None:
     """The codes of errors, with their names."""
     from gz_cli import monitoring
 
-    leave(monitoring.errors(word))
+    leave(monitoring.errors(word, output))
 
 
 _errors = _group("errors", list_=list_errors, search=list_errors)
@@ -294,11 +294,11 @@ _errors.command("show", context_settings={"ignore_unknown_options": True})(list_
 
 
 @config_app.command("get")
-def get_setting(key: Annotated[str, typer.Argument(metavar="KEY")]) -> None:
+def get_setting(key: Annotated[str, typer.Argument(metavar="KEY")], output: Output = Format.TEXT) -> None:
     """One value."""
     from gz_cli import configuring
 
-    leave(configuring.get(key))
+    leave(configuring.get(key, output))
 
 
 @config_app.command("set")
@@ -314,19 +314,20 @@ def set_setting(
 @config_app.command("validate")
 def validate_file(
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="(default: the one in force)")] = None,
+    output: Output = Format.TEXT,
 ) -> None:
     """Whether the configuration is sound."""
     from gz_cli import configuring
 
-    leave(configuring.check(file))
+    leave(configuring.check(file, output))
 
 
 @config_app.command("profiles")
-def profiles() -> None:
+def profiles(output: Output = Format.TEXT) -> None:
     """The names below `profiles` in the configuration file."""
     from gz_cli import configuring
 
-    leave(configuring.profiles())
+    leave(configuring.profiles(output))
 
 
 @config_app.command("init")

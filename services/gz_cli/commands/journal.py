@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gz_cli.options import State
+from gz_cli.formats import Format
+from gz_cli.options import Output, State
 from gz_cli.root import journal_app, leave
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ def _place(journal: str | None, state: Path | None) -> "tuple[str, Target]":
 
 
 @journal_app.command()
-def check(journal: JournalUrl = None, state: State = None) -> None:
+def check(journal: JournalUrl = None, output: Output = Format.TEXT, state: State = None) -> None:
     """Read all of it: checksums, and whether every workflow can be rebuilt. Also while a coordinator works on it."""
     import asyncio
 
     from gz_cli import journal as work
 
-    leave(asyncio.run(work.check(*_place(journal, state))))
+    leave(asyncio.run(work.check(*_place(journal, state), output)))
 
 
 @journal_app.command()
@@ -85,6 +86,7 @@ def prune(
     keep: Annotated[int | None, typer.Option("--keep", metavar="N", min=0, help="All but the newest N.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list their ids.")] = False,
     journal: JournalUrl = None,
+    output: Output = Format.TEXT,
     state: State = None,
 ) -> None:
     """Forget workflows that have ended, with what only they needed; a running coordinator is asked to."""
@@ -93,7 +95,9 @@ def prune(
     from gz_cli import journal as work
     from gz_cli import typed
     from gz_cli.exits import UsageError
+    from gz_cli.journal_prune import Prune
 
     if older_than is None and keep is None:
         raise UsageError("prune wants --older-than or --keep, or both")
-    leave(asyncio.run(work.prune(*_place(journal, state), typed.seconds(older_than), keep, dry_run=dry_run)))
+    how = Prune(typed.seconds(older_than), keep, dry_run, output)
+    leave(asyncio.run(work.prune(*_place(journal, state), how)))

@@ -27,10 +27,10 @@ from gz_cli.root import app, leave
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz validate`.")]
 
 
-def _only_check(file: Path, url: str | None, state: Path | None) -> NoReturn:
+def _only_check(file: Path, output: Format, url: str | None, state: Path | None) -> NoReturn:
     from gz_cli import checks, settings
 
-    leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state)))
+    leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state), output))
 
 
 @app.command()
@@ -60,7 +60,7 @@ def run(
     from gz_cli import launch, settings, typed
 
     if dry_run:
-        _only_check(file, url, state)
+        _only_check(file, output, url, state)
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(
@@ -101,7 +101,7 @@ def submit(
     from gz_cli import launch, settings, typed
 
     if dry_run:
-        _only_check(file, url, state)
+        _only_check(file, output, url, state)
     inputs, limit, source = typed.inputs(param or [], params_file), typed.seconds(timeout), typed.Source(file)
     inputs = typed.with_values(inputs, params)
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)

@@ -68,6 +68,53 @@ async def test_the_other_calls(client: Client, coordinator: Any) -> None:
     assert await client.call("ping") == {}
 
 
+async def test_what_submit_returned_stands_for_the_workflow(client: Client, coordinator: Any) -> None:
+    coordinator.streams["wf-1"] = [STARTED, COMPLETED, DONE]
+    submitted = await client.submit_definition({"name": "Hello"})
+    assert numbers([item async for item in client.watch(submitted)]) == [1, 2, 3]
+    assert (await client.get(submitted)).workflow_id == "wf-1"
+    state = await client.cancel(submitted)
+    await client.signal(state, "go")
+    assert coordinator.asked[-1][1]["workflow_id"] == "wf-1"
+    wrong: Any = {"workflow_id": "wf-1"}
+    with pytest.raises(TypeError, match="what submit"):
+        await client.get(wrong)
+
+
+# The end
+
+
+async def test_a_closed_client_does_not_connect_again(coordinator: Any) -> None:
+    async with await Client.connect(coordinator.server.url) as client:
+        coordinator.streams["wf-1"] = [STARTED]
+        watching = client.watch("wf-1")
+        await anext(watching)
+    with pytest.raises(ConnectionLost):
+        await anext(watching)
+    for ask in (client.status, client.blobs.connection, client.templates.list, client.schedules.list):
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            await ask()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.signal("wf-1", "go")
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.__aenter__()
+    await client.close()
+    assert coordinator.asked == [("workflow.watch", 0)]
+
+
+async def test_a_client_that_is_closed_while_it_connects_leaves_no_connection(coordinator: Any) -> None:
+    client = Client(coordinator.server.url)
+    asked = asyncio.create_task(client.status())
+    await asyncio.sleep(0)  # so that it has begun
+    await client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await asked
+    for connection in list(coordinator.server.connections):
+        ended = asyncio.Event()
+        connection.add_close_callback(lambda _, ended=ended: ended.set())
+        await asyncio.wait_for(ended.wait(), 5)
+
+
 # Names
 
 

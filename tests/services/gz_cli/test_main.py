@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
+from typer.main import get_command
 
+from gz_cli.app import app
 from gz_cli.main import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -80,7 +86,55 @@ def test_a_file_that_is_not_there_hides_no_other(capsys: pytest.CaptureFixture[s
     hello = EXAMPLES / "hello.yaml"
     code, out, err = gz(capsys, "validate", "none.yaml", hello, tmp_path)
     assert (code, out) == (2, f"{hello}: ok, 1 task\n")
-    assert err.splitlines() == ["none.yaml: No such file or directory", f"{tmp_path}: Is a directory"]
+    errors = [line for line in err.splitlines() if line != "1 error"]
+    assert errors == ["none.yaml: error: No such file or directory", f"{tmp_path}: error: Is a directory"]
+
+
+def test_the_problems_of_documents_as_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    bad, hello = tmp_path / "bad.yaml", EXAMPLES / "hello.yaml"
+    bad.write_text(BAD)
+    code, out, err = gz(capsys, "validate", bad, hello, "none.yaml", "-o", "json")
+    found = msgspec.json.decode(out)
+    assert (code, err) == (2, "")
+    assert found[0] == {
+        "file": str(bad), "line": 4, "column": 13, "level": "error", "hint": "echo/echo", "path": "tasks[0].method",
+        "message": "protocol 'echo/v1' has no method 'echo/ecko'",
+    }  # fmt: skip
+    assert {one["file"]: one["line"] for one in found} == {str(bad): 8, "none.yaml": None}
+    assert yaml.safe_load(gz(capsys, "validate", bad, hello, "none.yaml", "-o", "yaml")[1]) == found
+    assert gz(capsys, "validate", bad, hello, "-o", "id") == (2, f"{hello}\n", "")
+    assert gz(capsys, "run", hello, "--dry-run", "-o", "json") == (0, "[]\n", "")
+
+
+NOT_DATA = {  # commands that do something and say so on stderr, stay, or print what has a format of its own
+    *(
+        "chat",
+        "ask",
+        "up",
+        "serve",
+        "hub",
+        "start",
+        "system start",
+        "dev start",
+        "dev start-mcp",
+        "monitor",
+        "mcp serve",
+    ),
+    *("down", "dev stop", "init", "graph", "schema", "journal export", "journal import", "journal migrate"),
+    *("mcp add", "mcp remove", "mcp import", "mcp accept"),
+    *("config set", "config init", "config create", "auth init", "auth login"),
+}
+
+
+def test_every_command_that_prints_data_takes_o() -> None:
+    def commands(group: Any, name: str) -> Iterator[tuple[str, set[str]]]:
+        for word, one in getattr(group, "commands", {}).items():
+            yield from commands(one, f"{name} {word}".strip())
+        if not hasattr(group, "commands"):
+            yield name, {option for parameter in group.params for option in parameter.opts}
+
+    found = dict(commands(get_command(app), ""))
+    assert {name for name, options in found.items() if not {"-o", "--output"} <= options} == NOT_DATA
 
 
 def test_a_wrong_document_is_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
