@@ -8,7 +8,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def _base32(number: int, digits: int) -> str:
-    return "".join(_ALPHABET[number >> (5 * place) & 31] for place in reversed(range(digits)))
+    return "".join([_ALPHABET[number >> bits & 31] for bits in range(5 * digits - 5, -1, -5)])
 
 
 def new_workflow_id(now: int) -> str:

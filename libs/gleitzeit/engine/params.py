@@ -236,7 +236,8 @@ class CallParams:
             return ()
         model = _decode(task.definition.params).get("model")
         try:
-            model = self.scope(workflow, task).filled(model)
+            if task.definition.references:
+                model = self.scope(workflow, task).filled(model)
         except (GleitzeitError, BlobNeeded):
             return ()  # the start of the task will say what is wrong
         named = model if isinstance(model, list) else [model]

@@ -43,6 +43,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         self._path = path.absolute()
+        self._folder = str(self._path.parent)
         self.url = f"sqlite://{self._path}"
         self._max_bytes = max_bytes
         self.on_replaced: Callable[[JournalReplaced], None] = lambda error: None
@@ -62,7 +63,7 @@ class SqliteJournal:
     def no_space(self) -> str:
         """Why nothing new should be begun; empty if there is space."""
         try:
-            disk = os.statvfs(self._path.parent)
+            disk = os.statvfs(self._folder)
         except OSError:  # the next write says more
             return ""
         blocks = disk.f_bavail if os.geteuid() else disk.f_bfree

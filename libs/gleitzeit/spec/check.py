@@ -110,9 +110,11 @@ def check(
 def _unfit(document: object) -> str:
     """What makes a value no document at all: everything behind may rely on JSON of bounded depth."""
     try:
-        msgspec.json.encode(document)
+        encoded = msgspec.json.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
         return f"the document cannot be written as JSON: {error}"
+    if encoded.count(b"[") + encoded.count(b"{") <= LIMIT_DEPTH:
+        return ""
     return f"the document is nested deeper than {LIMIT_DEPTH}" if _is_deeper(document, LIMIT_DEPTH) else ""
 
 

@@ -10,6 +10,8 @@ def find_cycles(dependencies: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
     Every dependency must itself be a key. No cycle is found if and only if the tasks can be put in an order.
     """
+    if not any(dependencies.values()):
+        return []
     left = _tangled(dependencies)
     cycles: list[list[str]] = []
     while left and len(cycles) < _LIMIT_CYCLES:
