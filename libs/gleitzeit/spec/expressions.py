@@ -14,9 +14,12 @@ from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.schemas import near
-from gleitzeit.spec import cel, cel_times, foreign
-from gleitzeit.spec.cel import Unreadable
-from gleitzeit.spec.cel_values import FUNCTIONS, Evaluation, Resolve
+from gleitzeit.spec import foreign
+from gleitzeit.spec.cel import times, tree
+from gleitzeit.spec.cel.evaluation import Evaluation, Resolve
+from gleitzeit.spec.cel.functions import FUNCTIONS
+from gleitzeit.spec.cel.parser import parse_expression
+from gleitzeit.spec.cel.tree import Unreadable
 from gleitzeit.spec.references import Part, Reference, parse
 
 LONGEST_RESULT: Final = 1 << 20
@@ -34,16 +37,16 @@ def read(text: str, names: Collection[str] = ()) -> tuple[Reference, ...]:
     """The references of an expression. `names` are the odd ones. Raises Unreadable for what is none, and for
     functions that do not exist."""
     found = []
-    for node in cel.nodes(cel.parse_expression(text, names)):
-        if isinstance(node, cel.Chain):
+    for node in tree.nodes(parse_expression(text, names)):
+        if isinstance(node, tree.Chain):
             found.append((node.start, node.reference))
-        elif isinstance(node, cel.Call) and node.name not in FUNCTIONS:
+        elif isinstance(node, tree.Call) and node.name not in FUNCTIONS:
             raise Unreadable(_no_function(node.name), text.find(node.name, node.start, node.end))
     return tuple(reference for _, reference in sorted(found, key=lambda one: one[0]))
 
 
 def _no_function(name: str) -> str:
-    known = [*FUNCTIONS, *cel.MACROS, "has"]
+    known = [*FUNCTIONS, *tree.MACROS, "has"]
     meant = foreign.FUNCTIONS.get(name) or near(name, known)
     hint = f" (did you mean '{meant}'?)" if meant in known else f": {meant}" if meant else ""
     return f"there is no function '{name}'{hint}"
@@ -52,7 +55,7 @@ def _no_function(name: str) -> str:
 def with_base(text: str, base: str, instead: str, names: Collection[str] = ()) -> str:
     """With every reference to `base` made one to `instead`. Raises Unreadable."""
     made, end = [], 0
-    chains = [node for node in cel.nodes(cel.parse_expression(text, names)) if isinstance(node, cel.Chain)]
+    chains = [node for node in tree.nodes(parse_expression(text, names)) if isinstance(node, tree.Chain)]
     for node in sorted(chains, key=lambda one: one.start):
         if node.reference.base == base and not _in_quotes(text, node):
             made += [text[end : node.start], f"${{{instead}{node.reference.text.removeprefix(base)}}}"]
@@ -63,11 +66,11 @@ def with_base(text: str, base: str, instead: str, names: Collection[str] = ()) -
 def normal(text: str, names: Collection[str] = ()) -> str:
     """The normal form. Raises Unreadable."""
     replaced: list[tuple[int, int, str]] = []
-    for node in cel.nodes(cel.parse_expression(text, names)):
-        if isinstance(node, cel.Chain) and not _in_quotes(text, node):
+    for node in tree.nodes(parse_expression(text, names)):
+        if isinstance(node, tree.Chain) and not _in_quotes(text, node):
             replaced.append((node.start, node.end, f"${{{node.reference.text}}}"))
-        elif isinstance(node, cel.Braced):
-            opening, closing = cel.braces(text, node)
+        elif isinstance(node, tree.Braced):
+            opening, closing = tree.braces(text, node)
             replaced += [(node.start, node.start + opening, "("), (node.end - closing, node.end, ")")]
     made, end = [], 0
     for start, stop, instead in sorted(replaced):
@@ -76,7 +79,7 @@ def normal(text: str, names: Collection[str] = ()) -> str:
     return "".join([*made, text[end:]]).strip()
 
 
-def _in_quotes(text: str, node: cel.Chain) -> bool:
+def _in_quotes(text: str, node: tree.Chain) -> bool:
     return not node.bare and text[node.start] not in "${"
 
 
@@ -85,7 +88,7 @@ def evaluate(text: str, resolve: Resolve, names: Collection[str] = ()) -> Any:
 
     Raises ParameterError in words for the author.
     """
-    value = cel_times.plain(Evaluation(text, resolve, gives_default=True).value(_tree(text, names)))
+    value = times.plain(Evaluation(text, resolve, gives_default=True).value(_tree(text, names)))
     if _is_larger(value, LONGEST_RESULT):
         raise ParameterError(f"'{text[:80]}' gives more than {LONGEST_RESULT:,} characters")
     return value
@@ -110,9 +113,9 @@ def holds(text: str, resolve: Resolve, names: Collection[str] = ()) -> bool:
     return Evaluation(text, resolve).truth(_tree(text, names))
 
 
-def _tree(text: str, names: Collection[str]) -> cel.Node:
+def _tree(text: str, names: Collection[str]) -> tree.Node:
     try:
-        return cel.parse_expression(text, names)
+        return parse_expression(text, names)
     except Unreadable as error:
         raise ParameterError(f"'{text[:80]}': {error.message} (character {error.offset + 1})") from None
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec.cel import parse_expression
-from gleitzeit.spec.cel_values import Evaluation
+from gleitzeit.spec.cel.evaluation import Evaluation
+from gleitzeit.spec.cel.parser import parse_expression
 from gleitzeit.spec.references import Reference
 
 VALUES: dict[str, Any] = {

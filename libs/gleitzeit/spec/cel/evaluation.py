@@ -7,19 +7,16 @@ Unlike it: whole numbers and fractions mix.
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final, NoReturn
 
-import jsonschema_rs
-
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec import cel, cel_times
+from gleitzeit.spec.cel import times, tree
+from gleitzeit.spec.cel.functions import FUNCTIONS
+from gleitzeit.spec.cel.values import ARITHMETIC, equal, is_number, kind
 from gleitzeit.spec.references import Reference, as_text
 
 STEPS: Final = 100_000
 """Of one evaluation: about a twentieth of a second. Long texts and lists take one for a hundred of what they have."""
-LONGEST_PATTERN: Final = 500
 _MOST: Final = 2**63
 
 Resolve = Callable[[Reference], object]
@@ -42,12 +39,12 @@ class Evaluation:
         self._left = STEPS
         self._locals: dict[str, object] = {}
 
-    def value(self, node: cel.Node) -> Any:
+    def value(self, node: tree.Node) -> Any:
         """Raises ParameterError: from `resolve`, or Unfit."""
         self._spend(1)
         return _EVALUATE[type(node)](self, node)
 
-    def truth(self, node: cel.Node) -> bool:
+    def truth(self, node: tree.Node) -> bool:
         value = self.value(node)
         if value is None or isinstance(value, bool):
             return bool(value)
@@ -64,37 +61,37 @@ class Evaluation:
         self._spend(len(value) // 100)
         return value
 
-    def _words(self, node: cel.Node) -> str:
+    def _words(self, node: tree.Node) -> str:
         return f"'{self._text[node.start : node.end]}'"
 
-    def _unfit(self, node: cel.Node, operator: str, left: object, right: object) -> NoReturn:
+    def _unfit(self, node: tree.Node, operator: str, left: object, right: object) -> NoReturn:
         raise Unfit(f"{self._words(node)}: '{operator}' is not for {kind(left)} and {kind(right)}")
 
     # Nodes
 
-    def _literal(self, node: cel.Literal) -> object:
+    def _literal(self, node: tree.Literal) -> object:
         return node.value
 
-    def _template(self, node: cel.Template) -> object:
+    def _template(self, node: tree.Template) -> object:
         parts = (part if isinstance(part, str) else as_text(self._resolve(part)) for part in node.parts)
         return self._sized("".join(parts))
 
-    def _chain(self, node: cel.Chain) -> object:
+    def _chain(self, node: tree.Chain) -> object:
         return self._resolve(node.reference)
 
-    def _braced(self, node: cel.Braced) -> object:
+    def _braced(self, node: tree.Braced) -> object:
         return self.value(node.inner)
 
-    def _local(self, node: cel.Local) -> object:
+    def _local(self, node: tree.Local) -> object:
         return self._locals[node.name]
 
-    def _further(self, node: cel.Node) -> Reference | None:
+    def _further(self, node: tree.Node) -> Reference | None:
         """`a[i].b` is one reference, with all that is special in them, once it is known what `i` is."""
-        steps: list[str | cel.Node] = []
-        while isinstance(node, cel.Select | cel.Index):
+        steps: list[str | tree.Node] = []
+        while isinstance(node, tree.Select | tree.Index):
             steps.append(node.key)
             node = node.of
-        if not isinstance(node, cel.Chain) or all(isinstance(step, str) for step in steps):
+        if not isinstance(node, tree.Chain) or all(isinstance(step, str) for step in steps):
             return None
         keys = [step if isinstance(step, str) else self.value(step) for step in reversed(steps)]
         path = [int(key) if isinstance(key, float) and key.is_integer() else key for key in keys]
@@ -104,7 +101,7 @@ class Evaluation:
         whole = (*node.reference.path, *map(str, path))
         return Reference(f"${{{text}}}", text, node.reference.base, whole)
 
-    def _select(self, node: cel.Select) -> object:
+    def _select(self, node: tree.Select) -> object:
         if (reference := self._further(node)) is not None:
             return self._resolve(reference)
         value = self.value(node.of)
@@ -116,7 +113,7 @@ class Evaluation:
             return self._item(node, value, int(node.key))
         raise Unfit(f"{self._words(node)}: {kind(value)} has no '{node.key}'")
 
-    def _index(self, node: cel.Index) -> object:
+    def _index(self, node: tree.Index) -> object:
         if (reference := self._further(node)) is not None:
             return self._resolve(reference)
         value, key = self.value(node.of), self.value(node.key)
@@ -132,17 +129,17 @@ class Evaluation:
             raise Unfit(f"{self._words(node)}: a list is counted from 0, not by {kind(key)}")
         raise Unfit(f"{self._words(node)}: {kind(value)} has no parts")
 
-    def _item(self, node: cel.Node, value: list[Any], index: int) -> object:
+    def _item(self, node: tree.Node, value: list[Any], index: int) -> object:
         if 0 <= index < len(value):
             return value[index]
         raise ParameterError(f"{self._words(node)}: there is no {index} (it is a list of {len(value)})")
 
-    def _has(self, node: cel.Has) -> object:
+    def _has(self, node: tree.Has) -> object:
         try:
             # What is no map has no key: of a list's items one may be an error, another a number.
             inner = node.of
             if (
-                isinstance(inner, cel.Select)
+                isinstance(inner, tree.Select)
                 and not self._further(inner)
                 and not isinstance(self.value(inner.of), dict | list)
             ):
@@ -153,7 +150,7 @@ class Evaluation:
         except ParameterError:
             return False
 
-    def _call(self, node: cel.Call) -> object:
+    def _call(self, node: tree.Call) -> object:
         found = FUNCTIONS.get(node.name)
         if found is None:
             raise Unfit(f"{self._words(node)}: there is no function '{node.name}'")
@@ -172,7 +169,7 @@ class Evaluation:
             raise Unfit(f"{self._words(node)}: {node.name}(): {why}") from None
         return self._sized(result) if isinstance(result, str | list) else self._number(node, result)
 
-    def _macro(self, node: cel.Macro) -> object:
+    def _macro(self, node: tree.Macro) -> object:
         over = self.value(node.of)
         if not isinstance(over, list | dict):
             raise Unfit(f"{self._words(node)}: {node.name}() goes through a list or a map, not {kind(over)}")
@@ -182,16 +179,16 @@ class Evaluation:
         finally:
             self._locals = outer
 
-    def _for(self, node: cel.Macro, item: object, outer: dict[str, object]) -> None:
+    def _for(self, node: tree.Macro, item: object, outer: dict[str, object]) -> None:
         self._locals = {**outer, node.variable: item}
 
-    def _all(self, node: cel.Macro, items: list[Any], outer: dict[str, object]) -> object:
+    def _all(self, node: tree.Macro, items: list[Any], outer: dict[str, object]) -> object:
         return not self._any(node, items, outer, wanted=False)
 
-    def _exists(self, node: cel.Macro, items: list[Any], outer: dict[str, object]) -> object:
+    def _exists(self, node: tree.Macro, items: list[Any], outer: dict[str, object]) -> object:
         return self._any(node, items, outer, wanted=True)
 
-    def _any(self, node: cel.Macro, items: list[Any], outer: dict[str, object], *, wanted: bool) -> bool:
+    def _any(self, node: tree.Macro, items: list[Any], outer: dict[str, object], *, wanted: bool) -> bool:
         error: ParameterError | None = None
         for item in items:
             self._for(node, item, outer)
@@ -205,10 +202,10 @@ class Evaluation:
             raise error
         return False
 
-    def _exists_one(self, node: cel.Macro, items: list[Any], outer: dict[str, object]) -> object:
+    def _exists_one(self, node: tree.Macro, items: list[Any], outer: dict[str, object]) -> object:
         return len(self._filter(node, items, outer)) == 1
 
-    def _filter(self, node: cel.Macro, items: list[Any], outer: dict[str, object]) -> list[Any]:
+    def _filter(self, node: tree.Macro, items: list[Any], outer: dict[str, object]) -> list[Any]:
         kept = []
         for item in items:
             self._for(node, item, outer)
@@ -216,7 +213,7 @@ class Evaluation:
                 kept.append(item)
         return kept
 
-    def _map(self, node: cel.Macro, items: list[Any], outer: dict[str, object]) -> list[Any]:
+    def _map(self, node: tree.Macro, items: list[Any], outer: dict[str, object]) -> list[Any]:
         made = []
         for item in items:
             self._for(node, item, outer)
@@ -224,7 +221,7 @@ class Evaluation:
                 made.append(self.value(node.body))
         return made
 
-    def _unary(self, node: cel.Unary) -> object:
+    def _unary(self, node: tree.Unary) -> object:
         if node.operator == "!":
             return not self.truth(node.operand)
         value = self.value(node.operand)
@@ -232,7 +229,7 @@ class Evaluation:
             raise Unfit(f"{self._words(node)}: '-' is not for {kind(value)}")
         return self._number(node, -value)
 
-    def _binary(self, node: cel.Binary) -> object:
+    def _binary(self, node: tree.Binary) -> object:
         left, right = self.value(node.left), self.value(node.right)
         match node.operator:
             case "==":
@@ -247,7 +244,7 @@ class Evaluation:
                 return self._compare(node, left, right)
         return self._calculate(node, left, right)
 
-    def _contains(self, node: cel.Binary, item: object, within: Any) -> bool:
+    def _contains(self, node: tree.Binary, item: object, within: Any) -> bool:
         if isinstance(within, list):
             self._sized(within)
             return any(equal(item, one) for one in within)
@@ -257,9 +254,9 @@ class Evaluation:
             return item in self._sized(within)
         self._unfit(node, node.operator, item, within)
 
-    def _compare(self, node: cel.Binary, left: Any, right: Any) -> bool:
+    def _compare(self, node: tree.Binary, left: Any, right: Any) -> bool:
         alike = (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str))
-        alike = alike or (type(left) is type(right) and cel_times.is_time(left))
+        alike = alike or (type(left) is type(right) and times.is_time(left))
         if not alike and not (isinstance(left, bool) and isinstance(right, bool)):
             self._unfit(node, node.operator, left, right)
         match node.operator:
@@ -271,14 +268,14 @@ class Evaluation:
                 return bool(left > right)
         return bool(left >= right)
 
-    def _calculate(self, node: cel.Binary, left: Any, right: Any) -> object:
+    def _calculate(self, node: tree.Binary, left: Any, right: Any) -> object:
         operator = node.operator
         if operator == "+" and type(left) is type(right) and isinstance(left, str | list):
             self._sized(left)
             return left + self._sized(right)
-        if cel_times.is_time(left) or cel_times.is_time(right):
+        if times.is_time(left) or times.is_time(right):
             try:
-                return cel_times.calculate(operator, left, right)
+                return times.calculate(operator, left, right)
             except TypeError:
                 self._unfit(node, operator, left, right)
             except OverflowError:
@@ -291,18 +288,18 @@ class Evaluation:
         if operator in "/%" and right == 0:
             raise Unfit(f"{self._words(node)}: division by 0")
         try:
-            return self._number(node, _ARITHMETIC[operator](left, right))
+            return self._number(node, ARITHMETIC[operator](left, right))
         except OverflowError:
             raise Unfit(f"{self._words(node)}: the number is too large") from None
 
-    def _number(self, node: cel.Node, value: Any) -> Any:
+    def _number(self, node: tree.Node, value: Any) -> Any:
         if isinstance(value, int) and not -_MOST <= value < _MOST:
             raise Unfit(f"{self._words(node)}: the number has more than 64 bits")
         if isinstance(value, float) and not math.isfinite(value):
             raise Unfit(f"{self._words(node)}: the number is too large")
         return value
 
-    def _logic(self, node: cel.Logic) -> object:
+    def _logic(self, node: tree.Logic) -> object:
         if node.operator == "||" and self._gives_default:
             return self._first(node)
         decisive = node.operator == "||"
@@ -318,7 +315,7 @@ class Evaluation:
             raise error
         return not decisive
 
-    def _first(self, node: cel.Logic) -> object:
+    def _first(self, node: tree.Logic) -> object:
         for operand in node.operands[:-1]:
             try:
                 value = self.value(operand)
@@ -330,13 +327,13 @@ class Evaluation:
                 return value
         return self.value(node.operands[-1])
 
-    def _choice(self, node: cel.Choice) -> object:
+    def _choice(self, node: tree.Choice) -> object:
         return self.value(node.then if self.truth(node.condition) else node.otherwise)
 
-    def _list(self, node: cel.ListOf) -> object:
+    def _list(self, node: tree.ListOf) -> object:
         return [self.value(item) for item in node.items]
 
-    def _mapping(self, node: cel.MapOf) -> object:
+    def _mapping(self, node: tree.MapOf) -> object:
         made = {}
         for key, value in node.pairs:
             name = self.value(key)
@@ -347,24 +344,24 @@ class Evaluation:
 
 
 _EVALUATE: dict[type, Callable[[Evaluation, Any], object]] = {
-    cel.Literal: Evaluation._literal,
-    cel.Template: Evaluation._template,
-    cel.Chain: Evaluation._chain,
-    cel.Braced: Evaluation._braced,
-    cel.Local: Evaluation._local,
-    cel.Select: Evaluation._select,
-    cel.Index: Evaluation._index,
-    cel.Call: Evaluation._call,
-    cel.Has: Evaluation._has,
-    cel.Macro: Evaluation._macro,
-    cel.Unary: Evaluation._unary,
-    cel.Binary: Evaluation._binary,
-    cel.Logic: Evaluation._logic,
-    cel.Choice: Evaluation._choice,
-    cel.ListOf: Evaluation._list,
-    cel.MapOf: Evaluation._mapping,
+    tree.Literal: Evaluation._literal,
+    tree.Template: Evaluation._template,
+    tree.Chain: Evaluation._chain,
+    tree.Braced: Evaluation._braced,
+    tree.Local: Evaluation._local,
+    tree.Select: Evaluation._select,
+    tree.Index: Evaluation._index,
+    tree.Call: Evaluation._call,
+    tree.Has: Evaluation._has,
+    tree.Macro: Evaluation._macro,
+    tree.Unary: Evaluation._unary,
+    tree.Binary: Evaluation._binary,
+    tree.Logic: Evaluation._logic,
+    tree.Choice: Evaluation._choice,
+    tree.ListOf: Evaluation._list,
+    tree.MapOf: Evaluation._mapping,
 }
-_MACROS: dict[str, Callable[[Evaluation, cel.Macro, list[Any], dict[str, object]], object]] = {
+_MACROS: dict[str, Callable[[Evaluation, tree.Macro, list[Any], dict[str, object]], object]] = {
     "all": Evaluation._all,
     "exists": Evaluation._exists,
     "exists_one": Evaluation._exists_one,
@@ -373,190 +370,6 @@ _MACROS: dict[str, Callable[[Evaluation, cel.Macro, list[Any], dict[str, object]
 }
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def kind(value: object) -> str:
-    """`a number`, as a person says it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-        case dict():
-            return "a map"
-        case datetime():
-            return "a time"
-        case timedelta():
-            return "a length of time"
-    return "a value"
-
-
 def _which(value: dict[str, Any]) -> str:
     keys = ", ".join(list(value)[:20])
     return f" (there are: {keys}{', …' if len(value) > 20 else ''})" if keys else " (there is nothing)"
-
-
-def equal(left: object, right: object) -> bool:
-    """1 and 1.0 are equal, 1 and true are not. Needs no call stack: depth is no matter."""
-    stack = [(left, right)]
-    while stack:
-        one, other = stack.pop()
-        if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-            stack.extend(zip(one, other, strict=True))
-        elif isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-            stack.extend((value, other[key]) for key, value in one.items())
-        elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
-            return False
-    return True
-
-
-def _divide(left: Any, right: Any) -> Any:
-    if isinstance(left, int) and isinstance(right, int):
-        quotient = abs(left) // abs(right)
-        return quotient if (left < 0) == (right < 0) else -quotient
-    return left / right
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if isinstance(left, int) and isinstance(right, int):
-        return left - right * _divide(left, right)
-    return math.fmod(left, right)
-
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda left, right: left + right,
-    "-": lambda left, right: left - right,
-    "*": lambda left, right: left * right,
-    "/": _divide,
-    "%": _modulo,
-}
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _size(value: Any) -> int:
-    return len(value)
-
-
-def _int(value: Any) -> int:
-    if isinstance(value, datetime):
-        return int(value.timestamp())
-    return int(value.strip()) if isinstance(value, str) else int(value)
-
-
-def _double(value: Any) -> float:
-    return float(value.strip()) if isinstance(value, str) else float(value)
-
-
-def _string(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return as_text(cel_times.plain(value))
-
-
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise ValueError(f"{as_text(value)!r} is neither true nor false")
-
-
-def _type(value: object) -> str:
-    names: dict[type, str] = {bool: "bool", int: "int", float: "double", str: "string", list: "list", dict: "map"}
-    names |= {datetime: "google.protobuf.Timestamp", timedelta: "google.protobuf.Duration"}
-    return names.get(type(value), "null_type")
-
-
-@lru_cache(maxsize=256)
-def _pattern(text: str) -> Any:
-    """By the linear-time engine of the schemas: a pattern of a stranger must not cost more than the text is long."""
-    try:
-        return jsonschema_rs.validator_for(
-            {"pattern": text}, offline=True, pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20)
-        )
-    except jsonschema_rs.ValidationError:
-        return None
-
-
-def _matches(text: str, pattern: str) -> bool:
-    if len(_text(pattern)) > LONGEST_PATTERN:
-        raise ValueError(f"a pattern of {len(pattern)} characters; {LONGEST_PATTERN} are allowed")
-    compiled = _pattern(pattern)
-    if compiled is None:
-        raise ValueError(f"{pattern!r} is no regular expression")
-    return bool(compiled.is_valid(_text(text)))
-
-
-def _contains(whole: str | list[Any], part: Any) -> bool:
-    return any(equal(part, one) for one in whole) if isinstance(whole, list) else _text(part) in _text(whole)
-
-
-def _substring(text: str, start: int, end: int | None = None) -> str:
-    stop = len(text) if end is None else end
-    if not 0 <= start <= stop <= len(_text(text)):
-        raise ValueError(f"there is nothing from {start} to {stop} in a text of {len(text)}")
-    return text[start:stop]
-
-
-def _replace(text: str, old: str, new: str) -> str:
-    if _text(text).count(_text(old)) * len(_text(new)) > 100 * STEPS:
-        raise ValueError("the text becomes too long")
-    return text.replace(old, new)
-
-
-def _join(items: list[Any], separator: str = "") -> str:
-    return _text(separator).join(_string(item) for item in items)
-
-
-def _round(value: float) -> int:
-    return math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1)
-
-
-def _numbers(values: tuple[Any, ...]) -> list[Any]:
-    numbers = values[0] if len(values) == 1 and isinstance(values[0], list) else list(values)
-    if not numbers or not all(map(is_number, numbers)):
-        raise TypeError
-    return numbers
-
-
-FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
-    "size": (_size, 1, 1),
-    "contains": (_contains, 2, 2),
-    "startsWith": (lambda text, part: _text(text).startswith(_text(part)), 2, 2),
-    "endsWith": (lambda text, part: _text(text).endswith(_text(part)), 2, 2),
-    "matches": (_matches, 2, 2),
-    "int": (_int, 1, 1),
-    "double": (_double, 1, 1),
-    "string": (_string, 1, 1),
-    "bool": (_bool, 1, 1),
-    "type": (_type, 1, 1),
-    "lowerAscii": (lambda text: _text(text).lower(), 1, 1),
-    "upperAscii": (lambda text: _text(text).upper(), 1, 1),
-    "trim": (lambda text: _text(text).strip(), 1, 1),
-    "split": (lambda text, part: _text(text).split(_text(part)), 2, 2),
-    "join": (_join, 1, 2),
-    "replace": (_replace, 3, 3),
-    "substring": (_substring, 2, 3),
-    "indexOf": (lambda text, part: _text(text).find(_text(part)), 2, 2),
-    "greatest": (lambda *values: max(_numbers(values)), 1, 100),
-    "least": (lambda *values: min(_numbers(values)), 1, 100),
-    "abs": (abs, 1, 1),
-    "ceil": (math.ceil, 1, 1),
-    "floor": (math.floor, 1, 1),
-    "round": (_round, 1, 1),
-    **cel_times.FUNCTIONS,
-}
-"""name -> function, least and most values; `text.contains(part)` is `contains(text, part)`."""
