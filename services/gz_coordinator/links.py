@@ -21,7 +21,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
-from gleitzeit.transport.base import Methods
+from gleitzeit.transport.base import GOING_AWAY, Methods
 from gz_coordinator.descriptions import Description, Registration, describe, methods_in
 from gz_coordinator.lost_calls import close_when_calls_are_lost
 from gz_coordinator.performer import TAKES_BLOBS
@@ -32,7 +32,6 @@ DISCOVER_TIMEOUT_SECONDS = 5.0
 REFUSALS_UNTIL_GONE = 3
 DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 COALESCE = 64
-GOING_AWAY = 1001
 LEFT = "left"
 """In a connection's data: it is being closed so that our calls end."""
 STRAY_SECONDS = 5.0
@@ -114,8 +113,7 @@ class Link:
         if description.instance != self.instance:
             self._report_down(gone=True)
             self._links.unlink(self)
-            if self.registration is None:  # discovery, which is later than we are, says nothing new of this address
-                self._links.post(inp.ProviderSeen(description.instance))
+            self._links.post(inp.ProviderSeen(description.instance))  # discovery need not say so any more
         self.name, self.instance, self.description = description.name, description.instance, description
         self.connection = connection
         connection.data[TAKES_BLOBS] = description.takes_blobs and self._links.blob_methods is not None
@@ -295,20 +293,24 @@ class Links:
         if known is not None:
             self._drop(known)
             self.post(inp.ProviderDown(known.instance, gone=True))
+        self.post(inp.ProviderSeen(seen.instance))
         self._start(Link(self, seen, known.registration if known is not None else None))
 
     async def register(self, registration: Registration) -> Link:
         """Connect to a provider that does not speak NATS, and keep it. Raises ProviderNotFound if that fails."""
-        name = registration.name or registration.url
         known = self._links.get(registration.url)
         if known is not None:
             known.problem = known.problem or "it was registered anew meanwhile"
             self._drop(known)
             lost = known.description is not None and not known.description.durable_calls
             self.post(inp.ProviderDown(known.instance, gone=lost))
-        link = Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration)
-        self._start(link)
+        link = self._registered(registration, known.instance if known is not None else "")
         await link.first
+        while link.status != "ready" and (other := self._links.get(link.url)) is not None and other is not link:
+            if other.registration is not registration:
+                break
+            link = other  # discovery has said meanwhile who is there
+            await link.first
         if link.same_as is not None:
             return link.same_as
         if link.status != "ready":
@@ -332,16 +334,21 @@ class Links:
         """Take up a registration from the journal; it is tried for ever. Where there is one, it is changed."""
         known = self._links.get(registration.url)
         if known is not None:
-            if known.registration not in (None, registration):
+            if known.registration != registration:
                 known.registration = registration
                 known.changed()
             return
+        self._registered(registration)
+
+    def _registered(self, registration: Registration, instance: str = "") -> Link:
+        """`instance` is the one that was there before, if any: who is there now, the first connection tells."""
         name = registration.name or registration.url
-        self._start(Link(self, ProviderSeen(name, self.next_instance(name), registration.url), registration))
+        link = Link(self, ProviderSeen(name, instance or self.next_instance(name), registration.url), registration)
+        self._start(link)
+        return link
 
     def _start(self, link: Link) -> None:
         self._links[link.url] = link
-        self.post(inp.ProviderSeen(link.instance))
         task = asyncio.get_running_loop().create_task(link.run())
         self._tasks[link.url] = task
         task.add_done_callback(lambda done: self._ended(link, done))

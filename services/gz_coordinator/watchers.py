@@ -8,6 +8,7 @@ before, each between the events where it belongs, as far as they are kept.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,14 +17,18 @@ from functools import partial
 import msgspec
 from msgspec import Raw, Struct
 
+from gleitzeit import errors
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
+from gleitzeit.transport.base import TRY_AGAIN_LATER
 from gz_coordinator.errands import Errands
 from gz_coordinator.lines import Line, Lines
 from gz_coordinator.recent import Recent
 from gz_coordinator.texts import Text, Texts
+
+log = logging.getLogger("gz.coordinator")
 
 MAX_LAG_BYTES = 1 << 20
 MAX_EVENT_BYTES = 256 << 10
@@ -357,10 +362,19 @@ class Watchers:
         return watcher.live
 
     async def _catch_up(self, watcher: Watcher) -> None:
-        """From the journal, page by page, until nothing durable is missing; then live, without a gap."""
-        workflow_id = watcher.workflow_id
-        if workflow_id is None:
+        """From the journal, until nothing durable is missing; then live, without a gap."""
+        if watcher.workflow_id is None:
             return
+        try:
+            await self._read_up(watcher, watcher.workflow_id)
+        except errors.WorkflowNotFound:  # it has been deleted meanwhile
+            self._drop(watcher.workflow_id, watcher.connection)
+        except errors.JournalError as error:  # nobody waits for events that cannot come: who is hung up on asks again
+            log.warning("%s is not told the events of %s: %s", watcher.connection.peer_name, watcher.workflow_id, error)
+            await watcher.connection.close(TRY_AGAIN_LATER, "the journal cannot be read")
+
+    async def _read_up(self, watcher: Watcher, workflow_id: str) -> None:
+        """Page by page."""
         limit = FIRST_PAGE
         while self._is_watching(watcher):
             async with self._reading:

@@ -171,6 +171,42 @@ async def test_a_registration_stays_when_discovery_comes_upon_its_address(world:
     assert [link.registration for link in world.links] == [Registration(server.url, name="mine")]
 
 
+async def test_who_registers_while_discovery_names_who_is_there_has_what_was_asked_for(world: World) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: Request, /) -> object:
+        await release.wait()
+        return DURABLE
+
+    server = await world.provider(slow)
+    registering = asyncio.create_task(world.links.register(Registration(server.url, name="mine")))
+    await world.until(lambda: server.connections)
+    world.links.report(ProviderSeen("p", "i1", server.url))
+    release.set()
+    async with asyncio.timeout(30):
+        link = await registering
+    assert (link.name, link.instance, link.status) == ("p", "i1", "ready")
+    assert list(world.links) == [link]
+
+
+async def test_a_registration_from_elsewhere_counts_for_one_that_discovery_found(world: World) -> None:
+    server = await world.provider(lambda: document(name="p", instance="i1", calls="v1"))
+    world.links.report(ProviderSeen("p", "i1", server.url))
+    await world.until(lambda: world.told(inp.ProviderReady))
+    world.links.restore(Registration(server.url, methods=("x/two",)))
+    await world.until(lambda: len(world.told(inp.ProviderReady)) == 2)
+    assert world.told(inp.ProviderReady)[1].methods == {"x/one", "x/two"}
+
+
+async def test_nobody_is_said_to_exist_who_was_never_reached(world: World) -> None:
+    """The engine remembers who exists until it is told that they are gone."""
+    server = await world.provider(lambda: 5)
+    for _ in range(3):
+        with pytest.raises(ProviderNotFound):
+            await world.links.register(Registration(server.url))
+    assert not world.told(inp.ProviderSeen)
+
+
 async def test_registered_many_times_at_once_all_are_answered(world: World) -> None:
     server = await world.provider(lambda: DURABLE)
     many = (world.links.register(Registration(server.url)) for _ in range(4))

@@ -14,6 +14,7 @@ from tests.libs.engine.builders import NOW, raw, submitted, task
 from gleitzeit.engine.replay import replay
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
+from gleitzeit.errors import WorkflowNotFound
 from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
@@ -178,3 +179,22 @@ async def test_who_watches_no_more_while_it_catches_up_is_told_nothing_more(scen
     await settle()
     assert before == ["TaskStarted"]
     assert scene.seen == before
+
+
+async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_ever(scene: Scene) -> None:
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    await scene.journal.close()
+    scene.watch()
+    await settle()
+    assert scene.connection.closed
+
+
+async def test_nobody_watches_what_is_deleted_while_they_catch_up(scene: Scene) -> None:
+    async def gone(workflow_id: str, look: Any) -> None:
+        raise WorkflowNotFound(f"no workflow {workflow_id}")
+
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers._read = gone
+    scene.watch()
+    await settle()
+    assert (len(scene.watchers), scene.connection.closed) == (0, False)
