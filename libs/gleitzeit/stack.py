@@ -47,6 +47,7 @@ from gleitzeit.process.state import (
     withdraw_address,
 )
 from gleitzeit.process.supervised import TRY_AGAIN, ChildEvent, Supervised, is_usage_error
+from gleitzeit.schemas.words import near
 
 START_SECONDS = 20.0  # for NATS and the coordinator to be ready each; covers a predecessor that still drains
 MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
@@ -311,8 +312,11 @@ class Stack:
         folders = (self._environ.get("PATH", os.defpath), str(Path(sys.executable).parent))
         found = shutil.which(program, path=os.pathsep.join(folders)) if _PROVIDER_NAME.fullmatch(provider) else None
         if found is None:
-            known = ", ".join(_PROVIDER_MODULES)
-            raise ConfigurationError(f"no provider {provider!r}: there is no {program} on PATH; built in are {known}")
+            known, meant = ", ".join(_PROVIDER_MODULES), near(provider, _PROVIDER_MODULES)
+            did_you = f"; did you mean {meant!r}?" if meant else ""
+            raise ConfigurationError(
+                f"no provider {provider!r}: there is no {program} on PATH; built in are {known}{did_you}"
+            )
         return (found,)
 
 

@@ -113,10 +113,10 @@ def _code(error: GleitzeitError) -> int:
 
 
 def _advice(error: GleitzeitError) -> str:
+    data = error.data or {}
     if isinstance(error, NotRunning):
         return "start one with `gz up`, or name one with --url ws://HOST:PORT/"
     if error.name == AMBIGUOUS_ID:
-        data = error.data or {}
         newest = f", or {data['newest']} for the newest" if "newest" in data else ""
         return f"give one of these ids{newest}:\n" + "\n".join(f"  {line}" for line in data.get("candidates", ()))
     match error:
@@ -130,7 +130,7 @@ def _advice(error: GleitzeitError) -> str:
         case NoTool():
             return "`gz mcp list` shows the servers, `gz mcp tools` their tools, `gz mcp add` adds one"
         case WorkflowNotFound():
-            return "`gz list` shows the workflows"
+            return "`gz batch list` shows the batches" if "batch" in data else "`gz list` shows the workflows"
         case JournalCorrupt():
             return "`gz journal check` says what is damaged"
         case TemplateNotFound():

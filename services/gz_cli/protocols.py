@@ -39,10 +39,10 @@ async def protocol(client: Client, wanted: str, output: Format) -> int:
     """Of `python/v1` or `python` all methods, of `python/execute` that one. Raises ProtocolNotFound."""
     name, _, rest = wanted.partition("/")
     if rest and not _VERSION.fullmatch(rest):
-        method = _of(await _detail(client, f"{name}/v1"), wanted)
+        method = _of(await client.protocol(f"{name}/v1"), wanted)
         text, identity, whole = of_method(method, columns(sys.stdout)), method.name, encode(method, output)
     else:
-        detail = await _detail(client, wanted if rest else f"{name}/v1")
+        detail = await client.protocol(wanted if rest else f"{name}/v1")
         text, identity, whole = (
             of_protocol(detail.methods, columns(sys.stdout)),
             detail.protocol,
@@ -50,16 +50,6 @@ async def protocol(client: Client, wanted: str, output: Format) -> int:
         )
     put(text if output is Format.TEXT else identity if output is Format.ID else whole)
     return exits.OK
-
-
-async def _detail(client: Client, protocol: str) -> ProtocolDetail:
-    try:
-        return await client.protocol(protocol)
-    except ProtocolNotFound as error:
-        meant = near(protocol, [one.protocol for one in await client.protocols()])
-        if not meant:
-            raise
-        raise ProtocolNotFound(f"{error.message}; did you mean {meant!r}?") from None
 
 
 def _of(detail: ProtocolDetail, wanted: str) -> MethodView:

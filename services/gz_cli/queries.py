@@ -15,7 +15,7 @@ from gleitzeit.client.views import (
     WorkflowRow,
     WorkflowView,
 )
-from gleitzeit.errors import JournalCorrupt, ProviderNotFound
+from gleitzeit.errors import JournalCorrupt
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
 from gleitzeit.spec.durations import how_soon
 from gz_cli import exits, failures
@@ -188,7 +188,7 @@ async def providers(client: Client, output: Format, name: str = "") -> int:
     listed = await client.provider_list()
     found = [one for one in listed.providers if name in ("", one.name, one.instance)]
     if name and not found:
-        raise ProviderNotFound(f"there is no provider {name!r} here")
+        await client.provider(name)  # which says what there is, and what may be meant
     _show_providers(found, output)
     there = {one.name for one in listed.providers}
     for gone in (one for one in listed.drained if one not in there and not name):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.model import earlier
+from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.inputs import from_texts
 from gleitzeit.spec.load import load_text
@@ -68,7 +69,9 @@ def statuses(words: Sequence[str]) -> list[str]:
     known = [earlier.STATUSES.get(word.lower(), word.lower()) for word in words]
     for word, status in zip(words, known, strict=True):
         if status not in STATUSES:
-            raise UsageError(f"no workflow has the status {word!r}; there are {', '.join(STATUSES)}")
+            meant = near(word, STATUSES)
+            did_you = f"; did you mean {meant!r}?" if meant else ""
+            raise UsageError(f"no workflow has the status {word!r}; there are {', '.join(STATUSES)}{did_you}")
     return known
 
 

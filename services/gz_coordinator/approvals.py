@@ -20,6 +20,7 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
+from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.waits import why_not_answered
 from gleitzeit.engine.workflow import Workflow
@@ -27,7 +28,6 @@ from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import builtin, openrpc
 from gleitzeit.transport import Door, HttpReply
 from gz_coordinator.parts import Parts
-from gz_coordinator.tasks import task_of
 
 T = TypeVar("T")
 _NOT_VALID = "this link is not valid"

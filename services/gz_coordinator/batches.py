@@ -12,6 +12,7 @@ from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Request
+from gleitzeit.schemas import near
 from gleitzeit.spec.batches import TASK
 from gleitzeit.spec.references import substitute
 from gleitzeit.spec.resolution import payload
@@ -20,6 +21,8 @@ from gz_coordinator.parts import Parts
 from gz_coordinator.submission import new_id_here
 
 PAGE = 50
+COMPARED = 1_000
+"""Of the newest batches, for the one that a misspelled id may mean."""
 PAGE_FILES = 1_000
 PAGE_BYTES = 4 << 20
 
@@ -80,7 +83,11 @@ class BatchMethods:
         row = await self._row(batch_id)
         if row is not None and await self._service.read(batch_id, lambda workflow: is_batch(workflow.definition)):
             return batch_id
-        raise errors.WorkflowNotFound(f"there is no batch {batch_id!r}; batch.list tells which there are")
+        kept = await self._parts.journal.find(Find(kind=OWN_ID, statuses=(BATCH,), limit=COMPARED))
+        suggestion = near(batch_id, [row.key for row in kept])
+        meant = f" (did you mean '{suggestion}'?)" if suggestion else ""
+        data = {"batch": batch_id, "suggestion": suggestion}
+        raise errors.WorkflowNotFound(f"there is no batch {batch_id!r}{meant}", data)
 
 
 def _page(workflow: Workflow, after: int, limit: int, *, held: bool) -> dict[str, Any]:

@@ -6,12 +6,16 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
+from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.definition import Definition
+from gleitzeit.model.events import NULL
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
 from gleitzeit.spec.batches import has_batches
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
+from gleitzeit.spec.load import repeated_keys
 from gleitzeit.spec.problems import Problem, document_error
 from gleitzeit.spec.subworkflows import places_of
 from gz_coordinator.aside import Aside
@@ -71,6 +75,15 @@ class Documents:
         answer = await self._aside.run(_check_encoded, work, self.described)
         return msgspec.json.decode(answer, type=Verdict)
 
+    async def size_of(self, request: Request) -> int:
+        """About how many bytes the definition in its params has. Raises DocumentError if keys are there twice, of which
+        what is decoded has only the last."""
+        params = bytes(request.raw_params or b"{}")
+        large = len(params) > LARGE_BYTES
+        if found := (await self._aside.run(_repeated, params) if large else _repeated(params)):
+            raise document_error(found)
+        return len(params)
+
     async def submitted(self, params: bytes, catalogue: Catalogue) -> Submitted | None:
         """For the params of a `workflow.submit`, which are never decoded here. None if more is needed for them than the
         document itself, or if they are wrong: decode them and see."""
@@ -113,6 +126,15 @@ def _check(
     return Verdict(checked.definition, checked.problems)
 
 
+def _repeated(params: bytes) -> tuple[Problem, ...]:
+    """Without lines, which are none of the author's. The path of what is in the definition begins there."""
+    found = repeated_keys(params.decode())
+    return tuple(
+        replace(one, path=one.path[1:] if one.path[0] in ("definition", 0) else one.path, line=0, column=0, at_key=True)
+        for one in found
+    )
+
+
 def _check_encoded(work: bytes, described: bytes) -> bytes:
     """In the other process."""
     document, inputs, environ = msgspec.json.decode(work)
@@ -122,6 +144,8 @@ def _check_encoded(work: bytes, described: bytes) -> bytes:
 def _submitted(params: bytes, environ: bytes, described: bytes) -> bytes:
     """In the other process."""
     asked = msgspec.json.decode(params)
+    if repeated := _repeated(params):
+        return msgspec.json.encode(Submitted(NULL, repeated, NULL, "", "", False))
     catalogue = _catalogue(described)
     if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].check_params(asked):
         return b"null"

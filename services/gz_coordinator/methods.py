@@ -12,6 +12,7 @@ from gleitzeit import errors
 from gleitzeit.engine import again, view
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import Reason, explain
+from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.signals import awaited_signals
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
@@ -35,7 +36,6 @@ from gz_coordinator.retries import retry
 from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
-from gz_coordinator.tasks import task_of
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
 from gz_coordinator.workflow_streams import CHILD
@@ -127,18 +127,18 @@ class WorkflowMethods:
         idempotency_key: str = "",
         hold: bool = False,
     ) -> dict[str, Any]:
-        size_bytes = len(request.raw_params or b"")
+        size_bytes = await self._parts.documents.size_of(request)
         what = Submission(definition, definition, size_bytes, inputs or {}, idempotency_key, hold)
         return await submit(self._parts, what)
 
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:
-        size = len(request.raw_params or b"")
         try:
+            size_bytes = await self._parts.documents.size_of(request)
             found, more_bytes, _ = await with_files(self._parts, definition, None, keeps=False)
             whole = await self._parts.templates.taken_in(found)
         except errors.DocumentError as error:
             return {"valid": False, "problems": (error.data or {})["problems"]}
-        verdict = await self._parts.documents.check(whole, None, size + more_bytes, self._engine.catalogue)
+        verdict = await self._parts.documents.check(whole, None, size_bytes + more_bytes, self._engine.catalogue)
         return {"valid": verdict.definition is not None, "problems": [to_wire(problem) for problem in verdict.problems]}
 
     async def get(

@@ -1,14 +1,13 @@
 """The coordinator's methods about providers and what they serve, and about itself."""
 
 import asyncio
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 from gleitzeit import errors
 from gleitzeit.engine.pools import Provider
 from gleitzeit.jsonrpc.methods import Request
-from gleitzeit.schemas import PIECE, MethodSchema, method_schema, verify_all
+from gleitzeit.schemas import PIECE, MethodSchema, method_schema, near, verify_all
 from gz_coordinator.descriptions import Registration
 from gz_coordinator.links import Link
 from gz_coordinator.parts import Parts
@@ -96,10 +95,11 @@ class ProviderMethods:
         links = [link for link in self._parts.links if link.name == name]
         if not links:
             there = sorted({link.name for link in self._parts.links})
-            near = difflib.get_close_matches(name, there, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            suggestion = near(name, there)
+            meant = f"; did you mean '{suggestion}'?" if suggestion else ""
             raise errors.ProviderNotFound(
-                f"there is no provider {name!r} (there are: {', '.join(there) or 'none'}){meant}", {"providers": there}
+                f"there is no provider {name!r} (there are: {', '.join(there) or 'none'}){meant}",
+                {"providers": there, "suggestion": suggestion},
             )
         return links
 
@@ -133,8 +133,12 @@ class ProviderMethods:
         catalogue = self._engine.catalogue
         names = catalogue.names(protocol)
         if not names:
-            known = ", ".join(catalogue.protocols())
-            raise errors.ProtocolNotFound(f"no protocol {protocol!r} is known (there are: {known})")
+            known = list(catalogue.protocols())
+            suggestion = near(protocol, known)
+            meant = f"; did you mean '{suggestion}'?" if suggestion else ""
+            raise errors.ProtocolNotFound(
+                f"no protocol {protocol!r} is known (there are: {', '.join(known)}){meant}", {"suggestion": suggestion}
+            )
         return {"protocol": protocol, "methods": [self._method(catalogue.methods[name]) for name in names]}
 
     def _method(self, method: MethodSchema) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct, structs
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
+from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.rerun import with_params
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import STEP, Workflow
@@ -27,7 +28,6 @@ from gz_coordinator.documents import digest
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import ask_in_steps, new_id_here
-from gz_coordinator.tasks import task_of
 
 SHOWN_BYTES = 1_024
 """A result up to this size stands in the difference."""

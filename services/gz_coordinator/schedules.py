@@ -78,7 +78,7 @@ class ScheduleMethods:
         if ends is not None and ends <= max(begins, now):
             raise errors.InvalidParams("'end' is not after 'start', or is over: it would never be due")
         label, document = await self._document(definition, template)
-        checked, warnings = await self._checked(document, inputs or {}, len(request.raw_params or b""))
+        checked, warnings = await self._checked(document, inputs or {}, await self._parts.documents.size_of(request))
         what = ScheduleDefinition(
             name=name,
             definition=checked,

@@ -35,7 +35,7 @@ class TemplateMethods:
     async def put(self, request: Request, /, definition: Any, name: str = "") -> dict[str, Any]:
         self._parts.service.space.refuse_new()
         whole = await self._shelf.taken_in(definition)
-        size_bytes = len(request.raw_params or b"")
+        size_bytes = await self._parts.documents.size_of(request)
         catalogue = self._parts.service.engine.catalogue
         verdict = await self._parts.documents.check(whole, None, size_bytes, catalogue)
         name, row, created = await self._shelf.keep(name, definition, in_order(verdict))

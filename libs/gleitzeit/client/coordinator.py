@@ -44,12 +44,15 @@ from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, Workf
 from gleitzeit.model import events
 from gleitzeit.model.events import WORKFLOW_FINAL
 from gleitzeit.process.folders import FileOpener
+from gleitzeit.schemas.words import near
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
 
 
 MOST_CANDIDATES = 10
+NEAR_NAMES = 100
+"""Of the newest workflows, for the one that a misspelled name may mean."""
 
 
 class AmbiguousId(GleitzeitError):
@@ -144,7 +147,9 @@ class Coordinator(Session):
         exact = [row for row in rows if row.workflow_id == text]
         candidates = exact or rows
         if not candidates:
-            raise WorkflowNotFound(f"there is no workflow {text!r}")
+            suggestion = near(text, {row.name for row in (await self.list(limit=NEAR_NAMES)).workflows})
+            meant = f" (did you mean '{suggestion}'?)" if suggestion else ""
+            raise WorkflowNotFound(f"there is no workflow {text!r}{meant}", {"suggestion": suggestion})
         if len(candidates) > 1:
             raise AmbiguousId(text, candidates)
         return candidates[0].workflow_id

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gleitzeit.engine.fanout import joined_raw
+from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.task import Fan
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import TaskNotFound
@@ -175,8 +176,8 @@ def _shown(workflow: Workflow) -> Iterator[Task]:
 
 
 def _items(workflow: Workflow, name: str) -> Iterator[Task]:
-    task = workflow.tasks.get(name)
-    if task is None or task.fan is None:
+    task = task_of(workflow, name)
+    if task.fan is None:
         raise TaskNotFound(f"task {name!r} of workflow {workflow.id} has no items")
     return iter(task.fan.items)
 

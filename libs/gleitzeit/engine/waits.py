@@ -14,6 +14,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.children import ENDS, report_of
 from gleitzeit.engine.core import failure, to_ms
+from gleitzeit.engine.naming import not_found
 from gleitzeit.engine.signals import MAX_SIGNALS, Signals
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
@@ -159,7 +160,7 @@ def _asking(workflow: Workflow, item: inp.Complete) -> Task:
     """The task that waits for this answer. Raises TaskNotFound, InvalidState."""
     task = workflow.tasks.get(item.task)
     if task is None:
-        raise errors.TaskNotFound(f"workflow {workflow.id} has no task {item.task!r}")
+        raise not_found(workflow, item.task)
     if task.approval is None or (item.attempt is not None and item.attempt != task.attempt):
         raise errors.InvalidState(why_not_answered(workflow, task), {"status": task.state})
     return task

@@ -70,5 +70,11 @@ def _types_of(name: str) -> tuple[str, ...]:
         raise ValueError(f"{name!r} is no event of a workflow any more: {ELSEWHERE[family]} tells what it told")
     found = tuple(kind for known_name, kinds in known.items() if fnmatchcase(known_name, wanted) for kind in kinds)
     if not found:
-        raise ValueError(f"there is no event {name!r}; there are {', '.join(EVENT_TYPES)}")
+        import difflib  # only after a mistake: 5 ms that no start-up should pay
+
+        meant = difflib.get_close_matches(wanted, list(known), 1)
+        raise ValueError(
+            f"there is no event {name!r}"
+            + (f"; did you mean {meant[0]!r}?" if meant else f"; there are {', '.join(EVENT_TYPES)}")
+        )
     return found

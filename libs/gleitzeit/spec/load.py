@@ -23,7 +23,7 @@ from gleitzeit.spec.scalars import not_finite, plain_scalar
 LIMIT_YAML_BYTES: Final = 10 * 1024 * 1024
 LIMIT_JSON_BYTES: Final = 16 * 1024 * 1024
 LARGE_JSON_BYTES: Final = 256 * 1024
-"""Beyond it JSON is decoded in one go, and of a key that is there twice the last one counts."""
+"""Beyond it JSON is decoded in one go: the number of its values is bounded by its size alone."""
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
 _JSON_TOKEN = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
@@ -147,10 +147,36 @@ def _load_json(text: str, name: str) -> Document | None:
         if name.endswith(".json"):
             raise document_error([_json_problem(text, error)], name) from error
         return None
-    problems: tuple[Problem, ...] = ()
     if len(text) <= LARGE_JSON_BYTES:
         value, problems = _built(text, name, is_json=True)
+    else:
+        problems = repeated_keys(text, name)
     return Document(name, text, value, is_json=True, problems=problems)
+
+
+class _Repeated(Exception):
+    """A key is there twice."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Repeated
+    return found
+
+
+_decode_once = json.JSONDecoder(object_pairs_hook=_once).decode
+
+
+def repeated_keys(text: str, name: str = "<text>") -> tuple[Problem, ...]:
+    """Of a text that is known to be JSON: what keys are in an object twice. It costs about what reading the text does;
+    only where there are any, it is read once more for their places. Raises DocumentError where those are out of
+    bounds."""
+    try:
+        _decode_once(text)
+    except _Repeated:
+        return _built(text, name, is_json=True)[1]
+    return ()
 
 
 _JSON_IN_PLAIN_WORDS: Final = {

@@ -59,6 +59,29 @@ def test_run_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["status"] == "completed"
 
 
+def test_what_is_misspelled_is_answered_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    (Path.cwd() / "files.yaml").write_text(
+        "type: batch\nname: Files\nid: evening-files\nbatch: {files: [files.yaml]}\n"
+        "template: {method: echo/echo, params: {message: '${item.name}'}}\n"
+    )
+    assert gz(capsys, "run", "files.yaml")[0] == 0
+    for command, meant in (
+        (("providers", "ecko"), "echo"),
+        (("drain", "ecko"), "echo"),
+        (("protocols", "ecko"), "echo/v1"),
+        (("protocols", "echo/ecko"), "echo/echo"),
+        (("call", "echo/ecko"), "echo/echo"),
+        (("call", "system.statu"), "system.status"),
+        (("batch", "show", "evening-flies"), "evening-files"),
+        (("get", "Flies"), "Files"),
+        (("list", "--status", "runing"), "running"),
+        (("history", "Files", "--event", "TaskComplted"), "TaskCompleted"),
+    ):
+        code, _, err = gz(capsys, *command)
+        assert code in (2, 3)
+        assert f"did you mean '{meant}'" in err, command
+
+
 def test_a_workflow_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = gz(capsys, "run", "failing.yaml")
     assert (code, out) == (1, "")

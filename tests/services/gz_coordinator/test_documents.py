@@ -1,8 +1,11 @@
+import asyncio
 import multiprocessing
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
+from tests.services.gz_coordinator.room import room
 
 from gleitzeit.errors import DocumentError, ResourceExhausted
 from gleitzeit.model.definition import Definition
@@ -42,6 +45,27 @@ async def test_nothing_is_allowed_by_default(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DocumentError) as refusal:
         await checked(Documents(), GREETING)
     assert "GREETING" in msgspec.json.encode(refusal.value.data).decode()
+
+
+@pytest.mark.parametrize("filling", ["x", "x" * LARGE_BYTES], ids=["small", "large"])
+@pytest.mark.parametrize("method", ["workflow.submit", "workflow.validate", "template.put", "schedule.put"])
+async def test_a_key_that_is_there_twice_is_refused_wherever_definitions_come_in(method: str, filling: str) -> None:
+    more = {"schedule.put": {"every": "1h", "name": "n"}}.get(method, {})
+    params = msgspec.json.encode({"definition": {**GREETING, "description": filling}, **more})
+    twice = params.replace(b'"method":', b'"method":"echo/ping","method":')
+    async with room() as there:
+        answer = asyncio.create_task(there.call(method, Raw(twice)))
+        try:
+            if method == "workflow.validate":
+                assert (await answer)["problems"][0]["message"].startswith("key 'method' is there twice")
+            else:
+                with pytest.raises(DocumentError, match=r"tasks\[0\]\.method: key 'method' is there twice") as refused:
+                    await answer
+                (problem,) = (refused.value.data or {})["problems"]
+                assert problem["path"] == ["tasks", 0, "method"]
+                assert "line" not in problem
+        finally:
+            there.parts.documents.close()
 
 
 async def test_what_is_no_document_is_left_to_the_check() -> None:

@@ -86,7 +86,7 @@ async def test_what_cannot_be_run_again_says_why() -> None:
         running = await there.call("workflow.submit", {"definition": WORKFLOW})
         for params, words in (
             ({"workflow_id": running["workflow_id"]}, "what is under way cannot be run again"),
-            ({"workflow_id": old, "from_task": "thre"}, "has no task 'thre'"),
+            ({"workflow_id": old, "from_task": "alon"}, "has no task 'alon' (did you mean 'alone'?)"),
             ({"workflow_id": old, "set": {"woh": 1}}, "there is no input 'woh' (did you mean 'who'?)"),
             ({"workflow_id": old, "set": {"who": 1}}, "input 'who' must be text, not 1"),
             ({"workflow_id": old, "params": {"one": {"mesage": 1}}}, "unknown key 'mesage'"),
