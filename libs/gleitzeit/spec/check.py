@@ -23,6 +23,7 @@ from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.assertions import with_gates
 from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import read_defaults
+from gleitzeit.spec.environment import with_env
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import Trigger
 from gleitzeit.spec.foreign import OF_A_WORKFLOW
@@ -31,8 +32,10 @@ from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.inputs import check_given, read_inputs
 from gleitzeit.spec.legacy import modern
 from gleitzeit.spec.linked_flow import with_late_ones
-from gleitzeit.spec.linking import Linker, Names
+from gleitzeit.spec.linking import Linker
+from gleitzeit.spec.names import Names
 from gleitzeit.spec.problems import Path, Problem
+from gleitzeit.spec.reference_checks import ReferenceChecks
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
 from gleitzeit.spec.spending import read_budget
 from gleitzeit.spec.subworkflows import complaint, is_file
@@ -210,7 +213,7 @@ class _Check:
         env = fields.mapping("env")
         unresolved = fields.choice("unresolved", _UNRESOLVED) or "fail"
         names = Names(drafts, self._findings)
-        linker = Linker(
+        references = ReferenceChecks(
             names,
             self._findings,
             parameters={**parameters, **(self._inputs or {})},
@@ -219,6 +222,7 @@ class _Check:
             env=env,
             keep_unresolved=unresolved == "keep",
         )
+        linker = Linker(names, self._findings, references)
         outputs = linker.outputs(fields.mapping("outputs"), fields.at("outputs")) if drafts else {}
         policy, retry = self._error_policy(fields, config)
         handlers = read_handlers(Fields(config, fields.at("config"), self._findings))
@@ -227,7 +231,7 @@ class _Check:
         self._refuse_cycles(drafts, tasks)
         warn_of_unseen_failures(drafts, names, policy, self._findings)
         if drafts and self._inputs:
-            linker.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
+            references.check_inputs(self._inputs, parameters, fields.at(fields.first("parameters", "inputs") or ""))
         if self._inputs is not None:
             declared.check(self._inputs, self._findings)
         name = self._name(fields)
@@ -240,16 +244,16 @@ class _Check:
             timeout_seconds=self._timeout(fields, config),
             max_parallel=self._max_parallel(fields, config),
             priority=priority or Priority.NORMAL,
-            parameters=Raw(msgspec.json.encode(linker.with_env(parameters, fields.at("parameters")))),
+            parameters=Raw(msgspec.json.encode(with_env(parameters, env, fields.at("parameters"), self._findings))),
             inputs=declared.raw,
-            config=Raw(msgspec.json.encode(linker.with_env(config, fields.at("config")))),
+            config=Raw(msgspec.json.encode(with_env(config, env, fields.at("config"), self._findings))),
             env=env,
             unresolved=unresolved,
             outputs=outputs,
             wait_for_completion=bool(fields.flag("wait_for_completion")),
             tags=tuple(text for _, text in fields.texts("tags")),
             metadata=self._metadata(fields),
-            concurrency=self._concurrency(fields, linker, name),
+            concurrency=self._concurrency(fields, references, name),
             budget=read_budget(fields),
             breakers={name: one.breaker for name, one in handlers.items() if one.breaker is not None},
         )
@@ -318,11 +322,11 @@ class _Check:
             budget=undo.budget,
         )
 
-    def _concurrency(self, fields: Fields, linker: Linker, name: str) -> Concurrency | None:
+    def _concurrency(self, fields: Fields, references: ReferenceChecks, name: str) -> Concurrency | None:
         limit = read_concurrency(fields, name)
         if limit is not None:
             needs: dict[str, None] = {}
-            linker.text(limit.key, fields.at("concurrency"), needs)
+            references.text(limit.key, fields.at("concurrency"), needs)
             if needs:
                 message = "the key of a workflow cannot depend on its tasks; inputs and parameters are known before"
                 self._findings.error(fields.at("concurrency"), message)

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.spec.expressions import references_in
-from gleitzeit.spec.references import has_places, texts_in
+from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.problems import Path
+from gleitzeit.spec.references import Reference, has_places, substitute, texts_in
 
 CONDITION_KEYS: Final = ("when", "condition", "conditions", "until", "switch", "cases")
 """Keys of a task whose texts are expressions."""
@@ -55,3 +57,25 @@ def _of_conditions(document: object) -> Iterator[str]:
             if isinstance(task, dict):
                 for text in texts_in([task.get(key) for key in CONDITION_KEYS]):
                     yield from _BARE.findall(text) if "env." in text else ()
+
+
+def with_env(value: Mapping[str, Any], env: Mapping[str, object], path: Path, findings: Findings) -> Any:
+    """`parameters` and `config` may read the environment, and nothing else."""
+
+    def read(reference: Reference) -> object:
+        name = ".".join(reference.path)
+        if reference.base != "env":
+            raise ParameterError(f"{reference.source}: only environment variables can be read here")
+        if name not in env and reference.default is None:
+            raise ParameterError(
+                f"{reference.source}: environment variable '{name}' is not set where this is submitted"
+            )
+        return env.get(name, reference.default)
+
+    filled = {}
+    for key, inner in value.items():
+        try:
+            filled[key] = substitute(inner, read)
+        except ParameterError as error:
+            findings.error((*path, key), error.message)
+    return filled

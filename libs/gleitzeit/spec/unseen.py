@@ -10,7 +10,7 @@ from gleitzeit.spec.resolution import split_base
 
 if TYPE_CHECKING:
     from gleitzeit.spec.findings import Findings
-    from gleitzeit.spec.linking import Names
+    from gleitzeit.spec.names import Names
     from gleitzeit.spec.tasks import TaskDraft
 
 _SATISFIED: Final = {
