@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gleitzeit import __version__
 from gleitzeit.config import FORMATS, default_folder, read_token
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
@@ -159,7 +160,6 @@ class Stack:
         self._end = asyncio.create_task(self._coordinator.wait(), name="end of the stack")
         for child in (self._coordinator, *self._providers):
             await child.launched.wait()
-        version = _version()  # now, because it costs 20 ms, and we have nothing to do but to wait
         self.url = await _ready(self._coordinator)
         self._listen = _listen_address(self.url, self._listen)
         certificate = str(self._config.tls_cert) if self._config.tls_cert is not None else None
@@ -167,7 +167,7 @@ class Stack:
             url_from_here(self.url),
             os.getpid(),
             self._config.embedded,
-            version,
+            __version__,
             token=token,
             certificate=certificate,
             failures=self._failures,
@@ -374,15 +374,6 @@ def _listen_address(url: str, listen: str) -> str:
 def url_from_here(url: str) -> str:
     """Who listens at all addresses of the machine is reached at the one that does not leave it."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _version() -> str:
-    from importlib import metadata  # deferred: see start()
-
-    try:
-        return metadata.version("gleitzeit")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

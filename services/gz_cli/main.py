@@ -1,17 +1,29 @@
 """gz: from the command line to an exit code. Whatever goes wrong ends as one sentence on stderr."""
 
+import gc
 import os
 import signal
 import sys
-import traceback
+
+from gleitzeit import __version__
 
 # The rest is imported in `run`: Ctrl-C in the meantime must not show a traceback.
+
+
+OBJECTS = 50_000
+"""Between collections: nearly all that importing allocates stays, and looking at it again and again is a tenth of a
+short command."""
+
+
+VERSION = ["--version"]
 
 
 def run() -> None:
     """The console script."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    import gz_cli.app  # noqa: F401 - what takes its time
+    gc.set_threshold(OBJECTS)
+    if _as_options(sys.argv[1:]) != VERSION:
+        import gz_cli.app  # noqa: F401 - what takes its time
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
@@ -22,18 +34,25 @@ def run() -> None:
 
 def main(arguments: list[str]) -> int:
     """The exit code. Usage errors have been told by typer; everything else is told here."""
-    from gz_cli.app import app
-    from gz_cli.exits import DEBUG, complaint
-    from gz_cli.talk import complain
-
+    arguments = _with_output_file(_as_options(arguments))
     try:
-        app(_with_output_file(_as_options(arguments)), prog_name="gz")
+        if arguments == VERSION:  # nothing else is needed for it
+            print(f"gz {__version__}")
+        else:
+            from gz_cli.app import app_for
+
+            app_for(arguments)(arguments, prog_name="gz")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        from gz_cli.exits import DEBUG, complaint
+        from gz_cli.talk import complain
+
         if os.environ.get(DEBUG):
+            import traceback
+
             traceback.print_exc()
         said = complaint(error)
         complain(said)
@@ -47,7 +66,7 @@ def _as_options(arguments: list[str]) -> list[str]:
         case ["help", *words]:
             return [*words, "--help"]
         case ["version"]:
-            return ["--version"]
+            return VERSION
     return arguments
 
 

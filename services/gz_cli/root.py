@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from gleitzeit import __version__
 from gz_cli.choices import Commands, Group
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ Work = Callable[["Client"], Awaitable[int]]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib import metadata  # 12 ms that no other command needs
-
-        typer.echo(f"gz {metadata.version('gleitzeit')}")
+        typer.echo(f"gz {__version__}")
         raise typer.Exit
 
 

@@ -5,12 +5,12 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gleitzeit import __version__
 from gleitzeit.discovery.base import Directory, without_password
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
@@ -27,8 +27,6 @@ from gz_coordinator.service import Service
 from gz_coordinator.shared import Shared
 from gz_coordinator.template_shelf import TemplateShelf
 from gz_coordinator.watchers import Watchers
-
-VERSION = version("gleitzeit")
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Parts:
     roots: Sequence[Path] = ()
     """The folders whose files documents may name."""
     url: str = ""
-    version: str = VERSION
+    version: str = __version__
     warnings: list[str] = field(default_factory=list)
     draining: bool = False
     started_at: float = field(default_factory=time.monotonic)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from gz_cli.app import app
+from gz_cli.app import complete
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -16,13 +16,13 @@ def offered(*words: str, state: Path) -> list[str]:
         "COMP_CWORD": str(len(words)),
         "GLEITZEIT_STATE": str(state),
     }
-    return CliRunner().invoke(app, prog_name="gz", env=environ).output.split()
+    return CliRunner().invoke(complete(), prog_name="gz", env=environ).output.split()
 
 
 def test_of_a_coordinator_that_runs_its_workflows_and_templates(state: Path) -> None:
     environ = {"GLEITZEIT_STATE": str(state)}
-    submitted = CliRunner().invoke(app, ["submit", str(EXAMPLES / "hello.yaml"), "-o", "id"], env=environ)
-    CliRunner().invoke(app, ["template", "put", str(EXAMPLES / "hello.yaml"), "--name", "greet"], env=environ)
+    submitted = CliRunner().invoke(complete(), ["submit", str(EXAMPLES / "hello.yaml"), "-o", "id"], env=environ)
+    CliRunner().invoke(complete(), ["template", "put", str(EXAMPLES / "hello.yaml"), "--name", "greet"], env=environ)
     assert submitted.stdout.strip() in offered("get", "wf-", state=state)
     assert offered("explain", "He", state=state) == ["Hello@latest"]
     assert offered("template", "run", "gr", state=state) == ["greet"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gz_cli.app import app
+from gz_cli.app import complete
 
 EARLIER = """
 exec; ask; monitor; serve; hub; start; logs; events; components; provider
@@ -23,12 +23,12 @@ COMMANDS = sorted({words.strip() for words in EARLIER if words.strip()})
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_is_there(command: str) -> None:
-    ran = CliRunner().invoke(app, [*command.split(), "--help"])
+    ran = CliRunner().invoke(complete(), [*command.split(), "--help"])
     assert ran.exit_code == 0, ran.output
 
 
 def test_the_main_help_shows_none_of_them() -> None:
-    lines = CliRunner().invoke(app, ["--help"]).output.partition("Run:")[2].splitlines()
+    lines = CliRunner().invoke(complete(), ["--help"]).output.partition("Run:")[2].splitlines()
     shown = {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
     assert "run" in shown
     assert shown.isdisjoint({command.split()[0] for command in COMMANDS} - {"config"})
@@ -50,14 +50,14 @@ def test_the_main_help_shows_none_of_them() -> None:
 def test_options_are_accepted(arguments: str, options: tuple[str, ...]) -> None:
     from typer.main import get_command
 
-    command = get_command(app).commands[arguments]  # type: ignore[attr-defined]
+    command = get_command(complete()).commands[arguments]  # type: ignore[attr-defined]
     known = {name for param in command.params for name in param.opts}
     assert set(options) <= known
 
 
 def test_errors_are_found_by_name_code_and_earlier_name() -> None:
     def said(*words: str) -> str:
-        return CliRunner().invoke(app, ["errors", *words]).output
+        return CliRunner().invoke(complete(), ["errors", *words]).output
 
     assert "-29006" in said("show", "-29006")
     assert "OVERLOADED (earlier: RATE_LIMIT_EXCEEDED)" in said("search", "rate_limit")
@@ -70,7 +70,7 @@ def test_the_configuration_file_can_be_written(tmp_path: Path, monkeypatch: pyte
         monkeypatch.delenv(name, raising=False)
 
     def gz(*words: str) -> tuple[int, str]:
-        ran = CliRunner().invoke(app, ["config", *words])
+        ran = CliRunner().invoke(complete(), ["config", *words])
         return ran.exit_code, ran.stdout.strip()
 
     file = tmp_path / ".gleitzeit" / "config.yaml"
