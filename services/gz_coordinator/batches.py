@@ -14,8 +14,8 @@ from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import near
 from gleitzeit.spec.batches import TASK
+from gleitzeit.spec.paths import payload
 from gleitzeit.spec.references import substitute
-from gleitzeit.spec.resolution import payload
 from gz_coordinator.own_ids import BATCH, OWN_ID, is_batch, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import new_id_here

@@ -22,8 +22,8 @@ from gleitzeit.model.events import Origin
 from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.schemas import near
 from gleitzeit.spec.inputs import misfits
+from gleitzeit.spec.paths import payload
 from gleitzeit.spec.references import escape
-from gleitzeit.spec.resolution import payload
 from gz_coordinator.documents import digest
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts

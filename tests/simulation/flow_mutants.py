@@ -11,7 +11,7 @@ from gleitzeit.engine import params as params_module
 from gleitzeit.engine.task import Fan, Task
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.definition import ForEach, Until
-from gleitzeit.spec.resolution import Joined
+from gleitzeit.spec.paths import Joined
 
 
 @mutant

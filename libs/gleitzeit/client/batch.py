@@ -22,8 +22,8 @@ from gleitzeit.client.views import ErrorView, Json, TaskView, WorkflowView
 from gleitzeit.errors import ConfigurationError, WorkflowNotFound
 from gleitzeit.model.events import WORKFLOW_FINAL
 from gleitzeit.spec.batches import TASK
+from gleitzeit.spec.paths import payload
 from gleitzeit.spec.references import substitute
-from gleitzeit.spec.resolution import payload
 
 LOOK_SECONDS = 0.5
 FETCHED_AT_ONCE = 16

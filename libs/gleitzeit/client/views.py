@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from gleitzeit.errors import GleitzeitError, TaskError, TaskNotFound, error_for
-from gleitzeit.spec.resolution import look_up
+from gleitzeit.spec.paths import look_up
 
 Json = Any
 """Whatever JSON can say."""

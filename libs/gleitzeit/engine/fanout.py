@@ -16,8 +16,9 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import ParameterError, ResourceExhausted
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach
+from gleitzeit.spec.paths import Joined, joined, payload
 from gleitzeit.spec.references import substitute
-from gleitzeit.spec.resolution import Joined, Scope, joined, payload
+from gleitzeit.spec.resolution import Scope
 
 MOST_TASKS = 100_000
 """In one workflow, its items included."""

@@ -22,7 +22,8 @@ from gleitzeit.model import events as ev
 from gleitzeit.model.shards import shard_of
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
-from gleitzeit.spec.resolution import Load, Scope, load_nothing
+from gleitzeit.spec.paths import Load, load_nothing
+from gleitzeit.spec.resolution import Scope
 
 _json = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

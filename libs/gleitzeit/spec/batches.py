@@ -18,9 +18,9 @@ from gleitzeit.spec.batch_tasks import TASK, family, split_pattern
 from gleitzeit.spec.environment import TASK_LISTS
 from gleitzeit.spec.known_inputs import Known, known_of
 from gleitzeit.spec.model_files import WithFiles, names_files
+from gleitzeit.spec.paths import UNREAD
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.references import escape
-from gleitzeit.spec.resolution import UNREAD
 from gleitzeit.spec.subworkflows import places_of, put
 
 __all__ = ["MOST_FILES", "TASK", "Expansion", "Files", "Item", "NotThere", "has_batches", "split_pattern"]

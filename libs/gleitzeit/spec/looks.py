@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from gleitzeit.errors import ParameterError, ResourceExhausted
 from gleitzeit.model.blobs import INLINE_BYTES, Look, reference, value_of
-from gleitzeit.spec.resolution import Missing, Unread, look_up, walk, what_is_missing
+from gleitzeit.spec.paths import Missing, Unread, look_up, walk, what_is_missing
 
 MOST_VALUES: Final = 500_000
 """In a JSON that is read as a whole: each takes about a microsecond and 100 bytes."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from gleitzeit.spec.legacy import modern
-from gleitzeit.spec.resolution import ALIASES, FACTS
+from gleitzeit.spec.paths import ALIASES
+from gleitzeit.spec.resolution import FACTS
 
 _COMBINING = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
 
@@ -13,7 +14,7 @@ _WITHOUT_PARTS = ("string", "number", "integer", "boolean")
 def missing_key(schema: dict[str, Any], path: tuple[str, ...]) -> tuple[str, list[str]] | None:
     """The step of `path` that no such result can have, and the keys there are instead. None when it may be there.
 
-    Follows the rule of `resolution.look_up`. Only what the schema closes (`additionalProperties: false`) is sure.
+    Follows the rule of `paths.look_up`. Only what the schema closes (`additionalProperties: false`) is sure.
     """
     if not path or path[0] in FACTS:
         return None

@@ -12,7 +12,7 @@ from gleitzeit.errors import BlobNotFound, ParameterError
 from gleitzeit.model.blobs import Look, reference
 from gleitzeit.model.definition import ForEach, Until
 from gleitzeit.spec.looks import as_found, inside, whole
-from gleitzeit.spec.resolution import Missing, Unread
+from gleitzeit.spec.paths import Missing, Unread
 
 TEXT = msgspec.json.encode({"title": "war", "pages": [1, 2, 3]})
 

@@ -9,7 +9,7 @@ from msgspec import Raw
 from gleitzeit.errors import ParameterError, ResourceExhausted
 from gleitzeit.model.blobs import Look
 from gleitzeit.spec import looks
-from gleitzeit.spec.resolution import Missing, Unread, look_up, walk
+from gleitzeit.spec.paths import Missing, Unread, look_up, walk
 
 KEYS = st.sampled_from(["result", "response", "text", "a", "0", "1"])
 VALUES = st.recursive(

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.spec.paths import look_up
 from gleitzeit.spec.references import Reference, parse, substitute
-from gleitzeit.spec.resolution import Scope, look_up, resolve
+from gleitzeit.spec.resolution import Scope, resolve
 
 LLM = {"response": "hi", "model": "m", "usage": {"total_tokens": 7}}
 PYTHON = {"result": {"items": [{"name": "a"}, {"name": "b"}], "prompt": "p"}, "output": "printed"}
