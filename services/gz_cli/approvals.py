@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import TaskView
 from gleitzeit.errors import InvalidState
 from gz_cli import exits
@@ -32,7 +32,7 @@ class Question(Struct, frozen=True):
     task: TaskView
 
 
-async def approve(client: Client, text: str, task_id: str | None, answer: Answer, output: Format) -> int:
+async def approve(client: Coordinator, text: str, task_id: str | None, answer: Answer, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
     if task_id is not None:
         asked = Question(workflow_id, await client.task(workflow_id, task_id))
@@ -55,7 +55,7 @@ async def approve(client: Client, text: str, task_id: str | None, answer: Answer
     return exits.OK
 
 
-async def _only_question(client: Client, workflow_id: str) -> Question:
+async def _only_question(client: Coordinator, workflow_id: str) -> Question:
     """Raises InvalidState if nobody is asked, or several things are."""
     questions = [question async for question in _questions(client, workflow_id)]
     if len(questions) == 1:
@@ -69,7 +69,7 @@ async def _only_question(client: Client, workflow_id: str) -> Question:
     raise InvalidState(f"no task of {workflow_id} asks a person at the moment; `gz explain {workflow_id}` shows why")
 
 
-async def _questions(client: Client, workflow_id: str, items_of: str = "") -> AsyncIterator[Question]:
+async def _questions(client: Coordinator, workflow_id: str, items_of: str = "") -> AsyncIterator[Question]:
     """Those of its tasks, of their items, and of the workflows that they run."""
     after: int | None = 0
     while after is not None:

@@ -10,10 +10,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from gleitzeit.client import BatchResult, Client, FileResult, Prepared, prepare
+from gleitzeit.client import BatchResult, FileResult, Prepared, prepare
 from gleitzeit.client import batch as batches
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.documents import defaults_of
-from gleitzeit.client.models import require, with_model
+from gleitzeit.client.models import with_model
+from gleitzeit.client.served import require_model
 from gleitzeit.client.views import WorkflowView
 from gleitzeit.errors import DocumentError, GleitzeitError
 from gleitzeit.process.batch_ids import new_batch_id
@@ -75,13 +77,13 @@ def run(reach: Reach, wish: Wish) -> int:
 async def _run(reach: Reach, prepared: Prepared, wish: Wish, batch_id: str, paths: list[str]) -> int:
     async with connected(reach) as client:
         assert prepared.checked is not None
-        await require(client, prepared.checked, reach)
+        await require_model(client, prepared.checked, reach)
         workflow_id = await batches.started(client, prepared, batch_id)
         again = f"Go on with the same command and `--batch-id {batch_id}`."
         return await told(client, prepared, workflow_id, wish, again)
 
 
-async def told(client: Client, prepared: Prepared, workflow_id: str, wish: Wish, again: str) -> int:
+async def told(client: Coordinator, prepared: Prepared, workflow_id: str, wish: Wish, again: str) -> int:
     """Wait for a batch, and say what came of its files; the exit code. `again` says how to go on after Ctrl-C."""
     paths, batch_id = batches.paths_of(prepared), batches.batch_id_of(prepared)
     try:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import asdict
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import State
 from gz_cli import exits
 from gz_cli.durations import counted
@@ -15,7 +15,12 @@ from gz_cli.waits import Wait, wait
 
 
 async def change(
-    client: Client, text: str, output: Format, make: Callable[[Client, str], Awaitable[State]], *, watch: bool = False
+    client: Coordinator,
+    text: str,
+    output: Format,
+    make: Callable[[Coordinator, str], Awaitable[State]],
+    *,
+    watch: bool = False,
 ) -> int:
     """`make` is given the whole id. With `watch` the answer is not what the workflow is now, but what comes of it."""
     workflow_id = await client.resolve_id(text)
@@ -29,7 +34,7 @@ async def change(
     return exits.OK
 
 
-async def delete(client: Client, text: str, output: Format) -> int:
+async def delete(client: Coordinator, text: str, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
     deleted = await client.delete(workflow_id)
     if output is Format.TEXT:
@@ -40,7 +45,7 @@ async def delete(client: Client, text: str, output: Format) -> int:
     return exits.OK
 
 
-async def signal(client: Client, text: str, name: str, payload: object, key: str | None, output: Format) -> int:
+async def signal(client: Coordinator, text: str, name: str, payload: object, key: str | None, output: Format) -> int:
     workflow_id = await client.resolve_id(text)
     signalled = await client.signal(workflow_id, name, payload, idempotency_key=key)
     if signalled.kept and name not in signalled.awaited:

@@ -12,8 +12,10 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gleitzeit.client import Client, Prepared, StreamItem, WatchEvent, prepare
-from gleitzeit.client.models import require, with_model
+from gleitzeit.client import Prepared, StreamItem, WatchEvent, prepare
+from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.client.models import with_model
+from gleitzeit.client.served import require_model
 from gleitzeit.client.sync import Background
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.events import TaskFellBack, TaskRetrying, TaskTurnedBack
@@ -36,7 +38,7 @@ GOODBYES = frozenset({"/bye", "/exit", "/quit"})
 class Conversation:
     """Keeps what was said. `params` go to the model with every turn (model, temperature, …)."""
 
-    def __init__(self, client: Client, params: Mapping[str, object], system: str | None) -> None:
+    def __init__(self, client: Coordinator, params: Mapping[str, object], system: str | None) -> None:
         self._client = client
         self._params = params
         self._messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
@@ -146,7 +148,7 @@ def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system:
         opened = connected(found)
         client = background.run(_enter(opened))
         try:
-            background.run(require(client, checked, found))
+            background.run(require_model(client, checked, found))
             conversation = Conversation(client, params, system)
             if prompt is not None:
                 status = turn(background, conversation, prompt)
@@ -156,11 +158,11 @@ def talk(reach: Reach, prompt: str | None, params: Mapping[str, object], system:
             background.run(_leave(opened))
 
 
-async def _enter(opened: AbstractAsyncContextManager[Client]) -> Client:
+async def _enter(opened: AbstractAsyncContextManager[Coordinator]) -> Coordinator:
     return await opened.__aenter__()
 
 
-async def _leave(opened: AbstractAsyncContextManager[Client]) -> None:
+async def _leave(opened: AbstractAsyncContextManager[Coordinator]) -> None:
     await opened.__aexit__(None, None, None)
 
 

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.client import Client, Prepared
+from gleitzeit.client import Prepared
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import ConnectionLost, DocumentError, Unauthorized
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Reach, Target, running
@@ -171,12 +172,14 @@ def _catalogue(source: Source, state: Path) -> Catalogue | None:
     return builtin().with_methods(methods_of_servers(Memory(memory_file(state)).servers))
 
 
-async def validate_online(client: Client, files: Sequence[Path], output: Format, *, by_schema: bool = False) -> int:
+async def validate_online(
+    client: Coordinator, files: Sequence[Path], output: Format, *, by_schema: bool = False
+) -> int:
     """As `validate`; of a document without errors the coordinator has the say, which knows its providers' methods."""
     return _told([await _good_there(client, _read(file), by_schema=by_schema) for file in files], output)
 
 
-async def _good_there(client: Client, source: Source | Checked, *, by_schema: bool) -> Checked:
+async def _good_there(client: Coordinator, source: Source | Checked, *, by_schema: bool) -> Checked:
     found = checked(source) if isinstance(source, Source) else source
     if found.ready is None:
         return found

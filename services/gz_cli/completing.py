@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from gleitzeit.client import Client
+    from gleitzeit.client.coordinator import Coordinator
 
 Offers = list[tuple[str, str]]
 """A word, and what a shell that shows it (zsh, fish) says of it."""
@@ -18,7 +18,7 @@ SECONDS = 1.0
 def workflows(context: typer.Context, incomplete: str) -> Offers:
     """The newest: their ids, and the names by which the newest of a name is meant."""
 
-    async def ask(client: "Client") -> Offers:
+    async def ask(client: "Coordinator") -> Offers:
         rows = (await client.list(limit=LIMIT)).workflows
         names = {f"{row.name}@latest": f"the newest {row.name}" for row in rows if " " not in row.name}
         return [("@latest", "the newest"), *names.items(), *((r.workflow_id, f"{r.name}, {r.status}") for r in rows)]
@@ -27,14 +27,14 @@ def workflows(context: typer.Context, incomplete: str) -> Offers:
 
 
 def templates(context: typer.Context, incomplete: str) -> Offers:
-    async def ask(client: "Client") -> Offers:
+    async def ask(client: "Coordinator") -> Offers:
         return [(one.name, one.description) for one in await client.templates.list(prefix=incomplete)]
 
     return _of_coordinator(context, incomplete, ask)
 
 
 def schedules(context: typer.Context, incomplete: str) -> Offers:
-    async def ask(client: "Client") -> Offers:
+    async def ask(client: "Coordinator") -> Offers:
         return [(one.name, one.description) for one in await client.schedules.list()]
 
     return _of_coordinator(context, incomplete, ask)
@@ -53,7 +53,9 @@ def protocols(incomplete: str) -> Offers:
     return _fitting([(name.partition("/")[0], "") for name in builtin().protocols()], incomplete) + methods(incomplete)
 
 
-def _of_coordinator(context: typer.Context, incomplete: str, work: "Callable[[Client], Awaitable[Offers]]") -> Offers:
+def _of_coordinator(
+    context: typer.Context, incomplete: str, work: "Callable[[Coordinator], Awaitable[Offers]]"
+) -> Offers:
     import asyncio
 
     from gleitzeit.errors import GleitzeitError

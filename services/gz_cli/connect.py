@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator, coordinator_at
 from gleitzeit.process.reach import Reach
 from gz_cli.talk import say
 
 
 @asynccontextmanager
-async def connected(reach: Reach) -> AsyncIterator[Client]:
+async def connected(reach: Reach) -> AsyncIterator[Coordinator]:
     """Raises ConnectionLost, Unauthorized, DetachedFailed. It is said when a coordinator that died is waited for."""
-    async with await Client.at(reach, say) as client:
+    async with await coordinator_at(reach, say) as client:
         yield client

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import ErrorView, TaskView, WorkflowResult
 from gz_cli.output import payload, short
 
@@ -45,7 +45,7 @@ def of_tasks(tasks: list[TaskView]) -> str:
     return "\n\n".join(told)
 
 
-async def story(client: Client, result: WorkflowResult) -> str:
+async def story(client: Coordinator, result: WorkflowResult) -> str:
     """Of a workflow that did not complete: the details of its failure, and what completed nevertheless."""
     parts = []
     if result.error is not None and result.error.task:

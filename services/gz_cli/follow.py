@@ -9,7 +9,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from gleitzeit.client import Client, WatchEvent
+from gleitzeit.client import WatchEvent
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
 from gz_cli.exits import INTERRUPTED
@@ -23,15 +24,15 @@ End = Literal["final", "timeout", "interrupt"]
 
 
 async def follow(
-    client: Client,
+    client: Coordinator,
     progress: WorkflowProgress,
     view: View,
     *,
     timeout_seconds: float | None = None,
     definition: Definition | None = None,
 ) -> End:
-    """Feed `progress` and `view` from the first event on. Raises what `Client.watch` raises. `definition` saves asking
-    for it where it is too large for an event.
+    """Feed `progress` and `view` from the first event on. Raises what `Coordinator.watch` raises. `definition` saves
+    asking for it where it is too large for an event.
 
     After the first Ctrl-C (or SIGTERM) it returns "interrupt"; a second one ends the process at once.
     """
@@ -54,7 +55,7 @@ async def follow(
             await asyncio.gather(watching, stopping, ticking, explaining, return_exceptions=True)
 
 
-async def _watch(client: Client, progress: WorkflowProgress, view: View, definition: Definition | None) -> None:
+async def _watch(client: Coordinator, progress: WorkflowProgress, view: View, definition: Definition | None) -> None:
     async with aclosing(client.watch(progress.workflow_id)) as items:
         async for item in items:
             if isinstance(item, WatchEvent):
@@ -65,7 +66,7 @@ async def _watch(client: Client, progress: WorkflowProgress, view: View, definit
             view.show(item)
 
 
-async def tasks_of(client: Client, workflow_id: str) -> Definition:
+async def tasks_of(client: Coordinator, workflow_id: str) -> Definition:
     """As much of a large one as it takes to draw it."""
     page = await client.get(workflow_id)
     tasks = [*page.tasks]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalLocked
 from gleitzeit.journal import MemoryJournal, SqliteJournal, open_journal, open_view
 from gleitzeit.journal.base import JournalView, OwnedJournal
@@ -84,7 +84,7 @@ def _same(file: Path, other: str) -> bool:
 
 
 @asynccontextmanager
-async def helper(target: Target, locked: JournalLocked) -> AsyncIterator[Client]:
+async def helper(target: Target, locked: JournalLocked) -> AsyncIterator[Coordinator]:
     """The coordinator that has the journal, as far as we know. Raises JournalLocked, which says what is missing."""
     async with AsyncExitStack() as stack:
         try:

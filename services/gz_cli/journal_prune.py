@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import InvalidState, JournalLocked, WorkflowNotFound
 from gleitzeit.journal import open_journal
 from gleitzeit.journal.places import shown
@@ -49,7 +49,7 @@ def would_go(gone: Sequence[str], of: int, how: Prune) -> int:
     return exits.OK
 
 
-async def beside(client: Client, url: str, since: float | None, how: Prune) -> int:
+async def beside(client: Coordinator, url: str, since: float | None, how: Prune) -> int:
     """Blobs and cached results that nobody needs any more, coordinators forget by themselves."""
     here, there = shown(open_journal(url).url), (await client.status()).journal
     if here != there:

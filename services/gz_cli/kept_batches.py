@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from gleitzeit.client import BatchResult, Client
+from gleitzeit.client import BatchResult
 from gleitzeit.client import batch as batches
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.kept_batches import KeptBatch, kept, resumed
 from gleitzeit.client.kept_batches import listed as rows_of
 from gz_cli import exits
@@ -14,7 +15,7 @@ from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 
-async def listed(client: Client, limit: int, output: Format) -> int:
+async def listed(client: Coordinator, limit: int, output: Format) -> int:
     rows = await rows_of(client, limit)
     if output is Format.ID:
         put("\n".join(row.batch_id for row in rows))
@@ -29,13 +30,13 @@ async def listed(client: Client, limit: int, output: Format) -> int:
     return exits.OK
 
 
-async def show(client: Client, batch_id: str, output: Format) -> int:
+async def show(client: Coordinator, batch_id: str, output: Format) -> int:
     found = await kept(client, batch_id)
     deliver(found.result, None, output)
     return _tell(found)
 
 
-async def export(client: Client, batch_id: str, out: Path | None, output: Format) -> int:
+async def export(client: Coordinator, batch_id: str, out: Path | None, output: Format) -> int:
     """To stdout, if no file is named."""
     _check(out)
     found = await kept(client, batch_id)
@@ -43,7 +44,7 @@ async def export(client: Client, batch_id: str, out: Path | None, output: Format
     return _tell(found, out)
 
 
-async def resume(client: Client, batch_id: str, out: Path | None, output: Format) -> int:
+async def resume(client: Coordinator, batch_id: str, out: Path | None, output: Format) -> int:
     _check(out)
     row = await resumed(client, batch_id)
     before = await kept(client, row.workflow_id)

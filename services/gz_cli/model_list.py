@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gleitzeit.client import Client, prepare
-from gleitzeit.client.models import PROVIDERS, require, with_model
+from gleitzeit.client import prepare
+from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.client.models import PROVIDERS, with_model
+from gleitzeit.client.served import require_model
 from gleitzeit.model.definition import Definition
 from gleitzeit.spec.load import load_object
 from gz_cli import exits
@@ -37,7 +39,7 @@ def list_models(reach: Reach, output: Format) -> int:
 
 async def _list(reach: Reach, definition: Definition, output: Format) -> int:
     async with connected(reach) as client:
-        await require(client, definition, reach)
+        await require_model(client, definition, reach)
         names = await _names(client, expected={name for name in reach.target.providers if name in PROVIDERS})
         tasks = [_question(name) for name in names]
         submitted = await client.submit_definition({"name": "models", "tasks": tasks})
@@ -54,7 +56,7 @@ def _question(provider: str) -> dict[str, Any]:
     return {"id": provider, "method": METHOD, "provider": provider, "timeout": ANSWER_SECONDS, "on_error": "skip"}
 
 
-async def _names(client: Client, expected: set[str]) -> list[str]:
+async def _names(client: Coordinator, expected: set[str]) -> list[str]:
     """Of all that serve it; those of a stack that has just been started come one after the other."""
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while True:

@@ -7,20 +7,20 @@ from pathlib import Path
 from signal import SIGTERM
 
 from gleitzeit import errors as all_errors
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.state import find_running
-from gz_cli import exits, queries
+from gz_cli import exits, system_queries
 from gz_cli.formats import Format
 from gz_cli.output import encode
 from gz_cli.table import fitted
 from gz_cli.talk import put, say
 
 
-async def watch_system(client: Client, interval_seconds: float) -> int:
+async def watch_system(client: Coordinator, interval_seconds: float) -> int:
     """Until it is interrupted, or the coordinator is gone."""
     while True:
-        await queries.system_status(client, Format.TEXT)
+        await system_queries.status(client, Format.TEXT)
         put("")
         await asyncio.sleep(interval_seconds)
 

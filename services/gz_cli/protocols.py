@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import MethodView, ProtocolDetail, ProtocolView
 from gleitzeit.errors import ProtocolNotFound
 from gleitzeit.schemas.words import near
@@ -21,7 +21,7 @@ UNBROKEN = 100
 _VERSION = re.compile(r"v\d+")
 
 
-async def protocols(client: Client, output: Format) -> int:
+async def protocols(client: Coordinator, output: Format) -> int:
     """All of them, with the names of their methods."""
     found = await client.protocols()
     if output is Format.ID:
@@ -35,7 +35,7 @@ async def protocols(client: Client, output: Format) -> int:
     return exits.OK
 
 
-async def protocol(client: Client, wanted: str, output: Format) -> int:
+async def protocol(client: Coordinator, wanted: str, output: Format) -> int:
     """Of `python/v1` or `python` all methods, of `python/execute` that one. Raises ProtocolNotFound."""
     name, _, rest = wanted.partition("/")
     if rest and not _VERSION.fullmatch(rest):

@@ -1,23 +1,19 @@
-"""The commands that only ask: each prints one answer on stdout and returns an exit code."""
+"""The commands that ask about workflows: each prints one answer on stdout and returns an exit code."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import (
-    CoordinatorRow,
     Explained,
     Explanation,
-    ProviderView,
     Spent,
-    SystemStatus,
     TaskView,
     WorkflowRow,
     WorkflowView,
 )
 from gleitzeit.errors import JournalCorrupt
-from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL
-from gleitzeit.spec.durations import how_soon
+from gleitzeit.model.events import TASK_FINAL
 from gz_cli import exits, failures
 from gz_cli.durations import ago, clock, counted, duration, size
 from gz_cli.event_words import event_words
@@ -26,6 +22,7 @@ from gz_cli.formats import Format
 from gz_cli.ink import first_line
 from gz_cli.layout import Node, last
 from gz_cli.output import encode, one_line, payload, results_text
+from gz_cli.system_queries import WHAT_TO_DO
 from gz_cli.table import fitted, pairs
 from gz_cli.talk import put, say
 from gz_cli.views import now_ms
@@ -35,19 +32,9 @@ COUNTED = ("completed", "running", "waiting", "retrying", "ready", "pending", "f
 """The order in which task counts are told."""
 _LINK = re.compile(r" ?\bhttps?://\S+/approve/\S+")
 """By which a person answers. It stands on a line of its own, since none can be copied out of a column of a table."""
-WHAT_TO_DO = "`gz journal check` says what is damaged; its document can be submitted again"
 
 
-async def system_status(client: Client, output: Format) -> int:
-    status = await client.status()
-    if output is Format.ID:
-        put(status.instance)
-    else:
-        put(_system_words(status) if output is Format.TEXT else encode(status, output))
-    return exits.OK
-
-
-async def workflow_status(client: Client, text: str, output: Format) -> int:
+async def workflow_status(client: Coordinator, text: str, output: Format) -> int:
     """In a few lines; `get` has every task."""
     workflow_id = await client.resolve_id(text)
     try:
@@ -61,7 +48,7 @@ async def workflow_status(client: Client, text: str, output: Format) -> int:
     return exits.OK
 
 
-async def workflow(client: Client, text: str, output: Format, items_of: str = "") -> int:
+async def workflow(client: Coordinator, text: str, output: Format, items_of: str = "") -> int:
     """With every task, or all items of one, page by page."""
     workflow_id = await client.resolve_id(text)
     try:
@@ -78,7 +65,7 @@ async def workflow(client: Client, text: str, output: Format, items_of: str = ""
     return exits.OK
 
 
-async def _put_quarantined(client: Client, workflow_id: str, error: JournalCorrupt, output: Format) -> int:
+async def _put_quarantined(client: Coordinator, workflow_id: str, error: JournalCorrupt, output: Format) -> int:
     """What is known of a workflow whose events cannot be read."""
     rows = (await client.list(id=workflow_id)).workflows
     row = next((row for row in rows if row.workflow_id == workflow_id), None)
@@ -102,7 +89,7 @@ def _quarantined_head(row: WorkflowRow) -> list[tuple[str, object]]:
     ]
 
 
-async def result(client: Client, text: str, task_id: str | None, output: Format) -> int:
+async def result(client: Coordinator, text: str, task_id: str | None, output: Format) -> int:
     """The outputs of a workflow or the whole result of one task."""
     workflow_id = await client.resolve_id(text)
     if task_id is not None:
@@ -119,7 +106,7 @@ async def result(client: Client, text: str, task_id: str | None, output: Format)
     return exits.OK if found.status == "completed" else exits.of_status(found.status)
 
 
-async def workflows(client: Client, statuses: Sequence[str], name: str | None, limit: int, output: Format) -> int:
+async def workflows(client: Coordinator, statuses: Sequence[str], name: str | None, limit: int, output: Format) -> int:
     rows = (await client.list(status=statuses, name=name, limit=limit)).workflows
     if output is Format.ID:
         put("\n".join(row.workflow_id for row in rows))
@@ -135,7 +122,7 @@ async def workflows(client: Client, statuses: Sequence[str], name: str | None, l
     return exits.OK
 
 
-async def history(client: Client, text: str, output: Format, types: Sequence[str] = ()) -> int:
+async def history(client: Coordinator, text: str, output: Format, types: Sequence[str] = ()) -> int:
     """Every event of a workflow (of these types), as it stands in the journal."""
     workflow_id = await client.resolve_id(text)
     page = await client.history(workflow_id, events=types)
@@ -150,7 +137,7 @@ async def history(client: Client, text: str, output: Format, types: Sequence[str
     return exits.OK
 
 
-async def explain(client: Client, text: str, task_id: str | None, output: Format) -> int:
+async def explain(client: Coordinator, text: str, task_id: str | None, output: Format) -> int:
     """Why each task stands where it stands."""
     explained = await client.explain(await client.resolve_id(text), task_id)
     if output is Format.TEXT:
@@ -183,70 +170,14 @@ def _end_of(explained: Explained) -> str:
     return ""
 
 
-async def providers(client: Client, output: Format, name: str = "") -> int:
-    """All of them, or those of this name or instance. Raises ProviderNotFound."""
-    listed = await client.provider_list()
-    found = [one for one in listed.providers if name in ("", one.name, one.instance)]
-    if name and not found:
-        await client.provider(name)  # which says what there is, and what may be meant
-    _show_providers(found, output)
-    there = {one.name for one in listed.providers}
-    for gone in (one for one in listed.drained if one not in there and not name):
-        say(f"{gone} is drained, though none is there: one that starts gets no calls until `gz drain {gone} --undo`")
-    if found and listed.coordinators > 1:
-        say(f"running counts the calls of {client.url} alone, one of {listed.coordinators} coordinators")
-    return exits.OK
-
-
-async def drain(client: Client, text: str, output: Format, *, undo: bool) -> int:
-    """`text` is a name or an instance. Raises ProviderNotFound."""
-    of_instance = next((one.name for one in await client.providers() if one.instance == text != one.name), None)
-    if of_instance is None:
-        drained = await client.drain(text, undo=undo)
-    else:
-        drained = await client.drain(of_instance, text, undo=undo)
-    if drained.instances or output is not Format.TEXT:
-        _show_providers(drained.instances, output)
-    else:
-        say(f"{text} is no longer drained; none of that name is there")
-    return exits.OK
-
-
-def _show_providers(found: Sequence[ProviderView], output: Format) -> None:
-    if output is Format.ID:
-        put("\n".join(provider.instance for provider in found))
-    elif output is not Format.TEXT:
-        put(encode(found, output))
-    elif found:
-        head = ("name", "status", "protocols", "methods", "running", "capacity", "paid once", "from", "url")
-        put(
-            "\n".join(
-                [
-                    fitted(head, [_provider_row(provider) for provider in found]),
-                    *_circuit_words(found),
-                    *_place_words(found),
-                ]
-            )
-        )
-    else:
-        say("no providers; `gz up` starts some")
-
-
-async def call(client: Client, method: str, params: object, timeout_seconds: float | None, output: Format) -> int:
-    """One of the coordinator's own methods; its whole answer."""
-    answer = await client.call(method, params, timeout_seconds=timeout_seconds)
-    put(encode(answer, Format.JSON if output in (Format.TEXT, Format.ID) else output))
-    return exits.OK
-
-
-async def _further_tasks(client: Client, view: WorkflowView, items_of: str = "") -> AsyncIterator[TaskView]:
+async def _further_tasks(client: Coordinator, view: WorkflowView, items_of: str = "") -> AsyncIterator[TaskView]:
     while view.next is not None:
         view = await client.get(view.workflow_id, after=view.next, items_of=items_of)
         for task in view.tasks:
             yield task
 
 
-async def _last_tasks(client: Client, workflow_id: str) -> list[str]:
+async def _last_tasks(client: Coordinator, workflow_id: str) -> list[str]:
     definition = await tasks_of(client, workflow_id)
     return last([Node(task.id, task.method, task.dependencies) for task in definition.tasks])
 
@@ -337,66 +268,9 @@ def _row(row: WorkflowRow) -> tuple[object, ...]:
     return (row.workflow_id, row.name, status, row.counts.get("completed", 0), row.tasks_total, created)
 
 
-def _provider_row(one: ProviderView) -> tuple[object, ...]:
-    kept = "yes" if one.calls else "no"
-    protocols, methods = ", ".join(one.protocols), len(one.methods)
-    return (one.name, one.status, protocols, methods, one.running, one.capacity, kept, one.source, one.url)
-
-
-def _circuit_words(found: Sequence[ProviderView]) -> list[str]:
-    """A line for each method that is left alone for a while."""
-    lines = []
-    for one in found:
-        for circuit in one.circuits:
-            when = how_soon(circuit.retry_after_seconds) if circuit.state == "open" else "now"
-            failed = f"{circuit.failures} failures in a row, tried again {when}"
-            lines.append(f"circuit {circuit.state.replace('_', ' ')}: {circuit.method} at {one.name} ({failed})")
-    return lines
-
-
-def _place_words(found: Sequence[ProviderView]) -> list[str]:
-    """A line for each whose capacity other coordinators use, too."""
-    return [
-        f"places at {one.name}: {one.places.ours} of {one.capacity} are this coordinator's, given out by"
-        f" {one.places.given_by}"
-        for one in found
-        if one.places is not None and one.places.given_by and one.places.ours < (one.capacity or 0)
-    ]
-
-
 def _event_row(entry: dict[str, object]) -> tuple[object, ...]:
     event = entry.get("event")
     fields = event if isinstance(event, dict) else {}
     at = fields.get("at")
     when = clock(at) if isinstance(at, int) else None
     return (entry.get("seq"), when, fields.get("type"), fields.get("task"), event_words(fields))
-
-
-def _shards_words(row: CoordinatorRow, status: SystemStatus) -> str:
-    here = ", this one" if row.instance == status.instance else ""
-    return f"{row.shards} at {row.url or 'a coordinator that has just come'} ({row.instance}{here})"
-
-
-def _system_words(status: SystemStatus) -> str:
-    nats = status.nats
-    active = {name: number for name, number in status.workflows.items() if number and name not in WORKFLOW_FINAL}
-    workflows = ", ".join(f"{number:,} {name}" for name, number in active.items())
-    head = pairs(
-        [
-            ("coordinator", status.url + (" (embedded)" if status.embedded else "")),
-            ("version", status.version),
-            ("process", str(status.pid)),
-            ("up", duration(status.uptime_seconds) + (", draining" if status.draining else "")),
-            ("journal", status.journal),
-            (
-                "nats",
-                None if nats is None or not nats.url else nats.url + ("" if nats.connected else " (not connected)"),
-            ),
-            ("providers", status.providers),
-            ("workflows", workflows or "none active; `gz list` shows all"),
-            ("tasks", f"{status.queued:,} queued, {status.running:,} running"),
-            *(("shards", _shards_words(row, status)) for row in status.coordinators),
-        ]
-    )
-    advice = [WHAT_TO_DO] if any("is quarantined" in warning for warning in status.warnings) else []
-    return "\n".join([head, *(f"warning: {warning}" for warning in status.warnings), *advice])

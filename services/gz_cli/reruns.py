@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import Difference
 from gz_cli import exits
 from gz_cli.follow import tasks_of
@@ -16,7 +16,9 @@ from gz_cli.typed import Inputs
 from gz_cli.waits import Wait, wait
 
 
-async def rerun(client: Client, text: str, from_task: str | None, changes: Inputs, how: Wait, *, detach: bool) -> int:
+async def rerun(
+    client: Coordinator, text: str, from_task: str | None, changes: Inputs, how: Wait, *, detach: bool
+) -> int:
     """What begins with the id of a task is a param of that task, everything else an input."""
     workflow_id = await client.resolve_id(text)
     inputs: dict[str, str] = {}
@@ -42,7 +44,7 @@ async def rerun(client: Client, text: str, from_task: str | None, changes: Input
     return await wait(client, state.workflow_id, how)
 
 
-async def diff(client: Client, a: str, b: str, output: Format) -> int:
+async def diff(client: Coordinator, a: str, b: str, output: Format) -> int:
     found = await client.diff(await client.resolve_id(a), await client.resolve_id(b))
     differs = bool(found.tasks or found.inputs or found.outputs)
     if output is Format.ID:

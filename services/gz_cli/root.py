@@ -1,15 +1,17 @@
 """The command `gz` without its commands: what all of them hang on, and how they reach a coordinator."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from gleitzeit import __version__
 from gz_cli.choices import Commands, Group
+from gz_cli.formats import Format
 
 if TYPE_CHECKING:
-    from gleitzeit.client import Client
+    from gleitzeit.client.coordinator import Coordinator
     from gz_cli.launch import Reach
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -54,7 +56,7 @@ app.add_typer(system_app, name="system", hidden=True, no_args_is_help=True)
 app.add_typer(dev_app, name="dev", hidden=True, no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-Work = Callable[["Client"], Awaitable[int]]
+Work = Callable[["Coordinator"], Awaitable[int]]
 
 
 def _version(wanted: bool) -> None:
@@ -92,3 +94,27 @@ def ask(reach: "Reach", work: Work) -> NoReturn:
             return await work(client)
 
     leave(asyncio.run(session()))
+
+
+def call_task_method(
+    method: str,
+    params: object,
+    timeout: str | None,
+    output: Format,
+    url: str | None,
+    state: Path | None,
+    *,
+    leave_it: bool = False,
+    **more: object,
+) -> NoReturn:
+    """As a workflow of one task; `more` are further keys of it. `leave_it`: the id is printed, and nobody waits."""
+    from gz_cli import beforehand, exits, launch, settings, typed
+
+    limit, target = typed.seconds(timeout), settings.target(url, state)
+    ready = beforehand.ready_call(launch.for_document(target, method.encode()), method, params, **more)
+    if ready is None:
+        leave(exits.USAGE)
+    from gz_cli import starts, waits  # sockets and more, while a stack may be coming up
+
+    how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
+    leave(starts.start(ready, starts.Start(how, then="leave" if leave_it else "wait")))

@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from gleitzeit.client import Client, Prepared
-from gleitzeit.client.connecting import dismiss
+from gleitzeit.client import Prepared
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.schedules import ScheduleView
 from gleitzeit.errors import DocumentError
+from gleitzeit.process.reach import dismiss
 from gleitzeit.spec.durations import in_words
 from gz_cli import exits
 from gz_cli.connect import connected
@@ -88,7 +89,7 @@ def _due(view: ScheduleView, at: int) -> str | None:
     return f"{due:%a %Y-%m-%d %H:%M:%S %Z}" if due.second else f"{due:%a %Y-%m-%d %H:%M %Z}"
 
 
-async def listed(client: Client, output: Format) -> int:
+async def listed(client: Coordinator, output: Format) -> int:
     found = await client.schedules.list()
     if output is Format.ID:
         put("\n".join(one.name for one in found))
@@ -112,7 +113,7 @@ async def listed(client: Client, output: Format) -> int:
     return exits.OK
 
 
-async def one(client: Client, name: str, output: Format) -> int:
+async def one(client: Coordinator, name: str, output: Format) -> int:
     view = await client.schedules.get(name)
     if output is not Format.TEXT:
         put(view.name if output is Format.ID else encode(view, output))
@@ -138,7 +139,7 @@ async def one(client: Client, name: str, output: Format) -> int:
     return exits.OK
 
 
-async def change(client: Client, name: str, what: str, output: Format) -> int:
+async def change(client: Coordinator, name: str, what: str, output: Format) -> int:
     view = await getattr(client.schedules, what)(name)
     if output is Format.TEXT:
         put(f"{view.name} is {view.status}" + (f"; next: {_due(view, 0)}" if view.next else ""))
@@ -147,13 +148,13 @@ async def change(client: Client, name: str, what: str, output: Format) -> int:
     return exits.OK
 
 
-async def trigger(client: Client, name: str, key: str | None, output: Format) -> int:
+async def trigger(client: Coordinator, name: str, key: str | None, output: Format) -> int:
     state = await client.schedules.trigger(name, idempotency_key=key)
     put(state.workflow_id if output in (Format.TEXT, Format.ID) else encode(state, output))
     return exits.OK
 
 
-async def backfill(client: Client, name: str, since: str, until: str | None, output: Format) -> int:
+async def backfill(client: Coordinator, name: str, since: str, until: str | None, output: Format) -> int:
     view = await client.schedules.backfill(name, since, until)
     if output is not Format.TEXT:
         put("\n".join(view.times) if output is Format.ID else encode(view, output))

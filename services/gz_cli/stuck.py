@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import Explanation
 from gleitzeit.errors import GleitzeitError
 from gz_cli.progress import WorkflowProgress
@@ -23,7 +23,7 @@ SOON = "queued"
 """The reason of what starts in a moment."""
 
 
-async def tell_why(client: Client, progress: WorkflowProgress, tell: Callable[[str], None]) -> None:
+async def tell_why(client: Coordinator, progress: WorkflowProgress, tell: Callable[[str], None]) -> None:
     """Every reason once. Goes on for ever: cancel it."""
     told: set[str] = set()
     before: object = None

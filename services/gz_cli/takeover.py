@@ -9,7 +9,8 @@ import contextlib
 import os
 from signal import SIGTERM
 
-from gleitzeit.client import Client
+from gleitzeit.client.connecting import Place
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import ConnectionLost, GleitzeitError
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.state import Address, StackRunning
@@ -42,7 +43,7 @@ class Takeover:
         return not await self._interrupted()
 
     async def _from(self, address: Address) -> bool:
-        async with await Client.connect(address.url, token=address.token) as client:
+        async with Coordinator(Place(address.url, address.token)) as client:
             held: list[str] = []
             while True:
                 held += await _hold_all(client)
@@ -79,7 +80,7 @@ def _waiting(pid: int, running: int) -> str:
     return f"waiting for the embedded stack (process {pid}), where {tasks}; Ctrl-C leaves everything there"
 
 
-async def _hold_all(client: Client) -> list[str]:
+async def _hold_all(client: Coordinator) -> list[str]:
     """The ids of those that were not held yet."""
     ids: list[str] = []
     page = await client.list(status=UNFINISHED, limit=1000)
@@ -93,7 +94,7 @@ async def _hold_all(client: Client) -> list[str]:
     return ids
 
 
-async def _resume(client: Client, ids: list[str]) -> None:
+async def _resume(client: Coordinator, ids: list[str]) -> None:
     for workflow_id in ids:
         with contextlib.suppress(GleitzeitError):
             await client.resume(workflow_id)

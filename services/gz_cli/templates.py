@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 
-from gleitzeit.client import Client, Prepared
-from gleitzeit.client.connecting import dismiss
+from gleitzeit.client import Prepared
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.templates import TemplateView
 from gleitzeit.errors import DocumentError
+from gleitzeit.process.reach import dismiss
 from gleitzeit.spec.load import load_object
 from gz_cli import exits
 from gz_cli.connect import connected
@@ -47,7 +48,7 @@ async def _keep(reach: Reach, ready: Prepared, name: str | None, output: Format)
     return exits.OK
 
 
-async def listed(client: Client, output: Format) -> int:
+async def listed(client: Coordinator, output: Format) -> int:
     found = await client.templates.list()
     if output is Format.ID:
         put("\n".join(one.name for one in found))
@@ -68,7 +69,7 @@ def _inputs(one: TemplateView) -> str:
     return ", ".join(name if name in required else f"[{name}]" for name in schema.get("properties", {}))
 
 
-async def document(client: Client, name: str, output: Format) -> int:
+async def document(client: Coordinator, name: str, output: Format) -> int:
     """As YAML, if nothing else is wanted: so that it can be changed and put again."""
     found = await client.templates.get(name)
     if output is Format.ID:
@@ -78,7 +79,7 @@ async def document(client: Client, name: str, output: Format) -> int:
     return exits.OK
 
 
-async def forget(client: Client, name: str, output: Format) -> int:
+async def forget(client: Coordinator, name: str, output: Format) -> int:
     version = await client.templates.delete(name)
     if output is Format.TEXT:
         put(f"{name} is deleted, {version} version{'s' * (version != 1)}")
@@ -87,7 +88,7 @@ async def forget(client: Client, name: str, output: Format) -> int:
     return exits.OK
 
 
-async def run(client: Client, name: str, typed: Inputs, how: Wait, *, key: str | None, detach: bool) -> int:
+async def run(client: Coordinator, name: str, typed: Inputs, how: Wait, *, key: str | None, detach: bool) -> int:
     """The version whose types the inputs were read by is the one that is run."""
     inputs: Mapping[str, object] = typed.values
     if typed.texts:

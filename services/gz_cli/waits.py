@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gleitzeit.client import Client
+from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import ErrorView, WorkflowResult
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.definition import Definition
@@ -35,7 +35,7 @@ class Wait(Struct, frozen=True):
     """Where the result goes, in place of stdout."""
 
 
-async def wait(client: Client, workflow_id: str, how: Wait, definition: Definition | None = None) -> int:
+async def wait(client: Coordinator, workflow_id: str, how: Wait, definition: Definition | None = None) -> int:
     """Until the workflow has ended and its result is on stdout; the exit code."""
     progress = WorkflowProgress(workflow_id)
     view = choose(progress, quiet=how.quiet)
@@ -50,7 +50,7 @@ async def wait(client: Client, workflow_id: str, how: Wait, definition: Definiti
     return exits.of_status(progress.status)
 
 
-async def watch(client: Client, text: str, how: Wait, types: Collection[str] = ()) -> int:
+async def watch(client: Coordinator, text: str, how: Wait, types: Collection[str] = ()) -> int:
     """For somebody who looks on: the story on stderr, nothing on stdout; as JSON, the story is on stdout. With `types`,
     only events of these."""
     workflow_id = await client.resolve_id(text)
@@ -73,7 +73,7 @@ async def watch(client: Client, text: str, how: Wait, types: Collection[str] = (
 
 
 async def put_result(
-    client: Client, progress: WorkflowProgress, how: Wait, definition: Definition | None = None
+    client: Coordinator, progress: WorkflowProgress, how: Wait, definition: Definition | None = None
 ) -> None:
     """As a document of an earlier version wished by its `output.format`, where nobody says it otherwise."""
     output = how.output
@@ -97,7 +97,7 @@ async def put_result(
         await say_end(client, result)
 
 
-async def say_end(client: Client, result: WorkflowResult) -> None:
+async def say_end(client: Coordinator, result: WorkflowResult) -> None:
     """Why a workflow did not complete, what did, and what can be done."""
     if result.status not in ("failed", "cancelled"):
         say(f"gz: {result.workflow_id} is {result.status}")
@@ -119,7 +119,7 @@ def _say_timeout(workflow_id: str, how: Wait) -> None:
     say(f"gz: {workflow_id} has not ended after {waited}; it goes on. `gz watch {workflow_id}` waits for it again")
 
 
-async def _interrupted(client: Client, workflow_id: str, *, hold: bool) -> None:
+async def _interrupted(client: Coordinator, workflow_id: str, *, hold: bool) -> None:
     ways = (("resume", "Go on with"), ("watch", "look on with"), ("cancel", "end it with"))
     on = ", ".join(f"{words} `gz {command} {workflow_id}`" for command, words in ways if hold or command != "resume")
     on = f"{on[:1].upper()}{on[1:]}."

@@ -1,9 +1,9 @@
 """Large values at a client: read where a reference stands for one, by a second connection, which is opened for that."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from gleitzeit.model.blobs import CHUNK_BYTES, KEY, reference, references_in, replaced, value_of
 from gleitzeit.transport import Connection
@@ -12,6 +12,14 @@ from gleitzeit.transport.blobs import bring, fetch
 AT_ONCE = 32
 LARGE_AT_ONCE = 3
 """Contents on their way, and those of them that are larger than a message: their sum is in memory."""
+
+
+class Contents(Protocol):
+    """What is to be brought: the names of blobs with their sizes, and how one is read. `process.folders` has them."""
+
+    sizes_bytes: dict[str, int]
+
+    def read(self, name: str) -> bytes: ...
 
 
 class BlobChannel:
@@ -36,15 +44,15 @@ class BlobChannel:
         await bring(await self.connection(), content, blob[KEY])
         return blob
 
-    async def put_all(self, sizes_bytes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
-        """Many, by name, some at a time; `read` is called in threads and gives the content of a name."""
-        waiting = iter(list(sizes_bytes))
+    async def put_all(self, files: Contents) -> None:
+        """Many, some at a time; they are read in threads."""
+        waiting = iter(list(files.sizes_bytes))
         large = asyncio.Semaphore(LARGE_AT_ONCE)
 
         async def some() -> None:
             for name in waiting:
-                async with large if sizes_bytes[name] > CHUNK_BYTES else nullcontext():
-                    content = await asyncio.to_thread(read, name)
+                async with large if files.sizes_bytes[name] > CHUNK_BYTES else nullcontext():
+                    content = await asyncio.to_thread(files.read, name)
                     await bring(await self.connection(), content, name)
 
         tasks = [asyncio.create_task(some()) for _ in range(AT_ONCE)]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,15 +11,15 @@ from typing import Any, Literal, Self
 from msgspec.structs import replace
 
 from gleitzeit.client import batch as batches
-from gleitzeit.client import models, needs
+from gleitzeit.client import needs, served
 from gleitzeit.client.asking import chat_params, given, python_params, task_document, text_of, vision_params
 from gleitzeit.client.batch import BatchResult, OnProgress
-from gleitzeit.client.connecting import OPEN_SECONDS, OnWaiting, Place
-from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.client.connecting import OPEN_SECONDS, Place
+from gleitzeit.client.coordinator import Coordinator, OnItem
 from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of, prepare_workflow
 from gleitzeit.client.models import with_what_is_at_hand
-from gleitzeit.client.views import AnyWorkflow, Json, Submitted, WorkflowResult, id_of
-from gleitzeit.client.watch import StreamItem, WatchItem
+from gleitzeit.client.views import Json, Submitted, WorkflowResult
+from gleitzeit.client.watch import StreamItem
 from gleitzeit.config import load_config
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.model.definition import Definition
@@ -30,7 +30,6 @@ from gleitzeit.spec.problems import document_error, located
 from gleitzeit.spec.references import escape
 
 Mode = Literal["auto", "api", "native"]
-OnItem = Callable[[WatchItem], object]
 MODES = ("auto", "api", "native")
 
 
@@ -104,29 +103,6 @@ class Client(Coordinator):
         await client._connected()
         return client
 
-    @classmethod
-    async def at(cls, reach: Reach, on_waiting: OnWaiting = lambda words: None) -> Self:
-        """Connect to what was found, or is coming up, already. `on_waiting` is told when that, or a call, waits for a
-        coordinator that has gone. Raises as `connect`, and DetachedFailed."""
-        client = cls(state=reach.target.state)
-        client._target, client._reach = reach.target, reach
-        client.on_waiting = on_waiting
-
-        async def found() -> Reach:
-            client._find = None  # who found it once says what to do when it is lost
-            return reach
-
-        client._find = found
-        await client._connected()
-        return client
-
-    async def __aenter__(self) -> Self:
-        self._require_open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
     # Finding it
 
     def _configured(self) -> Target:
@@ -192,8 +168,7 @@ class Client(Coordinator):
         await self._connected()
         if prepared.checked is not None:
             reach = self._reach or Reach(Target(Path(), url=self.url))
-            await models.require(self, prepared.checked, reach)
-            await needs.require(self, prepared.checked, reach)
+            await served.require(self, prepared.checked, reach)
 
     async def run_workflow(
         self,
@@ -210,22 +185,6 @@ class Client(Coordinator):
         """
         submitted = await self.submit(workflow, inputs=inputs, idempotency_key=idempotency_key)
         return await self.wait(submitted, timeout_seconds=timeout_seconds, on_item=on_item)
-
-    async def wait(
-        self, workflow_id: AnyWorkflow, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
-    ) -> WorkflowResult:
-        """Until a workflow has ended. Raises TimeoutError; the workflow goes on."""
-        try:
-            async with asyncio.timeout(timeout_seconds) as limit:
-                async with aclosing(self.watch(workflow_id, stream=on_item is not None)) as items:
-                    async for item in items:
-                        if on_item is not None:
-                            on_item(item)
-                return await self.result(workflow_id)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise TimeoutError(f"{id_of(workflow_id)} has not ended within {timeout_seconds:g} s") from None
 
     # Single tasks
 

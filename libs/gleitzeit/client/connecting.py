@@ -1,18 +1,15 @@
 """From a coordinator that was found or is coming up to an open connection."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGTERM
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.errors import ConnectionLost
-from gleitzeit.process.detached import Detached
 from gleitzeit.process.reach import Reach, started
 from gleitzeit.process.state import Address, holder_lives
 from gleitzeit.transport import Connection, connect, pin, trust
@@ -129,15 +126,3 @@ async def _address_of(reach: Reach) -> Address:
     finally:
         loop.remove_reader(detached.descriptor)
     return detached.address(timeout_seconds=1.0)
-
-
-def dismiss(reach: Reach) -> None:
-    """End a stack that was started for nothing, before anybody has asked where it is."""
-    if reach.detached is not None:
-        _stop(reach.detached)
-
-
-def _stop(detached: Detached) -> None:
-    detached.abandon()
-    with suppress(ProcessLookupError):
-        os.kill(detached.pid, SIGTERM)

@@ -1,12 +1,15 @@
 """The methods of a coordinator, typed."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from gleitzeit.client.blobs import Contents
+from gleitzeit.client.connecting import OnWaiting
 from gleitzeit.client.session import PATIENCE_SECONDS, Session
 from gleitzeit.client.subscription import Overflow, Subscription
 from gleitzeit.client.views import (
@@ -43,8 +46,10 @@ from gleitzeit.client.watch import (
 from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
 from gleitzeit.model import events
 from gleitzeit.model.events import WORKFLOW_FINAL
-from gleitzeit.process.folders import FileOpener
+from gleitzeit.process.reach import Reach
 from gleitzeit.schemas.words import near
+
+OnItem = Callable[[WatchItem], object]
 
 END_OF_WORKFLOW = (events.WorkflowCompleted, events.WorkflowFailed, events.WorkflowCancelled)
 END_OF_TEXT = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
@@ -77,11 +82,11 @@ class Coordinator(Session):
     Where a method takes a `workflow_id` it wants the whole id (see `resolve_id`), or what `submit` returned.
     """
 
-    async def bring(self, files: FileOpener | None) -> None:
+    async def bring(self, files: Contents | None) -> None:
         """The contents of files that a document refers to, before it is submitted. Raises ValueError for a file that
         has changed since the document was prepared."""
         if files is not None:
-            await self.blobs.put_all(files.sizes_bytes, files.read)
+            await self.blobs.put_all(files)
 
     async def submit_definition(
         self,
@@ -303,6 +308,22 @@ class Coordinator(Session):
                 await self._reconnect(patience_seconds)
                 yield ConnectionItem(connected=True)
 
+    async def wait(
+        self, workflow_id: AnyWorkflow, *, timeout_seconds: float | None = None, on_item: OnItem | None = None
+    ) -> WorkflowResult:
+        """Until a workflow has ended. Raises TimeoutError; the workflow goes on."""
+        try:
+            async with asyncio.timeout(timeout_seconds) as limit:
+                async with aclosing(self.watch(workflow_id, stream=on_item is not None)) as items:
+                    async for item in items:
+                        if on_item is not None:
+                            on_item(item)
+                return await self.result(workflow_id)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"{id_of(workflow_id)} has not ended within {timeout_seconds:g} s") from None
+
     async def _watch_once(
         self, workflow_id: str, after: int, stream: bool, texts: TextPositions
     ) -> AsyncGenerator[WatchItem, None]:
@@ -347,3 +368,18 @@ class _Watching(msgspec.Struct, frozen=True):
 
 class _Protocols(msgspec.Struct, frozen=True):
     protocols: tuple[ProtocolView, ...]
+
+
+async def coordinator_at(reach: Reach, on_waiting: OnWaiting = lambda words: None) -> Coordinator:
+    """Connected to what was found, or is coming up, already. `on_waiting` is told when that, or a call, waits for a
+    coordinator that has gone. Raises ConnectionLost, Unauthorized, DetachedFailed, and ConfigurationError for a
+    certificate that is not trusted."""
+
+    async def found() -> Reach:
+        coordinator._find = None  # who found it once says what to do when it is lost
+        return reach
+
+    coordinator = Coordinator(None, found)
+    coordinator.on_waiting = on_waiting
+    await coordinator._connected()
+    return coordinator

@@ -6,13 +6,12 @@
                                       has not
     GLEITZEIT_GGUF, a model file      with the extra `llamacpp`
 
-Found out before anything is started or submitted. Light: sockets are asked, keys only looked at.
+Found out before anything is started or submitted, and before what that takes is imported: sockets are asked, keys only
+looked at. See `served` for what a coordinator has.
 """
 
-import asyncio
 import importlib.util
 import itertools
-import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +21,6 @@ import msgspec
 from msgspec.structs import replace
 
 from gleitzeit.client import needs
-from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoModel
 from gleitzeit.process.reach import Reach, Target, started
@@ -31,14 +29,10 @@ from gleitzeit.process.state import Address, find_running, model_settings
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
 _MAKERS = ("openai", "anthropic")
-_WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
+WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
 OLLAMA_PORT = 11434
 _PARAMETER = re.compile(r"\$\{(?:parameters|inputs)\.(\w+)\}")
 ASK_SECONDS = 0.4
-LOOK_SECONDS = 0.8
-"""How long a stack that runs may take to find its providers before it counts as one without a model."""
-START_SECONDS = 5.0
-"""The same for a stack of ours, which may still start them: after that, who waits is told by the coordinator why."""
 LOOK_AGAIN_SECONDS = 0.05
 OTHER_SETTINGS = "this joins a stack in use, whose models were set up with other keys, addresses or files"
 OUTLIVE_SECONDS = 2.0
@@ -51,16 +45,6 @@ WAYS = """Any one of these is enough:
   an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY
   a model file  pip install 'gleitzeit[llamacpp]'
                 export GLEITZEIT_GGUF=/path/to/model.gguf"""
-WAYS_BESIDE_OTHERS = """It was started by a `gz run` that still goes on, for something else. Any one of these helps:
-
-  wait for that to end, and run this again
-  gz run --state ANOTHER-FOLDER ...                 # beside it
-  gz up --provider echo,python,ollama               # takes over what runs there; or openai, anthropic, llamacpp"""
-WAYS_OF_A_STACK = f"""It runs already, so start it again with a provider that does:
-
-  gz up --provider echo,python,ollama               # or openai, anthropic, llamacpp
-
-{WAYS}"""
 
 
 def methods_of(definition: Definition) -> list[str]:
@@ -130,7 +114,7 @@ def _with_needs(reach: Reach, definition: Definition) -> Target:
 
 def with_what_is_at_hand(target: Target, environ: Mapping[str, str]) -> Target:
     """For who does not know yet what will be asked of a stack: with a model, if this machine has one."""
-    if any(name not in _WITHOUT_MODEL for name in target.providers):
+    if any(name not in WITHOUT_MODEL for name in target.providers):
         return target
     found, _ = choose(environ)
     return target if found is None else target.with_providers((*target.providers, found))
@@ -139,14 +123,14 @@ def with_what_is_at_hand(target: Target, environ: Mapping[str, str]) -> Target:
 def _with_providers(
     target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str], wanted: set[str]
 ) -> Target:
-    if not methods or any(name not in _WITHOUT_MODEL for name in target.providers):
+    if not methods or any(name not in WITHOUT_MODEL for name in target.providers):
         return target
     named = {provider for method, provider in _calls(definition) if method.startswith("llm/")}
     chosen = [name for name in PROVIDERS if name in named]
     if "" in named:
         found, looked = choose(environ)
         if found is None:
-            raise NoModel(f"{_these(methods)} and there is none: {looked}", WAYS)
+            raise NoModel(f"{these(methods)} and there is none: {looked}", WAYS)
         elsewhere = wanted - models_at(ollama_url(environ)) if found == "ollama" else wanted
         makers = keyed(environ, elsewhere)  # a task goes where its model is
         if found != "ollama":
@@ -258,37 +242,5 @@ def _got(url: str, path: str) -> bytes | None:
         connection.close()
 
 
-async def require(client: Coordinator, definition: Definition, reach: Reach) -> None:
-    """Until somebody serves what the document calls. Raises NoModel if nobody does, or ours cannot start."""
-    methods = methods_of(definition)
-    ours = reach.address is None or reach.address.url != client.url  # which is that of a successor
-    expected = sum(name not in _WITHOUT_MODEL for name in reach.target.providers)
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + (START_SECONDS if ours and expected else LOOK_SECONDS)
-    while methods:
-        served = {method for provider in await client.providers() for method in provider.methods}
-        if not served.isdisjoint(methods):
-            return
-        failures = _failures(reach)
-        late = loop.time() > deadline
-        if ours and failures and (late or len(failures) >= expected):
-            raise NoModel(f"{_these(methods)} and {'; '.join(failures)}", WAYS)
-        if late and ours and not expected:
-            raise NoModel(f"{_these(methods)} and there is none: {choose(os.environ)[1] or 'it came too late'}", WAYS)
-        if late and ours:
-            return
-        if late:
-            why = "".join(f"; {failure}" for failure in failures)
-            ways = WAYS_BESIDE_OTHERS if reach.address is not None and reach.address.embedded else WAYS_OF_A_STACK
-            raise NoModel(f"{_these(methods)} and no provider of {client.url} serves that{why}", ways)
-        await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
-
-def _failures(reach: Reach) -> tuple[str, ...]:
-    """Why providers of the stack in our state folder cannot start, as far as it knows by now."""
-    running = find_running(reach.target.state) if reach.target.url is None else None
-    return running.failures if running is not None else ()
-
-
-def _these(methods: list[str]) -> str:
+def these(methods: list[str]) -> str:
     return f"this needs a model ({', '.join(methods)}),"

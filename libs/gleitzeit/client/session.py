@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, repeat
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -55,6 +55,13 @@ class Session:
     def url(self) -> str:
         """Of the coordinator; "" as long as none was looked for."""
         return self._place.url if self._place is not None else ""
+
+    async def __aenter__(self) -> Self:
+        self._require_open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Workflows go on without us. Watchers get ConnectionLost, later calls a RuntimeError. Idempotent."""

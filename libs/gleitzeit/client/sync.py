@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 from gleitzeit.client.batch import BatchResult, OnProgress
-from gleitzeit.client.client import Client, OnItem
+from gleitzeit.client.client import Client
+from gleitzeit.client.coordinator import OnItem
 from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import (
     AnyWorkflow,

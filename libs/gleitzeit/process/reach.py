@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGTERM
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -145,3 +147,11 @@ def started(target: Target, environ: Mapping[str, str] | None = None) -> Reach:
     environ = os.environ if environ is None else environ
     detached = start_detached(target.state, providers=target.providers, environ=environ, options=target.stack_options)
     return Reach(target, detached=detached)
+
+
+def dismiss(reach: Reach) -> None:
+    """End a stack that was started for nothing, before anybody has asked where it is."""
+    if reach.detached is not None:
+        reach.detached.abandon()
+        with suppress(ProcessLookupError):
+            os.kill(reach.detached.pid, SIGTERM)

@@ -90,18 +90,22 @@ def listed(
     state: State = None,
 ) -> None:
     """The batches that there are, the newest first."""
-    from gz_cli import kept_batches, launch, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import kept_batches
+
     ask(reach, lambda client: kept_batches.listed(client, limit, output))
 
 
 @batch_app.command()
 def show(batch_id: BatchId, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """How far a batch is, and what came of its files."""
-    from gz_cli import kept_batches, launch, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import kept_batches
+
     ask(reach, lambda client: kept_batches.show(client, batch_id, output))
 
 
@@ -110,9 +114,11 @@ def export(
     batch_id: BatchId, out: Out = None, output: Output = Format.JSON, url: Url = None, state: State = None
 ) -> None:
     """Write down what came of the files of a batch."""
-    from gz_cli import kept_batches, launch, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import kept_batches
+
     ask(reach, lambda client: kept_batches.export(client, batch_id, out, output))
 
 

@@ -11,7 +11,7 @@ from gz_cli.options import Id, Inputs, Output, State, Timeout, Url
 from gz_cli.root import app, ask
 
 if TYPE_CHECKING:
-    from gleitzeit.client import Client
+    from gleitzeit.client.coordinator import Coordinator
     from gleitzeit.client.views import State as WorkflowState
 
 
@@ -54,9 +54,11 @@ def hold(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = N
 @app.command()
 def delete(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Forget a workflow that has ended, with everything that is kept of it."""
-    from gz_cli import changes, launch, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import changes
+
     ask(reach, lambda client: changes.delete(client, id, output))
 
 
@@ -108,9 +110,11 @@ def diff(
     state: State = None,
 ) -> None:
     """In what two workflows differ, task by task. Exits with 1 if they do."""
-    from gz_cli import launch, reruns, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import reruns
+
     ask(reach, lambda client: reruns.diff(client, a, b, output))
 
 
@@ -129,9 +133,11 @@ def signal(
     state: State = None,
 ) -> None:
     """Send a signal to a workflow. It is kept until a task waits for it."""
-    from gz_cli import changes, launch, settings, typed
+    from gz_cli import launch, settings, typed
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import changes
+
     ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), key, output))
 
 
@@ -164,11 +170,13 @@ def change(
     output: Format,
     url: str | None,
     state: Path | None,
-    make: Callable[["Client", str], Awaitable["WorkflowState"]],
+    make: Callable[["Coordinator", str], Awaitable["WorkflowState"]],
     *,
     watch: bool = False,
 ) -> None:
-    from gz_cli import changes, launch, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import changes
+
     ask(reach, lambda client: changes.change(client, id, output, make, watch=watch))

@@ -13,7 +13,7 @@ import typer
 from gz_cli.commands import changing, checking, looking, running, system, templates
 from gz_cli.formats import Format
 from gz_cli.options import Id, Output, Provider, State, Timeout, Url
-from gz_cli.root import HELP, app, ask, config_app, dev_app, leave, system_app, workflow_app
+from gz_cli.root import HELP, app, ask, call_task_method, config_app, dev_app, leave, system_app, workflow_app
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="A task of it.")]
 
@@ -39,7 +39,7 @@ def execute(
     state: State = None,
 ) -> None:
     """Run Python code."""
-    system.call_method("python/execute", {"code": code}, timeout, output, url, state)
+    call_task_method("python/execute", {"code": code}, timeout, output, url, state)
 
 
 @app.command("ask", hidden=True)
@@ -131,7 +131,7 @@ def submit_task(
     priority = typed.priority(priority)
     name = method if "/" in method or protocol is None else f"{protocol.partition('/')[0]}/{method}"
     more = {"priority": priority} if priority is not None else {}
-    system.call_method(name, typed.params(params), timeout, output, url, state, leave_it=not wait, **more)
+    call_task_method(name, typed.params(params), timeout, output, url, state, leave_it=not wait, **more)
 
 
 def list_tasks(

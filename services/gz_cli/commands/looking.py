@@ -18,13 +18,17 @@ def status(
     backend: Backend = None,
 ) -> None:
     """How the coordinator, or one workflow, is doing."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, settings
 
     target = settings.target(url, state)
+    reach = launch.running(target) if id is None else launch.running_or_journal(target)
     if id is None:
-        ask(launch.running(target), lambda client: queries.system_status(client, output))
-    else:
-        ask(launch.running_or_journal(target), lambda client: queries.workflow_status(client, id, output))
+        from gz_cli import system_queries
+
+        ask(reach, lambda client: system_queries.status(client, output))
+    from gz_cli import queries
+
+    ask(reach, lambda client: queries.workflow_status(client, id, output))
 
 
 def system_status(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
@@ -44,10 +48,12 @@ def list_workflows(
     state: State = None,
 ) -> None:
     """The workflows, newest first."""
-    from gz_cli import launch, queries, settings, typed
+    from gz_cli import launch, settings, typed
 
     statuses = typed.statuses(status or ())
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import queries
+
     ask(reach, lambda client: queries.workflows(client, statuses, name, limit, output))
 
 
@@ -60,9 +66,11 @@ def get(
     items: Annotated[str, typer.Option(metavar="TASK", help="The items of this for_each or matrix instead.")] = "",
 ) -> None:
     """A workflow with all its tasks."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import queries
+
     ask(reach, lambda client: queries.workflow(client, id, output, items))
 
 
@@ -75,9 +83,11 @@ def result(
     state: State = None,
 ) -> None:
     """What a workflow, or one of its tasks, answered."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import queries
+
     ask(reach, lambda client: queries.result(client, id, task, output))
 
 
@@ -103,10 +113,12 @@ def watch(
 @app.command()
 def history(id: Id, event: Events = None, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Everything that happened to a workflow, as the journal has it."""
-    from gz_cli import launch, queries, settings, typed
+    from gz_cli import launch, settings, typed
 
     wanted = sorted(typed.events(event or ()))
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import queries
+
     ask(reach, lambda client: queries.history(client, id, output, wanted))
 
 
@@ -119,7 +131,9 @@ def explain(
     state: State = None,
 ) -> None:
     """Why the tasks of a workflow stand where they stand."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import queries
+
     ask(reach, lambda client: queries.explain(client, id, task, output))

@@ -7,7 +7,7 @@ import typer
 
 from gz_cli.formats import Format
 from gz_cli.options import Output, State, Timeout, Url
-from gz_cli.root import leave, mcp_app
+from gz_cli.root import call_task_method, leave, mcp_app
 
 if TYPE_CHECKING:
     from gleitzeit.mcp.memory import Memory
@@ -149,13 +149,13 @@ def call_tool(
     if not isinstance(value, dict):
         raise UsageError("tools take their params by name")
     given = {key: typed.json_value(text) for key, text in typed.inputs(param or []).texts.items()}
-    _call(f"mcp/tool.{tool.removeprefix('mcp/tool.')}", {**value, **given}, timeout, output, url, state)
+    call_task_method(f"mcp/tool.{tool.removeprefix('mcp/tool.')}", {**value, **given}, timeout, output, url, state)
 
 
 @mcp_app.command("questions")
 def questions(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """What servers ask people (elicitation) and nobody has answered yet."""
-    _call("mcp/elicitation/list", {}, None, output, url, state)
+    call_task_method("mcp/elicitation/list", {}, None, output, url, state)
 
 
 @mcp_app.command("answer")
@@ -172,20 +172,7 @@ def answer(
 
     content = {key: typed.json_value(text) for key, text in typed.inputs(param or []).texts.items()}
     action = {"action": "decline"} if decline else {"action": "accept", "content": content}
-    _call("mcp/elicitation/answer", {"id": id, **action}, None, output, url, state)
-
-
-def _call(
-    method: str, params: dict[str, Any], timeout: str | None, output: Format, url: str | None, state: Path | None
-) -> None:
-    from gz_cli import launch, settings, typed
-
-    limit = typed.seconds(timeout)
-    reach = launch.for_document(settings.target(url, state), method.encode())
-    from gz_cli import starts, waits  # as in run
-
-    how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
-    leave(starts.call_task_method(reach, method, params, how))
+    call_task_method("mcp/elicitation/answer", {"id": id, **action}, None, output, url, state)
 
 
 @mcp_app.command("serve")

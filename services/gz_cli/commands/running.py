@@ -67,11 +67,15 @@ def run(
         url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell
     )
     reach = launch.for_document(target, source.content)
-    from gz_cli import starts, waits  # 0.2 s of imports, while the stack comes up
+    from gz_cli import beforehand, exits  # while a stack may be coming up
+
+    ready = beforehand.ready(reach, source, inputs, priority=urgency)
+    if ready is None:
+        leave(exits.USAGE)
+    from gz_cli import starts, waits  # sockets and more, while one surely is
 
     wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True, file=file_out)
-    how = starts.Start(wait, then="leave" if detach else "wait", typed=inputs, priority=urgency)
-    leave(starts.start(reach, source, how))
+    leave(starts.start(ready, starts.Start(wait, then="leave" if detach else "wait")))
 
 
 @app.command()
@@ -107,18 +111,21 @@ def submit(
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
+    from gz_cli import beforehand, exits  # as in run
+
+    ready = beforehand.ready(reach, source, inputs, priority=urgency)
+    if ready is None:
+        leave(exits.USAGE)
     from gz_cli import starts, waits  # as in run
 
     waiting = wait or watch or file_out is not None
     how = starts.Start(
         waits.Wait(output, limit, quiet=not watch, file=file_out),
         then="wait" if waiting else "leave" if hold else "as the document says",
-        typed=inputs,
         idempotency_key=key,
         hold=hold,
-        priority=urgency,
     )
-    leave(starts.start(reach, source, how))
+    leave(starts.start(ready, how))
 
 
 @app.command()

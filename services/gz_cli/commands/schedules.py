@@ -65,7 +65,7 @@ def put_schedule(
     state: State = None,
 ) -> None:
     """Make or change a schedule: a workflow that is started again and again."""
-    from gz_cli import launch, schedules, settings, typed
+    from gz_cli import launch, settings, typed
 
     inputs = typed.inputs(param or [], params_file)
     source = typed.Source(file) if file is not None else None
@@ -75,31 +75,39 @@ def put_schedule(
         "description": description,
     }  # fmt: skip
     reach = launch.running_or_started(settings.target(url, state))
+    from gz_cli import schedules
+
     leave(schedules.put_schedule(reach, schedules.Plan(name, source, template, inputs, {**when, **policy}), output))
 
 
 @schedule_app.command("list")
 def list_schedules(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The schedules, and when they are due."""
-    from gz_cli import launch, schedules, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import schedules
+
     ask(reach, lambda client: schedules.listed(client, output))
 
 
 @schedule_app.command("get")
 def get_schedule(name: Name, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """One schedule with its next times."""
-    from gz_cli import launch, schedules, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import schedules
+
     ask(reach, lambda client: schedules.one(client, name, output))
 
 
 def _change(name: str, what: str, output: Format, url: str | None, state: Path | None) -> None:
-    from gz_cli import launch, schedules, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import schedules
+
     ask(reach, lambda client: schedules.change(client, name, what, output))
 
 
@@ -132,9 +140,11 @@ def trigger_schedule(
     state: State = None,
 ) -> None:
     """Start a workflow of it now, and print its id."""
-    from gz_cli import launch, schedules, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import schedules
+
     ask(reach, lambda client: schedules.trigger(client, name, key, output))
 
 
@@ -150,7 +160,9 @@ def backfill_schedule(
     state: State = None,
 ) -> None:
     """Start workflows for times of the past for which none was ever started."""
-    from gz_cli import launch, schedules, settings
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import schedules
+
     ask(reach, lambda client: schedules.backfill(client, name, since, until, output))

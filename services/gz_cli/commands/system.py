@@ -1,7 +1,6 @@
 """The commands about the coordinator and its providers."""
 
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -9,7 +8,7 @@ from gz_cli import completing
 from gz_cli.choices import WithEarlierWords
 from gz_cli.formats import Format
 from gz_cli.options import Output, Provider, State, Timeout, Url
-from gz_cli.root import app, ask, config_app, leave
+from gz_cli.root import app, ask, call_task_method, config_app, leave
 
 
 @app.command(cls=WithEarlierWords)
@@ -21,12 +20,15 @@ def providers(
     state: State = None,
 ) -> None:
     """The providers that the coordinator knows, and what they do."""
-    from gz_cli import launch, queries, settings, typed
+    from gz_cli import launch, settings, typed
 
     if name in ("list", "health", "discover", "inspect"):
         name, earlier = earlier, ""
     typed.earlier_word(earlier, ())
-    ask(launch.running(settings.target(url, state)), lambda client: queries.providers(client, output, name))
+    reach = launch.running(settings.target(url, state))
+    from gz_cli import system_queries
+
+    ask(reach, lambda client: system_queries.providers(client, output, name))
 
 
 @app.command()
@@ -38,9 +40,12 @@ def drain(
     state: State = None,
 ) -> None:
     """Send no new calls to a provider; what runs there is finished. It holds until `gz drain NAME --undo`."""
-    from gz_cli import launch, queries, settings
+    from gz_cli import launch, settings
 
-    ask(launch.running(settings.target(url, state)), lambda client: queries.drain(client, name, output, undo=undo))
+    reach = launch.running(settings.target(url, state))
+    from gz_cli import system_queries
+
+    ask(reach, lambda client: system_queries.drain(client, name, output, undo=undo))
 
 
 @app.command()
@@ -104,33 +109,11 @@ def call(
 
     value = typed.params(params)
     if "/" in method:
-        call_method(method, value, timeout, output, url, state)
-    from gz_cli import queries
+        call_task_method(method, value, timeout, output, url, state)
+    from gz_cli import system_queries
 
     limit, reach = typed.seconds(timeout), launch.running_or_started(settings.target(url, state))
-    ask(reach, lambda client: queries.call(client, method, value, limit, output))
-
-
-def call_method(
-    method: str,
-    params: object,
-    timeout: str | None,
-    output: Format,
-    url: str | None,
-    state: Path | None,
-    *,
-    leave_it: bool = False,
-    **more: object,
-) -> NoReturn:
-    """A method of a task, as a workflow of its own; `more` are further keys of the task."""
-    from gz_cli import launch, settings, typed
-
-    limit, target = typed.seconds(timeout), settings.target(url, state)
-    from gz_cli import starts, waits  # as in run
-
-    how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
-    reach = launch.for_document(target, method.encode())
-    leave(starts.call_task_method(reach, method, params, how, leave_it=leave_it, **more))
+    ask(reach, lambda client: system_queries.call(client, method, value, limit, output))
 
 
 @config_app.callback(invoke_without_command=True)

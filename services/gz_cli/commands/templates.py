@@ -25,28 +25,34 @@ def put_template(
     state: State = None,
 ) -> None:
     """Keep a document under a name. What differs from the newest version becomes a new one."""
-    from gz_cli import launch, settings, templates, typed
+    from gz_cli import launch, settings, typed
 
     source = typed.Source(file)
     reach = launch.running_or_started(settings.target(url, state))
+    from gz_cli import templates
+
     leave(templates.keep(reach, source, name, output))
 
 
 @template_app.command("list")
 def list_templates(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The templates."""
-    from gz_cli import launch, settings, templates
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import templates
+
     ask(reach, lambda client: templates.listed(client, output))
 
 
 @template_app.command("get")
 def get_template(name: Name, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The document of a template, as it was stored."""
-    from gz_cli import launch, settings, templates
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import templates
+
     ask(reach, lambda client: templates.document(client, name, output))
 
 
@@ -61,9 +67,11 @@ def delete_template(
     state: State = None,
 ) -> None:
     """Forget a template. Workflows that were made of it go on."""
-    from gz_cli import launch, settings, templates
+    from gz_cli import launch, settings
 
     reach = launch.running_or_journal(settings.target(url, state))
+    from gz_cli import templates
+
     ask(reach, lambda client: templates.forget(client, name, output))
 
 

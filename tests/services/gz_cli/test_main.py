@@ -1,5 +1,6 @@
 """The commands that need no coordinator, from the command line to the exit code."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -200,15 +201,36 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert out.startswith("Usage: gz")
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """What makes `gz --help` slow is found in the imports, not with a clock."""
-    code = (
-        "import sys; from gz_cli.main import main; main(['--help'])\n"
-        "heavy = 'websockets jsonrpcserver nats yaml jsonschema_rs rich msgspec asyncio pydantic'.split()\n"
-        "sys.exit(' '.join(name for name in heavy if name in sys.modules) or 0)"
+SOCKETS = "asyncio websockets ssl jsonrpcclient gleitzeit.transport"
+NO_MODEL = "name: Hello\ntasks: [{id: a, method: llm/chat, params: {prompt: hi}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "heavy"),
+    [
+        (["--version"], 0, "typer"),
+        (["--help"], 0, f"{SOCKETS} yaml jsonschema_rs rich msgspec pydantic"),
+        (["status"], 5, f"{SOCKETS} yaml jsonschema_rs gleitzeit.spec.load"),
+        (["list"], 5, f"{SOCKETS} jsonschema_rs gleitzeit.spec.check"),
+        (["run", "FILE"], 2, SOCKETS),
+    ],
+)
+def test_what_is_told_at_once_imports_nothing_heavy(
+    tmp_path: Path, arguments: list[str], code: int, heavy: str
+) -> None:
+    """What makes a short command slow is found in the imports, not with a clock."""
+    document = tmp_path / "no_model.yaml"
+    document.write_text(NO_MODEL, encoding="utf-8")
+    words = [str(document) if word == "FILE" else word for word in arguments]
+    program = (
+        "import sys; from gz_cli.main import main; code = main(sys.argv[2:])\n"
+        "print('heavy:', *(name for name in sys.argv[1].split() if name in sys.modules)); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "OLLAMA_HOST": "127.0.0.1:1"}
+    command = [sys.executable, "-c", program, heavy, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["heavy:"]
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
