@@ -13,6 +13,7 @@ looked at. See `served` for what a coordinator has.
 import importlib.util
 import itertools
 import re
+import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -227,11 +228,16 @@ def answers(url: str) -> bool:
 
 def _got(url: str, path: str) -> bytes | None:
     """The body of an answer with status 200."""
-    import http.client  # 15 ms that only documents with a model need
-
     parts = urlsplit(url)
+    where = (parts.hostname or "", parts.port or OLLAMA_PORT)
+    try:
+        socket.create_connection(where, ASK_SECONDS).close()
+    except (OSError, UnicodeError):  # UnicodeError: no name of a machine
+        return None
+    import http.client  # 20 ms, ssl among them, which nobody needs where nobody listens
+
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
+    connection = kind(*where, timeout=ASK_SECONDS)
     try:
         connection.request("GET", f"{parts.path}{path}")
         response = connection.getresponse()
