@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from gz_cli.app import app
+from gz_cli.app import complete
 from gz_cli.main import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -134,7 +134,7 @@ def test_every_command_that_prints_data_takes_o() -> None:
         if not hasattr(group, "commands"):
             yield name, {option for parameter in group.params for option in parameter.opts}
 
-    found = dict(commands(get_command(app), ""))
+    found = dict(commands(get_command(complete()), ""))
     assert {name for name, options in found.items() if not {"-o", "--output"} <= options} == NOT_DATA
 
 
