@@ -1,7 +1,7 @@
 """The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.signals import awaited_signals
 from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.journal.base import Find, Summary
+from gleitzeit.journal.base import Find, Record, Summary
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model import earlier
 from gleitzeit.model.blobs import INLINE_BYTES, split
@@ -244,14 +244,16 @@ class WorkflowMethods:
         streams: dict[str, Any] | None = None,
     ) -> None:
         answer: dict[str, Any] = {"workflow_id": None}
+        page: Sequence[Record] | None = None
         if workflow_id is not None:
+            page = await self._parts.watchers.first_page(workflow_id, after)  # damage is an answer, not a silence
             answer = await self._service.read(workflow_id, lambda w: {**self._status(w), "seq": w.seq})
         if batch:
             request.connection.coalesce = COALESCE_WATCHERS
         request.defer()
         request.answer(answer)
         has = {task: _position(value) for task, value in (streams or {}).items()}
-        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream, has=has))
+        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream, has=has), page)
 
     def unwatch(self, request: Request, /, workflow_id: str | None = None) -> dict[str, Any]:
         self._parts.watchers.remove(request.connection, workflow_id)

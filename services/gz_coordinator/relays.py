@@ -21,7 +21,7 @@ from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
 from gz_coordinator.passed_on import FORWARD
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
-from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, STREAM, Position, Watcher, Watchers
+from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, RESYNC, STREAM, Position, Watcher, Watchers, gap
 
 log = logging.getLogger("gz.coordinator.shards")
 
@@ -87,7 +87,7 @@ class Relay:
         if self.client.closed or self._lagging or params is None:
             return
         self.client.notify(method, params)
-        if self.workflow_id is not None and method in (EVENT, STREAM, "notifications/resync"):
+        if self.workflow_id is not None and method in (EVENT, STREAM, RESYNC):
             self._note(method, params)
         if self.client.buffered_bytes > MAX_LAG_BYTES:
             self._lagging = True
@@ -106,9 +106,10 @@ class Relay:
         self._lagging = False
         self.say_where()
 
-    def say_where(self) -> None:
+    def say_where(self, error: BaseException | None = None) -> None:
+        """What its client has so far; with an error nothing follows."""
         if not self.client.closed:
-            self.client.notify("notifications/resync", {"workflow_id": self.workflow_id, "seq": self.sent})
+            self.client.notify(RESYNC, gap(self.workflow_id, self.sent, error))
 
     def end(self) -> None:
         if self._peer is not None:
@@ -201,6 +202,7 @@ class Relays:
             relay.first.exception()  # who asked may have gone
         elif error is not None:
             log.error("a watch of another coordinator's workflow broke", exc_info=error)
+            relay.say_where(error)
 
     async def _follow_one(self, relay: Relay, workflow_id: str) -> None:
         """Wherever it goes, until it is here."""
@@ -215,9 +217,14 @@ class Relays:
                 return
             holder = self._holdings.holder(workflow_id)
             if holder is not None:
-                with contextlib.suppress(errors.ConnectionLost, errors.ShardElsewhere, TimeoutError):
+                try:
                     await relay.follow(holder.url)
                     continue
+                except (errors.ConnectionLost, errors.ShardElsewhere, TimeoutError):
+                    pass
+                except errors.JournalError as error:
+                    if not relay.first.done() or isinstance(error, errors.JournalCorrupt):
+                        raise  # else the journal is away: its owner, or the next one, reads it later
             if not relay.first.done() and asyncio.get_running_loop().time() > give_up:
                 raise errors.ShardElsewhere(f"no coordinator has {workflow_id} at the moment")
             await self._holdings.changed(LOOK_AGAIN_SECONDS)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -35,6 +36,9 @@ MAX_EVENT_BYTES = 256 << 10
 FIRST_PAGE, LAST_PAGE = 200, 4_000
 """How many events are read at once: few, until it is known how large they are."""
 PAGE_BYTES = 1 << 20
+AGAIN_SECONDS = 1.0
+TRIES = 20
+"""A journal that cannot be reached is asked again, so often."""
 READERS = 4
 """Watchers for whom a page is read at the same time: what is read for all of them is in memory at once."""
 HOLD_SECONDS = 0.5
@@ -46,7 +50,9 @@ MAX_BEHIND = 1_000
 """Texts that a slow watcher is owed at once; of further ones it hears when it reads again, and they go on."""
 EVENT = "notifications/event"
 STREAM = "notifications/stream"
+RESYNC = "notifications/resync"
 LINE = "notifications/message"
+_CANNOT_BE_READ = errors.JournalCorrupt, errors.JournalFenced, errors.WorkflowNotFound, errors.ShardElsewhere
 _OUT_OF_BAND = frozenset({"notifications/progress", LINE})
 
 
@@ -80,6 +86,15 @@ def stream_params(text: Text, offset: int, delta: str, *, gap: bool = False) -> 
     where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (_json(call.workflow.id), _json(call.task.id), call.attempt)
     said = b'"seq":%d,"offset":%d,"delta":%b' % (text.seq, offset, _json(delta))
     return b"{%b,%b%b}" % (where, said, b',"gap":true' if gap else b"")
+
+
+def gap(workflow_id: str | None, seq: int, error: BaseException | None = None) -> dict[str, Any]:
+    """Params of `notifications/resync`: what the watcher has so far. With an error nothing follows."""
+    where: dict[str, Any] = {"workflow_id": workflow_id, "seq": seq}
+    if error is not None:
+        known = error if isinstance(error, errors.GleitzeitError) else errors.GleitzeitError(str(error))
+        where["error"] = {"code": known.code, "message": known.message, "data": {"name": known.name}}
+    return where
 
 
 def shortened(event: bytes) -> bytes:
@@ -188,8 +203,16 @@ class Watchers:
     def __len__(self) -> int:
         return sum(len(watchers) for watchers in self._by_workflow.values())
 
-    def add(self, watcher: Watcher) -> None:
-        """Send what is past, then what comes. The caller has answered the request.
+    async def first_page(self, workflow_id: str, after: int) -> Sequence[Record] | None:
+        """What to `add` a watcher with; None if nothing need be read. Raises JournalCorrupt where that is damaged."""
+        if self.recent.after(workflow_id, after) is not None:
+            return None
+        async with self._reading:
+            return await self._journal.read(workflow_id, after=after, limit=FIRST_PAGE)
+
+    def add(self, watcher: Watcher, page: Sequence[Record] | None = None) -> None:
+        """Send what is past, of which `page` is the beginning if that has been read, then what comes. The caller has
+        answered the request.
 
         It takes the place of an earlier one of the same connection and workflow: nobody is told anything twice.
         """
@@ -200,7 +223,7 @@ class Watchers:
         if watcher.live:
             self._catch_up_texts(watcher)
         elif not self._catch_up_from_memory(watcher):
-            self._errands.start(self._catch_up(watcher))
+            self._errands.start(self._catch_up(watcher, page))
 
     def remove(self, connection: Connection, workflow_id: str | None = None) -> None:
         """Forget what a connection watches: one workflow, or with None all."""
@@ -361,24 +384,33 @@ class Watchers:
             self._begin_live(watcher, workflow_id)
         return watcher.live
 
-    async def _catch_up(self, watcher: Watcher) -> None:
-        """From the journal, until nothing durable is missing; then live, without a gap."""
-        if watcher.workflow_id is None:
-            return
-        try:
-            await self._read_up(watcher, watcher.workflow_id)
-        except errors.WorkflowNotFound:  # it has been deleted meanwhile
-            self._drop(watcher.workflow_id, watcher.connection)
-        except errors.JournalError as error:  # nobody waits for events that cannot come: who is hung up on asks again
-            log.warning("%s is not told the events of %s: %s", watcher.connection.peer_name, watcher.workflow_id, error)
-            await watcher.connection.close(TRY_AGAIN_LATER, "the journal cannot be read")
+    async def _catch_up(self, watcher: Watcher, page: Sequence[Record] | None = None) -> None:
+        """Until nothing durable is missing. Where that cannot be read the watcher is told so, and watches no more; a
+        journal that is away is waited for, for a while."""
+        workflow_id = watcher.workflow_id
+        tries = 0
+        while workflow_id is not None and self._is_watching(watcher):
+            try:
+                return await self._read_up(watcher, workflow_id, page)
+            except _CANNOT_BE_READ as error:
+                if self._is_watching(watcher):
+                    self._drop(workflow_id, watcher.connection)
+                    watcher.connection.notify(RESYNC, gap(workflow_id, watcher.sent, error))
+            except errors.JournalError as error:
+                page, tries = None, tries + 1
+                log.warning("%s is not told the events of %s: %s", watcher.connection.peer_name, workflow_id, error)
+                if tries == TRIES:  # nobody waits for events that cannot come: who is hung up on asks again
+                    await watcher.connection.close(TRY_AGAIN_LATER, "the journal cannot be read")
+                await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _read_up(self, watcher: Watcher, workflow_id: str) -> None:
-        """Page by page."""
+    async def _read_up(self, watcher: Watcher, workflow_id: str, first: Sequence[Record] | None) -> None:
+        """Page by page, then live, without a gap."""
         limit = FIRST_PAGE
         while self._is_watching(watcher):
-            async with self._reading:
-                page = deque(await self._journal.read(workflow_id, after=watcher.sent, limit=limit))
+            if first is None:
+                async with self._reading:
+                    first = await self._journal.read(workflow_id, after=watcher.sent, limit=limit)
+            page, first = deque(first), None
             limit, whole = _next_limit(page), not page
             while page and self._is_watching(watcher):  # it may have been passed on to another coordinator meanwhile
                 self._send_page(watcher, workflow_id, page)
@@ -421,8 +453,7 @@ class Watchers:
         await watcher.connection.drain()
         watcher.lagging = False
         if self._is_watching(watcher):
-            where = {"workflow_id": watcher.workflow_id, "seq": watcher.sent}
-            watcher.connection.notify("notifications/resync", where)
+            watcher.connection.notify(RESYNC, gap(watcher.workflow_id, watcher.sent))
             if watcher.workflow_id is not None:
                 watcher.live = False
                 await self._catch_up(watcher)

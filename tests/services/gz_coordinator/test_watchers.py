@@ -11,27 +11,40 @@ import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import NOW, raw, submitted, task
 
+from gleitzeit import errors
 from gleitzeit.engine.replay import replay
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.errors import WorkflowNotFound
-from gleitzeit.journal.base import Append
+from gleitzeit.journal.base import Append, Record
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.transport import Connection
 from gleitzeit.transport.memory import connect_memory
-from gz_coordinator.watchers import LINE, Watcher, Watchers
+from gz_coordinator.watchers import AGAIN_SECONDS, LINE, RESYNC, Watcher, Watchers
 from gz_coordinator.workflow_streams import summary_of
 
 STARTED = ev.TaskStarted(NOW, "a", 1, "p", "p#1")
 ENDED = (ev.TaskCompleted(NOW, "a", 1, raw(5)), ev.WorkflowCompleted(NOW, raw(None)))
 
 
+class Frail(MemoryJournal):
+    """One that says in turn, when it is read, what is in `trouble`; None stands for no trouble."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble: list[errors.GleitzeitError | None] = []
+
+    async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
+        if self.trouble and (error := self.trouble.pop(0)) is not None:
+            raise error
+        return await super().read(stream, after, min(limit, 1))
+
+
 class Scene:
     """A workflow whose events become durable by `append`, and one connection that may watch it."""
 
     def __init__(self) -> None:
-        self.journal = MemoryJournal()
+        self.journal = Frail()
         self.watchers = Watchers(self.journal, self._read)
         self.events: list[ev.AnyEvent] = []
         self.seen: list[Any] = []
@@ -69,7 +82,10 @@ class Scene:
         if method == LINE:
             assert {"workflow_id": "w", "task_id": "a", "attempt": 1, "level": "info"}.items() <= fields.items()
             assert "progressToken" not in fields
-        self.seen.append(fields["data"] if method == LINE else fields["event"]["type"])
+        if method == RESYNC:
+            self.seen.append((fields["seq"], fields["error"]["data"]["name"]))
+        else:
+            self.seen.append(fields["data"] if method == LINE else fields["event"]["type"])
 
 
 async def settle() -> None:
@@ -181,7 +197,10 @@ async def test_who_watches_no_more_while_it_catches_up_is_told_nothing_more(scen
     assert scene.seen == before
 
 
-async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_ever(scene: Scene) -> None:
+async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gz_coordinator.watchers.TRIES", 1)
     scene.watchers.recent.forget(lambda workflow_id: True)
     await scene.journal.close()
     scene.watch()
@@ -189,12 +208,44 @@ async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_e
     assert scene.connection.closed
 
 
-async def test_nobody_watches_what_is_deleted_while_they_catch_up(scene: Scene) -> None:
-    async def gone(workflow_id: str, look: Any) -> None:
-        raise WorkflowNotFound(f"no workflow {workflow_id}")
-
+@pytest.mark.parametrize("error", [errors.JournalCorrupt("a record is damaged"), errors.WorkflowNotFound("deleted")])
+async def test_who_catches_up_and_comes_to_what_cannot_be_read_is_told_so(
+    scene: Scene, error: errors.GleitzeitError
+) -> None:
     scene.watchers.recent.forget(lambda workflow_id: True)
-    scene.watchers._read = gone
+    scene.journal.trouble = [None, error]
     scene.watch()
     await settle()
-    assert (len(scene.watchers), scene.connection.closed) == (0, False)
+    assert scene.seen == ["WorkflowSubmitted", (1, error.name)]
+    assert len(scene.watchers) == 0, "it watches no more"
+
+
+async def test_a_first_page_that_is_damaged_is_an_error_for_who_asks(scene: Scene) -> None:
+    assert await scene.watchers.first_page("w", 0) is None, "it is all in memory"
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.journal.trouble = [errors.JournalCorrupt("a record is damaged")]
+    with pytest.raises(errors.JournalCorrupt):
+        await scene.watchers.first_page("w", 0)
+
+
+async def test_a_first_page_that_was_read_is_not_read_again(scene: Scene) -> None:
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    page = await scene.watchers.first_page("w", 0)
+    scene.watchers.add(Watcher(scene.connection, "w", 0, stream=True), page)
+    await scene.append(*ENDED)
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_a_journal_that_is_away_for_a_while_costs_a_watcher_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gz_coordinator.watchers.AGAIN_SECONDS", AGAIN_SECONDS / 1_000)
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.journal.trouble = [None, errors.JournalError("it does not answer")] * 3
+    scene.watch()
+    await scene.append(*ENDED)
+    async with asyncio.timeout(10):
+        while len(scene.seen) < 4:
+            await asyncio.sleep(0)
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"]
