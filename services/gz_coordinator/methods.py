@@ -37,7 +37,7 @@ from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.templates import TemplateMethods
-from gz_coordinator.watchers import COALESCE_WATCHERS, Position, Watcher, shortened
+from gz_coordinator.watchers import COALESCE_WATCHERS, Watcher, positions, shortened
 from gz_coordinator.workflow_streams import CHILD
 
 PAGE_TASKS = 1_000
@@ -252,8 +252,8 @@ class WorkflowMethods:
             request.connection.coalesce = COALESCE_WATCHERS
         request.defer()
         request.answer(answer)
-        has = {task: _position(value) for task, value in (streams or {}).items()}
-        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream, has=has), page)
+        watcher = Watcher(request.connection, workflow_id, after, stream=stream, has=positions(streams))
+        self._parts.watchers.add(watcher, page)
 
     def unwatch(self, request: Request, /, workflow_id: str | None = None) -> dict[str, Any]:
         self._parts.watchers.remove(request.connection, workflow_id)
@@ -384,8 +384,3 @@ def _wanted(names: list[str] | None) -> frozenset[str] | None:
         return earlier.event_types(names) if names else None
     except ValueError as error:
         raise errors.InvalidParams(str(error)) from None
-
-
-def _position(value: Any) -> Position:
-    """A number of characters, or `{attempt, offset}`."""
-    return Position(value) if isinstance(value, int) else msgspec.convert(value, Position)

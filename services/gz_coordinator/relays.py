@@ -21,7 +21,7 @@ from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
 from gz_coordinator.passed_on import FORWARD
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
-from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, RESYNC, STREAM, Position, Watcher, Watchers, gap
+from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, RESYNC, STREAM, Position, Watcher, Watchers, gap, positions
 
 log = logging.getLogger("gz.coordinator.shards")
 
@@ -150,6 +150,7 @@ class Relays:
                 return
             while not self._holdings.is_mine(workflow_id):
                 relay = self._start(request.connection, workflow_id, params.get("after", 0), params.get("stream", True))
+                relay.positions = positions(params.get("streams"))
                 try:
                     answer = await relay.first
                 except errors.ShardElsewhere:

@@ -63,6 +63,12 @@ class Position(Struct, frozen=True):
     attempt: int = 0
 
 
+def positions(streams: Mapping[str, Any] | None) -> dict[str, Position]:
+    """`streams` of `workflow.watch`: of each task a number of characters, or `{attempt, offset}`."""
+    known = (streams or {}).items()
+    return {task: Position(at) if isinstance(at, int) else msgspec.convert(at, Position) for task, at in known}
+
+
 class _Delta(Struct, frozen=True):
     """What a provider streams. Those without our SDK need not count."""
 

@@ -42,13 +42,15 @@ class Provider:
 
     __slots__ = (
         "budget", "capacity", "circuits", "drained", "draining", "foreign", "instance", "methods", "models", "name",
-        "running", "share", "started",
+        "pools", "running", "share", "started",
     )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
         self.circuits: dict[CircuitKey, Circuit] = {}
         """Of what has failed; what is not in here is closed."""
         self.budget = RetryBudget()
+        self.pools: list[Pool] = []
+        """All whose tasks may come to it."""
         self.running = running
         self.started = 0
         self.share: Share | None = None
@@ -101,7 +103,7 @@ class Provider:
 class Pool:
     """Tasks that compete for the same providers. With `circuit`, all of them are calls that this circuit counts."""
 
-    __slots__ = ("circuit", "providers", "queue", "retries")
+    __slots__ = ("circuit", "passed", "providers", "queue", "retries")
 
     def __init__(self, providers: tuple[Provider, ...] = (), circuit: CircuitKey | None = None) -> None:
         self.providers = providers
@@ -109,6 +111,10 @@ class Pool:
         self.queue = Queue()
         self.retries = Queue()
         """What failed because its provider was not well, and takes its turn when the provider's budget allows."""
+        self.passed = 0
+        """How often in a row something more urgent of another pool was started in place of what is next here."""
+        for provider in providers:
+            provider.pools.append(self)
 
     def __len__(self) -> int:
         return self.queue.size + self.retries.size

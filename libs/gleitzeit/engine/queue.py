@@ -94,6 +94,18 @@ class Queue:
             lane.append(task)
         self.size += 1
 
+    def top(self) -> Lane | None:
+        """A lane of the highest level at which something waits, whoever's turn it is."""
+        if self.size:
+            for level in range(LEVELS - 1, -1, -1):
+                if self._lanes[level]:
+                    return next(iter(self._lanes[level].values()))
+        return None
+
+    def has_above(self, level: int) -> bool:
+        """Whether something waits at a higher level."""
+        return any(self._lanes[level + 1 :])
+
     def lane(self) -> Lane | None:
         """The lane whose turn it is, or None if nothing waits. Then `take` from it, or `detach` its workflow."""
         if not self.size:

@@ -2,17 +2,20 @@
 rebuilds it at start from the ready and the running tasks and the providers that report.
 
 Tasks whose methods the same providers serve share one queue (a *pool*), so that priorities hold between methods too.
+Where pools share only some of their providers, the more urgent task goes first at each of those; a pool that is passed
+over PATIENCE times in a row is served all the same, and pools that want equally urgent things take turns.
 A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.awaited import Awaited
 from gleitzeit.engine.breaker import Circuit
 from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
 from gleitzeit.engine.pools import CircuitKey, Pool, Provider, repeats, why_waiting_in
-from gleitzeit.engine.queue import Lane, Queue
+from gleitzeit.engine.queue import PATIENCE, Lane, Queue
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
@@ -99,6 +102,7 @@ class Scheduler:
         provider = self.roster.pop(instance, None)
         if provider is None:
             return
+        provider.pools = []
         if provider.foreign:
             self._left[provider.foreign] = provider
             while len(self._left) > MAX_LEFT:
@@ -124,6 +128,8 @@ class Scheduler:
         self._unpark_all()
         old, self._unserved, self._lookups, self._pool_of = self._pools, Pool(), _lookups(), {}
         self._awaiting, self._likely = Pool(), {}
+        for provider in self.roster.values():
+            provider.pools = []
         pools: dict[tuple[str, ...], Pool] = {}
         for method, instances in serving.items():
             apart = method in self._apart
@@ -207,6 +213,8 @@ class Scheduler:
         for key in spare.values():
             del self._pool_of[key]
         self._pools = [pool for pool in self._pools if pool not in spare]
+        for provider in {provider for pool in spare for provider in pool.providers}:
+            provider.pools = [pool for pool in provider.pools if pool not in spare]
         self._many_pools = 2 * len(self._pools) + SPARE_POOLS
 
     # Tasks
@@ -235,11 +243,28 @@ class Scheduler:
             pool = self._pools.pop(0)
             self._pools.append(pool)  # its turn is over: others may share its providers
             for queue in (pool.retries, pool.queue):
-                if queue.size and (provider := pool.choose(self.now, retry=queue is pool.retries)) is not None:
-                    found = self._take(queue)
-                    if found is not None:
-                        return *found, provider
+                if queue.size and (found := self._next_of(pool, queue)) is not None:
+                    return found
         return None
+
+    def _next_of(self, pool: Pool, queue: Queue) -> tuple[Workflow, Task, Provider] | None:
+        """What starts next out of a pool; or in its place, as that is more urgent and could go to the same provider."""
+        provider = pool.choose(self.now, retry=queue is pool.retries)
+        if provider is None:
+            return None
+        if len(provider.pools) > 1 and pool.passed < PATIENCE:
+            level = self._level(queue)
+            rivals = [rival for rival in provider.pools if rival.queue.size and rival.queue.has_above(level)]
+            levels = [(self._level(rival.queue), rival) for rival in rivals]
+            for above, rival in sorted(levels, key=itemgetter(0), reverse=True):
+                if above > level and (found := self._next_of(rival, rival.queue)) is not None:
+                    pool.passed += 1
+                    return found
+        taken = self._take(queue)
+        if taken is None:
+            return None
+        pool.passed = 0
+        return *taken, provider
 
     def wake_at(self) -> int | None:
         """When to ask `next` again although nothing has happened."""
@@ -248,10 +273,19 @@ class Scheduler:
             times.append(self._awaited.next_end)
         return min(times, default=None)
 
+    def _level(self, queue: Queue) -> int:
+        """The highest at which something may start; -1 if nothing may."""
+        while (lane := queue.top()) is not None and not self.may_start(lane.workflow):
+            self._park(queue, lane.workflow)
+        return -1 if lane is None else lane.level
+
+    def _park(self, queue: Queue, workflow: Workflow) -> None:
+        self._parked.setdefault(workflow.id, []).extend(queue.detach(workflow.id))
+
     def _take(self, queue: Queue) -> tuple[Workflow, Task] | None:
         while (lane := queue.lane()) is not None:
             if not self.may_start(lane.workflow):
-                self._parked.setdefault(lane.workflow.id, []).extend(queue.detach(lane.workflow.id))
+                self._park(queue, lane.workflow)
                 continue
             task = queue.take(lane)
             if task.state == "ready" and self._queue(lane.workflow, task) is queue:  # what fell back belongs elsewhere

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from tests.libs.engine.builders import NOW, submitted, task
 
 from gleitzeit.engine import scheduler as scheduler_module
 from gleitzeit.engine.inputs import ProviderReady
+from gleitzeit.engine.queue import PATIENCE
 from gleitzeit.engine.scheduler import Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Alternative, BreakerPolicy
+from gleitzeit.model.definition import Alternative, BreakerPolicy, Priority
 
 METHODS = ("a/x", "a/y", "b/z")
 
@@ -163,6 +165,126 @@ def test_what_only_shares_a_provider_with_a_large_batch_has_its_turn() -> None:
         scheduler.ended(workflow, provider.instance)
     assert len(started) == 101
     assert "chat" in started[:2]
+
+
+def prioritised(name: str, method: str, *priorities: Priority, **more: object) -> Workflow:
+    tasks = (task(f"t{n}", method=method, priority=priority) for n, priority in enumerate(priorities))
+    return Workflow(submitted(*tasks, workflow_id=name, **more))
+
+
+def test_what_is_urgent_goes_first_at_the_only_provider_that_it_can_go_to() -> None:
+    """However many pools of less urgent tasks share that provider."""
+    scheduler = Scheduler()
+    scheduler.provider_ready(ready("b", frozenset({"a/x", "a/y", "b/z"}), 1))
+    for number, methods in enumerate(({"a/x"}, {"a/y"}, {"a/x", "a/y"})):
+        scheduler.provider_ready(ready(f"a{number}", frozenset(methods), 1))
+    for method in ("a/x", "a/y"):
+        batch = prioritised(method, method, *[Priority.LOW] * 50)
+        scheduler.add(batch, batch.tasks.values())
+    running = fill(scheduler)
+    assert len(running) == 4, "nothing urgent is there, so all take what comes"
+    urgent = prioritised("urgent", "b/z", *[Priority.URGENT] * 5)
+    scheduler.add(urgent, urgent.tasks.values())
+    at_b = []
+    for _ in range(5):
+        scheduler.ended(next(w for w, _, where in running if where == "b"), "b")
+        [(workflow, _, where)] = fill(scheduler)
+        at_b.append((workflow.id, where))
+        running = [(workflow, None, where)]
+    assert at_b == [("urgent", "b")] * 5
+
+
+def fill(scheduler: Scheduler) -> list[tuple[Workflow, Task | None, str]]:
+    """All that can start."""
+    started: list[tuple[Workflow, Task | None, str]] = []
+    while (found := scheduler.next()) is not None:
+        workflow, chosen, provider = found
+        scheduler.started(workflow, provider.instance)
+        started.append((workflow, chosen, provider.instance))
+    return started
+
+
+Group = frozenset[str]
+"""The providers that a task may go to."""
+
+
+class Priorities:
+    """Tasks of all priorities that wait for places at providers which overlap, and how often each was passed over."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.scheduler = Scheduler()
+        for number in range(chance.randint(1, 4)):
+            served = frozenset(chance.sample(METHODS, chance.randint(1, 3)))
+            self.scheduler.provider_ready(ready(f"p{number}", served, chance.randint(1, 2)))
+        self.scheduler.provider_ready(ready("all", frozenset(METHODS), 1))
+        self.waiting: dict[Task, Workflow] = {}
+        self.running: list[tuple[Workflow, str]] = []
+        self.passed: Counter[tuple[Group, int]] = Counter()
+        """By group and priority, and by group alone with 0: since something of it has started, how often something
+        has of another priority, or that is more urgent (than all that waits of the group)."""
+        self.groups = {
+            method: frozenset(p.instance for p in self.scheduler.roster.values() if method in p.methods)
+            for method in METHODS
+        }
+
+    def come(self, number: int) -> None:
+        priorities = self.chance.choices(list(Priority), k=3)
+        limit = self.chance.choice([None, None, 1])
+        workflow = prioritised(f"w{number}", self.chance.choice(METHODS), *priorities, max_parallel=limit)
+        self.waiting |= dict.fromkeys(workflow.tasks.values(), workflow)
+        self.scheduler.add(workflow, workflow.tasks.values())
+
+    def group(self, one: Task) -> Group:
+        return self.groups[one.definition.method]
+
+    def fill(self) -> None:
+        scheduler = self.scheduler
+        while True:
+            may_start = {workflow: scheduler.may_start(workflow) for workflow in self.waiting.values()}
+            found = scheduler.next()
+            if found is None:
+                return
+            workflow, started, provider = found
+            scheduler.started(workflow, provider.instance)
+            self.running.append((workflow, provider.instance))
+            del self.waiting[started]
+            could = (other for other, workflow in self.waiting.items() if may_start[workflow])
+            self.check(started, provider.instance, {(self.group(other), other.definition.priority) for other in could})
+
+    def check(self, started: Task, where: str, wanted: set[tuple[Group, int]]) -> None:
+        """`wanted` is what could have started as well."""
+        group, level = self.group(started), started.definition.priority
+        if any(where in others and more > level for others, more in wanted):
+            # what may not start, and is put aside when its turn comes, passes over what is below it, too
+            assert max(self.passed[group, level], self.passed[group, 0]) >= PATIENCE // 2, "it was not its turn"
+        self.passed[group, level] = self.passed[group, 0] = 0
+        for others in {others for others, _ in wanted}:
+            levels = {less for group, less in wanted if group == others}
+            self.passed.update((others, less) for less in levels if less < level or others == group)
+            self.passed[others, 0] += max(levels) < level
+
+    def end(self) -> None:
+        self.scheduler.ended(*self.running.pop(self.chance.randrange(len(self.running))))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32))
+def test_nothing_takes_a_place_that_something_more_urgent_could_have(seed: int) -> None:
+    """The law of priorities, of all that waits anywhere; but for what was passed over PATIENCE times. And whatever
+    waits starts in the end."""
+    chance = random.Random(seed)
+    book = Priorities(chance)
+    for number in range(80):
+        book.come(number)
+        book.fill()
+        while book.running and chance.random() < 0.7:
+            book.end()
+    book.fill()
+    while book.running:
+        book.end()
+        book.fill()
+    assert not book.waiting
 
 
 def test_pools_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
