@@ -51,8 +51,10 @@ class Cluster:
         self.coordinators.append(child)
         return child
 
-    async def start_provider(self, name: str, *options: str) -> Child:
-        command = [sys.executable, "-m", f"gz_provider_{name}", "--cluster", CLUSTER, *options]
+    async def start_provider(self, name: str, *options: str, script: Path | None = None) -> Child:
+        """One of ours, or a script."""
+        program = [str(script)] if script is not None else ["-m", f"gz_provider_{name}"]
+        command = [sys.executable, *program, "--cluster", CLUSTER, *options]
         child = await self._start(f"{name}-{len(self.providers)}", command)
         self.providers.append(child)
         connection = await self.connected(self.living[0])

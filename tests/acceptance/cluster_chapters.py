@@ -17,7 +17,7 @@ from cluster import Cluster
 from gleitzeit.client import Client
 from gleitzeit.model.shards import SCHEDULES, SHARDS, shard_of
 from gleitzeit.process.children import Child
-from gleitzeit.transport import Connection
+from gleitzeit.transport import Connection, connect
 
 
 def _echo(task: str, message: str, **more: Any) -> dict[str, Any]:
@@ -135,6 +135,61 @@ async def a_watch_at_the_other_goes_on_when_the_owner_dies(cluster: Cluster, fol
     said = [json.loads(line) for line in (await asyncio.wait_for(watching, 60)).splitlines()]
     assert [event["seq"] for event in said] == list(range(1, len(said) + 1))
     assert said[-1]["event"]["type"] == "WorkflowCompleted"
+
+
+WRITER = """
+import asyncio, pathlib
+from gleitzeit.provider import Call, Provider
+
+provider = Provider("writer", protocols=["test/v1"])
+
+@provider.method("test/write")
+async def write(call: Call, gate: str) -> str:
+    call.stream("one ")
+    while not pathlib.Path(gate).exists():
+        await asyncio.sleep(0.01)
+    call.stream("two")
+    return "one two"
+
+provider.main()
+"""
+
+
+async def what_a_watcher_has_of_a_text_it_is_not_sent_again(cluster: Cluster, folder: Path) -> None:
+    """Also where the coordinator that it watches at has to ask the owner for it."""
+    script, gate = folder / "writer.py", folder / "gate"
+    script.write_text(WRITER)
+    await cluster.start_provider("writer", script=script)
+    await cluster.balanced()
+    owner, other = cluster.living
+    task = {"id": "t", "method": "test/write", "params": {"gate": str(gate)}}
+    mine = await _of_its_own(cluster, owner, [task])
+    for child in (other, owner):
+        assert await _first_piece(cluster.urls[child], mine, {}) == (0, "one ")
+    rest = [
+        asyncio.create_task(_first_piece(cluster.urls[child], mine, {"t": known}))
+        for child, known in ((other, 4), (owner, {"attempt": 1, "offset": 4}), (other, {"attempt": 1, "offset": 4}))
+    ]
+    await asyncio.sleep(0.3)  # so that what should not come could have
+    gate.touch()
+    assert await asyncio.gather(*rest) == [(4, "two")] * 3
+
+
+async def _first_piece(url: str, workflow_id: str, has: dict[str, Any]) -> tuple[int, str]:
+    """Offset and text of what a watcher that has so much is sent first."""
+    piece: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+    def told(connection: Connection, method: str, params: Any) -> None:
+        if method == "notifications/stream" and not piece.done():
+            said = json.loads(bytes(params))
+            piece.set_result((said["offset"], said["delta"]))
+
+    connection = await connect(url, on_notification=told)
+    try:
+        await connection.call("workflow.watch", {"workflow_id": workflow_id, "after": 1, "streams": has})
+        return await asyncio.wait_for(piece, support.PATIENCE_SECONDS)
+    finally:
+        await connection.close()
 
 
 async def what_a_task_sends_reaches_every_workflow(cluster: Cluster, folder: Path) -> None:

@@ -291,6 +291,7 @@ STORY = (
     chapters.what_one_is_given_the_other_has,
     chapters.what_a_task_sends_reaches_every_workflow,
     chapters.a_schedule_never_fires_twice,
+    chapters.what_a_watcher_has_of_a_text_it_is_not_sent_again,
     chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
     a_coordinator_that_comes_gets_its_part,
     one_takes_the_place_of_anothers,
