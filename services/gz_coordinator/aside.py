@@ -1,6 +1,7 @@
 """A process of its own beside the loop, for what would hold everybody else up."""
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import TypeVar
 from gleitzeit.errors import ResourceExhausted
 
 T = TypeVar("T")
+NICE = 5
 
 
 class Aside:
@@ -51,7 +53,10 @@ class Aside:
 
 
 def _begin() -> None:
-    """In the other process, which must not outlive a coordinator that was killed."""
+    """In the other process, which must not outlive a coordinator that was killed. Where both want the processor, the
+    loop comes first: everybody waits for that."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(NICE)
     gc.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -8,7 +8,6 @@ from typing import Any
 from gleitzeit import errors
 from gleitzeit.journal.base import Find, Journal, Summary
 from gleitzeit.jsonrpc.methods import Request
-from gz_coordinator.own_ids import own_id_stream
 from gz_coordinator.parts import Parts
 from gz_coordinator.retention import Retention
 from gz_coordinator.workflow_streams import CHILD, CHILD_SEPARATOR
@@ -38,7 +37,8 @@ class DeletionMethods:
 
 
 async def forget(parts: Parts, rows: list[Summary]) -> None:
-    """Raises InvalidState if one of them has not ended, and then nothing is forgotten."""
+    """The last of `rows` first: what the others are tasks of goes when they are gone, so that who begins again after a
+    crash finds the rest of them. Raises InvalidState if one of them has not ended, and then nothing is forgotten."""
     known = parts.service.quarantined
     under_way = next((row for row in rows if row.active and row.stream not in known), None)
     if under_way is not None:
@@ -46,8 +46,7 @@ async def forget(parts: Parts, rows: list[Summary]) -> None:
             f"workflow {under_way.stream} is {under_way.status}: only what has ended can be deleted; cancel it first",
             {"status": under_way.status},
         )
-    workflows = [row.stream for row in rows]
-    await parts.service.ended.delete(workflows, [*workflows, *map(own_id_stream, workflows)])
+    await parts.service.ended.delete([row.stream for row in rows])
 
 
 async def family(journal: Journal, workflow_id: str) -> AsyncIterator[Summary]:

@@ -5,19 +5,31 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec import Struct
+
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.journal.base import Journal
 from gz_coordinator.clock import Clock
+from gz_coordinator.own_ids import own_id_stream
 from gz_coordinator.space import Space
 from gz_coordinator.steps import let_go
 from gz_coordinator.weights import weight_bytes
 from gz_coordinator.workflow_streams import load_or_quarantine
 
+DELETED = 100
+"""So many workflows are deleted in one transaction: others wait for its end."""
 KEPT = 1_000
 KEPT_BYTES = 32 << 20
 """In memory: others are read from the journal."""
+
+
+class Deletion(Struct):
+    left: list[str]
+    """The last one is the next to go."""
+    done: "asyncio.Future[None]"
+    begun: bool = False
 
 
 class Ended:
@@ -35,7 +47,7 @@ class Ended:
         """`quarantined` gets what cannot be read, and loses what is deleted; `wake` asks for a turn."""
         self.aside: set[str] = set()
         """Workflows that are being changed in steps: what is asked about them is read from the journal."""
-        self.to_delete: deque[tuple[Sequence[str], Sequence[str], asyncio.Future[None]]] = deque()
+        self.to_delete: deque[Deletion] = deque()
         self._engine = engine
         self._journal = journal
         self._clock = clock
@@ -46,9 +58,12 @@ class Ended:
         """Those that are still in memory, longest ago first, with the bytes they take."""
         self._kept_bytes = 0
         self._deletions = 0
-        """How often that has begun or ended."""
+        """How often one of their transactions has begun or ended."""
+        self._deleting: set[str] = set()
+        """Workflows of which some, or all, will be deleted in later turns."""
         self._going: set[asyncio.Task[None]] = set()
         """Large workflows that have left memory, but for what they consist of."""
+        engine.let_go = self.let_go
 
     # In memory
 
@@ -94,19 +109,26 @@ class Ended:
     # Again
 
     async def bring_back(self, workflow_id: str) -> None:
-        """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound."""
+        """Load a workflow that has ended and left memory, so that it can be retried. Raises WorkflowNotFound, and
+        InvalidState for one that is being deleted."""
+        self._refuse_deleted(workflow_id)
         while workflow_id not in self._engine.workflows:
             deletions = self._deletions
             workflow = await load_or_quarantine(self._journal, workflow_id, self._quarantined)
             self._clock.not_before(workflow.updated_at)
             if not self._engine.owns(workflow_id):
                 raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
+            self._refuse_deleted(workflow_id)
             if deletions % 2 or deletions != self._deletions:  # something was being deleted: is it still there?
                 continue
             if workflow_id not in self._engine.workflows:
                 self._engine.adopt(self._clock(), workflow)
                 if workflow.final:
                     self._keep(workflow)
+
+    def _refuse_deleted(self, workflow_id: str) -> None:
+        if workflow_id in self._deleting:
+            raise errors.InvalidState(f"workflow {workflow_id} is being deleted")
 
     @contextlib.contextmanager
     def set_aside(self, workflow: Workflow) -> Iterator[None]:
@@ -125,36 +147,54 @@ class Ended:
 
     # Deleted
 
-    async def delete(self, workflows: Sequence[str], streams: Sequence[str]) -> None:
-        """Forget workflows that have ended, and their streams. Raises InvalidState if one has not, or gives results to
-        another one that is under way; ResourceExhausted while the journal is full."""
+    async def delete(self, workflows: Sequence[str]) -> None:
+        """Forget workflows that have ended, the last one first, or a schedule. Raises InvalidState if one has not, or
+        gives results to another one that is under way: then all are left. ResourceExhausted or JournalFull if there is
+        no space, and ShardElsewhere if they go to another coordinator meanwhile: then the first ones are left."""
         self._space.refuse()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.to_delete.append((workflows, streams, future))
+        deletion = Deletion(list(workflows), asyncio.get_running_loop().create_future())
+        self.to_delete.append(deletion)
         self._wake()
-        await future
+        await deletion.done
 
     async def delete_waiting(self) -> None:
-        """Between two turns, as nothing is decided meanwhile about what goes."""
-        while self.to_delete:
-            workflows, streams, future = self.to_delete.popleft()
-            self._deletions += 1
+        """Between two turns, as nothing is decided meanwhile about what goes: of very many, some."""
+        for _ in range(len(self.to_delete)):
+            deletion = self.to_delete.popleft()
             try:
-                self._check(workflows)
-                await self._journal.delete(streams)
-            except (errors.InvalidState, errors.JournalFull) as error:
-                if not future.done():
-                    future.set_exception(error)
-                continue
-            finally:
-                self._deletions += 1
-            for workflow_id in workflows:
-                self._quarantined.pop(workflow_id, None)
-                self.drop(workflow_id)
-                if workflow_id in self._engine.workflows:
-                    self._forget(workflow_id)
-            if not future.done():
-                future.set_result(None)
+                if not deletion.begun:
+                    self._check(deletion.left)
+                    deletion.begun = True
+                    self._deleting.update(deletion.left)
+                await self._delete_some(deletion.left)
+            except (errors.InvalidState, errors.JournalFull, errors.ShardElsewhere) as error:
+                self._deleting.difference_update(deletion.left)
+                if not deletion.done.done():
+                    deletion.done.set_exception(error)
+            else:
+                if deletion.left:
+                    self.to_delete.append(deletion)
+                elif not deletion.done.done():
+                    deletion.done.set_result(None)
+
+    async def _delete_some(self, left: list[str]) -> None:
+        some = left[-DELETED:]
+        workflows = [name for name in some if not name.startswith("$")]
+        for workflow_id in workflows:
+            if not self._engine.owns(workflow_id):
+                raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
+        self._deletions += 1
+        try:
+            await self._journal.delete([*some, *map(own_id_stream, workflows)])
+        finally:
+            self._deletions += 1
+        del left[-DELETED:]
+        for workflow_id in some:
+            self._deleting.discard(workflow_id)
+            self._quarantined.pop(workflow_id, None)
+            self.drop(workflow_id)
+            if workflow_id in self._engine.workflows:
+                self._forget(workflow_id)
 
     def _check(self, workflows: Sequence[str]) -> None:
         known, gone = self._engine.workflows, frozenset(workflows)

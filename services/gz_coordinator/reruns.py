@@ -27,6 +27,7 @@ from gleitzeit.spec.references import escape
 from gz_coordinator.documents import digest
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts
+from gz_coordinator.steps import encoded_definition
 from gz_coordinator.submission import ask_in_steps, new_id_here
 
 SHOWN_BYTES = 1_024
@@ -68,7 +69,7 @@ class RerunMethods:
         what = inp.Submit(None, new_id, definition, encoded, idempotency_key, body, hold, origin, old)
         if len(definition.tasks) > 2 * STEP:
             await asyncio.sleep(0)
-            answer = await ask_in_steps(service, what, Raw(msgspec.json.encode(definition)))
+            answer = await ask_in_steps(service, what, await encoded_definition(definition))
         else:
             answer = await service.ask(lambda token: structs.replace(what, token=token))
         assert answer.workflow is not None

@@ -152,7 +152,7 @@ class ScheduleMethods:
     async def delete(self, request: Request, /, name: str) -> dict[str, Any]:
         stream = stream_of(name)
         if stream in self._parts.service.quarantined and name not in self._parts.service.engine.schedules:
-            await self._parts.service.ended.delete([stream], [stream])
+            await self._parts.service.ended.delete([stream])
             return {"name": name, "status": "deleted"}
         answer = await self._parts.service.ask(lambda token: inp.ChangeSchedule(token, name, "delete"))
         return self._view(answer.schedule)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.model import events as ev
@@ -18,12 +18,21 @@ T = TypeVar("T")
 LARGE_BYTES = 256 << 10
 HUGE_BYTES = 1 << 20
 GARBAGE_SECONDS = 3600.0
+HOPS = 6
 PIECE_BYTES = 64 << 10
 """Of the tasks of a definition, in one step."""
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
 _decode_tasks = msgspec.json.Decoder(list[TaskDefinition]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _BETWEEN = b"},{"
+
+
+async def others_first() -> None:
+    """Between two steps, as often as a request of others needs the loop until it is answered: else each time would be
+    as long as a step."""
+    for _ in range(HOPS):
+        await asyncio.sleep(0)
 
 
 async def last_of(steps: Iterator[T]) -> T:
@@ -31,7 +40,7 @@ async def last_of(steps: Iterator[T]) -> T:
     step = next(steps)
     for following in steps:
         step = following
-        await asyncio.sleep(0)
+        await others_first()
     return step
 
 
@@ -65,6 +74,16 @@ def decoded_definition(encoded: Raw) -> Iterator[Definition]:
         yield definition
     force_setattr(definition, "tasks", tuple(tasks))
     yield definition
+
+
+async def encoded_definition(definition: Definition) -> Raw:
+    pieces: list[bytes] = []
+    for start in range(0, len(definition.tasks), STEP):
+        pieces.append(_encode(definition.tasks[start : start + STEP])[1:-1])
+        await others_first()
+    members = _members(_encode(replace(definition, tasks=())))
+    members["tasks"] = Raw(b"[%b]" % b",".join(pieces))
+    return Raw(_encode(members))
 
 
 def _pieces(encoded: bytes) -> Iterator[list[TaskDefinition]]:
@@ -123,7 +142,7 @@ async def let_go(workflow: Workflow) -> None:
     definitions = list(workflow.definition.tasks)
     del workflow
     while tasks:
-        await asyncio.sleep(0)
+        await others_first()
         del tasks[-STEP:], definitions[-STEP:]
 
 

@@ -1,6 +1,5 @@
 """The streams of workflows in the journal: what a summary says of one, and a workflow from its stream."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -12,7 +11,7 @@ from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.journal.base import SHORT_BYTES, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in
-from gz_coordinator.steps import decoded, last_of, lasting
+from gz_coordinator.steps import decoded, last_of, lasting, others_first
 
 _decode: Callable[[bytes], ev.AnyEvent] = msgspec.json.Decoder(ev.AnyEvent).decode
 CHILD = "child"
@@ -43,7 +42,7 @@ def summary_of(workflow: Workflow) -> Summary:
 
 def blobs_of(events: Sequence[bytes]) -> tuple[str, ...]:
     """What they refer to lives as long as their stream."""
-    return tuple(dict.fromkeys(name for event in events for name in names_in(event)))
+    return tuple(dict.fromkeys(names_in(b"\n".join(events))))
 
 
 async def load(journal: Journal, workflow_id: str) -> Workflow:
@@ -76,9 +75,9 @@ async def _loaded(journal: Journal, workflow_id: str, page: list[Record]) -> Wor
     while page := await journal.read(workflow_id, after=page[-1].seq, limit=LOADED_TOGETHER):
         for number, record in enumerate(page, 1):
             for _ in workflow.apply_in_steps(_decode_record(record)):
-                await asyncio.sleep(0)
+                await others_first()
             if number % STEP == 0:
-                await asyncio.sleep(0)
+                await others_first()
     return workflow
 
 

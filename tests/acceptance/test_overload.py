@@ -249,9 +249,10 @@ async def _worst_beside(
     await asyncio.sleep(1)  # what follows from it goes on, though it has been answered
     for task in asking:
         task.cancel()
-    await asyncio.gather(*asking, return_exceptions=True)
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
     await asyncio.gather(*(one.close() for one in connections))
-    return {what: max(seconds, default=0.0) for what, seconds in took.items()}
+    return {what: max(seconds) for what, seconds in took.items()}
 
 
 # Watchers and clients

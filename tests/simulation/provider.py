@@ -155,8 +155,6 @@ class Provider:
 
     def _serve(self, end: End, number: int, method: str, params: dict[str, Any]) -> None:
         meta = msgspec.convert(params.pop("_meta"), Meta)
-        if number == 0 and (meta.instance, meta.call_id) not in self.world.laws.paid:
-            return  # a repetition, of what has been turned away meanwhile: that may be sent anew, and is not repeated
         assert meta.fence is not None
         self._bind(end, meta.fence)
         respond = partial(self._respond, end, number)

@@ -11,74 +11,85 @@ from gleitzeit.engine.workflow import STEP, Task, Workflow
 from gleitzeit.errors import InvalidState
 
 
-def chosen_by(workflow: Workflow, names: Iterable[str]) -> set[str]:
-    """The named tasks (of an item the task that it belongs to) and everything that waits for them, however far; all of
-    them if none is named."""
-    named = [_of_document(workflow.tasks[name]) for name in names if name in workflow.tasks]
-    return {task.id for task in (_onward(named) if named else workflow.document_tasks())}
-
-
 def _of_document(task: Task) -> Task:
     while (above := task.origin or task.parent) is not None:
         task = above
     return task
 
 
-def _onward(tasks: Iterable[Task]) -> list[Task]:
-    """These and all that depends on them."""
-    found: dict[Task, None] = {}
+def _onward(tasks: Iterable[Task], found: dict[Task, None]) -> Iterator[None]:
+    """These and all that depends on them, however far, into `found`."""
     stack = list(tasks)
     while stack:
         task = stack.pop()
         if task not in found:
             found[task] = None
             stack.extend(task.dependents)
-    return list(found)
+            if len(found) % STEP == 0:
+                yield
+
+
+def _pieces(tasks: list[Task]) -> Iterator[list[Task]]:
+    for start in range(0, len(tasks), STEP):
+        yield tasks[start : start + STEP]
 
 
 def can_run_again(workflow: Workflow, names: Collection[str]) -> tuple[str, ...]:
-    """The tasks to retry if somebody names these, or none: without those that would wait for ever, for a task that did
-    not complete either and is not tried again. Raises InvalidState if there is none, or not the time for it."""
+    """The tasks to retry if somebody names these (of an item the task that it belongs to), or none, which is all: they
+    and everything that waits for them, however far; without those that would wait for ever, for a task that did not
+    complete either and is not tried again. Raises InvalidState if there is none, or not the time for it."""
     *_, found = can_run_again_in_steps(workflow, names)
     return found
 
 
 def can_run_again_in_steps(workflow: Workflow, names: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """As `can_run_again`, for who has others waiting: what comes last is the answer."""
+    """As `can_run_again`, for who has others waiting: what comes last is the answer. Nothing may move meanwhile."""
     if workflow.state not in ("failed", "cancelled"):
         message = f"workflow {workflow.id} is {workflow.state}: only what failed or was cancelled can be retried"
         raise InvalidState(message, {"status": workflow.state})
-    chosen = chosen_by(workflow, names)
-    yield ()
     tasks = list(workflow.document_tasks())
+    named = [_of_document(workflow.tasks[name]) for name in names if name in workflow.tasks]
+    chosen: dict[Task, None] = {}
+    for _ in _onward(named, chosen):
+        yield ()
     found: set[str] = set()
     undone: list[Task] = []
-    for number, task in enumerate(tasks):
-        if task.id in chosen and _missed(task):
-            found.add(task.id)
-        if _was_undone(task):
-            undone.append(task)
-        if number % STEP == STEP - 1:
-            yield ()
-    found |= {task.id for task in _onward(undone) if task.ended}
-    stuck: list[str] = []
-    for number, name in enumerate(found):
-        if workflow.tasks[name].definition.dependencies and obstacles(workflow, workflow.tasks[name], found):
-            stuck.append(name)
-        if number % STEP == STEP - 1:
-            yield ()
-    while stuck:
-        name = stuck.pop()
-        found.discard(name)
-        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in found]
-    yield ()
+    for some in _pieces(tasks):
+        found.update(task.id for task in some if (not named or task in chosen) and _missed(task))
+        undone += filter(_was_undone, some)
+        yield ()
+    anew: dict[Task, None] = {}
+    for _ in _onward(undone, anew):
+        yield ()
+    found |= {task.id for task in anew if task.ended}
+    for _ in _without_stuck(workflow, found):
+        yield ()
     if not found:
         raise InvalidState(_why_not(workflow, names))
     drawn: set[str] = set()
     for _ in _draw_along(tasks, found, drawn):
         yield ()
     found |= drawn
-    yield tuple(task.id for task in tasks if task.id in found)
+    answer: list[str] = []
+    for some in _pieces(tasks):
+        answer += [task.id for task in some if task.id in found]
+        yield ()
+    yield tuple(answer)
+
+
+def _without_stuck(workflow: Workflow, found: set[str]) -> Iterator[None]:
+    """Takes those out of `found` that would wait for ever."""
+    stuck: list[str] = []
+    for number, name in enumerate(found):
+        if workflow.tasks[name].definition.dependencies and obstacles(workflow, workflow.tasks[name], found):
+            stuck.append(name)
+        if number % STEP == STEP - 1:
+            yield
+    while stuck:
+        name = stuck.pop()
+        found.discard(name)
+        stuck += [d.id for d in workflow.tasks[name].dependents if d.id in found]
+    yield
 
 
 def is_to_repeat(task: Task) -> bool:
@@ -97,9 +108,11 @@ def _was_undone(task: Task) -> bool:
 
 def _draw_along(tasks: list[Task], names: set[str], found: set[str]) -> Iterator[None]:
     """What was not wanted may be now; what runs at the end runs at the end of this run, too. `found` gets them."""
-    found.update(task.id for task in tasks if task.definition.late and task.ended)
-    yield
-    stack = [task for task in tasks if task.dependents and task.id in names]
+    stack: list[Task] = []
+    for some in _pieces(tasks):
+        found.update(task.id for task in some if task.definition.late and task.ended)
+        stack += [task for task in some if task.dependents and task.id in names]
+        yield
     number = 0
     while stack:
         for dependent in stack.pop().dependents:

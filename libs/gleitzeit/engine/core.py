@@ -126,6 +126,8 @@ class Core:
         """Start nothing more."""
         self.owns: Callable[[str], bool] = lambda workflow_id: True
         """Whether a workflow of this id is ours to make: where several coordinators share a journal, some are not."""
+        self.let_go: Callable[[Workflow], None] = lambda workflow: None
+        """Hears of a workflow that the engine needs no more: what is large is not to be freed at once."""
         self._seen: set[str] = set()
         """Instances that discovery knows of and nobody has found dead: a namesake of theirs is no successor."""
         self._blobs = Looks()

@@ -157,6 +157,7 @@ class Engine(Requests):
             self._budgets.pop(workflow.id, None)
             self._touched.pop(workflow.id, None)
             del self.workflows[workflow.id]
+            self.let_go(workflow)
         calls = [call for call in self.calls.values() if call.workflow.disowned]
         for call in calls:
             del self.calls[call.id]

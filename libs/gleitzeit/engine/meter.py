@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import Budget, Definition, TaskDefinition
+from gleitzeit.model.definition import Budget, TaskDefinition
 
 
 class Spent(Struct):
@@ -117,14 +117,8 @@ class Meter(Struct):
                 spent.ended_ms += at - since
 
 
-def meter_for(definition: Definition) -> Meter | None:
-    """None where nobody has set a budget."""
-    limited = definition.budget is not None or any(map(_has_budget, definition.tasks))
-    return Meter() if limited else None
-
-
-def _has_budget(task: TaskDefinition) -> bool:
-    return task.budget is not None or (task.undo is not None and _has_budget(task.undo))
+def has_budget(task: TaskDefinition) -> bool:
+    return task.budget is not None or (task.undo is not None and has_budget(task.undo))
 
 
 class _Result(Struct):

@@ -44,8 +44,9 @@ class Rerun(Settling):
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         super()._follow(workflow, event)
-        if workflow.final:
-            workflow.source = None
+        if workflow.final and workflow.source is not None:
+            source, workflow.source = workflow.source, None
+            self.let_go(source)
 
 
 def _own_id(task: Task) -> str:

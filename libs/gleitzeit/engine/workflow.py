@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import Raw
 
 from gleitzeit.engine import states
-from gleitzeit.engine.meter import meter_for
+from gleitzeit.engine.meter import Meter, has_budget
 from gleitzeit.engine.sharing import share, share_task
 from gleitzeit.engine.task import Fan, Task
 from gleitzeit.errors import InvalidState
@@ -82,7 +82,7 @@ class Workflow:
         """The last idempotency keys of signals, each with the sha256 of what it came with."""
         self.tasks: dict[str, Task] = {}
         """Those of the definition, in its order; then items of `for_each` and undos, as they came."""
-        self.meter = meter_for(self.definition)
+        self.meter: Meter | None = None
         """What was spent, if somebody has set a budget."""
         self.released: list[Task] = []
         """Tasks that became ready since the owner last emptied this list."""
@@ -102,6 +102,7 @@ class Workflow:
         self.undoing: Task | None = None
         """The undo that has not ended."""
         self.seq = 1
+        limited = self.definition.budget is not None
         for index, definition in enumerate(submitted.definition.tasks):
             if index % STEP == STEP - 1:
                 yield
@@ -109,6 +110,8 @@ class Workflow:
                 share_task(definition)
             self.tasks[definition.id] = Task(definition, index)
             self.ordinary += not definition.late
+            limited = limited or has_budget(definition)
+        self.meter = Meter() if limited else None
         self.late = len(self.tasks) - self.ordinary
         """How many of the definition's tasks are late."""
         self.counts: dict[ev.TaskStatus, int] = {"pending": len(self.tasks)}
@@ -581,10 +584,12 @@ class Workflow:
             if number % STEP == STEP - 1:
                 yield
         self.undoable = [task for task in self.undoable if task.state == "completed"]
-        self.ordinary = sum(not task.ended and not task.definition.late for task in self.document_tasks())
-        yield
-        self.failing = sum(self._counts_as_failure(task) for task in self.document_tasks())
-        yield
+        self.ordinary = self.failing = 0
+        for number, task in enumerate(self.document_tasks()):
+            self.ordinary += not task.ended and not task.definition.late
+            self.failing += self._counts_as_failure(task)
+            if number % STEP == STEP - 1:
+                yield
         for number, (task, _) in enumerate(reset):
             needs = (self.tasks[name] for name in task.definition.dependencies)
             task.unmet = task.definition.late + sum(not self.meets(task, other) for other in needs)

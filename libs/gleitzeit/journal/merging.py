@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import JournalConflict, JournalCorrupt
 from gleitzeit.journal.base import Append, Record, Summary
-from gleitzeit.journal.records import SQUEEZED_BYTES, pack, squeezed, unpack_stored
+from gleitzeit.journal.records import SQUEEZED_BYTES, packed, size_of, unpack
 from gleitzeit.model.shards import shard_of
 
 T = TypeVar("T")
@@ -31,31 +31,28 @@ class Entry(Struct):
 def merged(commit: Sequence[Append], shards: int) -> list[Entry]:
     """Raises ValueError for what no journal takes, and JournalConflict for appends that do not follow each other."""
     entries: dict[str, Entry] = {}
-    for append in commit:
-        packed = pack(append)
+    for append, one in zip(commit, packed(commit), strict=True):
         if "\0" in append.stream + append.summary.kind + append.summary.key + append.summary.status:
             raise ValueError(f"a name in the summary of {append.stream!r} holds a NUL")
-        stored = (squeezed(append.stream, record) for record in packed.records)
-        records = [(last - count + 1, last, count, crc, body) for last, count, crc, body in stored]
+        records = [(last - count + 1, last, count, crc, body) for last, count, crc, body in one.records]
         entry = entries.get(append.stream)
         if entry is None:
             shard = shard_of(append.stream, shards)
             entries[append.stream] = Entry(
-                append.stream, packed.seq, packed.last, shard, records, append.summary, list(append.blobs)
+                append.stream, one.seq, one.last, shard, records, append.summary, list(append.blobs)
             )
-        elif packed.seq != entry.last + 1:
-            raise JournalConflict(f"{append.stream} ends at {entry.last}: cannot append {packed.seq}")
+        elif one.seq != entry.last + 1:
+            raise JournalConflict(f"{append.stream} ends at {entry.last}: cannot append {one.seq}")
         else:
             entry.records += records
-            entry.last, entry.summary = packed.last, append.summary
+            entry.last, entry.summary = one.last, append.summary
             entry.blobs += append.blobs
     return list(entries.values())
 
 
 async def all_merged(commit: Sequence[Append], shards: int) -> list[Entry]:
     """As `merged`; a large commit keeps nobody waiting."""
-    size_bytes = sum(len(event) for append in commit for event in append.events)
-    return await _beside(size_bytes, lambda: merged(commit, shards))
+    return await _beside(size_of(commit), lambda: merged(commit, shards))
 
 
 async def all_events(stream: str, rows: Sequence[tuple[int, int, int, bytes]], after: int, limit: int) -> list[Record]:
@@ -92,7 +89,7 @@ def events_of(stream: str, rows: Sequence[tuple[int, int, int, bytes]], after: i
     records: list[Record] = []
     end, size_bytes = after, 0
     for row in rows:
-        page = unpack_stored(stream, *row)
+        page = unpack(stream, *row)
         if page[0].seq > end + 1:
             raise JournalCorrupt(f"the stream {stream} lacks its events {end + 1} to {page[0].seq - 1}")
         records += page if page[0].seq > after else page[after - page[0].seq + 1 :]

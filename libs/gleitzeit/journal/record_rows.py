@@ -69,7 +69,7 @@ def read(connection: sqlite3.Connection, stream: str, end: tuple[int, int], afte
         if page[0].seq != expected and (records or page[0].seq > expected):
             raise JournalCorrupt(f"the stream {stream} lacks its events {expected} to {page[0].seq - 1}")
         records += page if records else page[expected - page[0].seq :]
-        size_bytes += len(row[3])
+        size_bytes += sum(len(record.event) for record in page)  # what is compressed may hold very much
         if len(records) >= limit or size_bytes >= PAGE_BYTES:
             return records[:limit]
     if not records or records[-1].seq != end[1]:

@@ -1,7 +1,7 @@
 """How the events of an append become records, the rows of a journal file, and events again."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from gleitzeit.journal.base import Append, Record, Summary
 RECORD_BYTES = 1 << 20  # where the events of one append are cut into several records
 SHORT_BYTES = 16 << 10  # of a record that is read with hundreds of others
 SQUEEZED_BYTES = 128 << 10
-"""A record of that size is compressed where all of it goes through a server's network, log and single thread."""
+"""A record of that size is compressed: it is one commit, for which all others wait."""
 _SAMPLE_BYTES = 16 << 10
 """What begins with so much that is not worth it is left as it is."""
 _SQUEEZED = b"\0"
@@ -50,6 +50,18 @@ def pack(append: Append) -> Packed:
     return Packed(stream, append.seq, last, records, summary, append.blobs)
 
 
+def packed(commit: Sequence[Append]) -> list[Packed]:
+    """As they are stored. Raises as `pack`."""
+    found = [pack(append) for append in commit]
+    for one in found:
+        one.records = [squeezed(one.stream, record) for record in one.records]
+    return found
+
+
+def size_of(commit: Sequence[Append]) -> int:
+    return sum(len(event) for append in commit for event in append.events)
+
+
 def _cut(events: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
     if sum(map(len, events)) <= RECORD_BYTES:
         if events:
@@ -84,13 +96,7 @@ def _shrinks(body: bytes) -> bool:
 
 
 def unpack(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
-    """Raises JournalCorrupt if the checksum does not match."""
-    _check(stream, last, count, crc, body)
-    return _records(last - count + 1, body)
-
-
-def unpack_stored(stream: str, last: int, count: int, crc: int, body: bytes) -> list[Record]:
-    """As `unpack`, of what `squeezed` has given."""
+    """What `squeezed` has given. Raises JournalCorrupt if the checksum does not match."""
     _check(stream, last, count, crc, body)
     is_squeezed = body.startswith(_SQUEEZED)
     return _records(last - count + 1, zlib.decompress(memoryview(body)[len(_SQUEEZED) :]) if is_squeezed else body)

@@ -22,7 +22,7 @@ from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, S
 from gleitzeit.journal.blobs import Piece
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.lock import FileLock
-from gleitzeit.journal.records import Packed, pack
+from gleitzeit.journal.records import SQUEEZED_BYTES, Packed, packed, size_of
 
 MOST_PUTS = 32
 """Pieces of blobs in one transaction."""
@@ -50,6 +50,8 @@ class SqliteJournal:
         """Hears, once, that the file was taken away while nothing was written to it."""
         self._lock: FileLock | None = None
         self._thread: _Thread | None = None
+        self._packing = asyncio.Lock()
+        """One large commit after the other is made ready."""
         self._lease: Lease
 
     @property
@@ -91,7 +93,8 @@ class SqliteJournal:
     async def release(self, shards: Collection[int] | None = None) -> None:
         if shards is not None and 0 not in shards:
             return
-        thread, self._thread = self._thread, None
+        async with self._packing:
+            thread, self._thread = self._thread, None
         lock, self._lock = self._lock, None
         if thread is not None:
             await thread.stop()
@@ -105,8 +108,14 @@ class SqliteJournal:
         await self.release()
 
     async def append(self, commit: Sequence[Append]) -> None:
-        thread = self._owned()
-        await thread.append([pack(append) for append in commit])
+        self._owned()
+        if size_of(commit) < SQUEEZED_BYTES:
+            done = self._owned().append(packed(commit))
+        else:  # beside the loop, and a release waits for it
+            async with self._packing:
+                rows = await asyncio.to_thread(packed, commit)
+                done = self._owned().append(rows)
+        await done
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         thread = self._owned()

@@ -13,7 +13,8 @@ from pathlib import Path
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal import blob_rows, record_rows
 
-FORMAT = 2
+FORMAT = 3
+"""2 is 1 with blobs, 3 is 2 with records that may be compressed."""
 APPLICATION_ID = 0x477A4A31  # "GzJ1": what tells a journal from other SQLite files
 
 _SCHEMA = f"""
@@ -36,7 +37,7 @@ INSERT INTO meta VALUES ('epoch', 0), ('owner', '');
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
-_MIGRATIONS = {1: blob_rows.SCHEMA}
+_MIGRATIONS = {1: blob_rows.SCHEMA, 2: ""}
 """From a format to the next one. Each is one transaction with the new number."""
 
 

@@ -7,6 +7,9 @@ The promise behind it: a call is executed at most once while this process lives,
                └──┘ send, attach    └ send, attach: the kept result
                join the running call
 
+A send for which there is no place is refused, once and for all: who sends the same id again, or whose message comes a
+second time, gets the same answer. By then the caller may have gone on to the next attempt, which has an id of its own.
+
 A *connection* is the number that `opened` gave it. A *waiter* is opaque: `finish` hands it back to be answered.
 `now` is in seconds of a clock that never goes back.
 """
@@ -26,11 +29,14 @@ from gleitzeit.errors import (
     ResourceExhausted,
     WrongInstance,
 )
+from gleitzeit.jsonrpc.codes import exception_of, failure_of
 from gleitzeit.jsonrpc.messages import Failure
 
 KEEP_SECONDS = 24 * 3600.0
 KEPT_BYTES_LIMIT = 256 * 1024 * 1024
 TOMBSTONE_LIMIT = 65_536
+REFUSED_LIMIT = 16_384
+"""So many refusals are remembered."""
 FENCE_LIMIT = 4_096
 BUSY_RETRY_SECONDS = 1.0
 
@@ -94,6 +100,7 @@ class CallTable:
         kept_bytes_limit: int = KEPT_BYTES_LIMIT,
         keep_seconds: float = KEEP_SECONDS,
         tombstone_limit: int = TOMBSTONE_LIMIT,
+        refused_limit: int = REFUSED_LIMIT,
     ) -> None:
         self.instance = instance
         self.capacity = capacity
@@ -102,10 +109,13 @@ class CallTable:
         self._kept_bytes_limit = kept_bytes_limit
         self._keep_seconds = keep_seconds
         self._tombstone_limit = tombstone_limit
+        self._refused_limit = refused_limit
         self._running: dict[str | int, Entry] = {}
         self._kept: dict[str | int, Entry] = {}
         self._gone: set[str | int] = set()
         self._gone_in_order: deque[str | int] = deque()
+        self._refused: dict[str | int, Failure] = {}
+        """What was said of calls that were not taken, the oldest first."""
         self._holders: dict[tuple[str, int | str], _Holder] = {}
         self._open: set[int] = set()
         self._connections = 0
@@ -170,7 +180,8 @@ class CallTable:
         """A call arrived (its fence is checked). Returns its entry, and whether it must be started now.
 
         With start false it is running (the waiter waits with the others) or has an outcome (answer the waiter with it).
-        Raises WrongInstance, CallGone and ProviderBusy; of these only *gone* says that the call ever ran here.
+        Raises WrongInstance, CallGone and ProviderBusy; of these only *gone* says that the call ever ran here. Whoever
+        was told *busy* must use another id for the next attempt.
         """
         self._check_open(connection)
         if instance and instance != self.instance:
@@ -179,7 +190,7 @@ class CallTable:
         if entry is not None:
             self._join(entry, connection, waiter, lease_seconds)
             return entry, False
-        self._admit()
+        self._admit_once(call_id)
         entry = Entry(key=call_id, connection=connection, waiters=[(connection, waiter)], lease_seconds=lease_seconds)
         self._running[call_id] = entry
         return entry, True
@@ -216,6 +227,20 @@ class CallTable:
             raise CallGone("the call was acknowledged before", {"instance": self.instance})
         return entry
 
+    def _admit_once(self, call_id: str) -> None:
+        if (refusal := self._refused.get(call_id)) is not None:
+            raise exception_of(refusal)
+        try:
+            self._admit()
+        except ProviderBusy as error:
+            self._refuse(call_id, failure_of(error))
+            raise
+
+    def _refuse(self, call_id: str | int, refusal: Failure) -> None:
+        self._refused[call_id] = refusal
+        if len(self._refused) > self._refused_limit:
+            del self._refused[next(iter(self._refused))]
+
     def _admit(self) -> None:
         if self.draining:
             reason = "the provider is stopping"
@@ -236,15 +261,19 @@ class CallTable:
             entry.waiters.append((connection, waiter))
 
     def finish(self, entry: Entry, outcome: Outcome, now: float) -> list[Any]:
-        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`; a plain call's is not, nor
-        that of a method which found itself busy before it had done anything: it may be sent again."""
+        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`; a plain call's is not, and
+        that of a method which found itself busy before it had done anything is a refusal."""
         del self._running[entry.key]
         waiters = [waiter for _, waiter in entry.waiters]
         entry.waiters = []
         entry.work = None
         entry.expires_at = None
         entry.outcome = outcome
-        if not entry.plain and not _never_begun(outcome):
+        if entry.plain:
+            return waiters
+        if isinstance(outcome, Failure) and outcome.code == ProviderBusy.code:
+            self._refuse(entry.key, outcome)
+        else:
             entry.finished_at = now
             entry.size_bytes = _size_bytes(outcome)
             self.kept_bytes += entry.size_bytes
@@ -312,10 +341,6 @@ class CallTable:
     def next_expiry(self) -> float | None:
         """When the next lease runs out; None if no call has lost its connection."""
         return min((e.expires_at for e in self._running.values() if e.expires_at is not None), default=None)
-
-
-def _never_begun(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.code == ProviderBusy.code
 
 
 def _size_bytes(outcome: Outcome) -> int:

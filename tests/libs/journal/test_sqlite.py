@@ -184,6 +184,31 @@ async def test_a_cancelled_append_disturbs_nobody(file: Path) -> None:
     await journal.close()
 
 
+LARGE = b'{"id": "t", "method": "echo/echo", "params": {}}' * 8_000
+
+
+async def test_what_is_large_is_small_in_the_file_and_read_as_it_was(file: Path) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, LARGE, b"{}"), append("b", 1, b"{}")])
+    assert await journal.read("a") == [Record(1, LARGE), Record(2, b"{}")]
+    assert await journal.read("a", after=1) == [Record(2, b"{}")]
+    await journal.close()
+    with closing(sqlite3.connect(file)) as connection:
+        sizes = [size for (size,) in connection.execute("SELECT length(body) FROM record ORDER BY id")]
+    assert sum(sizes) < len(LARGE) / 20
+
+
+async def test_an_end_waits_for_a_large_commit_that_is_being_made_ready(file: Path) -> None:
+    journal = await claimed(file)
+    appending = asyncio.create_task(journal.append([append("a", 1, LARGE)]))
+    await asyncio.sleep(0)
+    await journal.close()
+    await appending
+    journal = await claimed(file)
+    assert await journal.read("a") == [Record(1, LARGE)]
+    await journal.close()
+
+
 async def test_reads_are_served_while_appends_keep_coming(file: Path) -> None:
     journal = await claimed(file)
     await journal.append([append("a", 1, b"1")])

@@ -90,6 +90,46 @@ def test_a_full_table_is_busy_but_still_lets_one_join(table: CallTable) -> None:
     assert not table.send("a", connection, "w", lease_seconds=20)[1]
 
 
+def test_what_was_refused_stays_refused_though_there_is_a_place_now(table: CallTable) -> None:
+    connection = table.opened()
+    entry = started(table, "a", connection)
+    started(table, "b", connection)
+    with pytest.raises(ProviderBusy):
+        table.send("c", connection, "w", lease_seconds=20)
+    table.finish(entry, RESULT, now=0)
+    with pytest.raises(ProviderBusy) as caught:  # a message that came twice: the caller has gone on to another id
+        table.send("c", connection, "duplicate", lease_seconds=20)
+    assert caught.value.data is not None
+    assert caught.value.data["retryAfterSeconds"] == calls.BUSY_RETRY_SECONDS
+    with pytest.raises(CallUnknown):  # it never ran
+        table.attach("c", connection, "w")
+    started(table, "c again", connection)
+
+
+def test_a_method_that_found_itself_busy_is_not_asked_again_by_the_same_id(table: CallTable) -> None:
+    connection = table.opened()
+    limit = Failure(ProviderBusy.code, "a rate limit", Raw(b'{"retryAfterSeconds":7}'))
+    table.finish(started(table, "a", connection), limit, now=0)
+    assert table.kept == 0
+    with pytest.raises(ProviderBusy, match="a rate limit") as caught:
+        table.send("a", connection, "duplicate", lease_seconds=20)
+    assert caught.value.data == {"retryAfterSeconds": 7}
+    started(table, "b", connection)
+
+
+def test_so_many_refusals_are_remembered() -> None:
+    table = CallTable("i1", capacity=1, refused_limit=2)
+    connection = table.opened()
+    running = started(table, "a", connection)
+    for call_id in ("b", "c", "d"):
+        with pytest.raises(ProviderBusy):
+            table.send(call_id, connection, "w", lease_seconds=20)
+    table.finish(running, RESULT, now=0)
+    with pytest.raises(ProviderBusy):
+        table.send("c", connection, "w", lease_seconds=20)
+    started(table, "b", connection)
+
+
 def test_a_draining_table_starts_nothing_and_finishes_what_runs(table: CallTable) -> None:
     connection = table.opened()
     entry = started(table, "a", connection)
@@ -109,7 +149,7 @@ def test_too_many_unacknowledged_bytes_make_it_busy() -> None:
     with pytest.raises(ProviderBusy, match="acknowledged"):
         table.send("c", connection, "w", lease_seconds=20)
     table.ack(["a"])
-    started(table, "c", connection)
+    started(table, "d", connection)
 
 
 def test_tombstones_are_bounded_and_the_oldest_goes_first() -> None:
@@ -270,6 +310,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.plain: list[Entry] = []
         self.outcomes: dict[str, bytes] = {}
         self.acked: set[str] = set()
+        self.refused: set[str] = set()
         self.waiting: dict[int, tuple[int, str]] = {}  # waiter -> (connection, callId)
         self.open: dict[int, str] = {}  # connection -> owner
         self.closed: set[int] = set()
@@ -339,6 +380,7 @@ class CallsMachine(RuleBasedStateMachine):
             self.check_refusal(error, call_id, attach)
             return
         assert call_id not in self.acked
+        assert attach or call_id not in self.refused
         if start:
             self.executions[call_id] = self.executions.get(call_id, 0) + 1
             self.running[call_id] = entry
@@ -359,7 +401,8 @@ class CallsMachine(RuleBasedStateMachine):
             assert not attach
             assert not known
             full = len(self.running) + len(self.plain) == self.table.capacity
-            assert full or self.table.kept_bytes >= 4 * calls.ENTRY_OVERHEAD_BYTES
+            assert full or call_id in self.refused or self.table.kept_bytes >= 4 * calls.ENTRY_OVERHEAD_BYTES
+            self.refused.add(call_id)
         else:
             assert isinstance(error, CallUnknown)
             assert attach

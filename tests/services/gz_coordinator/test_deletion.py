@@ -1,13 +1,15 @@
 """Forgetting what has ended: by name, by age and by number; and nothing else."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from tests.services.gz_coordinator.room import Room, room
 
-from gleitzeit.errors import GleitzeitError, InvalidState, WorkflowNotFound
-from gleitzeit.journal.memory import MemoryStore
+from gleitzeit.errors import GleitzeitError, InvalidState, JournalFull, WorkflowNotFound
+from gleitzeit.journal.memory import MemoryJournal, MemoryStore
+from gz_coordinator import ended as ended_module
 from gz_coordinator.deletion import forget_beyond
 from gz_coordinator.retention import Retention
 
@@ -46,6 +48,33 @@ async def test_what_has_ended_is_gone_with_its_children_and_names() -> None:
         assert await listed(there) == [other]
     async with room(store) as there:
         assert await listed(there) == [other]
+
+
+async def test_a_large_family_goes_bit_by_bit_and_its_head_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended_module, "DELETED", 2)
+    async with room() as there:
+        workflow_id = await ended(there, *(CHILD | {"id": f"c{n}"} for n in range(5)))
+        gone: list[list[str]] = []
+
+        async def delete(streams: Sequence[str]) -> None:
+            if len(gone) == 2:
+                gone.append([])
+                raise JournalFull("no space")
+            gone.append([stream for stream in streams if not stream.startswith("$")])
+            for method in ("retry", "rerun", "signal"):  # nobody makes anything of what is half gone
+                with pytest.raises(InvalidState, match="is being deleted"):
+                    await there.call(f"workflow.{method}", about if method != "signal" else {**about, "name": "go"})
+            await MemoryJournal.delete(there.journal, streams)
+
+        monkeypatch.setattr(there.journal, "delete", delete)
+        about = {"workflow_id": workflow_id}
+        with pytest.raises(JournalFull):
+            await there.call("workflow.delete", about)
+        assert await listed(there) == [workflow_id]
+        assert (await there.call("workflow.delete", about))["deleted"] == 2
+        assert [len(some) for some in gone] == [2, 2, 0, 2]
+        assert gone[-1][0] == workflow_id
+        assert await listed(there) == []
 
 
 async def test_what_is_under_way_cannot_be_deleted_nor_a_task_alone() -> None:

@@ -32,6 +32,13 @@ async def test_a_large_event_is_read_in_steps_as_it_would_be_at_once(count: int)
     assert [t.id for t in workflow.released] == [f"t{n}" for n in range(count)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3 * STEP + 1])
+async def test_a_definition_is_encoded_in_steps_as_it_would_be_at_once(count: int) -> None:
+    whole = definition(*(task(f"t{n}", metadata={"n": n}) for n in range(count)), config=raw({"tasks": []}))
+    encoded = await steps.encoded_definition(whole)
+    assert msgspec.json.decode(encoded) == msgspec.json.decode(msgspec.json.encode(whole))
+
+
 def test_a_piece_never_ends_within_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "PIECE_BYTES", 20)
     odd = [{"a": "},{"}, {"b": [{"c": "]}"}, {}]}, {}]
