@@ -66,7 +66,7 @@ def door(parts: Parts) -> Door:
     """Who has a link comes in here, and can do nothing else."""
     methods = Methods(discover=lambda: openrpc("gz-coordinator", parts.version, [], {}))
     for name, function in ApprovalMethods(parts).of_links().items():
-        methods.add(name, function, params_schema=builtin().methods[name].check_params)
+        methods.add(name, function, params_schema=builtin().methods[name].take_params)
     return Door(page, methods)
 
 

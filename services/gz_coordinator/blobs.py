@@ -39,7 +39,7 @@ class BlobMethods:
         """These alone, for providers: what they bring waits for space."""
         methods = Methods()
         for name, function in (self.table() | {"blob.put": self.put_in_the_end}).items():
-            methods.add(name, function, params_schema=builtin().methods[name].check_params)
+            methods.add(name, function, params_schema=builtin().methods[name].take_params)
         return methods
 
     async def put_in_the_end(

@@ -75,7 +75,7 @@ def build(parts: Parts) -> Methods:
         functions |= parts.shared.table()
     for name, function in functions.items():
         large = functools.partial(_submit_large, parts) if name == "workflow.submit" else None
-        methods.add(name, function, params_schema=builtin().methods[name].check_params, large=large)
+        methods.add(name, function, params_schema=builtin().methods[name].take_params, large=large)
     mcp.install(methods, parts, functions)
     return methods
 
@@ -250,10 +250,10 @@ class WorkflowMethods:
             answer = await self._service.read(workflow_id, lambda w: {**self._status(w), "seq": w.seq})
         if batch:
             request.connection.coalesce = COALESCE_WATCHERS
+        has = positions(streams)
         request.defer()
         request.answer(answer)
-        watcher = Watcher(request.connection, workflow_id, after, stream=stream, has=positions(streams))
-        self._parts.watchers.add(watcher, page)
+        self._parts.watchers.add(Watcher(request.connection, workflow_id, after, stream=stream, has=has), page)
 
     def unwatch(self, request: Request, /, workflow_id: str | None = None) -> dict[str, Any]:
         self._parts.watchers.remove(request.connection, workflow_id)

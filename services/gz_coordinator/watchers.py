@@ -65,8 +65,11 @@ class Position(Struct, frozen=True):
 
 def positions(streams: Mapping[str, Any] | None) -> dict[str, Position]:
     """`streams` of `workflow.watch`: of each task a number of characters, or `{attempt, offset}`."""
-    known = (streams or {}).items()
-    return {task: Position(at) if isinstance(at, int) else msgspec.convert(at, Position) for task, at in known}
+    return {task: _position(at if isinstance(at, dict) else {"offset": at}) for task, at in (streams or {}).items()}
+
+
+def _position(known: dict[str, float]) -> Position:
+    return Position(**{name: int(number) for name, number in known.items()})  # 2.0 is a whole number, too
 
 
 class _Delta(Struct, frozen=True):

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -163,6 +164,7 @@ def workflow_view(workflow: Workflow, *, held: bool, after: int, limit: int, ite
     """
     view = workflow_head(workflow, held=held)
     tasks = _shown(workflow) if not items_of else _items(workflow, items_of)
+    after = min(after, sys.maxsize - limit)  # beyond that islice counts nothing
     view["tasks"] = [task_view(task) for task in itertools.islice(tasks, after, after + limit)]
     if next(tasks, None) is not None:
         view["next"] = after + limit

@@ -198,7 +198,7 @@ _Outcome = tuple["asyncio.Future[Any]", Any, Exception | None]
 def _outcome(call: _Call) -> _Outcome:
     try:
         return call.done, call.function(), None
-    except (GleitzeitError, ValueError, OverflowError) as error:  # the latter two: arguments that SQLite cannot hold
+    except Exception as error:  # noqa: BLE001 - who called gets it; a read with an argument that is wrong ends no journal
         return call.done, None, error
 
 

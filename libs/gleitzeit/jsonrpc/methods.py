@@ -106,7 +106,8 @@ class Methods:
 
         Params by name become keyword arguments, params by position positional ones; wrong ones are answered -32602
         without a call. `_meta` is allowed for every method and passed only to a function that has a place for it.
-        `params_schema(params)` returns the problems of params; positional params are given their names first. With
+        `params_schema(params)` returns the problems of params, and may put another form of the same value in the place
+        of one; positional params are given their names first. With
         `bind=False` the function is called with the request alone and looks into `request.params` or
         `request.raw_params` itself. Params above LARGE_BYTES are shown as they came to `large`, first: unless it
         returns None, that is the answer.

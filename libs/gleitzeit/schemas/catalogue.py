@@ -60,6 +60,11 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
         return tuple(self.params.get("properties", ()))
 
     @cached_property
+    def _whole_params(self) -> tuple[str, ...]:
+        kinds = {name: kind.get("type") for name, kind in self.params.get("properties", {}).items()}
+        return tuple(name for name, kind in kinds.items() if kind in ("integer", ["integer", "null"]))
+
+    @cached_property
     def params_validator(self) -> jsonschema_rs.Validator:
         return compile_schema(self.params)
 
@@ -70,6 +75,16 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
     def check_params(self, value: object) -> list[SchemaProblem]:
         """All that is wrong with a params object; empty when it fits."""
         return explain(self.params_validator, value, self.params)
+
+    def take_params(self, params: dict[str, Any]) -> list[SchemaProblem]:
+        """As `check_params`, for who uses `params` as it is then: 2.0, which JSON Schema takes for a whole number, is
+        made 2 in it, as neither a slice nor SQL takes it for one.
+        """
+        for name in self._whole_params:
+            value = params.get(name)
+            if isinstance(value, float) and value.is_integer():
+                params[name] = int(value)
+        return self.check_params(params)
 
     def check_result(self, value: object) -> list[SchemaProblem]:
         validator = self.result_validator

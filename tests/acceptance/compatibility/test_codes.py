@@ -142,6 +142,27 @@ async def test_what_is_answered(plain: Plain) -> None:
     await plain.call("workflow.cancel", {"workflow_id": known["WAITING"]})
 
 
+WHOLE: list[tuple[str, Any]] = [
+    ("workflow.list", {"limit": 2.0}),
+    ("workflow.get", {"workflow_id": "DONE", "after": 0.0, "limit": 1.0}),
+    ("workflow.get", {"workflow_id": "DONE", "after": 1e300}),
+    ("workflow.history", {"workflow_id": "DONE", "after": 1.0, "limit": 2.0}),
+    ("workflow.history", {"workflow_id": "DONE", "after": 1e300}),
+    ("batch.list", {"limit": 1.0}),
+    ("workflow.watch", {"workflow_id": "DONE", "after": 0.0, "streams": {"a": 3.0, "b": {"attempt": 1.0, "offset": 2.0}}}),
+]  # fmt: skip
+
+
+async def test_whole_numbers_that_look_like_fractions(plain: Plain) -> None:
+    """JSON has one kind of number. A slice, SQL and islice have not: one of these once ended the journal's thread."""
+    done = (await plain.run(ECHO))["workflow_id"]
+    for method, params in WHOLE:
+        answer = await plain.call(method, json.loads(json.dumps(params).replace("DONE", done)))
+        assert "result" in answer, (method, params, answer)
+    told = await plain.frame(json.dumps({"jsonrpc": "2.0", "method": "ping"}))
+    assert told["method"] == "notifications/event", "it is watched, too"
+
+
 def python(code: str, **more: Any) -> dict[str, Any]:
     return {"id": "a", "method": "python/execute", "params": {"code": code}, **more}
 

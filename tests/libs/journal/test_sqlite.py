@@ -240,6 +240,8 @@ async def test_arguments_that_sqlite_cannot_hold_are_the_callers_problem_only(fi
         await journal.read("\ud800")
     with pytest.raises(ValueError, match="surrogates"):
         await journal.delete(["a", "\ud800"])
+    with pytest.raises(TypeError):
+        await journal.find(Find("workflow", limit=2.0))  # type: ignore[arg-type]
     assert len(await journal.read("a")) == 1
     await journal.append([append("a", 2, b"2")])
     await journal.close()

@@ -29,6 +29,18 @@ def test_a_schema_file_says_it_all() -> None:
     assert EXECUTE.param_names == ("code", "file")
 
 
+@pytest.mark.parametrize(
+    ("given", "taken", "right"),
+    [(2.0, 2, True), (2, 2, True), (2.5, 2.5, False), ("2", "2", False), (1e300, 10**300, False), (None, None, True)],
+)
+def test_a_whole_number_that_came_as_a_fraction_is_taken_as_one(given: object, taken: object, right: bool) -> None:
+    listed = {"properties": {"limit": {"type": ["integer", "null"], "maximum": 9}, "share": {"type": "number"}}}
+    params = {"limit": given, "share": 2.0}
+    assert (method_schema("a.list", {"params": listed}).take_params(params) == []) is right
+    assert type(params["limit"]) is type(taken)
+    assert type(params["share"]) is float
+
+
 def test_methods_are_found_by_name_and_by_alias() -> None:
     assert CATALOGUE.get("echo/echo") is ECHO
     assert CATALOGUE.get("echo/say") is ECHO
