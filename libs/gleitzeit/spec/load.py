@@ -7,6 +7,7 @@ booleans are true and false only, `012`, `1_000` and dates stay texts, duplicate
 import codecs
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -26,6 +27,8 @@ LARGE_JSON_BYTES: Final = 256 * 1024
 """Beyond it JSON is decoded in one go: the number of its values is bounded by its size alone."""
 
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
+_AT_BYTE = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
+_SURROGATES = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")  # a pair, or (half of one)
 _JSON_TOKEN = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
 
 
@@ -131,12 +134,18 @@ def _decoded(text: bytes | str, name: str) -> str:
         raise document_error([_not_utf8(error.object[: error.start], "half a surrogate pair")], name) from error
     except UnicodeDecodeError as error:
         what = f"the byte 0x{error.object[error.start]:02x}"
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            what = "it is UTF-16; save it as UTF-8"
         raise document_error([_not_utf8(error.object[: error.start].decode(), what)], name) from error
 
 
 def _not_utf8(before: str, what: str) -> Problem:
+    return _at_the_end_of(before, f"not UTF-8 text: {what}")
+
+
+def _at_the_end_of(before: str, message: str) -> Problem:
     lines = _LINE_BREAK.split(before)
-    return Problem((), f"not UTF-8 text: {what}", line=len(lines), column=len(lines[-1]) + 1)
+    return Problem((), message, line=len(lines), column=len(lines[-1]) + 1)
 
 
 def _load_json(text: str, name: str) -> Document | None:
@@ -189,6 +198,9 @@ _JSON_IN_PLAIN_WORDS: Final = {
     "Extra data": "the document has ended before this",
     "Unterminated string starting at": "the text that begins here has no closing quote",
     "Invalid control character at": "a text cannot go on in the next line or hold a tab; write \\n or \\t",
+    "invalid character": "no value begins like this; NaN and Infinity are none, give null or a text in their place",
+    "unexpected end of escaped utf-16 surrogate pair": "half a surrogate pair",
+    "invalid utf-16 surrogate pair": "half a surrogate pair",
     "Invalid \\escape": "no escape begins like this; a backslash is written \\\\",
 }
 
@@ -201,7 +213,25 @@ def _json_problem(text: str, error: Exception) -> Problem:
         return Problem((), f"not JSON: {message}", line=found.lineno, column=found.colno)
     except (ValueError, RecursionError):
         pass
-    return Problem((), f"not JSON: {str(error) or 'nested too deeply'}", line=1, column=1)
+    message = str(error) or "nested too deeply"
+    if found_at := _AT_BYTE.fullmatch(message):
+        before = text.encode()[: int(found_at[2])].decode(errors="ignore")
+        message = _JSON_IN_PLAIN_WORDS.get(found_at[1], found_at[1])
+    elif message.startswith("Number out of range"):
+        tokens = (token for token in _JSON_TOKEN.finditer(text) if math.isinf(_number(token[0])))
+        before, message = text[: next(tokens).start()], "a number that is too large"
+    elif half := next((found for found in _SURROGATES.finditer(text) if found[1]), None):
+        before, message = text[: half.start()], "half a surrogate pair"
+    else:
+        before = ""
+    return _at_the_end_of(before, f"not JSON: {message}")
+
+
+def _number(token: str) -> float:
+    try:
+        return float(token)
+    except ValueError:
+        return 0.0
 
 
 def _built(text: str, name: str, *, is_json: bool) -> tuple[object, tuple[Problem, ...]]:

@@ -211,6 +211,25 @@ def test_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_bytes_are_said_to_be_no_text() -> None:
     assert places(problems("a: ä\nb: é: ".encode() + b"\xff\xfe")) == [(2, 7, "not UTF-8 text: the byte 0xff")]
     assert places(problems(b"\xef\xbb\xbfa: \xe9")) == [(1, 4, "not UTF-8 text: the byte 0xe9")]
+    told = [(1, 1, "not UTF-8 text: it is UTF-16; save it as UTF-8")]
+    assert places(problems("a: 1".encode("utf-16-le"))) != told == places(problems("a: ä".encode("utf-16")))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("NaN", "NaN and Infinity are none"),
+        ("-Infinity", "NaN and Infinity are none"),
+        ('"\\ud83d"', "half a surrogate pair"),
+        ('"\\ude00"', "half a surrogate pair"),
+        ("-1e400", "a number that is too large"),
+    ],
+)
+def test_what_json_cannot_say_has_its_place(value: str, words: str) -> None:
+    [found] = problems(f'{{"ä": ["\\ud83d\\ude00", 1e3],\n "b": {value}}}', name="x.json")
+    assert words in found.message
+    assert found.line == 2
+    assert found.column in range(7, 7 + len(value) + 1)
 
 
 def test_a_byte_order_mark_is_no_matter() -> None:
