@@ -56,7 +56,7 @@ class RerunMethods:
         service = self._service
         await service.ended.bring_back(workflow_id)
         old = await service.read(workflow_id, _ended)
-        anew = task_of(old, from_task).definition.id if from_task is not None else ""
+        anew = task_of(old, from_task).id if from_task is not None else ""
         definition = old.definition
         for name, changed in (params or {}).items():
             definition = self._changed(definition, task_of(old, name), changed)

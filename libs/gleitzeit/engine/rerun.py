@@ -35,12 +35,14 @@ class Rerun(Settling):
         return True
 
     def _may_reuse(self, workflow: Workflow, task: Task, anew: str) -> bool:
-        """Not the task that is to be run anew; and what was waited for after it, is waited for again."""
-        if anew == _own_id(task):
+        """Not the task that is to be run anew, or the one item of it; and what was waited for after it, is waited for
+        again.
+        """
+        if anew in (task.id, _own_id(task)):
             return False
         schema = self.catalogue.get(task.definition.method)
         waits = schema is not None and schema.runs == COORDINATOR
-        return not waits or not anew or _own_id(task) not in _after(workflow.definition, anew)
+        return not waits or not anew or _own_id(task) not in _after(workflow.definition, _named(workflow, anew))
 
     def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         super()._follow(workflow, event)
@@ -52,6 +54,11 @@ class Rerun(Settling):
 def _own_id(task: Task) -> str:
     """Of an item: that of the task that stands for all of them."""
     return task.definition.id
+
+
+def _named(workflow: Workflow, anew: str) -> str:
+    known = workflow.source.tasks.get(anew) if workflow.source is not None else None
+    return _own_id(known) if known is not None else anew
 
 
 def _after(definition: Definition, name: str) -> set[str]:

@@ -51,6 +51,18 @@ async def test_only_what_has_changed_is_called_again() -> None:
         assert len(there.echo.calls) == 3 + 1 + 1 + 2 + 1
 
 
+async def test_of_many_items_one_alone_is_called_again() -> None:
+    many = {"id": "many", "for_each": [1, 2, 3], "method": "echo/echo", "params": {"message": "${item}"}}
+    pause = {"id": "pause", "method": "timer/sleep", "params": {"seconds": 0}, "dependencies": ["many"]}
+    async with room() as there:
+        submitted = await there.call("workflow.submit", {"definition": {"name": "Many", "tasks": [many, pause]}})
+        await there.until(submitted["workflow_id"], "completed")
+        for from_task, calls, waits in ((None, 0, False), ("many[1]", 1, True), ("many", 3, True)):
+            before = len(there.echo.calls)
+            view = await again(there, submitted["workflow_id"], from_task=from_task)
+            assert (len(there.echo.calls) - before, "pause" in called(view)) == (calls, waits)
+
+
 async def test_after_a_crash_in_the_middle_it_still_knows_what_it_had() -> None:
     store = MemoryStore()
     async with room(store) as there:
