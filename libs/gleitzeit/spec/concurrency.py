@@ -4,8 +4,9 @@ from typing import Final
 
 from gleitzeit.model.definition import Concurrency
 from gleitzeit.spec.findings import Fields
+from gleitzeit.spec.foreign import OF_CONCURRENCY
 
-_KEYS: Final = frozenset({"key", "limit", "on_conflict"})
+KEYS: Final = frozenset({"key", "limit", "on_conflict"})
 _ON_CONFLICT: Final = {"queue": "queue", "cancel_running": "cancel_running", "fail": "fail"}
 _MOST: Final = 1_000_000
 
@@ -24,7 +25,7 @@ def read_concurrency(fields: Fields, otherwise: str) -> Concurrency | None:
         fields.wrong("concurrency", "'concurrency' is a limit, a key, or a map with 'key', 'limit' and 'on_conflict'")
         return None
     within = Fields(raw, fields.at("concurrency"), fields.findings)
-    within.check_keys(_KEYS, "'concurrency'")
+    within.check_keys(KEYS, "'concurrency'", OF_CONCURRENCY)
     return Concurrency(
         key=within.text("key") or otherwise,
         limit=within.whole("limit", 1, _MOST) or 1,

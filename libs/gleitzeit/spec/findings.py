@@ -1,5 +1,6 @@
 """Problems as they are found, and the reading of single keys."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -13,6 +14,14 @@ T = TypeVar("T")
 
 _LIMIT_SUGGESTIONS = 200
 """Looking for the near word among many is slow; after so many mistakes no single word helps."""
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def _as_ours(key: str) -> str:
+    """`maxParallel` and `max-parallel` as `max_parallel`."""
+    return _HUMP.sub("_", key).replace("-", "_").replace(" ", "_").lower()
 
 
 class Findings:
@@ -87,7 +96,8 @@ class Fields:
         for key in self.raw:
             if key in known or key.startswith("x-"):
                 continue
-            meant = foreign.get(key) or self.findings.near(key, known)
+            ours = _as_ours(key)
+            meant = foreign.get(key) or foreign.get(ours) or (ours if ours in known else self.findings.near(key, known))
             hint, suggestion = ("", meant) if meant in known else (f": {meant}" if meant else "", "")
             self.findings.error(self.at(key), f"{what} has no key '{key}'{hint}", suggestion, at_key=True)
             self._meant = {suggestion, *(self._meant or ())}

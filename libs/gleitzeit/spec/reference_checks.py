@@ -7,7 +7,7 @@ from typing import Any, Final
 from gleitzeit.errors import ParameterError
 from gleitzeit.spec import expressions
 from gleitzeit.spec.findings import Findings
-from gleitzeit.spec.foreign import SECRETS
+from gleitzeit.spec.foreign import RESULTS, SECRETS
 from gleitzeit.spec.names import Names
 from gleitzeit.spec.own_names import OF_ITEMS, OF_ROUNDS, Keys, misread, where_seen
 from gleitzeit.spec.problems import Path
@@ -259,10 +259,11 @@ class ReferenceChecks:
 
     def _check_unknown(self, reference: Reference, path: Path) -> None:
         base = reference.base
-        suggestion = self._findings.near(base, [*self._names.ids, *self._parameters])
+        elsewhere = self._as_result_hint(reference)
+        suggestion = "" if elsewhere else self._findings.near(base, [*self._names.ids, *self._parameters])
         if reference.mustache:
-            if suggestion:
-                message = f"'{reference.source}' names no task and stays the text it is"
+            if suggestion or elsewhere:
+                message = f"'{reference.source}' names no task and stays the text it is{elsewhere}"
                 self._findings.warning(path, message, suggestion, needle=reference.source)
             return
         if base in self._names.ambiguous:
@@ -274,9 +275,14 @@ class ReferenceChecks:
         elif base in RESERVED:
             message, suggestion = f"{reference.source}: {SECRETS}", ""
         else:
-            hint = "" if suggestion else _as_text_hint(reference)
+            hint = elsewhere or ("" if suggestion else _as_text_hint(reference))
             message = f"{reference.source}: there is no task '{base}'{hint}"
         self._complain(path, message, suggestion, needle=reference.source)
+
+    def _as_result_hint(self, reference: Reference) -> str:
+        """For those who are used to another engine's way to a result, and have such a task."""
+        task = reference.path[0] if reference.base in RESULTS and reference.path else ""
+        return f"; the result of a task is read as '${{{task}.…}}'" if task in self._names.ids else ""
 
     def check_inputs(self, inputs: Iterable[str], declared: Mapping[str, object], path: Path) -> None:
         """After everything is linked: an input that is neither declared nor read was mistyped, or is of no use.

@@ -6,6 +6,7 @@ from typing import Any, Final
 from gleitzeit.model.definition import Backoff, ErrorPolicy, Priority, RetryPolicy
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields
+from gleitzeit.spec.foreign import OF_A_RETRY
 
 MOST_ATTEMPTS: Final = 100
 DEFAULT_ATTEMPTS: Final = 3
@@ -38,7 +39,7 @@ ERROR_POLICIES: Final[Mapping[str, ErrorPolicy]] = {
 }
 RETRYING_POLICIES: Final = frozenset({"retry", "retry_failed"})
 
-_RETRY_KEYS: Final = frozenset(
+RETRY_KEYS: Final = frozenset(
     {
         "max_attempts",
         "max_retries",
@@ -91,7 +92,7 @@ def read_retry(fields: Fields) -> RetryPolicy | None:
 
 
 def _retry_of(fields: Fields, base: RetryPolicy | None) -> RetryPolicy:
-    fields.check_keys(_RETRY_KEYS, "retry")
+    fields.check_keys(RETRY_KEYS, "retry", OF_A_RETRY)
     base = base or RetryPolicy(max_attempts=DEFAULT_ATTEMPTS)
     attempts = fields.whole("max_attempts", 1, MOST_ATTEMPTS)
     if attempts is None and (retries := fields.whole("max_retries", 0, MOST_ATTEMPTS - 1)) is not None:

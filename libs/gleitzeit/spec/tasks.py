@@ -11,7 +11,7 @@ from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
-from gleitzeit.spec.foreign import OF_A_TASK
+from gleitzeit.spec.foreign import OF_A_TASK, TYPES
 from gleitzeit.spec.legacy import TASK_TYPES, without_placement
 from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
@@ -75,11 +75,6 @@ _TYPES: Final = {
     "http": "http/request",
     "shell": "shell/exec",
     "validation": "validation/evaluate",
-}
-_OTHER_TYPES: Final = {
-    "batch": "it is one of the whole document, beside 'batch' and 'template'",
-    "template": "a task runs the template of a name by 'workflow: NAME'",
-    "agent": "a task asks a model by 'method: llm/chat', or runs a template by 'workflow: NAME'",
 }
 _PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
@@ -392,8 +387,8 @@ class TaskReader:
             return None
         kind = fields.text("type").lower()
         if kind and kind not in _TYPES:
-            elsewhere = f"; {_OTHER_TYPES[kind]}" if kind in _OTHER_TYPES else ""
-            suggestion = self._findings.near(kind, _TYPES)
+            elsewhere = f"; {TYPES[kind]}" if kind in TYPES else ""
+            suggestion = self._findings.near(kind, _TYPES) if not elsewhere else ""
             fields.wrong("type", f"there is no task type '{kind}'{elsewhere}", suggestion)
             return None
         return kind or _PROVIDERS.get(fields.text("provider").lower(), "")

@@ -79,7 +79,10 @@ def retry(
 def rerun(
     id: Id,
     from_task: Annotated[
-        str | None, typer.Option("--from", metavar="TASK", help="Run this task (or item, as TASK[3]) in any case, whatever it came to.")
+        str | None,
+        typer.Option(
+            "--from", metavar="TASK", help="Run this task, or item (TASK[3]), in any case, whatever it came to."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

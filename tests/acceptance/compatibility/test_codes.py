@@ -149,7 +149,9 @@ WHOLE: list[tuple[str, Any]] = [
     ("workflow.history", {"workflow_id": "DONE", "after": 1.0, "limit": 2.0}),
     ("workflow.history", {"workflow_id": "DONE", "after": 1e300}),
     ("batch.list", {"limit": 1.0}),
-    ("workflow.watch", {"workflow_id": "DONE", "after": 0.0, "streams": {"a": 3.0, "b": {"attempt": 1.0, "offset": 2.0}}}),
+    ("workflow.watch", {
+        "workflow_id": "DONE", "after": 0.0, "streams": {"a": 3.0, "b": {"attempt": 1.0, "offset": 2.0}},
+    }),
 ]  # fmt: skip
 
 

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from gleitzeit.model.definition import Definition, Priority, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, builtin, method_schema
 from gleitzeit.spec.check import LIMIT_TASKS, WORKFLOW_KEYS, check
-from gleitzeit.spec.foreign import OF_A_TASK, OF_A_WORKFLOW
+from gleitzeit.spec.concurrency import KEYS
+from gleitzeit.spec.foreign import OF_A_RETRY, OF_A_TASK, OF_A_WORKFLOW, OF_CONCURRENCY
 from gleitzeit.spec.load import load_text
 from gleitzeit.spec.problems import Problem, render
 from gleitzeit.spec.references import substitute
+from gleitzeit.spec.settings import RETRY_KEYS
 from gleitzeit.spec.tasks import TASK_KEYS
 
 
@@ -353,6 +355,7 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
         ({"type": "agent"}, "there is no task type 'agent'", ""),
+        ({"type": "Parallel"}, "there is no task type 'parallel'; tasks that do not wait", ""),
         ({"type": "mcp"}, "the task has no 'method'", ""),
         ({"type": "signal", "signal_action": "snd", "signal_name": "x"}, "must be one of wait, wait_any", "send"),
         ({}, "the task has no 'method'", ""),
@@ -519,11 +522,31 @@ def test_mistakes_in_workflow_keys(keys: dict[str, Any], message: str) -> None:
 
 
 def test_words_of_others_are_no_words_of_ours_and_lead_to_some() -> None:
-    for foreign, known in ((OF_A_TASK, TASK_KEYS), (OF_A_WORKFLOW, WORKFLOW_KEYS)):
+    keys = ((OF_A_TASK, TASK_KEYS), (OF_A_WORKFLOW, WORKFLOW_KEYS), (OF_A_RETRY, RETRY_KEYS), (OF_CONCURRENCY, KEYS))
+    for foreign, known in keys:
         assert not foreign.keys() & known
         assert {meant for meant in foreign.values() if " " not in meant} <= known
-    _, [problem] = checked(flow({"id": "t", "method": "echo/ping", "if": "true"}))
-    assert (problem.message, problem.suggestion) == ("a task has no key 'if'", "when")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "suggestion"),
+    [
+        ({"if": "true"}, "a task has no key 'if'", "when"),
+        ({"for-each": [1]}, "a task has no key 'for-each'", "for_each"),
+        ({"queueTimeout": 1}, "a task has no key 'queueTimeout'", "queue_timeout"),
+        ({"taskReferenceName": "x"}, "a task has no key 'taskReferenceName'", "id"),
+        ({"next": "x"}, "a task has no key 'next': what is to come first stands in a task's 'dependencies'", ""),
+        ({"retry": {"times": 3}}, "retry has no key 'times'", "max_attempts"),
+        ({"retry": {"maxInterval": 3}}, "retry has no key 'maxInterval'", "max_delay"),
+        ({"retry": {"BackoffRate": 3}}, "retry has no key 'BackoffRate'", "backoff_multiplier"),
+        ({"concurrency": {"group": "x"}}, "'concurrency' has no key 'group'", "key"),
+        ({"concurrency": {"cancel-in-progress": True}}, "'on_conflict: cancel_running' ends what runs", ""),
+    ],
+)
+def test_a_word_of_others(keys: dict[str, Any], message: str, suggestion: str) -> None:
+    _, [problem] = checked(flow({"id": "t", "method": "echo/ping", **keys}))
+    assert message in problem.message
+    assert problem.suggestion == suggestion
 
 
 # ---- dependencies and references
@@ -586,6 +609,8 @@ def test_what_references_may_read(text: str) -> None:
         ("${fetchh.x}", "${fetchh.x}: there is no task 'fetchh'", "fetch"),
         ("${zzz.x}", "there is no task 'zzz'; to write it as text: '$${zzz.x}'", ""),
         ("${twin.x}", "several tasks have the name 'twin'", ""),
+        ("${{ needs.fetch.outputs.x }}", "there is no task 'needs'; the result of a task is read as '${fetch.…}'", ""),
+        ("${steps.fetchh.x}", "there is no task 'steps'; to write it as text", ""),
         ("${item.x}", "'item' stands for something only in a task with 'for_each' or 'matrix'", ""),
         ("${loop.round}", "'loop' stands for something only in a task with 'until'", ""),
         ("${secrets.KEY}", "a provider reads keys from its own environment", ""),
