@@ -20,6 +20,7 @@ VERSION = ["--version"]
 
 def run() -> None:
     """The console script."""
+    _open_streams()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(OBJECTS)
     if _as_options(sys.argv[1:]) != VERSION:
@@ -30,6 +31,15 @@ def run() -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # TextIO hides what TextIOWrapper has
     code = main(sys.argv[1:])
     _leave(code)
+
+
+def _open_streams() -> None:
+    """Those that were closed (`gz list >&-`): else the first socket would take their place, and a program that is
+    started would print into it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
+        setattr(sys, name, os.fdopen(number, mode))
+    os.close(number)
 
 
 def main(arguments: list[str]) -> int:

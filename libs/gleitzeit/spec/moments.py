@@ -93,10 +93,14 @@ class Cron:
         if self._fields.startswith("@"):
             meant = near(self._fields, _NAMED)
             suggestion = f" (did you mean '{meant}'?)" if meant else f"; there are {', '.join(_NAMED)}"
+            if self._fields.startswith("@every"):
+                suggestion = "; an interval is no cron: say 'every'"
             raise ValueError(f"'{self.expression}' is no cron expression{suggestion}")
         try:
             CronSim(self._fields, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
         except CronSimError as error:
+            if "day-of-month" in str(error) and _is_cron(_in_any_month(self._fields)):
+                raise ValueError(f"'{self.expression}' is never due: no month that it names has such a day") from None
             raise ValueError(_complaint(self._fields, str(error))) from None
         minute, hour = self._fields.split()[-5:-3]
         self._even = minute.startswith("*") or hour.startswith("*")
@@ -150,6 +154,19 @@ class Cron:
                 return high
             low = high
         return None
+
+
+def _is_cron(fields: str) -> bool:
+    try:
+        CronSim(fields, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    except CronSimError:
+        return False
+    return True
+
+
+def _in_any_month(fields: str) -> str:
+    *before, _month, weekday = fields.split()
+    return " ".join((*before, "*", weekday))
 
 
 def _complaint(fields: str, said: str) -> str:

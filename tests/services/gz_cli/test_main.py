@@ -237,3 +237,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m gz_cli graph {EXAMPLES / 'standard_library_report.yaml'} -f mermaid | head -1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("flowchart TD\n", "")
+
+
+@pytest.mark.parametrize(("closed", "said"), [(">&-", ""), ("2>&-", "ok, 1 task"), ("<&- >&- 2>&-", "")])
+def test_a_stream_that_is_closed_is_no_error(closed: str, said: str) -> None:
+    command = f"{sys.executable} -c 'from gz_cli.main import run; run()' validate {EXAMPLES / 'hello.yaml'} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert said in done.stdout
