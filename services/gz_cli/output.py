@@ -24,9 +24,11 @@ def encode(value: object, form: Format) -> str:
     if form is Format.JSON or not isinstance(value, str):
         encoded = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
         return encoded if _takes_all() else _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], encoded)
-    return value
+    return _ORDERS.sub("\N{REPLACEMENT CHARACTER}", value) if sys.stdout.isatty() else value
 
 
+_ORDERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+"""To a terminal. What a model or a server answered gives it none."""
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 
 

@@ -122,6 +122,10 @@ def _refused(url: str, error: Exception, open_timeout_seconds: float) -> Gleitze
             return ConnectionLost(f"{url} did not answer within {open_timeout_seconds:g} s", about)
         case ConnectionError() if error.errno:
             return ConnectionLost(f"cannot connect to {url}: {os.strerror(error.errno).lower()}", about)
+        case ConnectionError() if not str(error):
+            speaks = "TLS" if urlsplit(url).scheme == "wss" else "WebSocket"
+            said = f"what is there closes the connection; does it speak {speaks}?"
+            return ConnectionLost(f"cannot connect to {url}: {said}", about)
         case OSError() | InvalidHandshake():
             return ConnectionLost(f"cannot connect to {url}: {error}", about)
     return ConfigurationError(f"not the address of a WebSocket: {url} ({error})", about)

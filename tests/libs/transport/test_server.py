@@ -173,6 +173,8 @@ def test_other_addresses_need_a_token_and_tls(host):
 async def test_connect_says_what_is_wrong():
     async with serving() as server:
         gone = server.url
+        with pytest.raises(ConnectionLost, match="speak TLS"):
+            await connect(server.url.replace("ws:", "wss:"))
     with pytest.raises(ConnectionLost, match="cannot connect"):
         await connect(gone)
     for url in ("http://127.0.0.1:1/", "ws://", "nonsense", "ws://[::1"):

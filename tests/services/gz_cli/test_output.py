@@ -80,3 +80,11 @@ def test_data_is_whole_whatever_stdout_can_write(encoding: str, text: str, monke
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     assert encode("größe", Format.JSON) == text
     assert encode(["größe"], Format.YAML) == ("- größe" if encoding == "utf-8" else r'- "gr\xF6\xDFe"')
+
+
+def test_a_result_gives_a_terminal_no_orders_and_a_pipe_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\x1b[31mred\rr\x9b\tä\r\n"
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert encode(text, Format.TEXT) == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert encode(text, Format.TEXT) == "\ufffd[31mred\ufffdr\ufffd\tä\r\n"
