@@ -29,6 +29,8 @@ MAX_START_BYTES = 16 << 20
 MAX_LOSSES = 3
 """A task whose calls lost their provider so often is not tried again."""
 CONNECT_GRACE_MS = 10_000
+LATE_MS = 2_000
+"""A call that has less time left when it is taken up, at a start, may have ended in time without anybody to hear it."""
 """Beyond the lease, for a provider to come back before its calls count as lost."""
 PATIENCE_SECONDS = 3.0
 """A task that names others to call (`fallback`, several models) does not wait longer for one that has no place."""
@@ -148,10 +150,13 @@ class Calls(Places):
         never arrived (CallUnknown), and it is sent when there is what it needs."""
         return self._params.build(call)[0]
 
-    def _arm_deadline(self, call: Call, started_at: int) -> None:
+    def _arm_deadline(self, call: Call, started_at: int, least_ms: int = 0) -> None:
+        """Where less than `least_ms` is left the call has as long as it takes to hear from its provider."""
         timeout = self._timeout_of(call)
         if timeout is not None:
             call.deadline = started_at + to_ms(timeout)
+            if call.deadline < self._now + least_ms:
+                call.deadline = self._now + CONNECT_GRACE_MS
             self._at(call.deadline, self._call_timeout, call)
 
     def _timeout_of(self, call: Call) -> float | None:
@@ -316,10 +321,13 @@ class Calls(Places):
                     self._await_blob(needed, self._call_unknown, item)
                     return
             self._effect(fx.CallProvider(call))
+            self._arm_deadline(call, self._now)  # it begins now
         elif self._take_call(call):
             self._lost(call, f"provider {call.provider} was started anew")
 
     def _call_timeout(self, call: Call) -> None:
+        if call.deadline is not None and call.deadline > self._now:
+            return  # it began later than it seemed, and there is another timer for that
         if call.id in self.calls and self._take_call(call):
             self._effect(fx.CancelCall(call, "timeout"))
             own = call.task.definition.timeout_seconds is not None

@@ -12,7 +12,7 @@ from typing import Any
 from gleitzeit.engine import cleanup
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.calls import CONNECT_GRACE_MS, SUCCESSOR_GRACE_MS
+from gleitzeit.engine.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import Decision, call_id
 from gleitzeit.engine.requests import Requests
 from gleitzeit.engine.underway import Call
@@ -101,7 +101,7 @@ class Engine(Requests):
                 call.sent = True  # for all that we know
                 self.calls[call.id] = call
                 self.scheduler.started(workflow, call.instance)
-                self._arm_deadline(call, task.started_at)
+                self._arm_deadline(call, task.started_at, LATE_MS)
                 self._arm_budget(call)
                 self._orphan(call, self._lease_ms + CONNECT_GRACE_MS)
             case "retrying":

@@ -249,6 +249,34 @@ def test_timeouts_survive_a_restart() -> None:
     assert desk.workflow("whole").state == "failed"
 
 
+def test_a_result_that_came_in_time_while_nobody_was_there_to_hear_it_counts() -> None:
+    desk = Desk()
+    desk.submit(task("a", timeout_seconds=5))
+    desk.submit(task("b", timeout_seconds=5), workflow_id="later")
+    desk.now += 60_000
+    desk = desk.restart()
+    desk.wait(1)
+    assert [desk.states(), desk.states("later")] == [{"a": "running"}, {"b": "running"}]
+    desk.provider("p#1")
+    desk.complete("a", 1)
+    assert desk.workflow().state == "completed"
+    desk.wait(8.9)
+    assert desk.states("later") == {"b": "running"}
+    desk.wait(0.1)
+    assert desk.states("later") == {"b": "failed"}, "it is not waited for any longer than it takes to hear of it"
+
+
+def test_a_request_that_is_sent_again_has_all_its_time() -> None:
+    desk = Desk()
+    desk.submit(task("a", timeout_seconds=5))
+    desk.wait(4)
+    desk.tell(inp.CallUnknown(desk.call("a"), "p#1"))
+    desk.wait(4.9)
+    assert desk.states() == {"a": "running"}
+    desk.wait(0.1)
+    assert desk.states() == {"a": "failed"}
+
+
 def test_the_timeout_of_a_retried_workflow_holds_over_a_restart() -> None:
     desk = Desk()
     desk.submit(task("a"), timeout_seconds=10)
