@@ -42,6 +42,7 @@ BUSY_RETRY_SECONDS = 1.0
 
 # What a kept result costs beside its bytes. It also bounds how many empty ones there can be.
 ENTRY_OVERHEAD_BYTES = 512
+_SUPERSEDED = "a newer connection of the same owner took over"
 
 
 class Fence(Struct, frozen=True):
@@ -145,7 +146,7 @@ class CallTable:
 
     def _check_open(self, connection: int) -> None:
         if connection not in self._open:
-            raise ConnectionLost("a newer connection of the same owner took over")
+            raise ConnectionLost(_SUPERSEDED)
 
     def bind(self, connection: int, fence: Fence) -> int | None:
         """Check the fence of whatever came by `connection`. Returns an older connection of the same owner, or None.
@@ -165,6 +166,8 @@ class CallTable:
                 {"cluster": fence.cluster, "shard": fence.shard, "epoch": holder.epoch},
             )
         older = holder.connection if holder.owner == fence.owner and holder.connection != connection else None
+        if older is not None and older > connection and older in self._open:
+            raise ConnectionLost(_SUPERSEDED)  # the first word by one that was given up, late: the newer one stays
         holder.epoch, holder.owner, holder.connection = fence.epoch, fence.owner, connection
         return older
 

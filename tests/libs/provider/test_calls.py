@@ -210,6 +210,16 @@ def test_a_newer_connection_of_an_owner_supersedes_the_older_one(table: CallTabl
     assert table.finish(entry, RESULT, now=1) == ["new"]
 
 
+def test_a_connection_that_was_given_up_and_whose_first_word_comes_late_supersedes_nobody(table: CallTable) -> None:
+    given_up, newer = table.opened(), table.opened()
+    assert table.bind(newer, fence()) is None
+    with pytest.raises(ConnectionLost):
+        table.bind(given_up, fence())
+    assert table.bind(newer, fence()) is None
+    table.lost(newer, now=0)
+    assert table.bind(given_up, fence()) is None, "there is no newer one"
+
+
 def test_a_reconnect_after_a_close_supersedes_nobody(table: CallTable) -> None:
     older = table.opened()
     table.bind(older, fence())
@@ -305,6 +315,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.table = CallTable("i1", capacity, kept_bytes_limit=4 * calls.ENTRY_OVERHEAD_BYTES)
         self.now = 0.0
         self.holder = (0, "")  # epoch, owner
+        self.bound = 0  # the connection by which it last spoke
         self.executions: dict[str, int] = {}
         self.running: dict[str, Entry] = {}
         self.plain: list[Entry] = []
@@ -345,8 +356,13 @@ class CallsMachine(RuleBasedStateMachine):
         except Fenced:
             assert deposed
             return False
+        except ConnectionLost:
+            assert self.open.get(self.bound) == owner == holder
+            assert self.bound > connection
+            return False
         assert not deposed
-        self.holder = (epoch, owner)
+        assert owner != holder or self.bound <= connection or self.bound not in self.open
+        self.holder, self.bound = (epoch, owner), connection
         if older is not None:
             assert self.open[older] == owner
             self.close(older)
