@@ -39,7 +39,8 @@ from gleitzeit.spec.reference_checks import ReferenceChecks
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
 from gleitzeit.spec.spending import read_budget
 from gleitzeit.spec.subworkflows import complaint, is_file
-from gleitzeit.spec.tasks import TaskDraft, TaskReader
+from gleitzeit.spec.task_draft import TaskDraft
+from gleitzeit.spec.tasks import TaskReader
 from gleitzeit.spec.unseen import warn_of_unseen_failures
 
 LIMIT_TASKS: Final = 100_000

@@ -1,7 +1,7 @@
 """`defaults`: what tasks say that say nothing themselves, and what tasks of one method say."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -11,9 +11,7 @@ from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.settings import read_priority, read_retry
 from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
-
-if TYPE_CHECKING:
-    from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 _KEYS: Final = frozenset(
     {
@@ -60,7 +58,7 @@ class Defaults:
         elsewhere = default is self._of_all and default.provider in _MODEL_SERVERS and not method.startswith("llm/")
         return "" if elsewhere else default.provider
 
-    def add_params(self, draft: "TaskDraft") -> None:
+    def add_params(self, draft: TaskDraft) -> None:
         """Those that the method knows."""
         for default in self._for(draft.method):
             known = draft.schema.param_names if draft.schema is not None else ()
@@ -70,7 +68,7 @@ class Defaults:
             draft.params = {**draft.params, **added}
             draft.param_paths |= {name: (*default.params_path, name) for name in added}
 
-    def complete(self, draft: "TaskDraft", fields: Fields) -> None:
+    def complete(self, draft: TaskDraft, fields: Fields) -> None:
         """What the task leaves open."""
         for default in self._for(draft.method):
             draft.timeout_seconds = draft.timeout_seconds or default.timeout_seconds

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gleitzeit.model.definition import BreakerPolicy
 from gleitzeit.spec.findings import Fields
-from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 _KEYS: Final = frozenset({"base_url", "timeout", "circuit_breaker"})
 _BREAKER_KEYS: Final = frozenset({"failure_threshold", "success_threshold", "reset_timeout", "half_open_max_calls"})

@@ -3,16 +3,14 @@ follow from a key, and what can be known of their params before anything runs.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gleitzeit.schemas import compile_schema, explain
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.moments import Cron, parse_moment, time_zone
 from gleitzeit.spec.references import has_places, texts_in
-
-if TYPE_CHECKING:
-    from gleitzeit.spec.tasks import TaskDraft  # which reads tasks with the help of this module
+from gleitzeit.spec.task_draft import TaskDraft
 
 TASK_PARAMS: Final = (
     "code", "signal_name", "signal_names", "payload", "target_workflows", "target_workflow", "workflow", "inputs",
@@ -24,7 +22,7 @@ SIGNAL_ACTIONS: Final = {name: f"signal/{name}" for name in ("wait", "wait_any",
 RUN: Final = "workflow/run"
 
 
-def read_params(draft: "TaskDraft", fields: Fields) -> None:
+def read_params(draft: TaskDraft, fields: Fields) -> None:
     """The params that stand on the task itself. `approval` is all of them, or the message alone."""
     for key in TASK_PARAMS:
         if fields.raw.get(key) is not None:
@@ -40,7 +38,7 @@ def read_params(draft: "TaskDraft", fields: Fields) -> None:
         fields.wrong("approval", "'approval' is what is asked: a text, or a map with 'message', 'form', 'timeout', …")
 
 
-def _add(draft: "TaskDraft", fields: Fields, key: str, value: object) -> None:
+def _add(draft: TaskDraft, fields: Fields, key: str, value: object) -> None:
     if key in draft.params:
         fields.wrong(key, f"'{key}' is given twice, here and in the params")
     else:
@@ -61,7 +59,7 @@ def method_of(fields: Fields, prefix: str) -> str:
     return ""
 
 
-def complete(draft: "TaskDraft", written: object, findings: Findings) -> None:
+def complete(draft: TaskDraft, written: object, findings: Findings) -> None:
     """Once the method is known (`written` is how the author spelled it): spellings of its params, and their values."""
     if draft.method == RUN:
         _read_run(draft, written, findings)
@@ -70,7 +68,7 @@ def complete(draft: "TaskDraft", written: object, findings: Findings) -> None:
         check(draft, findings)
 
 
-def _read_run(draft: "TaskDraft", written: object, findings: Findings) -> None:
+def _read_run(draft: TaskDraft, written: object, findings: Findings) -> None:
     """The workflow leaves the params: it is checked as a document, and travels beside them."""
     params = dict(draft.params)
     key = next((key for key in ("workflow", "workflow_ref") if params.get(key) is not None), None)
@@ -97,7 +95,7 @@ def _literal(params: Mapping[str, Any], *keys: str) -> bool:
     return not any(has_places(text) for key in keys for text in texts_in(params.get(key)))
 
 
-def _check_until(draft: "TaskDraft", findings: Findings) -> None:
+def _check_until(draft: TaskDraft, findings: Findings) -> None:
     params = draft.params
     zone = params.get("timezone", "UTC")
     if not isinstance(zone, str) or not _literal(params, "timezone"):
@@ -112,7 +110,7 @@ def _check_until(draft: "TaskDraft", findings: Findings) -> None:
                 return
 
 
-def _check_ask(draft: "TaskDraft", findings: Findings) -> None:
+def _check_ask(draft: TaskDraft, findings: Findings) -> None:
     form = draft.params.get("form")
     if not isinstance(form, dict) or not _literal(draft.params, "form"):
         return
@@ -132,7 +130,7 @@ def _check_ask(draft: "TaskDraft", findings: Findings) -> None:
                 findings.error(at, f"the default of '{name}' {problem.message}")
 
 
-def _check_timeout(draft: "TaskDraft", findings: Findings) -> None:
+def _check_timeout(draft: TaskDraft, findings: Findings) -> None:
     timeout = draft.params.get("timeout")
     if isinstance(timeout, str) and _literal(draft.params, "timeout"):
         try:
@@ -141,7 +139,7 @@ def _check_timeout(draft: "TaskDraft", findings: Findings) -> None:
             findings.error(draft.param_path(("timeout",)), f"'timeout': {error}")
 
 
-def _check_asking(draft: "TaskDraft", findings: Findings) -> None:
+def _check_asking(draft: TaskDraft, findings: Findings) -> None:
     _check_ask(draft, findings)
     _check_timeout(draft, findings)
 

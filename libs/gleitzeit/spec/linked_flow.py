@@ -14,7 +14,7 @@ from gleitzeit.spec.own_names import OF_ITEMS, seen_by
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.reference_checks import ReferenceChecks
 from gleitzeit.spec.references import Reference, has_places, parse, texts_in
-from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 
 class LinkedFlow(Struct, frozen=True):

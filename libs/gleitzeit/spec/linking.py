@@ -20,7 +20,7 @@ from gleitzeit.spec.own_names import OF_ROUNDS, seen_by
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.reference_checks import ReferenceChecks
 from gleitzeit.spec.references import Reference, Unreadable, each_of, escape, has_places, parse, texts_in
-from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 
 class Linked(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What a task is called in references and dependencies."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -9,9 +9,7 @@ from gleitzeit.spec import expressions
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.problems import show_path
 from gleitzeit.spec.references import RESERVED
-
-if TYPE_CHECKING:
-    from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 WORDS: Final = frozenset({"and", "or", "not", "in"})
 """Of expressions: where one of them stands, no task can be meant."""
@@ -46,7 +44,7 @@ def index_names(tasks: Iterable[tuple[str, str]]) -> NameIndex:
 class Names:
     """The tasks of one document by what they are called. An id that is there twice is reported."""
 
-    def __init__(self, drafts: Iterable["TaskDraft"], findings: Findings) -> None:
+    def __init__(self, drafts: Iterable[TaskDraft], findings: Findings) -> None:
         self.by_id: dict[str, TaskDraft] = {}
         drafts = list(drafts)
         for draft in drafts:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gleitzeit.spec.flow import ForEachDraft
-from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 Keys = tuple[str, ...] | None
 """What can be read of a name that only one task sees; None where that is not known."""

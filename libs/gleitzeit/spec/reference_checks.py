@@ -24,7 +24,7 @@ from gleitzeit.spec.references import (
 )
 from gleitzeit.spec.resolution import other_base, split_base
 from gleitzeit.spec.schema_paths import missing_key, result_of_child
-from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 _WORKFLOW_FACTS: Final = ("id", "name", "timestamp", "variables")
 _OUTCOME: Final = ("status", "error")

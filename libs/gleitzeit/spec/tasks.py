@@ -4,24 +4,23 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from gleitzeit.model.definition import Budget, Concurrency, OnLost, Priority, RetryPolicy
-from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue, MethodSchema
-from gleitzeit.spec import commands, inner_tasks, mcp
+from gleitzeit.model.definition import OnLost, RetryPolicy
+from gleitzeit.schemas import RUNS_IN_COORDINATOR, Catalogue
+from gleitzeit.spec import commands, inner_tasks
 from gleitzeit.spec.concurrency import read_concurrency
 from gleitzeit.spec.defaults import Defaults
 from gleitzeit.spec.findings import Fields, Findings
-from gleitzeit.spec.flow import FLOW_KEYS, FlowDraft, Trigger, read_flow
-from gleitzeit.spec.foreign import OF_A_TASK, TYPES
+from gleitzeit.spec.flow import FLOW_KEYS, Trigger, read_flow
+from gleitzeit.spec.foreign import OF_A_TASK
 from gleitzeit.spec.legacy import TASK_TYPES, without_placement
 from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
-from gleitzeit.spec.spending import CacheDraft, read_budget, read_cache
+from gleitzeit.spec.spending import read_budget, read_cache
+from gleitzeit.spec.task_draft import TaskDraft
+from gleitzeit.spec.task_methods import MethodReader
 
 LONGEST_NAME: Final = 200
-SWITCH: Final = "flow/switch"
-"""In place of a method, of a task that chooses between others."""
-
 TASK_KEYS: Final = frozenset(
     {
         "id",
@@ -63,20 +62,6 @@ TASK_KEYS: Final = frozenset(
     }
 )
 
-_TYPES: Final = {
-    "python": "python/execute",
-    "llm": "llm/chat",
-    "mcp": "",
-    "echo": "echo/echo",
-    "timer": "timer/sleep",
-    "signal": "signal/wait",
-    "approval": "approval/ask",
-    "workflow": "workflow/run",
-    "http": "http/request",
-    "shell": "shell/exec",
-    "validation": "validation/evaluate",
-}
-_PROVIDERS: Final = {"ollama": "llm", "python": "python", "mcp": "mcp", "echo": "echo"}
 _FAMILIES: Final = frozenset({"mcp"})
 """As a `provider` they say the protocol alone: no provider process has that name."""
 
@@ -98,88 +83,12 @@ _ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask"
 _FORBIDDEN_IN_ID = re.compile(r"""[{}\[\]$"\x00-\x1f\x7f\ud800-\udfff]""")
 
 
-class TaskDraft:
-    """A task whose own keys are read. `params` is the author's, its aliases resolved; `param_paths` says where each
-    param stands; `needs` are the declared dependencies as written (ids or names) with the place of each."""
-
-    __slots__ = (
-        "budget",
-        "cache",
-        "concurrency",
-        "description",
-        "fallback",
-        "flow",
-        "id",
-        "id_key",
-        "label",
-        "metadata",
-        "method",
-        "name",
-        "needs",
-        "on_error",
-        "on_lost",
-        "param_paths",
-        "params",
-        "params_path",
-        "path",
-        "priority",
-        "provider",
-        "queue_timeout_seconds",
-        "retry",
-        "schema",
-        "tags",
-        "timeout_seconds",
-        "undo",
-        "workflow",
-    )
-
-    id: str
-    id_key: str
-    name: str
-    description: str
-    method: str
-    schema: MethodSchema | None
-    params: dict[str, Any]
-    params_path: Path
-    param_paths: dict[str, Path]
-    needs: list[tuple[Path, str]]
-    path: Path
-    priority: Priority | None
-    retry: RetryPolicy | None
-    timeout_seconds: float | None
-    queue_timeout_seconds: float | None
-    on_error: Literal["fail", "skip"]
-    on_lost: OnLost
-    tags: tuple[str, ...]
-    metadata: dict[str, Any]
-    provider: str
-    budget: Budget | None
-    cache: CacheDraft | None
-    concurrency: Concurrency | None
-    workflow: tuple[Path, Any] | None
-    """What a task of workflow/run runs, as written, and where it stands."""
-    fallback: list["TaskDraft"]
-    """Each is the task with another call, which `label` is a word for; only what makes the call is set in them."""
-    label: str
-    flow: FlowDraft
-    undo: "TaskDraft | None"
-
-    def param_path(self, steps: Path) -> Path:
-        """Where a param, or a part of one, stands in the document."""
-        if steps and steps[0] in self.param_paths:
-            return (*self.param_paths[str(steps[0])], *steps[1:])
-        return (*self.params_path, *steps)
-
-
 class TaskReader:
     """Reads tasks by what the `catalogue` knows. With `strict_methods` a known protocol must have the method."""
 
     def __init__(self, catalogue: Catalogue, findings: Findings, *, strict_methods: bool) -> None:
-        self._catalogue = catalogue
         self._findings = findings
-        self._strict_methods = strict_methods
-        self._protocols = frozenset(catalogue.protocols())
-        self._warned: set[str] = set()
+        self._methods = MethodReader(catalogue, findings, strict_methods=strict_methods)
         self.defaults = Defaults()
 
     def read(
@@ -198,7 +107,7 @@ class TaskReader:
         self._identify(draft, fields, key or f"task-{number}")
         draft.flow = read_flow(fields, trigger)
         self._read_params(draft, fields)
-        self._read_method(draft, fields)
+        self._methods.read(draft, fields)
         self.defaults.add_params(draft)
         draft.params = without_placement(draft.method, draft.params, self._findings, draft.param_path)
         if draft.method.startswith(commands.PROTOCOL):
@@ -270,7 +179,7 @@ class TaskReader:
         fields.check_keys(_FALLBACK_KEYS, "an alternative")
         other = self._other_call(draft, path)
         if method := fields.text("method"):
-            self._other_method(other, method, fields)
+            self._methods.read_other(other, method, fields)
         params = fields.mapping("params")
         if other.method != draft.method and params:  # another method wants other params
             other.params, other.param_paths = dict(params), {}
@@ -293,16 +202,6 @@ class TaskReader:
         other.params, other.params_path = dict(draft.params), (*path, "params")
         other.param_paths = {key: draft.param_path((key,)) for key in draft.params}
         return other
-
-    def _other_method(self, other: TaskDraft, method: str, fields: Fields) -> None:
-        prefix = "" if "/" in method else other.method.partition("/")[0]
-        name = self._full_name(method, prefix, fields)
-        if not name:
-            return
-        other.schema = self._catalogue.get(name)
-        other.method = other.schema.name if other.schema is not None else name
-        if other.schema is None:
-            self._unknown_method(name, fields)
 
     def _identify(self, draft: TaskDraft, fields: Fields, otherwise: str) -> None:
         draft.name = fields.text("name")
@@ -327,121 +226,6 @@ class TaskReader:
         draft.params = params if not others else {**others, **params}
         draft.param_paths = {key: (*fields.at("parameters"), key) for key in others if key not in params}
         inner_tasks.read_params(draft, fields)
-
-    def _read_method(self, draft: TaskDraft, fields: Fields) -> None:
-        draft.method, draft.schema = "", None
-        if draft.flow.switch is not None:
-            draft.method = SWITCH
-            if (key := fields.first("method", "type", "protocol")) is not None:
-                message = f"a task has a 'switch' or a '{key}', not both"
-                self._findings.error(fields.at(key), message, at_key=True)
-            return
-        if (server := mcp.server_of(fields)) is not None:
-            self._read_mcp_method(draft, fields, server)
-            return
-        method, prefix = fields.text("method"), self._prefix(fields)
-        if prefix is None:
-            return
-        if not method:
-            method = self._method_of_type(draft, fields, prefix)
-        if not method:
-            return
-        name = self._full_name(method, prefix, fields)
-        if not name:
-            return
-        draft.schema = self._catalogue.get(name)
-        draft.method = draft.schema.name if draft.schema is not None else name
-        if draft.schema is None:
-            self._unknown_method(name, fields)
-        if draft.params.get("batch_mode") and not draft.method.startswith("llm/"):  # their provider expands it
-            path = draft.param_path(("batch_mode",))
-            message = "'batch_mode' is for methods of llm/v1; 'for_each: {glob: …}' makes a task for each file"
-            self._findings.error(path, message, at_key=True)
-
-    def _read_mcp_method(self, draft: TaskDraft, fields: Fields, server: str) -> None:
-        """Of mcp/v1, whose methods are spelled in many ways."""
-        method = fields.text("method")
-        if not method and not isinstance(draft.params.get("tool"), str):
-            if not fields.attempted("method"):
-                self._findings.error(fields.path, "the task has no 'method', and no 'tool' in its params")
-            return
-        call = mcp.read_call(server, method, draft.params, self._catalogue)
-        if call.inside:
-            draft.param_paths |= {key: (*draft.param_path((call.inside,)), key) for key in call.params}
-        draft.params = call.params
-        draft.schema = self._catalogue.get(call.method)
-        draft.method = draft.schema.name if draft.schema is not None else call.method
-        if draft.schema is None and not mcp.report_unknown(
-            call.method, fields, self._catalogue, self._findings, strict=self._strict_methods
-        ):
-            self._unknown_method(call.method, fields)
-
-    def _prefix(self, fields: Fields) -> str | None:
-        """`python` of `protocol: python/v1`, `type: python`, `provider: python`; "" if none is given, None if wrong."""
-        protocol = fields.text("protocol")
-        if protocol:
-            prefix, _, version = protocol.partition("/")
-            if version in ("", "v1") and prefix:
-                return prefix
-            fields.wrong("protocol", f"protocol '{protocol}' is not supported; a protocol is '<name>/v1'")
-            return None
-        kind = fields.text("type").lower()
-        if kind and kind not in _TYPES:
-            elsewhere = f"; {TYPES[kind]}" if kind in TYPES else ""
-            suggestion = self._findings.near(kind, _TYPES) if not elsewhere else ""
-            fields.wrong("type", f"there is no task type '{kind}'{elsewhere}", suggestion)
-            return None
-        return kind or _PROVIDERS.get(fields.text("provider").lower(), "")
-
-    def _method_of_type(self, draft: TaskDraft, fields: Fields, prefix: str) -> str:
-        if method := inner_tasks.method_of(fields, prefix):
-            return method
-        if method := _TYPES.get(prefix, ""):
-            return method
-        keys = ("method", "task_type", *inner_tasks.METHOD_KEYS)
-        if not fields.attempted(*keys) and not fields.mistyped("type"):
-            self._findings.error(fields.path, "the task has no 'method'")
-        return ""
-
-    def _full_name(self, method: str, prefix: str, fields: Fields) -> str:
-        """`protocol/method`; bare methods without a protocol are those of python."""
-        method = method.strip()
-        if method.startswith(f"{prefix}/") or (not prefix and "/" in method):
-            return method
-        if (own := self._catalogue.get(method)) is not None and "/" not in own.name:
-            fields.wrong("method", f"'{method}' is a method of the coordinator; a task cannot call it")
-            return ""
-        if "/" in method:
-            fields.wrong("method", f"method '{method}' does not belong to protocol '{prefix}/v1'")
-            return ""
-        return f"{prefix or 'python'}/{method}"
-
-    def _unknown_method(self, name: str, fields: Fields) -> None:
-        protocol = name.split("/", 1)[0] + "/v1"
-        key = "method" if fields.raw.get("method") is not None else "type"
-        if protocol in self._protocols:
-            own = self._catalogue.names(protocol)
-            suggestion = self._same_elsewhere(name) or self._findings.near(name, own) or self._nearest(name)
-            report = self._findings.error if self._strict_methods else self._findings.warning
-            report(fields.at(key), f"protocol '{protocol}' has no method '{name}'", suggestion)
-        elif protocol not in self._warned:
-            self._warned.add(protocol)
-            suggestion = self._near_protocol(protocol)
-            message = f"nobody has described protocol '{protocol}' yet; its tasks wait until a provider does"
-            self._findings.warning(fields.at(key), message, suggestion)
-
-    def _same_elsewhere(self, name: str) -> str:
-        """`echo`, written bare, was read as `python/echo`: perhaps another protocol has it."""
-        bare = name.split("/", 1)[1]
-        return next((other for other in self._catalogue.names() if other.split("/", 1)[1] == bare), "")
-
-    def _nearest(self, name: str) -> str:
-        return self._findings.near(name, self._catalogue.names())
-
-    def _near_protocol(self, protocol: str) -> str:
-        """By the name alone: all versions look alike."""
-        near = self._findings.near(protocol.removesuffix("/v1"), [one.removesuffix("/v1") for one in self._protocols])
-        return f"{near}/v1" if near else ""
 
     def _metadata(self, fields: Fields) -> dict[str, Any]:
         metadata = fields.mapping("metadata")

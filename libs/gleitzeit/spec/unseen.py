@@ -3,15 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gleitzeit.spec import expressions
+from gleitzeit.spec.findings import Findings
+from gleitzeit.spec.names import Names
 from gleitzeit.spec.resolution import split_base
-
-if TYPE_CHECKING:
-    from gleitzeit.spec.findings import Findings
-    from gleitzeit.spec.names import Names
-    from gleitzeit.spec.tasks import TaskDraft
+from gleitzeit.spec.task_draft import TaskDraft
 
 _SATISFIED: Final = {
     "status": r"""\s*\}?\s*(?:==\s*['"](?:completed|skipped)['"]|!=\s*['"]failed['"])""",
@@ -20,9 +18,7 @@ _SATISFIED: Final = {
 """What may follow: it is false after a failure anyway, as if the task was skipped for that."""
 
 
-def warn_of_unseen_failures(
-    drafts: Iterable["TaskDraft"], names: "Names", error_policy: str, findings: "Findings"
-) -> None:
+def warn_of_unseen_failures(drafts: Iterable[TaskDraft], names: Names, error_policy: str, findings: Findings) -> None:
     """Where dependents run after a failure too (`continue`, `always`, `on_failure`, `on_error: skip`) it is seen."""
     if error_policy == "continue":
         return
@@ -38,7 +34,7 @@ def warn_of_unseen_failures(
                 findings.warning(path, message, needle=source)
 
 
-def _outcomes_read(text: str, names: "Names") -> Iterator[tuple[str, "TaskDraft"]]:
+def _outcomes_read(text: str, names: Names) -> Iterator[tuple[str, TaskDraft]]:
     """Each task whose end the text reads and that may fail, with the words."""
     if not any(f".{word}" in text for word in _SATISFIED):
         return
@@ -54,7 +50,7 @@ def _outcomes_read(text: str, names: "Names") -> Iterator[tuple[str, "TaskDraft"
                 yield reference.text, target
 
 
-def _has_key(target: "TaskDraft", key: str) -> bool:
+def _has_key(target: TaskDraft, key: str) -> bool:
     """Whether its method's own results have such a key: then that is what is read."""
     schema = target.schema.result if target.schema is not None else None
     return isinstance(schema, dict) and key in schema.get("properties", {})
