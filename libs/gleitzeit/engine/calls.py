@@ -29,9 +29,9 @@ MAX_START_BYTES = 16 << 20
 MAX_LOSSES = 3
 """A task whose calls lost their provider so often is not tried again."""
 CONNECT_GRACE_MS = 10_000
+"""Beyond the lease, for a provider to come back before its calls count as lost."""
 LATE_MS = 2_000
 """A call that has less time left when it is taken up, at a start, may have ended in time without anybody to hear it."""
-"""Beyond the lease, for a provider to come back before its calls count as lost."""
 PATIENCE_SECONDS = 3.0
 """A task that names others to call (`fallback`, several models) does not wait longer for one that has no place."""
 SUCCESSOR_GRACE_MS = 2_000
