@@ -28,6 +28,7 @@ from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.documents import digest
+from gz_coordinator.notices import COALESCE_WATCHERS, shortened
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
 from gz_coordinator.providers import ProviderMethods
@@ -37,7 +38,7 @@ from gz_coordinator.schedules import ScheduleMethods
 from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.templates import TemplateMethods
-from gz_coordinator.watchers import COALESCE_WATCHERS, Watcher, positions, shortened
+from gz_coordinator.watcher import Watcher, positions
 from gz_coordinator.workflow_streams import CHILD
 
 PAGE_TASKS = 1_000

@@ -19,9 +19,11 @@ from gleitzeit import errors
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
+from gz_coordinator.notices import EVENT, RESYNC, STREAM, gap
 from gz_coordinator.passed_on import FORWARD
 from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
-from gz_coordinator.watchers import EVENT, MAX_LAG_BYTES, RESYNC, STREAM, Position, Watcher, Watchers, gap, positions
+from gz_coordinator.watcher import MAX_LAG_BYTES, Position, Watcher, positions
+from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator.shards")
 

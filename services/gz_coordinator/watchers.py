@@ -10,10 +10,9 @@ before, each between the events where it belongs, as far as they are kept.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -25,14 +24,14 @@ from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
 from gleitzeit.transport.base import TRY_AGAIN_LATER
 from gz_coordinator.errands import Errands
-from gz_coordinator.lines import Line, Lines
+from gz_coordinator.lines import Lines
+from gz_coordinator.notices import EVENT, LINE, RESYNC, STREAM, event_params, gap, stream_params
 from gz_coordinator.recent import Recent
 from gz_coordinator.texts import Text, Texts
+from gz_coordinator.watcher import Position, Watcher
 
 log = logging.getLogger("gz.coordinator")
 
-MAX_LAG_BYTES = 1 << 20
-MAX_EVENT_BYTES = 256 << 10
 FIRST_PAGE, LAST_PAGE = 200, 4_000
 """How many events are read at once: few, until it is known how large they are."""
 PAGE_BYTES = 1 << 20
@@ -43,33 +42,11 @@ READERS = 4
 """Watchers for whom a page is read at the same time: what is read for all of them is in memory at once."""
 HOLD_SECONDS = 0.5
 """How long a page of events is kept for a watcher whose socket is full."""
-COALESCE_WATCHERS = 64
-"""Events in one frame, for a watcher that asked for batches."""
-_json = msgspec.json.Encoder().encode
 MAX_BEHIND = 1_000
 """Texts that a slow watcher is owed at once; of further ones it hears when it reads again, and they go on."""
-EVENT = "notifications/event"
-STREAM = "notifications/stream"
-RESYNC = "notifications/resync"
-LINE = "notifications/message"
+_json = msgspec.json.Encoder().encode
 _CANNOT_BE_READ = errors.JournalCorrupt, errors.JournalFenced, errors.WorkflowNotFound, errors.ShardElsewhere
 _OUT_OF_BAND = frozenset({"notifications/progress", LINE})
-
-
-class Position(Struct, frozen=True):
-    """How much of a task's text a watcher has: `offset` characters of that `attempt` (0: of the one that runs)."""
-
-    offset: int = 0
-    attempt: int = 0
-
-
-def positions(streams: Mapping[str, Any] | None) -> dict[str, Position]:
-    """`streams` of `workflow.watch`: of each task a number of characters, or `{attempt, offset}`."""
-    return {task: _position(at if isinstance(at, dict) else {"offset": at}) for task, at in (streams or {}).items()}
-
-
-def _position(known: dict[str, float]) -> Position:
-    return Position(**{name: int(number) for name, number in known.items()})  # 2.0 is a whole number, too
 
 
 class _Delta(Struct, frozen=True):
@@ -81,41 +58,6 @@ class _Delta(Struct, frozen=True):
 
 
 _decode_delta = msgspec.json.Decoder(_Delta).decode
-
-
-def event_params(workflow_id: str, seq: int, event: bytes) -> bytes:
-    """Params of `notifications/event`. What is too large for a message is named by its size, and read by `task.get`."""
-    event = shortened(event)
-    return b'{"workflow_id":%b,"seq":%d,"event":%b}' % (_json(workflow_id), seq, event)
-
-
-def stream_params(text: Text, offset: int, delta: str, *, gap: bool = False) -> bytes:
-    """Params of `notifications/stream`, for a watcher."""
-    call = text.call
-    where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (_json(call.workflow.id), _json(call.task.id), call.attempt)
-    said = b'"seq":%d,"offset":%d,"delta":%b' % (text.seq, offset, _json(delta))
-    return b"{%b,%b%b}" % (where, said, b',"gap":true' if gap else b"")
-
-
-def gap(workflow_id: str | None, seq: int, error: BaseException | None = None) -> dict[str, Any]:
-    """Params of `notifications/resync`: what the watcher has so far. With an error nothing follows."""
-    where: dict[str, Any] = {"workflow_id": workflow_id, "seq": seq}
-    if error is not None:
-        known = error if isinstance(error, errors.GleitzeitError) else errors.GleitzeitError(str(error))
-        where["error"] = {"code": known.code, "message": known.message, "data": {"name": known.name}}
-    return where
-
-
-def shortened(event: bytes) -> bytes:
-    """The event, its largest fields replaced by their sizes if it is too large for a message."""
-    if len(event) <= MAX_EVENT_BYTES:
-        return event
-    fields = msgspec.json.decode(event, type=dict[str, Raw])
-    for name, value in fields.items():
-        size = len(bytes(value))
-        if size > MAX_EVENT_BYTES // 4:
-            fields[name] = Raw(b'{"$omitted_bytes":%d}' % size)
-    return _json(fields)
 
 
 def _next_limit(page: Collection[Record]) -> int:
@@ -132,68 +74,6 @@ async def _drained(connection: Connection, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-class Watcher:
-    """One `workflow.watch` of one connection: of one workflow, or with `workflow_id` None of all."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        workflow_id: str | None,
-        sent: int,
-        *,
-        stream: bool,
-        has: Mapping[str, Position] | None = None,
-    ) -> None:
-        """`has` is what it has of texts, by task id."""
-        self.connection = connection
-        self.workflow_id = workflow_id
-        self.stream = stream
-        self.sent = sent
-        """The last number sent (of its one workflow)."""
-        self.live = workflow_id is None
-        """Has everything before, and takes what comes."""
-        self.lagging = False
-        self.line = 0
-        """The number of the last line that it has, or that it does not ask for."""
-        self.behind: dict[str, Text] = {}
-        """Texts of which it lacks something that its socket had no room for, by call id."""
-        self._has = dict(has or {})
-        self._positions: dict[str, int] = {}
-        """How many characters of each running call's text it has, or was told that they are gone; by call id."""
-
-    @property
-    def full(self) -> bool:
-        return self.connection.buffered_bytes > MAX_LAG_BYTES
-
-    def position(self, text: Text) -> int:
-        at = self._positions.get(text.call.id)
-        if at is None:
-            had = self._has.pop(text.call.task.id, Position())
-            at = self._positions[text.call.id] = had.offset if had.attempt in (0, text.call.attempt) else 0
-        return at
-
-    def send_text(self, text: Text, offset: int, delta: str, *, gap: bool = False) -> None:
-        self.connection.notify(STREAM, stream_params(text, offset, delta, gap=gap))
-        self._positions[text.call.id] = offset + len(delta)
-
-    def passed(self, text: Text) -> None:
-        """It was sent up to the end of the text by other means."""
-        self._positions[text.call.id] = text.end
-
-    def forget(self, text: Text) -> None:
-        self._positions.pop(text.call.id, None)
-
-    def send_line(self, line: Line) -> None:
-        self.connection.notify(LINE, line.params)
-        self.line = line.number
-
-    def send(self, seq: int, params: bytes) -> None:
-        if not self.connection.closed and not self.lagging:
-            self.connection.notify(EVENT, params)
-            self.sent = seq
-            self.lagging = self.full
 
 
 class Watchers:

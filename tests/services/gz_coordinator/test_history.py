@@ -6,8 +6,8 @@ from typing import Any, cast
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
 from gz_coordinator.methods import PAGE_EVENTS_BYTES, WorkflowMethods
+from gz_coordinator.notices import MAX_EVENT_BYTES
 from gz_coordinator.parts import Parts
-from gz_coordinator.watchers import MAX_EVENT_BYTES
 
 
 async def test_pages_end_by_their_bytes_and_say_that_there_is_more(tmp_path: Any) -> None:

@@ -15,7 +15,8 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import CallLost, TaskCancelled, TaskStarted, WorkflowSubmitted
 from gleitzeit.transport import Connection
-from gz_coordinator.watchers import MAX_LAG_BYTES, Position, Watcher, Watchers
+from gz_coordinator.watcher import MAX_LAG_BYTES, Position, Watcher
+from gz_coordinator.watchers import Watchers
 
 
 class Socket:

@@ -20,7 +20,9 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.transport import Connection
 from gleitzeit.transport.memory import connect_memory
-from gz_coordinator.watchers import AGAIN_SECONDS, LINE, RESYNC, Watcher, Watchers
+from gz_coordinator.notices import LINE, RESYNC
+from gz_coordinator.watcher import Watcher
+from gz_coordinator.watchers import AGAIN_SECONDS, Watchers
 from gz_coordinator.workflow_streams import summary_of
 
 STARTED = ev.TaskStarted(NOW, "a", 1, "p", "p#1")
