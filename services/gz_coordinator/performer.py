@@ -11,6 +11,7 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
+from gleitzeit.engine.meter import tokens_of
 from gleitzeit.engine.underway import Call
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
@@ -234,7 +235,9 @@ class CallPerformer:
             case errors.ProviderBusy.code:
                 after, name = data.get("retryAfterSeconds"), data.get("name")
                 seconds = after if isinstance(after, int | float) else None
-                self._post(inp.CallNotStarted(call, reply.message, seconds, name if isinstance(name, str) else ""))
+                own_name = name if isinstance(name, str) else ""
+                tokens = tokens_of(reply.data) if reply.data is not None else 0
+                self._post(inp.CallNotStarted(call, reply.message, seconds, own_name, tokens))
             case errors.WrongInstance.code:
                 self._post(inp.CallNotStarted(call, reply.message, 0.0))
             case errors.CallUnknown.code:

@@ -1,9 +1,8 @@
 """llm/v1 as a provider serves it, over whichever back end: params in, requests out, one shape of result back."""
 
 import asyncio
-import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,24 +14,22 @@ from msgspec.structs import replace
 from gleitzeit.errors import GleitzeitError, InvalidParams, TaskTimeout
 from gleitzeit.provider import Call, Provider
 from gleitzeit.schemas.words import near
+from gleitzeit.spec.durations import in_words
 from gz_provider_llm.backend import Backend, Follower, OnDelta, Puller
 from gz_provider_llm.batch import items_of, run_batch
 from gz_provider_llm.errors import (
-    BadOutput,
     BadRequest,
-    LlmError,
     ModelNotFound,
     RateLimited,
-    Unauthorized,
-    UnreadableOutput,
 )
+from gz_provider_llm.exchange import Exchange, Watch
 from gz_provider_llm.files import Files
 from gz_provider_llm.known_options import warnings_about
 from gz_provider_llm.limits import Limits, Rate
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
-from gz_provider_llm.results import ChatResult, EmbedResult, Usage, chat_wire, embed_wire, known_as, usage_wire
+from gz_provider_llm.results import ChatResult, EmbedResult, chat_wire, embed_wire, known_as, sum_of
 from gz_provider_llm.sessions import Sessions
-from gz_provider_llm.structured import TRIES, Format, ask_again
+from gz_provider_llm.several import first_that_can
 
 FIRST_LOOK_SECONDS = 1.0
 """For a server to say which models it has, before others know of the provider."""
@@ -114,34 +111,6 @@ async def _follow(backend: Backend, provider: Provider) -> None:
         provider.capacity = backend.capacity
 
 
-class _Watch:
-    """Takes the time of an answer, and passes its text on to those who watch."""
-
-    def __init__(self, say: OnDelta | None) -> None:
-        self._say = say
-        self._began = time.perf_counter()
-        self._first: float | None = None
-
-    def on_delta(self, text: str) -> None:
-        if self._first is None:
-            self._first = time.perf_counter()
-        if self._say is not None:
-            self._say(text)
-
-    def begin(self) -> None:
-        """An answer begins. Who watches has no use for one after a part of another."""
-        if self._first is not None:
-            self.hush()
-
-    def hush(self) -> None:
-        """What comes now is not for those who watch."""
-        self._say = None
-
-    def timings_ms(self) -> dict[str, float]:
-        total = {"total": (time.perf_counter() - self._began) * 1000}
-        return total if self._first is None else total | {"first_token": (self._first - self._began) * 1000}
-
-
 class LlmMethods:
     """The methods of llm/v1, to be added to a provider."""
 
@@ -171,7 +140,8 @@ class LlmMethods:
             async def embed(model: str) -> EmbedResult:
                 return await self._embedded(replace(request, model=model))
 
-            result = await self._first_that_can(call, await self._models_for(params, "embeddings"), embed)
+            models = await self._models_for(params, "embeddings")
+            result, _ = await first_that_can(models, embed, lambda words: call.log(words, "warning"))
         wire = embed_wire(result, self._backend.name, (time.perf_counter() - began) * 1000)
         return wire | {"warnings": warnings} if warnings else wire
 
@@ -191,7 +161,7 @@ class LlmMethods:
                 wire = await self._batch(call, params, kind)
             else:
                 say = call.stream if params.get("stream", True) else None
-                wire = await self._conversed(call, params, kind, _Watch(say), patient=False)
+                wire = await self._conversed(call, params, kind, Watch(say), patient=False)
         warnings += wire.get("warnings", ())
         return wire | {"warnings": warnings} if warnings else wire
 
@@ -219,12 +189,12 @@ class LlmMethods:
         items = await asyncio.to_thread(items_of, params, self._files_of(params))
 
         async def ask(item: dict[str, Any]) -> dict[str, Any]:
-            return await self._conversed(call, item, kind, _Watch(None), patient=True)
+            return await self._conversed(call, item, kind, Watch(None), patient=True)
 
         return await run_batch(items, ask, self._backend.capacity, call.progress)
 
     async def _conversed(
-        self, call: Call, params: Mapping[str, Any], kind: str, watch: _Watch, *, patient: bool
+        self, call: Call, params: Mapping[str, Any], kind: str, watch: Watch, *, patient: bool
     ) -> dict[str, Any]:
         """One question and its answer, as they stand on the wire; `patient` waits where a limit is reached."""
         if _reads_files(params):
@@ -236,13 +206,15 @@ class LlmMethods:
         session_id = params.get("session_id", "")
         asked = request.messages
         request = replace(request, messages=_continued(self._sessions.history(session_id), asked))
-        exchange = _Exchange(self, call, watch, patient=patient, pull=bool(params.get("pull")))
+        exchange = Exchange(self, call, watch, patient=patient, pull=bool(params.get("pull")))
 
         async def ask(model: str) -> tuple[ChatResult, dict[str, Any]]:
             watch.begin()
             return await exchange.run(replace(request, model=model))
 
-        result, extra = await self._first_that_can(call, await self._models_for(params, kind), ask)
+        models = await self._models_for(params, kind)
+        (result, extra), spent = await first_that_can(models, ask, lambda words: call.log(words, "warning"))
+        result = replace(result, usage=sum_of([result.usage, spent]))
         if session_id:
             self._sessions.add(session_id, (*asked, _said(result)))
         said = chat_wire(result, self._backend.name, watch.timings_ms(), offered_tools=bool(request.tools))
@@ -262,19 +234,6 @@ class LlmMethods:
         if usual:
             return (usual,)
         raise ModelNotFound(f"no model is named; {self._backend.name} {_has(names)}", {"models": names})
-
-    async def _first_that_can(self, call: Call, models: Sequence[str], ask: Callable[[str], Awaitable[_T]]) -> _T:
-        """With another model the same call may go well, whatever is wrong; but not with the same key."""
-        failed: dict[str, LlmError | RateLimited] = {}
-        for model, following in itertools.pairwise((*models, "")):
-            try:
-                return await ask(model)
-            except (LlmError, RateLimited) as error:
-                failed[model] = error
-                if len(models) == 1 or isinstance(error, Unauthorized):
-                    break
-                call.log(f"{model}: {error.message}" + (f"; now {following}" if following else ""), "warning")
-        raise _of_all(failed)
 
     async def ask(self, request: ChatRequest, on_delta: OnDelta, *, patient: bool) -> ChatResult:
         """One request, within the limits. Raises RateLimited, or waits if it is `patient`."""
@@ -335,83 +294,13 @@ class LlmMethods:
         return ModelNotFound(message, data)
 
 
-class _Exchange(Struct, frozen=True):
-    """The requests that one answer takes: more than one if it has to be JSON, and was not."""
-
-    methods: LlmMethods
-    call: Call
-    watch: _Watch
-    patient: bool = False
-    pull: bool = False
-
-    async def run(self, request: ChatRequest) -> tuple[ChatResult, dict[str, Any]]:
-        """The answer, and what it adds to the result on the wire."""
-        if not request.json:
-            return await self._ask(request, patient=self.patient), {}
-        return await self._ask_for_json(request, Format(request.json_schema))
-
-    async def _ask_for_json(self, request: ChatRequest, wanted: Format) -> tuple[ChatResult, dict[str, Any]]:
-        used: list[Usage | None] = []
-        for tries in range(1, TRIES + 1):
-            # What has been paid for is not thrown away because a limit is reached.
-            try:
-                result = await self._ask(request, patient=self.patient or tries > 1)
-            except UnreadableOutput as error:
-                if tries == TRIES:
-                    raise
-                request = self._once_more(request, tries, "", (error.message,))
-                continue
-            used.append(result.usage)
-            if result.tool_calls and not result.content:
-                return result, {}
-            parsed = wanted.parse(result.content)
-            if not parsed.problems:
-                return replace(result, usage=_sum(used)), {"json": parsed.value}
-            if result.finish_reason == "length":
-                raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems, used)
-            request = self._once_more(request, tries, result.content, parsed.problems)
-        message = f"no valid JSON in {TRIES} tries: {'; '.join(parsed.problems)}"
-        raise _bad_output(message, result, parsed.problems, used)
-
-    def _once_more(self, request: ChatRequest, tries: int, content: str, problems: tuple[str, ...]) -> ChatRequest:
-        self.watch.hush()
-        self.call.log(f"no valid JSON in try {tries} of {TRIES}: {'; '.join(problems)}", "warning")
-        return request.with_messages(*ask_again(content, problems))
-
-    async def _ask(self, request: ChatRequest, *, patient: bool) -> ChatResult:
-        try:
-            result = await self.methods.ask(request, self.watch.on_delta, patient=patient)
-        except ModelNotFound:
-            if not self.pull or not await self.methods.pull(self.call, request.model):
-                raise
-            result = await self.methods.ask(request, self.watch.on_delta, patient=patient)
-        _check_tool(request, result)
-        return result
-
-
 @asynccontextmanager
 async def _within(seconds: float | None) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise TaskTimeout(f"took longer than {seconds:g} s") from None
-
-
-def _of_all(failed: Mapping[str, LlmError | RateLimited]) -> LlmError | RateLimited:
-    """What the failures of several models are together: that of the one whose limit ends first, which can be waited
-    for; without such a one that of the last, of those that there are here.
-    """
-    here = {model: error for model, error in failed.items() if not isinstance(error, ModelNotFound)} or failed
-    limited = {model: error.retry_after_seconds for model, error in here.items() if isinstance(error, RateLimited)}
-    last = min(limited, key=limited.__getitem__) if limited else list(here)[-1]
-    error = here[last]
-    if len(failed) == 1:
-        return error
-    others = "; ".join(f"{model}: {one.message}" for model, one in failed.items() if model != last)
-    message = f"{error.message} (the other models failed, too: {others})"
-    error.message = message
-    return error
+        raise TaskTimeout(f"took longer than {in_words(seconds or 0)}") from None
 
 
 def _reads_files(params: Mapping[str, Any]) -> bool:
@@ -441,34 +330,6 @@ def _said(result: ChatResult) -> Message:
 def _tokens(request: ChatRequest) -> int:
     characters = sum(len(message.content) for message in request.messages)
     return characters // CHARACTERS_PER_TOKEN + (request.max_tokens or 0)
-
-
-def _sum(used: Sequence[Usage | None]) -> Usage | None:
-    counted = [usage for usage in used if usage is not None]
-    return sum(counted[1:], counted[0]) if counted else None
-
-
-def _check_tool(request: ChatRequest, result: ChatResult) -> None:
-    """Raises BadOutput where a tool had to be called and was not: not every server can make its model do so."""
-    if not (request.tool_name or request.tool_choice == "required"):
-        return
-    called = [call.name for call in result.tool_calls]
-    if request.tool_name in called or (called and not request.tool_name):
-        return
-    wanted = f"the tool {request.tool_name}" if request.tool_name else "a tool"
-    if called:
-        message = f"the model called {', '.join(called)} in place of {wanted}"
-    elif result.finish_reason == "length":
-        message = f"the answer was cut off before {wanted} was called: raise max_tokens"
-    else:
-        message = f"the model answered without calling {wanted}; this server ignores tool_choice, or cannot enforce it"
-    raise _bad_output(message, result, (message,), [result.usage])
-
-
-def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...], used: Sequence[Usage | None]) -> BadOutput:
-    """With what it has cost: a budget counts that, too."""
-    data = {"content": result.content, "problems": list(problems), "usage": usage_wire(_sum(used))}
-    return BadOutput(message, data)
 
 
 def _has(names: Sequence[str]) -> str:

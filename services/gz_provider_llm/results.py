@@ -1,6 +1,7 @@
 """What a back end answers, and how it looks on the wire."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final, TypeGuard
 
 from msgspec import Struct
@@ -171,6 +172,19 @@ def usage_wire(usage: Usage | None) -> dict[str, int] | None:
     if usage.cached_tokens:
         wire["cached_tokens"] = usage.cached_tokens
     return wire
+
+
+def usage_of_wire(wire: Any) -> Usage | None:
+    """The other way round; None for what is none."""
+    if not isinstance(wire, dict):
+        return None
+    return Usage(**{name: count_of(wire.get(name)) for name in Usage.__struct_fields__})
+
+
+def sum_of(used: Sequence[Usage | None]) -> Usage | None:
+    """None where nobody has counted."""
+    counted = [usage for usage in used if usage is not None]
+    return sum(counted[1:], counted[0]) if counted else None
 
 
 def tool_call_wire(call: ToolCall) -> dict[str, Any]:

@@ -291,7 +291,7 @@ class Calls(Places):
             return
         wait = busy_seconds(item.retry_after_seconds, task.refusals)
         until = self._now + to_ms(wait)
-        self._record(workflow, ev.CallRefused(self._now, task.id, call.attempt, item.reason, until))
+        self._record(workflow, ev.CallRefused(self._now, task.id, call.attempt, item.reason, until, item.tokens))
         if wait > PATIENCE_SECONDS and self._does_not_wait(call, item):
             return
         self._at(until, self._release, workflow, task, call.attempt)

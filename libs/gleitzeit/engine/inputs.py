@@ -248,6 +248,8 @@ class CallNotStarted(Struct, frozen=True):
     retry_after_seconds: float | None = None
     name: str = ""
     """Of the error, if it has one of its own: LLM_RATE_LIMITED."""
+    tokens: int = 0
+    """That it has cost nevertheless: one of several models had answered, and wrongly."""
 
 
 class CallUnknown(Struct, frozen=True):

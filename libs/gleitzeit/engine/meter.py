@@ -1,7 +1,7 @@
 """What the tasks of a workflow have spent, for those that may not spend more than their budget.
 
     calls    that were started; one that its provider refused (busy) does not count
-    tokens   of results that say so in `usage`, and of failures that do so in their data
+    tokens   of results that say so in `usage`, and of failures and refusals that do so in their data
     seconds  in which calls ran, those that run at the moment included
 
 Fed by the events of the workflow alone, so that a replay knows what was known. A retry by hand begins anew.
@@ -45,6 +45,7 @@ class Meter(Struct):
                 self._end(event.task, event.at)
                 for spent in self._accounts(event.task):
                     spent.calls -= 1
+                    spent.tokens += event.tokens
             case ev.TaskRetrying() | ev.TaskFellBack() | ev.TaskTurnedBack() | ev.TaskFailed():
                 self._end(event.task, event.at)
                 self._add_tokens(event.task, event.error.data)

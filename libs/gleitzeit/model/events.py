@@ -250,12 +250,14 @@ class TaskCancelled(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class CallRefused(Event, frozen=True, omit_defaults=True, tag=True):
-    """The provider did not start the call (busy, wrong instance): no attempt of the policy is charged."""
+    """The provider did not start the call (busy, wrong instance): no attempt of the policy is charged. What it has cost
+    nevertheless is a matter of budgets."""
 
     task: str
     attempt: int
     reason: str
     until: int = 0
+    tokens: int = 0
 
 
 class CallLost(Event, frozen=True, omit_defaults=True, tag=True):

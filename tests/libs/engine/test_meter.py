@@ -57,6 +57,19 @@ def test_a_call_that_was_refused_is_not_counted() -> None:
     assert workflow.state == "completed"
 
 
+def test_what_a_refused_call_has_cost_is_counted() -> None:
+    """One of its models had answered, and wrongly; another one is limited."""
+    desk = Desk()
+    workflow = desk.submit(task("a"), budget=Budget(tokens=30))
+    for _ in range(2):
+        desk.tell(inp.CallNotStarted(desk.call("a"), "too many requests", 1.0, "LLM_RATE_LIMITED", tokens=15))
+        desk.wait(1.0)
+    error = workflow.tasks["a"].error
+    assert error is not None
+    assert error.name == "BUDGET_EXCEEDED"
+    assert snapshot(replay(desk.events["w"])) == snapshot(workflow)
+
+
 def test_retries_are_counted_and_the_last_error_is_told() -> None:
     desk = Desk()
     workflow = desk.submit(task("a", attempts=5, budget=Budget(calls=2)))
