@@ -24,6 +24,9 @@ IMAGE_TYPES: Final = {
 TEXT_LIMIT_BYTES = 8 * 1024 * 1024
 IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
 
+LONGEST_PATH = 4096
+"""No system has longer ones; base64, which has many slashes, is none."""
+
 _DATA_URL = re.compile(r"data:(?P<type>(?:image|application)/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -148,7 +151,7 @@ def image_of(given: str, files: Files) -> Image:
         return _decoded(matched["data"], matched["type"] or "")
     if given.startswith(("http://", "https://")):
         return Image("", "", given)
-    if (len(given) < 4096 and is_image_path(given)) or files.exists(given):
+    if len(given) < LONGEST_PATH and (is_image_path(given) or files.exists(given)):
         return files.image(given)
     return _decoded(given, "")
 

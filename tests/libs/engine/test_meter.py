@@ -67,7 +67,7 @@ def test_what_a_refused_call_has_cost_is_counted() -> None:
     error = workflow.tasks["a"].error
     assert error is not None
     assert error.name == "BUDGET_EXCEEDED"
-    assert snapshot(replay(desk.events["w"])) == snapshot(workflow)
+    assert replay(desk.events["w"]).meter == workflow.meter
 
 
 def test_retries_are_counted_and_the_last_error_is_told() -> None:
