@@ -22,14 +22,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
-from nats import errors as nats_errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.micro import add_service
-from nats.micro.request import Request
-from nats.micro.service import Service, ServiceConfig
 
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report, without_password
+from gleitzeit.discovery.nats_library import Client, Msg, Request, Service, ServiceConfig, add_service, with_websockets
+from gleitzeit.discovery.nats_library import errors as nats_errors
 from gleitzeit.errors import ConfigurationError
 
 ROUND_SECONDS = 10.0  # between two questions to everybody
@@ -147,6 +143,8 @@ class _Link:
         async def on_closed() -> None:
             closed.set()
 
+        if urlsplit(self._url).scheme in ("ws", "wss"):
+            with_websockets()
         retry_seconds: Any = self._retry_seconds  # annotated as int there; a fraction is slept just as well
         await client.connect(
             self._url,

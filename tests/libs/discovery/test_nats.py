@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen
 from gleitzeit.discovery.nats import NatsAnnouncer, NatsDirectory
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.children import Child
-from gleitzeit.process.nats_server import port_of, start_nats_server
+from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
 
 ECHO = ProviderSeen("my.echo", "e1", "ws://127.0.0.1:1/", ("echo/v1", "time/v1"))
 RETRY = 0.02
@@ -300,3 +302,36 @@ def test_an_address_or_a_cluster_that_cannot_be_is_refused(url: str, cluster: st
 async def test_an_instance_that_cannot_be_a_subject_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"'a\.b'"):
         await NatsAnnouncer("nats://127.0.0.1:1", "c").announce(ProviderSeen("n", "a.b", "ws://x/"), dict)
+
+
+def test_no_http_client_is_imported_for_it() -> None:
+    program = "import sys, gleitzeit.discovery.nats; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+async def test_over_a_websocket(tmp_path: Path) -> None:
+    """In a process that has imported no HTTP client, as most of ours have not."""
+    config = tmp_path / "nats.conf"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    websocket = f"websocket {{ host: 127.0.0.1, port: {port}, no_tls: true }}"
+    config.write_text(f"host: 127.0.0.1\nport: -1\n{websocket}\n", encoding="utf-8")
+    server = await asyncio.create_subprocess_exec(find_nats_server(), "-c", config, stderr=asyncio.subprocess.DEVNULL)
+    program = (
+        "import asyncio, sys\n"
+        "from gleitzeit.discovery.nats import NatsDirectory\n"
+        "async def main():\n"
+        "    directory = NatsDirectory(sys.argv[1], 'c1')\n"
+        "    await directory.watch(lambda report: None)\n"
+        "    async with asyncio.timeout(30):\n"
+        "        while not directory.connected:\n"
+        "            await asyncio.sleep(0.01)\n"
+        "    await directory.close()\n"
+        "asyncio.run(main())"
+    )
+    client = await asyncio.create_subprocess_exec(sys.executable, "-c", program, f"ws://127.0.0.1:{port}")
+    try:
+        assert await client.wait() == 0
+    finally:
+        server.terminate()
+        await server.wait()
