@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import InvalidParams, PayloadTooLarge, ProviderBusy, TaskError, TaskTimeout
 from gleitzeit.provider import Call
-from gz_provider_http.addresses import is_private
+from gleitzeit.provider.addresses import is_private
 from gz_provider_http.answers import is_expected, result_of, unexpected
 from gz_provider_http.rates import LONGEST_WAIT_SECONDS, Rates, interval_seconds
 from gz_provider_http.requests import USER_AGENT, Asked, build, shown

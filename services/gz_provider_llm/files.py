@@ -8,6 +8,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -143,14 +144,14 @@ def is_image_path(path: str) -> bool:
 
 
 def image_of(given: str, files: Files) -> Image:
-    """An image given as a path, a data URL, base64 or a URL, which is for the server to fetch: we never do."""
+    """An image given as a path, a data URL, base64 or a URL, which is for the server to fetch."""
     if given.startswith("data:"):
         matched = _DATA_URL.fullmatch(given)
         if matched is None:
             raise BadRequest("an image's data URL must read data:image/…;base64,…")
         return _decoded(matched["data"], matched["type"] or "")
     if given.startswith(("http://", "https://")):
-        return Image("", "", given)
+        return Image("application/pdf" if urlsplit(given).path.lower().endswith(".pdf") else "", "", given)
     if len(given) < LONGEST_PATH and (is_image_path(given) or files.exists(given)):
         return files.image(given)
     return _decoded(given, "")

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
 from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.fetching import fetched_pdf
 from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.known_options import COMPATIBLE
@@ -43,8 +45,17 @@ class OpenAI:
     `capacity` None: as many calls at once as the server says that it takes (llama.cpp does), else CAPACITY.
     """
 
-    def __init__(self, http: Http, *, is_openai: bool, capacity: int | None = None, name: str = "openai") -> None:
+    def __init__(
+        self,
+        http: Http,
+        *,
+        is_openai: bool,
+        capacity: int | None = None,
+        name: str = "openai",
+        fetch: Callable[[str], Awaitable[bytes]] = fetched_pdf,
+    ) -> None:
         self.name = name
+        self._fetch = fetch
         self.options = frozenset() if is_openai else COMPATIBLE
         self.ignored = _NOWHERE | frozenset(_LOCAL_ONLY) if is_openai else _NOWHERE
         self._http = http
@@ -85,9 +96,23 @@ class OpenAI:
             return None
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
+        request = await self._with_documents(request)
         return await self._lessons.asking(
             request.model, partial(self._ask, request, on_delta), partial(_lesson, request)
         )
+
+    async def _with_documents(self, request: ChatRequest) -> ChatRequest:
+        """A PDF that is somewhere in the web is brought along: this API takes their contents only."""
+        images = (image for message in request.messages for image in message.images)
+        urls = dict.fromkeys(image.url for image in images if image.is_pdf and image.url)
+        if not urls:
+            return request
+        contents = {url: Image("application/pdf", b64encode(await self._fetch(url)).decode()) for url in urls}
+        messages = (
+            replace(message, images=tuple(contents.get(image.url, image) for image in message.images))
+            for message in request.messages
+        )
+        return replace(request, messages=tuple(messages))
 
     async def _ask(self, request: ChatRequest, on_delta: OnDelta, lessons: frozenset[str]) -> ChatResult:
         path = "/completions" if request.raw else "/chat/completions"
@@ -238,8 +263,6 @@ def _message(message: Message) -> dict[str, Any]:
 def _image(image: Image) -> dict[str, Any]:
     if not image.is_pdf:
         return {"type": "image_url", "image_url": {"url": image.data_url}}
-    if image.url:
-        raise BadRequest(f"this server fetches no PDF: give a path or base64 in place of {image.url}")
     return {"type": "file", "file": {"filename": "document.pdf", "file_data": image.data_url}}
 
 

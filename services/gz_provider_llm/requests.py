@@ -246,6 +246,8 @@ def _part(part: Mapping[str, Any], files: Files) -> str | Image:
             return image_of(url, files)
         case {"type": "document", "source": {"type": "url", "url": str(url)}}:
             return Image("application/pdf", "", url)
+        case {"type": "input_file", "file_url": str(url)}:
+            return Image("application/pdf", "", url)
         case {"type": "document", "source": {"type": "text", "data": str(text)}}:
             return text
         case {"type": "file", "file": {"file_data": str(data)}} | {"type": "input_file", "file_data": str(data)}:

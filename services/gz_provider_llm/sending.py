@@ -8,7 +8,7 @@ import os
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_address
 
 import aiohttp
@@ -93,12 +93,16 @@ class Sessions:
             trust_env=not _is_local(self._url.host or ""),  # a proxy is for the world outside
         )
 
-    @cached_property
+    @property
     def _tls(self) -> ssl.SSLContext | bool:
-        if self._url.scheme != "https":  # reading the certificates takes 30 ms
-            return True
-        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
-        return ssl.create_default_context(cafile=None if named else certifi.where())
+        return tls() if self._url.scheme == "https" else True
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Whom we trust. Reading the certificates takes 30 ms."""
+    named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    return ssl.create_default_context(cafile=None if named else certifi.where())
 
 
 def _is_local(host: str) -> bool:

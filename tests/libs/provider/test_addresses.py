@@ -1,7 +1,7 @@
 import pytest
 
 from gleitzeit.errors import TaskError
-from gz_provider_http.addresses import METADATA, is_private
+from gleitzeit.provider.addresses import METADATA, is_private
 
 
 @pytest.mark.parametrize(

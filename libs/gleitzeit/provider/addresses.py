@@ -1,4 +1,4 @@
-"""Where a request may go. Private addresses are fine for who names one; nobody is led there by a redirect."""
+"""What addresses a task names that a provider is to ask: those of this machine and this network are private."""
 
 import asyncio
 import socket
@@ -16,13 +16,14 @@ async def is_private(host: str, port: int) -> bool:
 
     False for a name that nobody knows: connecting will say so.
     """
-    addresses = await _addresses(host, port)
+    addresses = await addresses_of(host, port)
     if any(str(address) in METADATA for address in addresses):
         raise TaskError(f"{host} is where a cloud keeps the credentials of its machines: not asked", retryable=False)
     return any(not address.is_global for address in addresses)
 
 
-async def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+async def addresses_of(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    """None for a name that nobody knows."""
     try:
         return [_plain(ip_address(host.strip("[]")))]
     except ValueError:
