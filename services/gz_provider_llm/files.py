@@ -40,11 +40,12 @@ _SIGNATURES: Final = (
 
 class Image(Struct, frozen=True):
     """Or a PDF, which travels to a model as images do. `data_base64` has no line breaks and no prefix; it is empty
-    where the server shall fetch it from `url`."""
+    where the server shall fetch it from `url`. `detail` is how closely OpenAI shall look at it."""
 
     media_type: str
     data_base64: str
     url: str = ""
+    detail: str = ""
 
     @property
     def data_url(self) -> str:

@@ -199,7 +199,7 @@ async def _embed_one_by_one(instance: Instance, request: EmbedRequest) -> EmbedR
 
 
 async def _stream(instance: Instance, path: str, body: dict[str, Any], on_delta: OnDelta) -> wire.Answer:
-    answer = wire.Answer()
+    answer = wire.Answer(raw=bool(body.get("raw")))
     http = instance.http
     try:
         async with http.lines(path, body) as lines:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall
 from gz_provider_llm.results import ChatResult, Usage, count_of, text_of
+from gz_provider_llm.thoughts import Thoughts
 
 # What users of Ollama know as members of the request itself; everything else in `options` belongs into its `options`.
 _TOP_LEVEL: Final = frozenset(
@@ -153,10 +154,13 @@ def _transcript(messages: list[Message]) -> str:
 
 
 class Answer:
-    """An answer as it grows, line by line, from /api/chat or /api/generate. `done` is set by its last line."""
+    """An answer as it grows, line by line, from /api/chat or /api/generate. `done` is set by its last line. `raw`: its
+    text is left as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, raw: bool = False) -> None:
         self.done = False
+        self._raw = raw
+        self._thoughts = Thoughts()
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[ToolCall] = []
@@ -170,7 +174,9 @@ class Answer:
         text, thought = said.get("content") or line.get("response") or "", said.get("thinking") or ""
         if not (isinstance(text, str) and isinstance(thought, str)):
             raise TypeError("what the model says is no text")
-        self._content.append(text)
+        if text and not self._raw:  # older servers leave the thoughts in the text
+            text, tagged = self._thoughts.feed(text)
+            thought += tagged
         self._reasoning.append(thought)
         for call in said.get("tool_calls") or ():
             function = call["function"]
@@ -180,6 +186,12 @@ class Answer:
             self._logprobs += line["logprobs"]
         if line.get("done"):
             self.done, self._last = True, line
+            rest = self._thoughts.end()
+            if self._thoughts.open:
+                self._reasoning.append(rest)
+            else:
+                text += rest
+        self._content.append(text)
         return text
 
     def result(self, model: str, provider_id: str, warnings: tuple[str, ...] = ()) -> ChatResult:

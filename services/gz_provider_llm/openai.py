@@ -117,7 +117,7 @@ class OpenAI:
     async def _ask(self, request: ChatRequest, on_delta: OnDelta, lessons: frozenset[str]) -> ChatResult:
         path = "/completions" if request.raw else "/chat/completions"
         body = self.raw_body(request, lessons) if request.raw else self.chat_body(request, lessons)
-        answer = Answer(request.model)
+        answer = Answer(request.model, raw=request.raw)
         if request.stream:
             await self._stream(path, body, answer, on_delta)
         else:
@@ -136,6 +136,8 @@ class OpenAI:
                 if event.data == "[DONE]":
                     done = True
                     break
+                if event.name == "ping":  # to keep the connection, with whatever in it
+                    continue
                 if event.name == "error":
                     raise self._http.error_in_stream(self._http.decode(event.data))
                 delta = self._add(answer, self._checked(self._http.decode(event.data)))
@@ -143,6 +145,8 @@ class OpenAI:
                     on_delta(delta)
         if not done and not answer.finish_reason:
             raise self._http.cut()
+        if rest := answer.end():
+            on_delta(rest)
 
     def _checked(self, chunk: Any) -> dict[str, Any]:
         if not isinstance(chunk, dict) or chunk.get("error"):
@@ -262,7 +266,8 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _image(image: Image) -> dict[str, Any]:
     if not image.is_pdf:
-        return {"type": "image_url", "image_url": {"url": image.data_url}}
+        detail = {"detail": image.detail} if image.detail else {}
+        return {"type": "image_url", "image_url": {"url": image.data_url, **detail}}
     return {"type": "file", "file": {"filename": "document.pdf", "file_data": image.data_url}}
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from gz_provider_llm.errors import Refused
 from gz_provider_llm.requests import ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, Usage, count_of, is_number, text_of, vector_of
+from gz_provider_llm.thoughts import Thoughts
 
 _FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
 BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
@@ -18,9 +19,11 @@ BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
 
 
 class Answer(Struct):
-    """An answer that grows: by chunks of a stream, or by one object that is all of it."""
+    """An answer that grows: by chunks of a stream, or by one object that is all of it. `raw`: its text is
+    left as it is, with the tags around what the model thinks."""
 
     model: str
+    raw: bool = False
     finish_reason: str = ""
     texts: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
@@ -31,6 +34,7 @@ class Answer(Struct):
     usage: Usage | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     logprobs: list[Any] = field(default_factory=list)
+    thoughts: Thoughts = field(default_factory=Thoughts)
 
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Returns the text that it brought."""
@@ -50,6 +54,9 @@ class Answer(Struct):
             case {"content": list(tokens)}:
                 self.logprobs += tokens
         said, thought = _said(part.get("content") or choice.get("text"))
+        if said and not self.raw:
+            said, tagged = self.thoughts.feed(said)
+            thought += tagged
         for pieces, piece in (
             (self.texts, said),
             (self.reasoning, thought or part.get("reasoning_content") or part.get("reasoning")),
@@ -63,6 +70,12 @@ class Answer(Struct):
             self._call(0, {"function": part["function_call"]})
         return said
 
+    def end(self) -> str:
+        """The text that was held back until nothing more could come."""
+        rest = self.thoughts.end()
+        (self.reasoning if self.thoughts.open else self.texts).append(rest)
+        return "" if self.thoughts.open else rest
+
     def _call(self, index: int, piece: Mapping[str, Any]) -> None:
         """With another id and name it is a call of its own: Google's server gives each of them the index 0."""
         call = self.growing.get(index)
@@ -72,6 +85,7 @@ class Answer(Struct):
         call.add(piece)
 
     def result(self, warnings: tuple[str, ...] = ()) -> ChatResult:
+        self.end()
         content = "".join(self.texts)
         if not content and not self.calls and (self.refusal or self.finish_reason == "content_filter"):
             raise Refused("".join(self.refusal) or "the answer was held back by a content filter")

@@ -238,6 +238,10 @@ def _part(part: Mapping[str, Any], files: Files) -> str | Image:
     match part:
         case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
             return text
+        case {"type": "image_url" | "input_image", "image_url": {"url": str(url), "detail": str(detail)}}:
+            return replace(image_of(url, files), detail=detail)
+        case {"type": "input_image", "image_url": str(url), "detail": str(detail)}:
+            return replace(image_of(url, files), detail=detail)
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
             return image_of(url, files)
         case {"type": "image" | "document", "source": {"type": "base64", "data": str(data)}}:

@@ -546,3 +546,26 @@ async def test_a_server_that_does_not_work_on_anything_hangs(about: Answer) -> N
         with pytest.raises(IdleTimeout):
             await asyncio.wait_for(backend.chat(request(), lambda _: None), 30)
         await backend.close()
+
+
+async def test_thoughts_in_the_text_are_no_part_of_what_is_said() -> None:
+    pieces = ("<thi", "nk>\nhm", "m</thi", "nk>\n\nan", "swer")
+    result, deltas = await chat(stream(sse(*(chunk(content=piece) for piece in pieces), end("stop"))))
+    assert (result.content, result.reasoning, "".join(deltas)) == ("answer", "hmm", "answer")
+    result, deltas = await chat(stream(sse(chunk(content="<thi"), end("stop"))))
+    assert (result.content, deltas) == ("<thi", ["<thi"])
+
+
+async def test_what_only_keeps_the_connection_is_passed_over() -> None:
+    script = stream("event: ping\ndata: keepalive\n\n", sse(chunk(content="x"), end("stop")))
+    result, _ = await chat(script)
+    assert result.content == "x"
+
+
+async def test_how_closely_an_image_is_looked_at() -> None:
+    near = Image("", "", "https://x.example/a.png", "low")
+    async with openai(stream(sse(chunk(content="x"), end("stop")))) as (backend, server):
+        await backend.chat(request(messages=(Message(role="user", images=(near, IMAGE)),)), lambda text: None)
+        first, second = server.asked[0].body["messages"][0]["content"]
+    assert first["image_url"] == {"url": near.url, "detail": "low"}
+    assert second["image_url"] == {"url": IMAGE.data_url}
