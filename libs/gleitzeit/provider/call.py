@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -64,8 +64,8 @@ class StreamBuffer:
 
     def __init__(self, limit_bytes: int = STREAM_LIMIT_BYTES) -> None:
         self.seq = 0
+        self.size_bytes = 0
         self._limit_bytes = limit_bytes
-        self._size_bytes = 0
         self._dropped = 0
         """Characters that are kept no more."""
         self._chunks: deque[tuple[int, str, int]] = deque()
@@ -75,10 +75,10 @@ class StreamBuffer:
         self.seq += 1
         size_bytes = len(delta.encode(errors="surrogatepass"))
         self._chunks.append((self.seq, delta, size_bytes))
-        self._size_bytes += size_bytes
-        while self._size_bytes > self._limit_bytes:
+        self.size_bytes += size_bytes
+        while self.size_bytes > self._limit_bytes:
             _, dropped, size_bytes = self._chunks.popleft()
-            self._size_bytes -= size_bytes
+            self.size_bytes -= size_bytes
             self._dropped += len(dropped)
         return self.seq
 
@@ -87,6 +87,11 @@ class StreamBuffer:
         offsets = accumulate((len(delta) for _, delta, _ in self._chunks), initial=self._dropped)
         placed = zip(self._chunks, offsets, strict=False)  # the last offset is the end
         return [(number, delta, offset) for (number, delta, _), offset in placed if number > seq]
+
+    def messages(self, token: str | int | None, seq: int) -> Iterator[dict[str, Any]]:
+        """Params of `notifications/stream` for all that came after `seq`."""
+        for number, delta, offset in self.after(seq):
+            yield {"progressToken": token, "seq": number, "delta": delta, "offset": offset}
 
 
 class Call:
@@ -203,9 +208,13 @@ class Call:
         self._number_unsaid()  # it is among what is said now
         self._do_progress(self._progress)
         if self._chunks is not None:
-            for number, delta, offset in self._chunks.after(seq):
-                said = {"progressToken": self.token, "seq": number, "delta": delta, "offset": offset}
+            for said in self._chunks.messages(self.token, seq):
                 self._say("notifications/stream", said)
+
+    @property
+    def streamed(self) -> StreamBuffer | None:
+        """For the service: what of the stream is kept; None if there was nothing."""
+        return self._chunks
 
     @property
     def log_fields(self) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class Entry(Struct, eq=False, kw_only=True):
     finished_at: float = 0.0
     size_bytes: int = 0
     work: Any = None
+    said: Any = None
+    """With the outcome: what was streamed, which is the caller's matter, too."""
 
     @property
     def plain(self) -> bool:
@@ -263,9 +265,9 @@ class CallTable:
         if entry.outcome is None:
             entry.waiters.append((connection, waiter))
 
-    def finish(self, entry: Entry, outcome: Outcome, now: float) -> list[Any]:
-        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`; a plain call's is not, and
-        that of a method which found itself busy before it had done anything is a refusal."""
+    def finish(self, entry: Entry, outcome: Outcome, now: float, *, said: Any = None, said_bytes: int = 0) -> list[Any]:
+        """The call ended. Returns the waiters to answer. The outcome is kept until `ack`, with what was `said`; a plain
+        call's is not, and that of a method which found itself busy before it had done anything is a refusal."""
         del self._running[entry.key]
         waiters = [waiter for _, waiter in entry.waiters]
         entry.waiters = []
@@ -278,7 +280,8 @@ class CallTable:
             self._refuse(entry.key, outcome)
         else:
             entry.finished_at = now
-            entry.size_bytes = _size_bytes(outcome)
+            entry.said = said
+            entry.size_bytes = _size_bytes(outcome) + said_bytes
             self.kept_bytes += entry.size_bytes
             self._kept[entry.key] = entry
         return waiters

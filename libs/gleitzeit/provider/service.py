@@ -238,7 +238,10 @@ class Service:
 
     def _finish(self, entry: Entry, outcome: Outcome) -> None:
         self.counts["completed" if isinstance(outcome, bytes) else "failed"] += 1
-        for respond in self.table.finish(entry, outcome, self._clock()):
+        work: _Work | None = entry.work
+        said = work.call.streamed if work is not None else None
+        size_bytes = said.size_bytes if said is not None else 0
+        for respond in self.table.finish(entry, outcome, self._clock(), said=said, said_bytes=size_bytes):
             respond(outcome)
         if self.table.draining:
             self._turn.set()
@@ -294,6 +297,10 @@ class Service:
             if asked.progress_token is not None:
                 work.call.token = asked.progress_token
             work.call.replay(asked.seq)
+        elif entry.said is not None and asked.progress_token is not None:
+            for said in entry.said.messages(asked.progress_token, asked.seq):  # it ended while nobody listened
+                if request.connection.buffered_bytes < UNREAD_LIMIT_BYTES:
+                    request.connection.notify("notifications/stream", said)
         self._wait(entry, number, request, respond)
 
     def _check(self, request: Request) -> dict[str, Any]:

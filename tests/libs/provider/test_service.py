@@ -237,6 +237,25 @@ async def test_a_result_that_was_not_fetched_is_delivered_by_attach(world: World
         await lost
 
 
+async def test_what_was_streamed_while_nobody_listened_comes_before_the_result(world: World) -> None:
+    first = await world.connect()
+    lost = ask(first, "lab/wait", {"_meta": world.meta("t")})
+    await until(lambda: len(world.heard) == 4)
+    await first.close()
+    world.gate.set()
+    await until(lambda: world.service.table.kept == 1)
+    with pytest.raises(ConnectionLost):
+        await lost
+    world.heard.clear()
+    second = await world.connect()
+    await second.call("call.attach", {"callId": "w/t/1", "fence": FENCE, "progressToken": "new", "seq": 2})
+    rest = [("notifications/stream", {"progressToken": "new", "seq": 3, "delta": "c", "offset": 2})]
+    assert world.heard == rest
+    second.notify("call.ack", {"callIds": ["w/t/1"]})
+    await until(lambda: world.service.table.kept == 0)
+    assert world.service.table.kept_bytes == 0
+
+
 async def test_a_failure_is_kept_and_delivered_like_a_result(world: World) -> None:
     connection = await world.connect()
     for _ in range(2):
