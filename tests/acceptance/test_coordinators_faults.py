@@ -1,5 +1,5 @@
-"""Several real coordinators under load, of which one after the other is killed, paused, or cut off from the provider:
-what was acknowledged finishes, no call is executed twice, and a limit holds."""
+"""Several real coordinators under load. One after the other is killed, paused, or cut off from the provider, or their
+database is killed: what was acknowledged finishes, no call is executed twice, and a limit holds."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,13 @@ import pytest
 import support
 from cluster import CLUSTER, LEASE_SECONDS, START_SECONDS, Cluster
 from test_faults_network import Proxy
+from tests.servers import Postgres, Redis
 
 from gleitzeit import errors
 from gleitzeit.process.children import start_child
 
 LIMIT = 3
-_LATER = (errors.ConnectionLost, errors.ShardElsewhere, TimeoutError)
+_LATER = (errors.ConnectionLost, errors.ShardElsewhere, errors.JournalError, TimeoutError)
 COORDINATORS = 3
 PROVIDER = """
 import asyncio, os
@@ -47,8 +48,9 @@ provider.main()
 class Ordeal:
     """A cluster with its load. `marks` has a line for the begin (+) and the end (-) of every execution."""
 
-    def __init__(self, cluster: Cluster, proxy: Proxy, marks: Path, seed: int) -> None:
+    def __init__(self, cluster: Cluster, proxy: Proxy, marks: Path, seed: int, database: Postgres | Redis) -> None:
         self.cluster = cluster
+        self.database = database
         self.proxy = proxy
         self.chance = random.Random(seed)
         self.acknowledged: list[str] = []
@@ -71,7 +73,8 @@ class Ordeal:
         params = {"definition": {"name": f"of {key}", "tasks": tasks}, "idempotency_key": key}
         while True:
             with contextlib.suppress(*_LATER):
-                connection = await self.cluster.connected(self.chance.choice(self.cluster.living))
+                living = self.cluster.living or [await self.cluster.start_coordinator()]
+                connection = await self.cluster.connected(self.chance.choice(living))
                 answer = await connection.call("workflow.submit", params, timeout_seconds=3)
                 self.acknowledged.append(answer["workflow_id"])
                 return str(answer["workflow_id"])
@@ -88,12 +91,23 @@ class Ordeal:
                     self.cluster.kill(victim, signal.SIGCONT)
                 case "cut":
                     self.proxy.cut()
+        await self.all_are_there()
+
+    async def database_fault(self) -> None:
+        """It is away for less than a lease, so that the coordinators wait for it, or for more, which ends them."""
+        await asyncio.to_thread(self.database.kill)
+        await asyncio.sleep(self.chance.choice([0.0, 0.3, 2.0]) * LEASE_SECONDS)
+        await asyncio.to_thread(self.database.start)
+        await self.all_are_there()
+
+    async def all_are_there(self) -> None:
         while len(self.cluster.living) < COORDINATORS:
             await self.cluster.start_coordinator()
 
     async def all_is_finished(self) -> None:
         async def finished(workflow_id: str) -> bool:
             with contextlib.suppress(*_LATER):
+                await self.all_are_there()
                 connection = await self.cluster.connected(self.cluster.living[0])
                 view = await connection.call("workflow.get", {"workflow_id": workflow_id}, timeout_seconds=10)
                 await connection.close()
@@ -118,7 +132,8 @@ class Ordeal:
 @pytest.fixture
 async def ordeal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ordeal]:
     kind, seed = request.param
-    cluster = Cluster(tmp_path, request.getfixturevalue(kind).place())
+    database = await asyncio.to_thread(Postgres if kind == "postgres" else Redis)
+    cluster = Cluster(tmp_path, database.place())
     program, marks = tmp_path / "counter.py", tmp_path / "marks"
     program.write_text(PROVIDER.replace("MARKS", repr(str(marks))))
     command = [sys.executable, str(program), "--cluster", CLUSTER]
@@ -129,11 +144,12 @@ async def ordeal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             await cluster.start_coordinator()
         connection = await cluster.connected(cluster.living[0])
         await connection.call("provider.register", {"url": await proxy.start(), "name": "counter"})
-        yield Ordeal(cluster, proxy, marks, seed)
+        yield Ordeal(cluster, proxy, marks, seed, database)
     finally:
         await proxy.close()
         await cluster.stop()
         await provider.stop(10)
+        await asyncio.to_thread(database.stop)
 
 
 async def _goes_through(ordeal: Ordeal, rounds: int) -> None:
@@ -153,3 +169,22 @@ async def test_faults_of_coordinators_in_short(ordeal: Ordeal) -> None:
 @pytest.mark.parametrize("ordeal", [("postgres", 2), ("redis", 3)], indirect=True, ids=["postgres", "redis"])
 async def test_faults_of_coordinators_again_and_again(ordeal: Ordeal) -> None:
     await _goes_through(ordeal, 40)
+
+
+async def _outlives_its_database(ordeal: Ordeal, rounds: int) -> None:
+    for number in range(rounds):
+        await ordeal.more(number)
+        await ordeal.database_fault()
+    await ordeal.all_is_finished()
+    ordeal.check_executions()
+
+
+@pytest.mark.parametrize("ordeal", [("redis", 4)], indirect=True)
+async def test_a_database_that_is_killed_beneath_coordinators(ordeal: Ordeal) -> None:
+    await _outlives_its_database(ordeal, 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ordeal", [("postgres", 5), ("redis", 6)], indirect=True, ids=["postgres", "redis"])
+async def test_a_database_that_is_killed_beneath_coordinators_again_and_again(ordeal: Ordeal) -> None:
+    await _outlives_its_database(ordeal, 25)
