@@ -282,7 +282,9 @@ def _walk(folder: int, pattern: Sequence[str], top: str, left_out: list[str], be
         entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listed]
     for name, is_folder in entries:
         path = f"{below}{name}"
-        if is_folder and (first == "**" or rest) and _fits(name, first):
+        if not _is_text(name):
+            left_out.append(f"{os.fsencode(path).decode(errors='replace')}: its name is not UTF-8; it is left out")
+        elif is_folder and (first == "**" or rest) and _fits(name, first):
             yield from _walk_into(folder, name, pattern if first == "**" else rest, top, left_out, f"{path}/")
         elif not is_folder and not rest and first != "**" and _fits(name, first):
             why = _unfit(os.path.join(top, path), top)
@@ -290,6 +292,13 @@ def _walk(folder: int, pattern: Sequence[str], top: str, left_out: list[str], be
                 left_out.append(f"{path}: {why}; it is left out")
             elif why is not None:
                 yield path
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _walk_into(

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,15 @@ def test_links_within_the_folder_are_files_like_others(root: Path, files: Callab
         "docs/nowhere.txt: a link that leads nowhere; it is left out",
     ]
     assert paths(found.matching("docs/deep", "*", content=False)) == ["docs/deep/c.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+@pytest.mark.parametrize("files", [OwnFiles, lambda root: RootedFiles([root])], ids=["own", "rooted"])
+def test_a_name_that_is_no_text_is_left_out_and_told(root: Path, files: Callable[[Path], FileOpener]) -> None:
+    (root / "docs" / "deep" / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
+    found = files(root)
+    assert paths(found.matching("docs/deep", "*", content=True)) == ["docs/deep/c.txt"]
+    assert found.left_out == ["docs/deep/caf\ufffd.txt: its name is not UTF-8; it is left out"]
 
 
 @pytest.mark.parametrize(
