@@ -11,7 +11,7 @@ from msgspec import Raw
 from gleitzeit.errors import GleitzeitError, TaskError
 from gleitzeit.jsonrpc.codec import decode_members
 from gleitzeit.mcp.link import LinkFailed
-from gleitzeit.mcp.tools import methods_of_servers, task_result, text_of
+from gleitzeit.mcp.tools import as_mcp_has_it, methods_of_servers, task_result, text_of
 from gleitzeit.provider import Call, Provider
 from gleitzeit.provider.method import Method
 from gleitzeit.schemas import MethodSchema
@@ -98,18 +98,20 @@ class McpMethods:
 
     async def read_resource(self, call: Call, uri: str, server: str | None = None) -> Json:
         raw = await self._first(call, "resources/read", {"uri": uri}, "resources", server)
-        answer = msgspec.json.decode(raw, type=_Contents)
-        texts = [msgspec.json.decode(one, type=_Text).text for one in answer.contents]
+        with as_mcp_has_it("resources/read"):
+            answer = msgspec.json.decode(raw, type=_Contents)
+            texts = [msgspec.json.decode(one, type=_Text).text for one in answer.contents]
         return {"contents": answer.contents, "response": "\n".join(text for text in texts if text)}
 
     async def get_prompt(self, call: Call, name: str, arguments: Json | None = None, server: str | None = None) -> Json:
         texts = {key: value if isinstance(value, str) else _json(value) for key, value in (arguments or {}).items()}
         params = {"name": name, "arguments": texts}
         raw = await self._first(call, "prompts/get", params, "prompts", server)
-        answer = msgspec.json.decode(raw, type=_Messages)
-        contents = [one for message in answer.messages for one in _as_list(message.content)]
+        with as_mcp_has_it("prompts/get"):
+            answer = msgspec.json.decode(raw, type=_Messages)
+            text, _ = text_of([one for message in answer.messages for one in _as_list(message.content)])
         about = {"description": answer.description} if answer.description else {}
-        return {"messages": answer.messages, "response": text_of(contents)[0], **about}
+        return {"messages": answer.messages, "response": text, **about}
 
     async def _first(
         self, call: Call, method: str, params: Mapping[str, object], capability: str, server: str | None

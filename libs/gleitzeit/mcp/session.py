@@ -115,6 +115,8 @@ class Session:
             params = {} if cursor is None else {"cursor": cursor}
             page = codec.decode_members(await self.request(method, params, timeout_seconds=LIST_SECONDS))
             if key in page:
+                if not bytes(page[key]).startswith(b"["):
+                    raise RemoteError(-32603, f"{method} answers '{key}' that is no list")
                 for item in msgspec.json.decode(page[key], type=list[Raw]):
                     yield item
             cursor = msgspec.json.decode(page["nextCursor"]) if "nextCursor" in page else None

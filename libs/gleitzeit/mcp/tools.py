@@ -1,13 +1,14 @@
 """A tool of a server as a method of ours: its name, its schemas, and what its answer is to a task."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.errors import TaskError
+from gleitzeit.errors import ResultInvalid, TaskError
 from gleitzeit.jsonrpc.codec import decode_members, is_nested_deeper
 from gleitzeit.jsonrpc.messages import ABSENT, NULL
 from gleitzeit.mcp.memory import Known
@@ -124,6 +125,15 @@ class _Block(Struct, frozen=True):
     text: str = ""
 
 
+@contextmanager
+def as_mcp_has_it(method: str) -> Iterator[None]:
+    """Raises ResultInvalid for an answer that is read within and is not shaped as MCP says."""
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise ResultInvalid(f"the MCP server's answer to {method} is not what MCP asks for: {error}") from error
+
+
 def text_of(content: list[Raw]) -> tuple[str, bool]:
     """The text blocks, one below the other; and whether there is nothing but text."""
     blocks = [msgspec.json.decode(raw, type=_Block) for raw in content]
@@ -136,10 +146,11 @@ def task_result(raw: Raw) -> Raw:
 
     Every key of `structuredContent` as it is, and where it has none of that name: `response`, the text; `result`, the
     whole `structuredContent`; `content`, MCP's blocks, if not all are text. Raises TaskError if the tool says that it
-    has failed.
+    has failed, ResultInvalid for an answer of another shape than MCP's.
     """
-    answer = msgspec.json.decode(raw, type=CallResult)
-    text, only_text = text_of(answer.content)
+    with as_mcp_has_it("tools/call"):
+        answer = msgspec.json.decode(raw, type=CallResult)
+        text, only_text = text_of(answer.content)
     if answer.is_error:
         said = {"content": answer.content} if not only_text else {}
         raise TaskError(text[:_SHOWN_ERROR] or "the tool failed, and does not say why", {"isError": True, **said})

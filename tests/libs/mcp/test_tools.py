@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gleitzeit.errors import TaskError
+from gleitzeit.errors import ResultInvalid, TaskError
 from gleitzeit.mcp.memory import Definition, Memory, digest
 from gleitzeit.mcp.tools import methods_of_servers, task_result, tool_method
 from gleitzeit.schemas import SchemaProblem
@@ -45,6 +45,12 @@ def test_a_tool_s_failure_is_the_task_s() -> None:
         result(content=[text("no such file")], isError=True)
     with pytest.raises(TaskError, match="does not say why"):
         result(content=[], isError=True)
+
+
+@pytest.mark.parametrize("answer", [None, [], "x", {"content": "text"}, {"content": [None]}, {"isError": "yes"}])
+def test_an_answer_of_another_shape_is_told_as_such(answer: Any) -> None:
+    with pytest.raises(ResultInvalid, match="answer to tools/call is not what MCP asks for: "):
+        task_result(raw(answer))
 
 
 def test_methods() -> None:
