@@ -5,6 +5,7 @@ A long run does not hold a host up: after `wait_seconds` the tool answers with a
 """
 
 import asyncio
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from gleitzeit.engine import view
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.mcp.serving import Serving, ToolCall, UnknownTool
-from gleitzeit.schemas.catalogue import compile_schema
+from gleitzeit.schemas import MethodSchema, SchemaProblem, method_schema
 from gleitzeit.spec.load import load_text
 from gz_coordinator.mcp_tools import FINAL, TOOLS
 from gz_coordinator.parts import Parts
@@ -206,10 +207,21 @@ def _document(given: Any) -> Any:
 
 
 def _check(tool: Mapping[str, Any], arguments: dict[str, Any]) -> None:
-    """Raises InvalidParams, which the model reads."""
-    problems = [error.message for error in compile_schema(tool["inputSchema"]).iter_errors(arguments)]
+    """Raises InvalidParams, which the model reads. As `take_params`."""
+    problems = _method(tool["name"]).take_params(arguments)
     if problems:
-        raise errors.InvalidParams(f"{tool['name']}: {'; '.join(problems)}")
+        raise errors.InvalidParams(f"{tool['name']}: {'; '.join(map(_sentence, problems))}")
+
+
+@functools.cache
+def _method(tool: str) -> MethodSchema:
+    return method_schema(tool, {"params": TOOLS[tool]["inputSchema"]})
+
+
+def _sentence(problem: SchemaProblem) -> str:
+    where = "".join(f"{part}: " for part in problem.path[:1] if problem.keyword != "additionalProperties")
+    meant = f" (did you mean '{problem.suggestion}'?)" if problem.suggestion else ""
+    return f"{where}{problem.message}{meant}"
 
 
 async def _wait(changed: asyncio.Event, seconds: float) -> None:

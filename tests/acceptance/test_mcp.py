@@ -199,6 +199,14 @@ async def test_a_host_on_the_coordinator_s_socket(connection: Connection) -> Non
     called = {"name": "list_methods", "arguments": {"protocol": "echo/v1"}}
     answer = await connection.call("tools/call", called)
     assert "echo/echo" in {one["name"] for one in answer["structuredContent"]["methods"]}
+    for name, arguments, said in (
+        ("list_workflows", {"limit": 2.0}, ""),
+        ("get_workflow", {"workflow": "x"}, "unknown key 'workflow' (did you mean 'workflow_id'?)"),
+        ("list_workflows", {"status": "compelted"}, "not 'compelted' (did you mean 'completed'?)"),
+        ("get_workflow", {"workflow_id": 3}, "get_workflow: workflow_id: must be text, not 3"),
+    ):
+        answer = await connection.call("tools/call", {"name": name, "arguments": arguments})
+        assert (answer.get("isError", False), said in answer["content"][0]["text"]) == (said != "", True), answer
     assert await connection.call("ping") == {}
     assert (await connection.call("system.status"))["draining"] is False
 
