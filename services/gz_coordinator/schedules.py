@@ -186,6 +186,8 @@ class ScheduleMethods:
             zone = await service.between_turns(lambda: time_zone(self._known(name).definition.timezone))
             first = _in_words("since", lambda: parse_moment(since, zone))
             last = now if until is None else min(now, _in_words("until", lambda: parse_moment(until, zone)))
+            if last < first:
+                raise errors.InvalidParams(f"'since', {iso(first)}, is after 'until', or now, {iso(last)}")
             dues = await service.between_turns(lambda: self._past_times(name, first, last))
             unknown = [due for due in dues if not await self._parts.journal.read(scheduled_id(name, due), limit=1)]
             answer = await service.ask(lambda token: inp.Backfill(token, name, tuple(unknown)))
@@ -194,7 +196,7 @@ class ScheduleMethods:
 
     def _past_times(self, name: str, first: int, until: int) -> list[int]:
         schedule = self._known(name)
-        begin = min(first, until) - 1
+        begin = first - 1
         times = itertools.takewhile(lambda due: due <= min(until, schedule.decided), _unbounded(schedule, begin))
         dues = list(itertools.islice(times, MOST_BACKFILLED + 1))
         if len(dues) > MOST_BACKFILLED:

@@ -180,6 +180,8 @@ def why_not_answered(workflow: Workflow, task: Task) -> str:
     match task.state:
         case "pending" | "ready" | "retrying":
             return f"{name} does not ask yet: it is {task.state}"
+        case "waiting" if task.expands:
+            return f"{name} asks for each of its items: answer {task.id}[0], or another one"
         case "waiting":
             return f"{name} asks anew, in attempt {task.attempt}: this was an answer to an earlier one"
         case _:

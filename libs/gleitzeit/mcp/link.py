@@ -196,6 +196,8 @@ def _noise(name: str) -> Callable[[bytes], None]:
         heard += 1
         if heard <= SHOWN_NOISE:
             more = " (no more is told of it)" if heard == SHOWN_NOISE else ""
-            logger.warning("MCP server %s prints what is no message: %r%s", name, line[:200].decode(errors="replace"), more)
+            logger.warning(
+                "MCP server %s prints what is no message: %r%s", name, line[:200].decode(errors="replace"), more
+            )
 
     return hear

@@ -15,7 +15,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import waits, workflow
 from gleitzeit.engine.explain import explain
 from gleitzeit.engine.replay import replay
-from gleitzeit.model.definition import TaskDefinition
+from gleitzeit.model.definition import ForEach, TaskDefinition
 from gleitzeit.spec.moments import from_ms
 
 FORM = {"properties": {"days": {"type": "integer", "minimum": 1}, "why": {"type": "string", "default": "-"}},
@@ -289,6 +289,14 @@ def test_what_asks_nobody_cannot_be_answered() -> None:
     assert "is cancelled: nobody waits for an answer any more" in str(desk.error())
     answer(desk, workflow_id="nobody")
     assert isinstance(desk.error(), errors.WorkflowNotFound)
+
+
+def test_each_item_is_asked_for_not_all_of_them() -> None:
+    desk = Desk()
+    each = task("ask", method="approval/ask", params={"message": "x"}, for_each=ForEach(raw([1, 2])))
+    desk.submit(each, workflow_id="w")
+    desk.tell(inp.Complete("c", "w", "ask", True, raw({})))
+    assert "asks for each of its items: answer ask[0], or another one" in str(desk.error())
 
 
 def test_an_answer_to_an_earlier_attempt_does_not_count() -> None:

@@ -85,6 +85,9 @@ async def test_the_past_is_filled_in_once() -> None:
         assert view.known == 1, "that of 09:00 was started by the clock"
         again = await schedules.backfill("s", since="2027-01-15T05:00")
         assert (again.times, again.known, again.fired) == ((), 5, 5)
+        for backwards in ({"since": "2027-01-15T06:00", "until": "2027-01-15T05:00"}, {"since": "2027-01-15T12:00"}):
+            with pytest.raises(errors.InvalidParams, match="is after 'until', or now"):
+                await schedules.backfill("s", **backwards)
 
 
 async def test_deleted_and_made_again_it_goes_on_with_its_number() -> None:
