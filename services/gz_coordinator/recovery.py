@@ -31,9 +31,9 @@ PAGE = 256
 """Workflows that are one question to the journal when all are read, and replayed in one go."""
 TAKEN = 500
 """So many are taken over in one turn, …"""
-GIVEN = 2_000
-"""… so many given away, for which all are looked through, …"""
-LOOKED_AT = 5_000
+GIVEN = 1_000
+"""… so many given away, …"""
+LOOKED_AT = 2_000
 """… and so many only looked at."""
 
 
@@ -59,8 +59,12 @@ async def take_over(service: Service, wanted: Callable[[str], bool]) -> tuple[in
         workflows = [one async for some in _unfinished(service, wanted, warnings) for one in some]
         limits = tuple(await load_limits(service.journal, wanted, warnings))
         families: dict[str, list[Workflow]] = {}
-        for workflow in sorted(workflows, key=lambda one: (one.created_at, one.id)):  # first come, first served
+        workflows.reverse()  # they came newest first: there is little left to be sorted
+        workflows.sort(key=lambda one: (one.created_at, one.id))  # first come, first served
+        for number, workflow in enumerate(workflows, 1):
             families.setdefault(_family(workflow.id), []).append(workflow)
+            if number % LOOKED_AT == 0:
+                await asyncio.sleep(0)
         for some in _slices(families, TAKEN) if families else [[]]:
             new = tuple(one for one in some if one.id not in service.engine.workflows)
             await service.ask(partial(_adoption, new, limits))
@@ -88,7 +92,7 @@ def _slices(families: Mapping[str, list[T]], size: int) -> Iterator[list[T]]:
 
 
 def _disowning(names: frozenset[str], token: Any) -> inp.Disown:
-    return inp.Disown(token, names.__contains__)
+    return inp.Disown(token, names.__contains__, names)
 
 
 def _adoption(workflows: tuple[Workflow, ...], limits: tuple[Held, ...], token: Any) -> inp.Adopt:

@@ -8,6 +8,7 @@ what spans several between turns.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append, Journal
 from gz_coordinator.clock import Clock
 from gz_coordinator.ended import Ended
+from gz_coordinator.going_back import as_in_the_journal, calls_in, has_to_go_back, is_request, tokens_in
 from gz_coordinator.limit_streams import FreeLimits, limit_append
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
@@ -236,7 +238,7 @@ class Service:
             self._quiet.set()
 
     async def _commit(self, inputs: Sequence[inp.Input], decision: Decision) -> None:
-        """Make durable what was decided; without what is new, if the journal is full."""
+        """Make durable what was decided; without what somebody asks for, if the journal is full."""
         encoded = {name: self._encoded(append) for name, append in decision.appends.items()}
         commit = [
             Append(name, append.seq, tuple(encoded[name]), summary_of(append.workflow), blobs_of(encoded[name]))
@@ -246,7 +248,7 @@ class Service:
         commit += filter(None, map(own_id_append, new))
         commit += map(schedule_append, decision.schedules.values())
         commit += [limit_append(held, self.clock()) for held in decision.limits]
-        await self.space.append(commit, self._answer_reads, lambda: self._withdraw(inputs, decision))
+        await self.space.append(commit, self._answer_reads, partial(self._withdraw, inputs, decision))
         self._undurable = ()
         self._after_commit(decision, encoded)
         await self._free_limits.sweep(decision.limits, self.engine.owns)
@@ -255,9 +257,27 @@ class Service:
         while self._reads:
             self._reads.popleft()()
 
-    def _withdraw(self, inputs: Sequence[inp.Input], decision: Decision) -> Collection[str]:
+    async def _withdraw(self, inputs: Sequence[inp.Input], decision: Decision, commit: list[Append]) -> list[Append]:
+        """Who asked for something does not wait for space. Returns what is still to be made durable."""
         self._inbox = self.space.without_requests(self._inbox)
-        return self.space.withdraw(self.engine, inputs, decision)
+        if has_to_go_back(self.engine, inputs, decision):
+            await self._go_back(inputs, decision)
+            return []
+        gone = self.space.withdraw(self.engine, inputs, decision)
+        return [append for append in commit if append.stream not in gone]
+
+    async def _go_back(self, inputs: Sequence[inp.Input], decision: Decision) -> None:
+        names = self.engine.entangled()
+        workflows = await as_in_the_journal(self.journal, names, self.quarantined)
+        tokens = self.engine.go_back(self.clock(), names, workflows, calls_in(inputs, decision))
+        for workflow in workflows:
+            self.ended.settle(workflow)
+        self._inbox.extendleft(item for item in reversed(inputs) if not is_request(item))
+        for token in [*tokens, *tokens_in(inputs, decision)]:
+            if token is not None:
+                self.space.answer(token)
+        for part in (decision.appends, decision.limits, decision.effects, decision.answers):
+            part.clear()
 
     def _pace(self, seconds: float) -> None:
         """So many steps in the next turn that it is a short one; all that there may be if nobody has many."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
@@ -50,10 +50,13 @@ class Space:
             raise _full(trouble)
 
     async def append(
-        self, commit: list[Append], on_full: Callable[[], None], withdraw: Callable[[], Collection[str]]
+        self,
+        commit: list[Append],
+        on_full: Callable[[], None],
+        withdraw: Callable[[list[Append]], Awaitable[list[Append]]],
     ) -> None:
-        """Make the commit durable. While there is no space hold it, unchanged but for the streams that `withdraw` takes
-        back, and try again; `on_full` is called after each attempt. Raises JournalFull only when it is not to wait."""
+        """Make the commit durable. While there is no space hold what `withdraw` leaves of it, and try again; `on_full`
+        is called after each attempt. Raises JournalFull only when it is not to wait."""
         tries = 0
         while commit:
             try:
@@ -67,8 +70,7 @@ class Space:
                 on_full()
                 tries += 1
                 if tries == TRIES_BEFORE_WITHDRAWAL:
-                    gone = withdraw()
-                    commit = [append for append in commit if append.stream not in gone]
+                    commit = await withdraw(commit)
                 await asyncio.sleep(FULL_RETRY_SECONDS)
             else:
                 if self.stalled:
@@ -95,7 +97,7 @@ class Space:
             if answer.workflow is None or not answer.workflow.disowned:
                 kept.append(answer)
             else:
-                self._answer(answer.token)
+                self.answer(answer.token)
         decision.answers[:] = kept
         return {*gone, *map(own_id_stream, gone)}
 
@@ -108,9 +110,10 @@ class Space:
             if token is None:
                 kept.append(item)
             else:
-                self._answer(token)
+                self.answer(token)
         return kept
 
-    def _answer(self, token: "asyncio.Future[fx.Answer]") -> None:
+    def answer(self, token: "asyncio.Future[fx.Answer]") -> None:
+        """That there is no space."""
         if not token.done():
             token.set_result(fx.Answer(None, error=_full(self.stalled)))

@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import support
+from redis import Redis as SyncRedis
 from support import Stack
-from tests.servers import CrampedPostgres
+from tests.servers import CrampedPostgres, Redis
 from tests.small_disks import fill, small_disk, small_disk_for_others
 from websockets.asyncio.client import connect as open_websocket
 from websockets.asyncio.server import ServerConnection, serve
@@ -190,6 +191,76 @@ async def test_who_asks_on_a_full_disk_is_told_at_once_and_what_runs_is_kept(tmp
             await connection.close()
         finally:
             assert stack.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+async def test_whatever_is_asked_of_a_journal_that_turns_out_to_be_full_is_refused_and_nothing_comes_of_it(
+    tmp_path: Path, kind: str
+) -> None:
+    """All in one turn, which is decided before anybody knows that there is no space."""
+    with contextlib.ExitStack() as afterwards:
+        place, fill_it, free_it = _cramped(kind, afterwards)
+        stack = Stack(tmp_path / "state", "--provider", "echo", "--journal", place)
+        try:
+            await _ask_what_is_full(stack, fill_it, free_it)
+        finally:
+            assert stack.stop() == 0
+
+
+def _cramped(kind: str, afterwards: contextlib.ExitStack) -> tuple[str, Callable[[], Any], Callable[[], Any]]:
+    """A place for a journal, what makes it full, and what makes space again."""
+    if kind == "redis":
+        redis = Redis()
+        afterwards.callback(redis.stop)
+        client = afterwards.enter_context(SyncRedis(port=redis.port))
+        return (
+            redis.place(), lambda: client.config_set("maxmemory", 1), lambda: client.config_set("maxmemory", 0)
+        )  # fmt: skip
+    disk = afterwards.enter_context(small_disk_for_others("4m"))
+    server = CrampedPostgres(disk, "tables")
+    afterwards.callback(server.stop)
+    return server.uri, lambda: fill(disk), lambda: (disk / "ballast").unlink()
+
+
+async def _ask_what_is_full(stack: Stack, fill_it: Callable[[], Any], free_it: Callable[[], Any]) -> None:
+    connection = await support.connected(stack)
+    wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": "go"}}
+    once = {"concurrency": {"key": "k", "limit": 1}}
+    waiting = [await support.submit(connection, wait | once, echo("a")) for _ in range(3)]
+    runs = await support.submit(connection, {"id": "d", "method": "echo/delay", "params": {"seconds": 1}})
+    fill_it()
+    long = os.urandom(100_000).hex()  # more than there is room for in what the journal has already
+    about = [{"workflow_id": name} for name in waiting]
+    definition = {"name": "late", "tasks": [echo("a") | once | {"params": {"message": long}}]}
+    asked = [
+        connection.call("workflow.signal", {**about[0], "name": "other", "payload": long}),
+        connection.call("workflow.cancel", about[1]),
+        connection.call("workflow.pause", about[2]),
+        connection.call("workflow.submit", {"definition": definition}),
+    ]
+    outcomes = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
+    assert [type(outcome) for outcome in outcomes] == [ResourceExhausted] * 4, outcomes
+    await asyncio.sleep(1)  # meanwhile the call ends, which cannot be written
+    free_it()
+
+    async def well_again() -> bool:
+        return not any("full" in warning for warning in (await connection.call("system.status"))["warnings"])
+
+    await support.eventually(well_again)
+    assert (await support.finished(stack.url, runs))["status"] == "completed"
+    for one in about:
+        view = await connection.call("workflow.get", one)
+        assert (view["status"], view["tasks"][1]["status"]) == ("running", "completed")
+    for one in about:
+        await connection.call("workflow.signal", {**one, "name": "go", "payload": 1})
+    for one in about:
+        assert (await support.finished(stack.url, one["workflow_id"]))["status"] == "completed"
+        events = (await connection.call("workflow.history", one))["events"]
+        assert sum(event["event"]["type"] == "SignalReceived" for event in events) == 1
+    listed = (await connection.call("workflow.list"))["workflows"]
+    assert "late" not in {row["name"] for row in listed}
+    await works(connection, stack)
+    await connection.close()
 
 
 async def _fill_and_free(stack: Stack, disk: Path) -> None:

@@ -116,7 +116,9 @@ class Concurrency(Limits):
         """It holds one, whatever the limit. Where that is in the journal, it is known to whom it has to be."""
         permit.granted = True
         if not self._shared:
-            self._limits.setdefault(permit.ask.limit, Limit(Held(permit.ask.limit))).grant(permit.ask)
+            limit = self._limits.setdefault(permit.ask.limit, Limit(Held(permit.ask.limit)))
+            self._moves(limit)
+            limit.grant(permit.ask)
 
     def _claim(self, permit: Permit) -> Verdict:
         if self._keeps(permit.ask.limit):
@@ -139,6 +141,12 @@ class Concurrency(Limits):
         self._unasked.pop(limit, None)
         if not asked:
             del self._asked[limit]
+
+    def _never_asked(self, permit: Permit) -> None:
+        """Nobody will answer."""
+        if (asked := self._asked.get(permit.ask.limit)) is not None:
+            asked.pop(permit)
+        self._ask_others(permit.ask.limit)
 
     def _permit_answered(self, item: inp.PermitAnswered) -> None:
         permit, limit = item.permit, item.permit.ask.limit

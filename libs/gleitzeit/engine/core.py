@@ -23,7 +23,7 @@ from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import Look
-from gleitzeit.model.permits import Held
+from gleitzeit.model.permits import Grant, Held
 from gleitzeit.model.schedules import AnyScheduleFact
 from gleitzeit.schemas import Catalogue
 
@@ -101,6 +101,12 @@ class Core:
         self._permits: dict[str, Permit] = {}
         """What workflows and tasks of ours hold or wait for, by holder."""
         self._permit_of: dict[Task | Workflow, Permit] = {}
+        self._moved: dict[str, dict[str, Grant]] = {}
+        """By limit, who held its permits before this turn, if that has changed in it."""
+        self._were_held: dict[str, bool] = {}
+        """Workflows that somebody has held or let go in this turn: whether they were held before."""
+        self._resumed: dict[str, Call] = {}
+        """By id, calls under way that go on when their workflow is adopted anew."""
         self._asked: dict[str, Turns[Permit, Permit]] = {}
         """By limit whose permits another coordinator keeps: what it has been asked for, …"""
         self._unasked: dict[str, Turns[Permit, Permit]] = {}
@@ -154,6 +160,8 @@ class Core:
         self._askers: dict[str, list[Any]] = {}
         """By workflow: whom to answer when its sweeps are over."""
         self._decision = Decision()
+        self._carried = Decision()
+        """What the next one begins with."""
         self._now = 0
 
     @property
@@ -216,7 +224,12 @@ class Core:
         else:
             self._blobs.add(item.look, item.value, item.size_bytes)
         for callback, arguments in self._when_looked.pop(item.look, ()):
-            callback(*arguments)
+            if not (isinstance(arguments[0], Workflow) and arguments[0].disowned):
+                callback(*arguments)
+
+    def _note_held(self, workflow: Workflow) -> None:
+        """Before that changes."""
+        self._were_held.setdefault(workflow.id, workflow.id in self.scheduler.held)
 
     def _touch(self, workflow: Workflow) -> None:
         self._touched[workflow.id] = workflow

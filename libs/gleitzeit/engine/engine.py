@@ -6,7 +6,7 @@ The caller's duty: append `Decision.appends` in one commit, and only then perfor
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gleitzeit.engine import cleanup
@@ -14,20 +14,22 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
 from gleitzeit.engine.core import Decision, call_id
-from gleitzeit.engine.requests import Requests
+from gleitzeit.engine.going_back import GoingBack
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import ShardElsewhere
-from gleitzeit.model.shards import SCHEDULES, root_of
+from gleitzeit.model.shards import SCHEDULES
 
 _UNDER_WAY = frozenset({"running", "retrying", "waiting"})
 
 
-class Engine(Requests):
+class Engine(GoingBack):
     def decide(self, now: int, inputs: Iterable[inp.Input]) -> Decision:
         """Take what arrived and what is due, and say what follows. `now` is in UTC milliseconds and never goes back."""
         self._now = self.scheduler.now = max(now, self._now)
-        self._decision = Decision()
+        self._decision, self._carried = self._carried, Decision()
+        self._moved.clear()
+        self._were_held.clear()
         self._room = (self.settled + 1) // 2
         self._go_on()
         self._room += self.settled // 2
@@ -97,13 +99,7 @@ class Engine(Requests):
     def _adopt_task(self, workflow: Workflow, task: Task) -> None:
         match task.state:
             case "running":
-                call = Call(workflow, task, task.attempt, call_id(workflow.id, task.id, task.attempt))
-                call.sent = True  # for all that we know
-                self.calls[call.id] = call
-                self.scheduler.started(workflow, call.instance)
-                self._arm_deadline(call, task.started_at, LATE_MS)
-                self._arm_budget(call)
-                self._orphan(call, self._lease_ms + CONNECT_GRACE_MS)
+                self._adopt_call(workflow, task)
             case "retrying":
                 self._at(task.until or 0, self._release, workflow, task, task.attempt)
                 if task.refusals:
@@ -113,6 +109,24 @@ class Engine(Requests):
                 if task.sends:
                     self._at(self._now, self._send_on, workflow, task)
         self._hold_again(workflow, task)
+
+    def _adopt_call(self, workflow: Workflow, task: Task) -> None:
+        name = call_id(workflow.id, task.id, task.attempt)
+        call = self._resumed.get(name)
+        if call is None:
+            call = Call(workflow, task, task.attempt, name)
+            call.sent = True  # for all that we know
+        else:
+            call.workflow, call.task, call.circuit = workflow, task, None
+        self.calls[call.id] = call
+        self.scheduler.started(workflow, call.instance)
+        if call.deadline is not None:
+            self._at(call.deadline, self._call_timeout, call)
+        else:
+            self._arm_deadline(call, task.started_at, LATE_MS)
+        self._arm_budget(call)
+        if name not in self._resumed or call.lost_at is not None:
+            self._orphan(call, self._lease_ms + CONNECT_GRACE_MS)
 
     def _adopt(self, item: inp.Adopt) -> None:
         """While it runs. Providers that are there already do not announce themselves again."""
@@ -134,7 +148,8 @@ class Engine(Requests):
         self._decision.answers.append(fx.Answer(item.token))
 
     def _disown(self, item: inp.Disown) -> None:
-        gone = [workflow for workflow in self.workflows.values() if item.wanted(workflow.id)]
+        names = self.workflows if item.names is None else filter(self.workflows.__contains__, item.names)
+        gone = [self.workflows[name] for name in names if item.wanted(name)]
         for workflow in gone:
             workflow.disowned = True
         self._disown_permits()
@@ -149,38 +164,6 @@ class Engine(Requests):
             self._end_foreign(call)
         self._decision.answers.append(fx.Answer(item.token))
 
-    def _forget_unfinished(self, gone: Sequence[Workflow]) -> list[Call]:
-        """Returns their calls."""
-        for workflow in gone:
-            self.scheduler.forget(workflow)
-            self._params.forget(workflow.id)
-            self._budgets.pop(workflow.id, None)
-            self._touched.pop(workflow.id, None)
-            del self.workflows[workflow.id]
-            self.let_go(workflow)
-        calls = [call for call in self.calls.values() if call.workflow.disowned]
-        for call in calls:
-            del self.calls[call.id]
-            self.scheduler.leave(call)
-        self._prune_timers()
-        return calls
-
-    def withdraw(self, workflow_ids: Collection[str]) -> Collection[str]:
-        """Forget workflows that the last turn began and that cannot be made durable, before anybody has heard of them.
-        Returns which, with their children: those with limits of their own are not forgotten, as others may have made
-        room for them."""
-        families: dict[str, list[Workflow]] = {root: [] for root in workflow_ids}
-        for workflow in self.workflows.values():
-            if (family := families.get(root_of(workflow.id))) is not None:
-                family.append(workflow)
-        gone = [workflow for family in families.values() if not any(map(_has_limits, family)) for workflow in family]
-        for workflow in gone:
-            workflow.disowned = True
-            self._forget_sweeps(workflow)
-        self._forget_found()
-        self._forget_unfinished(gone)
-        return [workflow.id for workflow in gone]
-
     def params_digest(self, workflow: Workflow, task: Task) -> str:
         """Of what the task was called with; the same only if nothing differs. Raises ParameterError."""
         return self._params.digest(workflow, task)
@@ -188,11 +171,6 @@ class Engine(Requests):
     def forget(self, workflow_id: str) -> None:
         """Drop a final workflow from memory."""
         del self.workflows[workflow_id]
-
-
-def _has_limits(workflow: Workflow) -> bool:
-    definition = workflow.definition
-    return definition.concurrency is not None or any(task.concurrency is not None for task in definition.tasks)
 
 
 _ON: dict[type, Callable[[Engine, Any], None]] = {

@@ -1,6 +1,6 @@
 """What the engine is told: by clients, by other coordinators, by providers. Each becomes events, and effects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from msgspec import Raw, Struct
@@ -148,6 +148,8 @@ class Disown(Struct, frozen=True, eq=False):
 
     token: Any
     wanted: Callable[[str], bool]
+    names: Collection[str] | None = None
+    """Only these are looked at; None: all."""
 
 
 # Permits of keys, between coordinators

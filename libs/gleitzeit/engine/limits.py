@@ -75,15 +75,20 @@ class Limits(Rerun):
     def _grant(self, limit: Limit, ask: Ask) -> None:
         known = limit.grants.get(ask.holder)
         if known is None or (known.ask, known.epoch) != (ask.id, ask.epoch):
+            self._moves(limit)
             limit.grant(ask)
             self._limits_changed[limit.name] = limit
             self._look_later()
+
+    def _moves(self, limit: Limit) -> None:
+        self._moved.setdefault(limit.name, dict(limit.grants))
 
     def _leave(self, name: str, holder: str, ask_id: str) -> None:
         """A permit is free, if it is still held for that wish. Without one: what held it is over for good."""
         limit = self._limits.get(name)
         grant = limit.grants.get(holder) if limit is not None else None
         if limit is not None and grant is not None and (not ask_id or grant.ask == ask_id):
+            self._moves(limit)
             limit.leave(holder)
             self._limits_changed[name] = limit
             self._pass_on(limit)

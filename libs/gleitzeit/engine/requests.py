@@ -67,6 +67,7 @@ class Requests(Schedules):
         workflow = self._unfinished(item.token, item.workflow_id, "resumed")
         if workflow is not None:
             for one in self._family(workflow):
+                self._note_held(one)
                 self.scheduler.held.discard(one.id)
                 if one.state == "paused":
                     self._record(one, ev.WorkflowResumed(self._now))
@@ -76,7 +77,9 @@ class Requests(Schedules):
     def _hold(self, item: inp.Hold) -> None:
         workflow = self._unfinished(item.token, item.workflow_id, "held")
         if workflow is not None:
-            self.scheduler.held.update(one.id for one in self._family(workflow))
+            for one in self._family(workflow):
+                self._note_held(one)
+                self.scheduler.held.add(one.id)
             self._answer(item.token, workflow)
 
     def _retry(self, item: inp.Retry) -> None:

@@ -147,6 +147,7 @@ class Settling(Sweeps):
         why = reason or _CANCELLED
         if workflow.closing is None and (workflow.unfinished > self.at_once or cleanup.closes_first(workflow)):
             self._record(workflow, ev.WorkflowCancelling(self._now, reason, error))
+            self._note_held(workflow)
             self.scheduler.held.discard(workflow.id)
             self.scheduler.unpark(workflow)
             self._stop_all_tasks(workflow, why)
@@ -313,6 +314,7 @@ class Settling(Sweeps):
     def _ended(self, workflow: Workflow, event: ev.AnyEvent) -> None:
         self._record(workflow, event)
         workflow.released.clear()  # nobody queues what has ended, and it may leave memory before the next turn
+        self._note_held(workflow)
         self.scheduler.forget(workflow)
         self._params.forget(workflow.id)
         self._budgets.pop(workflow.id, None)

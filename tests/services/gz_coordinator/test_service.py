@@ -29,10 +29,11 @@ class Echo:
     def __init__(self, service: Service, result: bytes) -> None:
         self.service = service
         self.result = Raw(result)
+        self.busy = False
 
     def perform(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, fx.CallProvider):
+            if isinstance(effect, fx.CallProvider) and not self.busy:
                 self.service.post(inp.CallCompleted(effect.call, self.result))
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
@@ -255,17 +256,54 @@ async def test_who_asks_while_the_journal_is_found_to_be_full_is_told_so_too(
     assert not [record for record in await journal.read("w-first") if b"SignalReceived" in record.event]
 
 
-async def test_what_has_a_limit_of_its_own_waits_for_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another workflow may have made room for it in the same turn."""
+LIMITED = definition(task("t", concurrency=Concurrency("k", 1)), task("after", "t"))
+ANSWERS: list[Callable[[Any], inp.Input]] = [
+    *REQUESTS,
+    lambda token: inp.Submit(token, "w-late", LIMITED, Raw(b"{}")),
+    lambda token: inp.Pause(token, "w-first"),
+    lambda token: inp.Hold(token, "w-first"),
+]
+
+
+@pytest.mark.parametrize("request_", ANSWERS)
+async def test_who_asks_in_the_very_turn_that_finds_the_journal_full_is_told_so_and_nothing_has_come_of_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, request_: Callable[[Any], inp.Input]
+) -> None:
     monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
-    journal = desk.service.journal
+    service, engine, journal = desk.service, desk.service.engine, desk.service.journal
     assert isinstance(journal, Gated)
-    journal.full = True
-    limited = definition(task("t", concurrency=Concurrency("k", 1)))
-    asking = asyncio.create_task(desk.service.ask(lambda token: inp.Submit(token, "w", limited, Raw(b"{}"))))
-    while not desk.service.space.stalled:  # noqa: ASYNC110 - nobody tells
+    echo = service.performer
+    assert isinstance(echo, Echo)
+    echo.busy = True
+    for name in ("w-first", "w-second"):  # the second one waits for the permit of the first
+        await service.ask(lambda token, name=name: inp.Submit(token, name, LIMITED, Raw(b"{}")))
+    while not engine.calls:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
-    await asyncio.sleep(0.05)
-    assert not asking.done()
+    await service.between_turns(lambda: None)
+    calls, states = dict(engine.calls), _states(engine)
+    journal.full = True
+    asked = [service.ask(request_), service.ask(lambda token: inp.Signal(token, "w-second", "go", Raw(b"1")))]
+    outcomes = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+    assert all(isinstance(outcome, errors.ResourceExhausted) for outcome in outcomes), outcomes
+    assert (dict(engine.calls), _states(engine)) == (calls, states)
+    assert not engine.scheduler.held
+    for name in ("w-first", "w-second"):
+        workflow = engine.workflows[name]
+        assert workflow.seq == len(await journal.read(name))
     journal.full = False
-    await asyncio.wait_for(asking, 30)
+    echo.busy = False
+    for call in calls.values():
+        service.post(inp.CallCompleted(call, echo.result))
+    for name in ("w-first", "w-second"):
+        async with asyncio.timeout(30):
+            while not await service.read(name, lambda workflow: workflow.final):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert engine.workflows[name].state == "completed"
+    assert await journal.read("w-late") == []
+    assert not [
+        event for name in ("w-first", "w-second") for event in await journal.read(name) if b"Signal" in event.event
+    ]
+
+
+def _states(engine: Engine) -> dict[str, dict[str, str]]:
+    return {name: {t.id: t.state for t in workflow.tasks.values()} for name, workflow in engine.workflows.items()}
