@@ -340,6 +340,20 @@ def test_a_model_at_a_limit_is_waited_for_when_those_of_other_providers_have_fai
     assert workflow.error.message == f"no (what was tried before failed, too: {tried})"
 
 
+def test_a_model_that_was_waited_for_is_asked_again_and_not_those_that_have_failed() -> None:
+    desk = holders("a", "b", "c")
+    desk.submit(asks("a", "b", "c", attempts=2))
+    desk.fail("a", data={"retryable": False})
+    limit(desk, 30.0)
+    desk.fail("a", data={"retryable": False})
+    desk.wait(30.0)
+    desk.fail("a", -29003)
+    assert desk.states() == {"a": "retrying"}
+    desk.wait(1.0)
+    assert desk.call("a").instance == "p1#1"
+    assert msgspec.json.decode(desk.call("a").params)["model"] == ["b", "c"]
+
+
 def test_a_list_and_a_fallback() -> None:
     desk = holders("a", "b")
     workflow = desk.submit(asks("a", "b", fallback=(Alternative("echo", "echo/echo"),)))

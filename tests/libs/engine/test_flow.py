@@ -184,6 +184,18 @@ def test_the_bound_of_a_loop(on_exhausted: str, state: str) -> None:
         assert (workflow.error.code, workflow.error.name) == (-29011, "LOOP_EXHAUSTED")
 
 
+def test_a_loop_that_is_retried_has_all_its_rounds_again() -> None:
+    desk = Desk()
+    desk.submit(task("t", params={"round": "${loop.round}"}, until=Until("${t.done}", max=2, on_exhausted="fail")))
+    for _ in range(2):
+        desk.complete("t", {"done": False})
+    desk.tell(inp.Retry("again", "w"))
+    assert b'"round":1' in desk.call("t").params
+    desk.complete("t", {"done": False})
+    desk.complete("t", {"done": True})
+    assert desk.workflow().state == "completed"
+
+
 def test_a_timer_and_a_signal_go_round_too() -> None:
     desk = Desk()
     desk.submit(task("t", method="signal/wait", params={"name": "go"}, until=Until("${t.payload} == 'end'")))
