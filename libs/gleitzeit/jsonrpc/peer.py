@@ -22,6 +22,8 @@ from gleitzeit.jsonrpc.messages import NULL, Encoded, Failure, Lost, Malformed, 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 # Requests of one connection that may wait for their answer here; beyond it a request is answered OVERLOADED at once.
 MAX_UNANSWERED = 65_536
+# Requests that we gave up and that may be answered yet; of an older one the answer counts as one to nothing.
+MAX_FORGOTTEN = 65_536
 # An array that leaves is not made longer than this: what is behind it should not wait for a whole large frame.
 COALESCE_BYTES = 1024 * 1024
 
@@ -198,8 +200,8 @@ class Peer:
         """Of the frame that is being received, if it was looked through."""
         self.unmatched = 0
         self.answers = 0
-        self._forgotten: set[int] = set()
-        """Given up, and not yet answered."""
+        self._forgotten: dict[int, None] = {}
+        """Given up, and not yet answered; the earliest first."""
         self._wake = wake
         self._outbox: list[bytes] = []
         self._outstanding: dict[int, OnReply] = {}
@@ -235,7 +237,9 @@ class Peer:
     def forget(self, request_id: int) -> None:
         """Its `on_reply` will not be called."""
         if self._outstanding.pop(request_id, None) is not None:
-            self._forgotten.add(request_id)
+            self._forgotten[request_id] = None
+            if len(self._forgotten) > MAX_FORGOTTEN:
+                del self._forgotten[next(iter(self._forgotten))]
 
     @property
     def outstanding(self) -> int:
@@ -400,7 +404,7 @@ class Peer:
         on_reply = self._outstanding.pop(request_id, None)
         if on_reply is None:
             self.unmatched += request_id not in self._forgotten
-            self._forgotten.discard(request_id)
+            self._forgotten.pop(request_id, None)
         else:
             self.answers += 1
             reply = codec.read_reply(message)

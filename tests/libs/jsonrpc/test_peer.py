@@ -77,6 +77,17 @@ def test_the_second_answer_to_a_call_is_nothing():
     assert peer.receive(frame(id=request_id, result=2)) == []
 
 
+def test_answers_to_what_was_given_up_lately_count_as_asked_for(monkeypatch):
+    monkeypatch.setattr(peer_module, "MAX_FORGOTTEN", 2)
+    peer = new()
+    given_up = [peer.send_request("m", None, print) for _ in range(3)]
+    for request_id in given_up:
+        peer.forget(request_id)
+    for request_id in given_up:
+        assert peer.receive(frame(id=request_id, result=1)) == []
+    assert (peer.unmatched, peer.answers) == (1, 0)
+
+
 def test_a_lost_connection_is_the_reply_of_all_that_is_outstanding():
     peer = new()
     replies: list[Reply] = []
