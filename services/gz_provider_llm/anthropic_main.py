@@ -9,7 +9,16 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, server_hint, settings_of
+from gz_provider_llm.options import (
+    add_key_options,
+    api_key,
+    key_hint,
+    key_renewal,
+    parser_for,
+    serve,
+    server_hint,
+    settings_of,
+)
 
 URL_VARIABLE = "ANTHROPIC_BASE_URL"
 VARIABLE = "ANTHROPIC_API_KEY"
@@ -23,13 +32,18 @@ def provider(options: Namespace) -> Provider:
         raise ConfigurationError(f"no key for Anthropic: set {options.api_key_env}, or give --api-key-file")
     http = Http(
         _api_url(options.url),
-        headers={"anthropic-version": ANTHROPIC_VERSION} | ({"x-api-key": key} if key else {}),
+        headers={"anthropic-version": ANTHROPIC_VERSION, **_headers(key)},
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
         hint="" if is_anthropic else server_hint(options.url, URL_VARIABLE),
         key_hint=key_hint(options),
+        renewed=key_renewal(options, _headers),
     )
     return build(Anthropic(http, capacity=options.capacity or CAPACITY), settings_of(options))
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"x-api-key": key} if key else {}
 
 
 def _api_url(url: str) -> str:

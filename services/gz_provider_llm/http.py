@@ -32,6 +32,7 @@ SHORT_SECRET = 8
 """A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 KEY_IN_QUERY = 16
 """From so many characters on, what stands in the query of a URL is taken for a key."""
+NOT_ACCEPTED = 401
 IDLE_TIMEOUT_SECONDS = 60.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
@@ -41,12 +42,20 @@ _HALVES = re.compile("[\ud800-\udfff]")
 _NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
+class Key(Struct, frozen=True):
+    """With the headers in which it stands."""
+
+    secret: str = ""
+    headers: dict[str, str] = {}
+
+
 class Http:
     """A pool of connections to one server.
 
     `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
     that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
-    when the key is not accepted.
+    when the key is not accepted. `renewed` is asked then for the key as it is now: with another one the request is sent
+    again.
     A connection takes one request after the other, but is not used again when its server may be about to close it: then
     a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
     llama-server closes one after each stream, without announcing it.
@@ -62,6 +71,7 @@ class Http:
         busy_statuses: Collection[int] = (429,),
         hint: str = "",
         key_hint: str = "",
+        renewed: Callable[[], "Key | None"] | None = None,
     ) -> None:
         parsed = checked_url(base_url)
         self.url = str(parsed.with_query(None).with_fragment(None)).rstrip("/")
@@ -74,6 +84,8 @@ class Http:
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
         self._key_hint = key_hint
+        self._renewed = renewed
+        self._key = (renewed() if renewed is not None else None) or Key()
         self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
         """Asked when the server has said nothing for the idle timeout: whether it is known to work nevertheless."""
         self._sessions = Sessions(parsed, headers_for(parsed, headers or {}))
@@ -188,14 +200,14 @@ class Http:
         self, session: aiohttp.ClientSession, method: str, url: URL, body: object, patience: "_Patience"
     ) -> AsyncIterator["_Reply"]:
         content = None if body is None else msgspec.json.encode(body)
-        headers = None if body is None else {"content-type": "application/json"}
+        headers = {} if body is None else {"content-type": "application/json"}
         patience.begin()
         for _ in range(2):  # the loop hears now of connections that the server has closed: none of them is used again
             await asyncio.sleep(0)
-        try:
-            response = await session.request(method, url, data=content, headers=headers, allow_redirects=False)
-        except aiohttp.ClientError as error:
-            raise self._failed(error, begun=False) from None
+        response = await self._response(session, method, url, content, headers)
+        if response.status == NOT_ACCEPTED and self._has_new_key():
+            response.close()
+            response = await self._response(session, method, url, content, headers)
         logger.debug("HTTP Request: %s %s: %d", method, url.with_query(None), response.status)
         patience.heard()
         self._closes_after_streams = response.headers.get("server") in CLOSE_AFTER_STREAMS
@@ -208,6 +220,28 @@ class Http:
             raise self._failed(error, begun=True) from None
         finally:
             response.close()
+
+    async def _response(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> aiohttp.ClientResponse:
+        own = {**headers, **self._key.headers}
+        try:
+            return await session.request(method, url, data=content, headers=own, allow_redirects=False)
+        except aiohttp.ClientError as error:
+            raise self._failed(error, begun=False) from None
+
+    def _has_new_key(self) -> bool:
+        key = self._renewed() if self._renewed is not None else None
+        if key is None or key == self._key:
+            return False
+        self._key = key
+        self._secrets = (*self._secrets, _mask(key.secret))
+        return True
 
     async def _refuse(self, reply: "_Reply") -> NoReturn:
         content = await reply.read(ERROR_LIMIT_BYTES)

@@ -9,7 +9,16 @@ from gleitzeit.provider import Provider
 from gz_provider_llm.http import Http
 from gz_provider_llm.methods import build
 from gz_provider_llm.openai import CAPACITY, OPENAI_URL, OpenAI
-from gz_provider_llm.options import add_key_options, api_key, key_hint, parser_for, serve, server_hint, settings_of
+from gz_provider_llm.options import (
+    add_key_options,
+    api_key,
+    key_hint,
+    key_renewal,
+    parser_for,
+    serve,
+    server_hint,
+    settings_of,
+)
 
 URL_VARIABLE = "OPENAI_BASE_URL"
 VARIABLE = "OPENAI_API_KEY"
@@ -30,6 +39,7 @@ def provider(options: Namespace) -> Provider:
         idle_timeout_seconds=options.idle_timeout,
         hint="" if is_openai else server_hint(options.url, URL_VARIABLE),
         key_hint=key_hint(options),
+        renewed=key_renewal(options, lambda key: _headers(url, key)),
     )
     return build(OpenAI(http, is_openai=is_openai, capacity=options.capacity), settings_of(options))
 

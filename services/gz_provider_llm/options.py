@@ -9,7 +9,7 @@ from pathlib import Path
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import give_up, positive
-from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS
+from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS, Key
 from gz_provider_llm.methods import Settings
 
 
@@ -62,6 +62,19 @@ def api_key(options: Namespace) -> str:
     if not key or any(character.isspace() or not character.isprintable() for character in key):
         raise ConfigurationError(f"{options.api_key_file} does not hold a key: one word is expected")
     return key
+
+
+def key_renewal(options: Namespace, headers: Callable[[str], dict[str, str]]) -> Callable[[], Key | None]:
+    """For when it is not accepted: the key as its file has it by then, in the `headers` of its server."""
+
+    def renewed() -> Key | None:
+        try:
+            key = api_key(options)
+        except ConfigurationError:  # it is just being written
+            return None
+        return Key(key, headers(key)) if key else None
+
+    return renewed
 
 
 def key_hint(options: Namespace) -> str:
