@@ -3,6 +3,9 @@
 import logging
 from collections.abc import Callable
 
+from gleitzeit.spec.durations import in_words
+
+TELLING_MS = 60_000
 log = logging.getLogger("gz.coordinator")
 
 
@@ -18,6 +21,16 @@ class Clock:
 
     def __call__(self) -> int:
         return self._clock() + self._ahead_ms
+
+    @property
+    def warnings(self) -> list[str]:
+        """For who wonders when a schedule is due."""
+        if self._ahead_ms < TELLING_MS:
+            return []
+        ahead = in_words(self._ahead_ms // 1000)
+        return [
+            f"the clock of this machine is {ahead} behind the journal: schedules and timers go by the journal's time"
+        ]
 
     def not_before(self, at: int) -> None:
         """Go on from there if it is later: what is recorded has happened, whatever the machine's clock says now."""

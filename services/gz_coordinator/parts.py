@@ -140,7 +140,12 @@ class Parts:
             "providers": len(engine.scheduler.roster) - 1,
             "watchers": len(self.watchers),
             **(self._coordinators(self.shared.holdings) if self.shared is not None else {}),
-            "warnings": [*self.warnings, *stalled, *(self.shared.holdings.warnings if self.shared is not None else ())],
+            "warnings": [
+                *self.warnings,
+                *stalled,
+                *self.service.clock.warnings,
+                *(self.shared.holdings.warnings if self.shared is not None else ()),
+            ],
         }
 
     def _coordinators(self, holdings: Holdings) -> dict[str, Any]:

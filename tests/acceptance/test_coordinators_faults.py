@@ -187,4 +187,4 @@ async def test_a_database_that_is_killed_beneath_coordinators(ordeal: Ordeal) ->
 @pytest.mark.long
 @pytest.mark.parametrize("ordeal", [("postgres", 5), ("redis", 6)], indirect=True, ids=["postgres", "redis"])
 async def test_a_database_that_is_killed_beneath_coordinators_again_and_again(ordeal: Ordeal) -> None:
-    await _outlives_its_database(ordeal, 25)
+    await _outlives_its_database(ordeal, 12)
