@@ -87,8 +87,10 @@ class Documents:
     async def submitted(self, params: bytes, catalogue: Catalogue) -> Submitted | None:
         """For the params of a `workflow.submit`, which are never decoded here. None if more is needed for them than the
         document itself, or if they are wrong: decode them and see."""
-        answer = await self._aside.run(_submitted, params, msgspec.json.encode(self._environ), self.described)
-        return msgspec.json.decode(answer, type=Submitted | None)
+        work = params, msgspec.json.encode(self._environ), self.described
+        answer, definition = await self._aside.run(_submitted, *work)
+        found = msgspec.json.decode(answer, type=Submitted | None)
+        return replace(found, definition=Raw(definition)) if found is not None else None
 
     def warm_up(self) -> None:
         """Start the other process before the first large document waits for it."""
@@ -141,24 +143,23 @@ def _check_encoded(work: bytes, described: bytes) -> bytes:
     return msgspec.json.encode(_check(document, inputs, environ, _catalogue(described)))
 
 
-def _submitted(params: bytes, environ: bytes, described: bytes) -> bytes:
-    """In the other process."""
+def _submitted(params: bytes, environ: bytes, described: bytes) -> tuple[bytes, bytes]:
+    """In the other process. The definition, which may be very large, is no part of what has to be decoded."""
     asked = msgspec.json.decode(params)
     if repeated := _repeated(params):
-        return msgspec.json.encode(Submitted(NULL, repeated, NULL, "", "", False))
+        return msgspec.json.encode(Submitted(NULL, repeated, NULL, "", "", False)), b"null"
     catalogue = _catalogue(described)
     if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].check_params(asked):
-        return b"null"
+        return b"null", b""
     document = asked["definition"]
     if has_batches(document) or any(places_of(document)):
-        return b"null"
+        return b"null", b""
     inputs, key = asked.get("inputs") or {}, asked.get("idempotency_key", "")
     verdict = _check(document, inputs, msgspec.json.decode(environ), catalogue)
-    definition = Raw(msgspec.json.encode(verdict.definition))
     body = digest([document, inputs]) if key else ""
     raw_inputs = Raw(msgspec.json.encode(inputs))
-    found = Submitted(definition, verdict.problems, raw_inputs, key, body, asked.get("hold", False))
-    return msgspec.json.encode(found)
+    found = Submitted(NULL, verdict.problems, raw_inputs, key, body, asked.get("hold", False))
+    return msgspec.json.encode(found), msgspec.json.encode(verdict.definition)
 
 
 def _catalogue(described: bytes) -> Catalogue:
