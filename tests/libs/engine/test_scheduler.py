@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, submitted, task
 
 from gleitzeit.engine import scheduler as scheduler_module
-from gleitzeit.engine.inputs import ProviderReady
+from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
 from gleitzeit.engine.queue import PATIENCE
 from gleitzeit.engine.scheduler import Scheduler
 from gleitzeit.engine.workflow import Task, Workflow
@@ -511,3 +511,33 @@ def test_a_model_that_nobody_lists_is_asked_of_who_has_such_models() -> None:
         scheduler.provider_ready(holder("a", "llama3.2", "llava"))
         scheduler.now += 1_000
         assert goes_to(scheduler) == asked
+
+
+def test_a_provider_that_drains_could_not_take_what_waits() -> None:
+    scheduler, _, _ = asking("big")
+    scheduler.provider_ready(holder("a", "big"))
+    provider = scheduler.roster["a1"]
+    assert scheduler.waiting_for(provider) == 1
+    scheduler.drain(ProvidersDrained(frozenset({"a"})))
+    assert scheduler.waiting_for(provider) == 0
+
+
+def test_how_well_those_were_that_left_is_known_of_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "MAX_LEFT", 2)
+    scheduler = Scheduler()
+    for number in range(4):
+        scheduler.provider_ready(ProviderReady("s", f"s{number}", frozenset({"a/x"}), 1, foreign=f"ws://{number}"))
+        scheduler.provider_gone(f"s{number}")
+    assert list(scheduler._left) == ["ws://2", "ws://3"]
+
+
+def test_of_any_number_of_models_that_nobody_lists_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "MAX_LIKELY", 2)
+    scheduler, workflow, only = asking("big")
+    scheduler.provider_ready(holder("a", "bigger"))
+    scheduler.now += 3_600_000  # nobody is waited for any more
+    for number in range(5):
+        only.models = (f"big{number}",)
+        scheduler.add(workflow, [only])
+        assert len(scheduler._likely) <= 2
+    assert scheduler._likely

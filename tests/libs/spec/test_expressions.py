@@ -156,6 +156,7 @@ def test_what_cannot_be_read_says_where(text: str, message: str, offset: int) ->
         ("check.list.map(x, x.y)", "'x.y': a number has no 'y'"),
         ("check.people.map(x, x.y)", "there is no 'y' (there are: age)"),
         ("'a'.matches('(')", "'(' is no regular expression"),
+        (f"'a'.matches('{'a' * 501}')", "a pattern of 501 characters; 500 are allowed"),
         ("int('x')", "int(): not for a text"),
         ("timestamp(1e300)", "timestamp(): not for a number"),
         ("timestamp('soon')", "'soon' is no time like '2026-03-01T12:00:00Z'"),
