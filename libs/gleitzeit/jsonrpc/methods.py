@@ -257,7 +257,8 @@ def _invalid(problems: Sequence[ParamsProblem]) -> InvalidParams:
     ]
     where = ".".join(str(part) for part in problems[0].path)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    text = f"{where}: {problems[0].message}" if where else problems[0].message
+    meant = f" (did you mean '{problems[0].suggestion}'?)" if problems[0].suggestion else ""
+    text = f"{where}: {problems[0].message}{meant}" if where else f"{problems[0].message}{meant}"
     return InvalidParams(f"Invalid params: {text}{more}", {"problems": listed})
 
 

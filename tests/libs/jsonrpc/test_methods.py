@@ -196,6 +196,10 @@ def test_a_params_schema_sees_positions_by_name_and_lists_all_problems():
     assert error["code"] == -32602
     assert error["message"] == "Invalid params: minuend: must be a number (and 1 more)"
     assert error["data"]["problems"][0] == {"path": ["minuend"], "message": "must be a number", "suggestion": ""}
+    mistyped = SimpleNamespace(path=("minund",), message="unknown key 'minund'", suggestion="minuend")
+    methods.add("subtract", subtract, params_schema=lambda params: [mistyped])
+    said = asked.ask("subtract", {"minund": 1})["error"]["message"]
+    assert said == "Invalid params: minund: unknown key 'minund' (did you mean 'minuend'?)"
 
 
 def test_without_binding_a_function_gets_the_request_alone():
