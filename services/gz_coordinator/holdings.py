@@ -22,6 +22,9 @@ LOOKS_PER_LEASE = 20
 """So often a coordinator looks who is there, …"""
 RENEWALS_PER_LEASE = 4
 """… and so often it renews."""
+LOOK_AGAIN_SECONDS = 0.2
+LOOK_AGAIN_AT_MOST_SECONDS = 1.0
+"""Of who waits for others: from one try to the next."""
 
 
 def share(owners: Iterable[str], owner: str, shards: int) -> int:
@@ -72,7 +75,8 @@ class Holdings:
         self._valid_until = clock() + lease_seconds
         self._renew_at = 0.0
         self._lapse: asyncio.TimerHandle | None = None
-        self._changed = asyncio.Event()
+        self._waiting: dict[asyncio.Future[bool], None] = {}
+        """For something to move."""
         self._leaving = False
         service.check_lease = self._check_lease
         service.engine.owns = self.is_mine
@@ -103,15 +107,28 @@ class Holdings:
     def holder(self, workflow_id: str) -> Lease | None:
         """The other coordinator that has it, as far as we know."""
         shard = self.shard(workflow_id)
-        return next((lease for lease in self.others if shard in lease.shards), None)
+        for lease in self.leases:
+            if shard in lease.shards and lease.owner != self.owner and lease.url:
+                return lease
+        return None
 
     async def changed(self, timeout_seconds: float) -> bool:
         """Until something has moved, or for so long: then False."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        self._waiting[waiting] = None
+        timer = loop.call_later(timeout_seconds, _tell, waiting, False)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._changed.wait()
-        except TimeoutError:
-            return False
+            return await waiting
+        finally:
+            timer.cancel()
+            del self._waiting[waiting]
+
+    async def look_again(self, pause_seconds: float) -> float:
+        """Until something has moved, or for so long. Returns how long to wait the next time: longer while nothing
+        moves, as mostly a coordinator is gone then, and its lease has to run out."""
+        moved = await self.changed(pause_seconds)
+        return LOOK_AGAIN_SECONDS if moved else min(2 * pause_seconds, LOOK_AGAIN_AT_MOST_SECONDS)
 
     # Its life
 
@@ -152,20 +169,31 @@ class Holdings:
     async def _look(self) -> None:
         await self._renew_if_due()
         leases = await self._journal.owners()
-        moved, self.leases = leases != self.leases, leases
+        mine, moved, self.leases = len(self._mine), leases != self.leases, leases
+        failed: errors.GleitzeitError | None = None
+        try:
+            await self._even_out(leases)
+        except errors.GleitzeitError as error:  # what has moved before that nobody looks for once more
+            failed = error
+        if moved or len(self._mine) > mine:
+            for waiting in self._waiting:
+                _tell(waiting, True)
+            self.on_change()
+        if failed is not None:
+            raise failed
+
+    async def _even_out(self, leases: list[Lease]) -> None:
+        """Take what we should have, and give up what is beyond it."""
         if not self._leaving and self._epochs.keys() - self._mine:  # an attempt before this one failed halfway
-            moved = await self._adopt(self._epochs.keys() - self._mine)
+            await self._adopt(self._epochs.keys() - self._mine)
         surplus = len(self._mine) - share((lease.owner for lease in leases), self.owner, self._journal.shards)
         if surplus > 0:
             await self._give(frozenset(sorted(self._mine)[-surplus:]))
         elif surplus < 0 and not self._leaving:
             taken = {shard for lease in leases for shard in lease.shards}
             free = [shard for shard in range(self._journal.shards) if shard not in taken]
-            moved = bool(free and await self._take(free[:-surplus])) or moved
-        if moved:
-            self._changed.set()
-            self._changed.clear()
-            self.on_change()
+            if free:
+                await self._take(free[:-surplus])
 
     async def _renew_if_due(self) -> None:
         if self._clock() >= self._renew_at:
@@ -192,14 +220,13 @@ class Holdings:
         if self.others:
             self.on_lapse()
 
-    async def _take(self, shards: list[int]) -> bool:
+    async def _take(self, shards: list[int]) -> None:
         claimed = await self._journal.claim(self.owner, shards, lease_seconds=self.lease_seconds)
-        if not claimed:
-            return False
-        self._epochs.update(claimed)
-        return await self._adopt(claimed.keys())
+        if claimed:
+            self._epochs.update(claimed)
+            await self._adopt(claimed.keys())
 
-    async def _adopt(self, shards: Collection[int]) -> bool:
+    async def _adopt(self, shards: Collection[int]) -> None:
         """What is held becomes ours when its workflows are in memory: with very many, later than a lease lasts."""
         taken = frozenset(shards)
         renewing = asyncio.create_task(self._renew_for_ever(), name="the lease")
@@ -210,7 +237,6 @@ class Holdings:
         self._mine |= taken
         self.warnings += warnings
         log.info("took %d shards with %d unfinished workflows; %d are ours", len(taken), count, len(self._mine))
-        return True
 
     async def _give(self, shards: frozenset[int]) -> None:
         """To whoever takes them. Nothing new of them begins from here on."""
@@ -231,3 +257,8 @@ class Holdings:
     def _check_lease(self) -> None:
         if self._clock() > self._valid_until:
             raise errors.JournalFenced("the lease has run out: another coordinator may have taken over")
+
+
+def _tell(waiting: asyncio.Future[bool], moved: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(moved)

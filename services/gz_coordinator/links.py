@@ -5,7 +5,6 @@ and when the socket closes ProviderDown, and tries again until the process is kn
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -183,9 +182,9 @@ class Link:
         while not self._closed:
             before = self.connection
             answers, strays = (before.answers, before.unmatched) if before is not None else (0, 0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STRAY_SECONDS):
-                    await self._stirred.wait()
+            look = asyncio.get_running_loop().call_later(STRAY_SECONDS, self._stirred.set)
+            await self._stirred.wait()
+            look.cancel()
             self._stirred.clear()
             if before is not None and before.outstanding and before.answers == answers and before.unmatched > strays:
                 await before.close(PROTOCOL_ERROR, "the answers have ids that nobody asked for")

@@ -35,6 +35,9 @@ class PassedOn:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Raw]] = {}
         self._lost: dict[int, errors.GleitzeitError] = {}
+        self._stirred = asyncio.Event()
+        """Something waits, or the connection is closed."""
+        connection.add_close_callback(lambda _: self._stirred.set())
 
     async def ask(self, method: str, params: Mapping[str, Any], workflow_id: str) -> Raw:
         """Raises ShardElsewhere if it has not counted, ConnectionLost if nobody knows, and what the other one
@@ -43,6 +46,7 @@ class PassedOn:
         asked = {"method": method, "params": params, "workflow_id": workflow_id, "number": number}
         waiting = asyncio.ensure_future(self._connection.call_raw(FORWARD, asked, timeout_seconds=ANSWER_SECONDS))
         self._waiting[number] = waiting
+        self._stirred.set()
         try:
             return await waiting
         except TimeoutError as error:
@@ -60,6 +64,9 @@ class PassedOn:
         """Until the connection is closed, or for one that cannot be asked."""
         before, missing_before = set[int](), set[int]()
         while not self._connection.closed:
+            if not self._waiting:
+                self._stirred.clear()
+                await self._stirred.wait()
             await asyncio.sleep(self._check_seconds)
             now = set(self._waiting)
             old, before = sorted(now & before)[:MOST_AT_ONCE], now

@@ -19,7 +19,7 @@ from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.shards import SCHEDULES
 from gleitzeit.transport import Connection, connect
 from gz_coordinator.errands import Errands
-from gz_coordinator.holdings import Holdings
+from gz_coordinator.holdings import LOOK_AGAIN_SECONDS, Holdings
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.passed_on import Arrived, PassedOn
 
@@ -29,10 +29,6 @@ ARRIVED = "arrived"
 """In the data of a connection from another coordinator: the requests that have come by it."""
 RELAYED = "relayed"
 """In the data of a connection that another coordinator watches with, for a client of its own."""
-LOOK_AGAIN_SECONDS = 0.2
-LOOK_AGAIN_AT_MOST_SECONDS = 1.0
-"""Whoever asks waits longer from one time to the next while nothing moves: mostly a coordinator is gone, and its lease
-has to run out."""
 OPEN_SECONDS = 5.0
 _MAKES = frozenset({"workflow.submit", "template.run"})
 """They make a workflow, whose id follows from the idempotency key, or is chosen where it is made."""
@@ -106,7 +102,8 @@ class Peers:
         return route
 
     async def _answered(self, request: Request, name: str, params: dict[str, Any]) -> Any:
-        give_up = asyncio.get_running_loop().time() + 2 * self.holdings.lease_seconds
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + 2 * self.holdings.lease_seconds
         why, pause = "", LOOK_AGAIN_SECONDS
         while True:
             workflow_id = _subject(name, params)
@@ -118,10 +115,13 @@ class Peers:
                     return await self._there(holder, name, params, workflow_id)
             except errors.ShardElsewhere as error:
                 why = f": {error}"
-            if asyncio.get_running_loop().time() > give_up and not self._is_here(workflow_id):
+            left = give_up - loop.time()
+            if left <= 0 and not self._is_here(workflow_id):
                 raise errors.ShardElsewhere(f"nobody answers for {workflow_id or 'a shard'} at the moment{why}")
-            moved = await self.holdings.changed(pause)
-            pause = LOOK_AGAIN_SECONDS if moved else min(2 * pause, LOOK_AGAIN_AT_MOST_SECONDS)
+            if holder is None and left > 0:  # nobody has it: until somebody takes it there is nothing to try
+                await self.holdings.changed(left)
+            else:
+                pause = await self.holdings.look_again(pause)
 
     def _is_here(self, workflow_id: str) -> bool:
         return self.holdings.is_mine(workflow_id) if workflow_id else bool(self.holdings.mine)

@@ -16,7 +16,8 @@ from gleitzeit.engine.permits import Permit
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.permits import Ask, HeldPermit, parts_of, stream_of
 from gz_coordinator.errands import Errands
-from gz_coordinator.peers import LOOK_AGAIN_SECONDS, Peers
+from gz_coordinator.holdings import LOOK_AGAIN_SECONDS
+from gz_coordinator.peers import Peers
 from gz_coordinator.service import Service
 
 TAKE, GIVE_BACK, CHECK = METHODS = (

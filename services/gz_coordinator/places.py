@@ -18,7 +18,8 @@ from gleitzeit.engine.keeper import Keeper
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.places import Answer, Report, stream_of
 from gz_coordinator.errands import Errands
-from gz_coordinator.peers import LOOK_AGAIN_SECONDS, Peers
+from gz_coordinator.holdings import LOOK_AGAIN_SECONDS
+from gz_coordinator.peers import Peers
 from gz_coordinator.service import Service
 
 REPORT, REMIND = METHODS = "coordinator.report_places", "coordinator.places_wanted"
@@ -36,6 +37,8 @@ class PlaceExchange:
         """By url, with the epoch of its shard: when that has been away, nothing is known any more."""
         self._tickets: dict[str, str] = {}
         """Of the last answers that we had, by url."""
+        self._pauses: dict[str, float] = {}
+        """How long to wait before the next report, by url, where nobody answers."""
         self._reminding: set[tuple[str, str]] = set()
         self._errands = Errands()
 
@@ -49,8 +52,11 @@ class PlaceExchange:
 
     async def _ask(self, report: Report) -> None:
         given = await self._given(report)
-        if given.places is None:
-            await self._holdings.changed(LOOK_AGAIN_SECONDS)
+        if given.places is not None:
+            self._pauses.pop(report.url, None)
+        else:
+            pause = self._pauses.get(report.url, LOOK_AGAIN_SECONDS)
+            self._pauses[report.url] = await self._holdings.look_again(pause)
         self._service.post(given)
 
     async def _given(self, report: Report) -> inp.PlacesGiven:

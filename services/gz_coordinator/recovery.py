@@ -108,8 +108,10 @@ async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[
             families.setdefault(_family(name), []).append(name)
         if number % LOOKED_AT == 0:
             await asyncio.sleep(0)
+    # Schedules go before their workflows, or with them: one that were due in between would look for what has gone.
+    schedules = [SCHEDULES] if wanted(SCHEDULES) else []
     for some in _slices(families, GIVEN):
-        await service.ask(partial(_disowning, frozenset(some)))
+        await service.ask(partial(_disowning, frozenset(some + schedules)))
         gone += some
     await service.ask(lambda token: inp.Disown(token, wanted))  # what has begun meanwhile, and what is no workflow
     service.ended.drop_disowned()

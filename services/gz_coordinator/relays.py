@@ -19,9 +19,10 @@ from gleitzeit import errors
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.transport import Connection
 from gz_coordinator.errands import Errands
+from gz_coordinator.holdings import LOOK_AGAIN_SECONDS
 from gz_coordinator.notices import EVENT, RESYNC, STREAM, gap
 from gz_coordinator.passed_on import FORWARD
-from gz_coordinator.peers import LOOK_AGAIN_SECONDS, RELAYED, Peers
+from gz_coordinator.peers import RELAYED, Peers
 from gz_coordinator.watcher import MAX_LAG_BYTES, Position, Watcher, positions
 from gz_coordinator.watchers import Watchers
 

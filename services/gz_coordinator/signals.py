@@ -16,7 +16,8 @@ from gleitzeit.engine.underway import Search, Sending
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.targets import Target
 from gz_coordinator.errands import Errands
-from gz_coordinator.peers import LOOK_AGAIN_SECONDS, Peers
+from gz_coordinator.holdings import LOOK_AGAIN_SECONDS
+from gz_coordinator.peers import Peers
 from gz_coordinator.service import Service
 
 FIND = "coordinator.find_targets"

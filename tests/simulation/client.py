@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere,
 
 
 class Client:
-    """Owns one workflow. `other` is a different document, for the same key."""
+    """Owns one workflow. `other` makes a different document, for the same key."""
 
-    def __init__(self, world: "World", name: str, definition: Definition, other: Definition, random: Random) -> None:
+    def __init__(
+        self, world: "World", name: str, definition: Definition, other: Callable[[], Definition], random: Random
+    ) -> None:
         self.world = world
         self.name = name
         self.definition = definition
@@ -213,7 +216,7 @@ class Client:
     async def _submit_another(self) -> None:
         """Law 4: the same key with another body is refused."""
         try:
-            await self._insist("workflow.submit", definition=self.other, idempotency_key=self.name)
+            await self._insist("workflow.submit", definition=self.other(), idempotency_key=self.name)
         except errors.InvalidState:
             return
         raise broken(4, f"the key {self.name} was accepted for another document")

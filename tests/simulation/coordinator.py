@@ -65,7 +65,7 @@ class Disk:
         """To the journal, or back: it takes a while, and longer if the network is broken."""
         world = self._world
         late = max(0.0, self.unreachable_until - world.loop.now)
-        await asyncio.sleep(late + world.random.expovariate(1 / world.rates.commit))
+        await world.loop.after(late + world.random.expovariate(1 / world.rates.commit))
 
     # What several coordinators share
 
@@ -121,7 +121,7 @@ class Disk:
     async def _keep(self, commit: Sequence[Append]) -> None:
         """Results for others: a convenience beside the facts, but the process may die here, too."""
         self._coordinator.boundary()
-        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        await self._world.loop.after(self._world.random.expovariate(1 / self._world.rates.commit))
         await self.memory.append(commit)
         self._coordinator.boundary()
 
@@ -129,7 +129,7 @@ class Disk:
         await self.memory.delete(streams)
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
-        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        await self._world.loop.after(self._world.random.expovariate(1 / self._world.rates.commit))
         return await self.memory.read(stream, after, limit)
 
     async def find(self, query: Find) -> list[Summary]:
@@ -138,7 +138,7 @@ class Disk:
     async def unfinished(
         self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
     ) -> list[Unfinished]:
-        await asyncio.sleep(self._world.random.expovariate(1 / self._world.rates.commit))
+        await self._world.loop.after(self._world.random.expovariate(1 / self._world.rates.commit))
         return await self.memory.unfinished(kind, wanted, before, limit)
 
 
@@ -331,12 +331,11 @@ class Coordinator:
                 self.world.laws.counts["attached"] += 1
                 self._request_of[msgspec.json.decode(params)["callId"]] = end, number
             case ("request", number, method, params) if method in _TASK_METHODS:
-                self.world.laws.call_sent(method, params)
-                meta = msgspec.json.decode(params)["_meta"]
-                self._request_of[meta["callId"]] = end, number
+                meta = self.world.laws.call_sent(method, params)
+                self._request_of[meta.call_id] = end, number
                 if self.world.foreign is not None and end.data["url"] == self.world.foreign.url:
-                    self.world.foreign.call_sent(end, number, meta["callId"])
-                self.world.maybe_replay(end.data["url"], meta["instance"], meta["callId"], method, params)
+                    self.world.foreign.call_sent(end, number, meta.call_id)
+                self.world.maybe_replay(end.data["url"], meta.instance, meta.call_id, method, params)
             case ("notify", "call.ack", params):
                 self.world.laws.acknowledged_calls(msgspec.json.decode(params)["callIds"])
             case ("notify", "notifications/event", params):

@@ -9,6 +9,7 @@ import hashlib
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -452,24 +453,31 @@ class Durable:
         task.reset()
 
 
+_OF_A_TASK = attrgetter(
+    "id", "state", "attempt", "failures", "losses", "unmet", "result", "error", "provider", "instance", "ready_at",
+    "started_at", "completed_at", "until", "signals", "alternative", "cached", "causes", "bypassed", "undone", "round",
+)  # fmt: skip
+_OF_A_WORKFLOW = attrgetter(
+    "id", "state", "seq", "created_at", "updated_at", "started_at", "retried_at", "completed_at", "error", "closing",
+    "ordinary", "failing", "late_open", "outcome",
+)  # fmt: skip
+
+
 def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     """Everything that a stream decides about a workflow, as plain values."""
-    tasks = tuple(
+    tasks = workflow.tasks.values()
+    families = [
         (
-            t.id, t.state, t.attempt, t.failures, t.losses, t.unmet, t.result,
-            t.error, t.provider, t.instance, t.ready_at, t.started_at, t.completed_at, t.until, t.signals,
-            t.alternative, t.cached, t.causes, t.bypassed, t.undone, t.round,
-            t.parent and t.parent.id, t.origin and t.origin.id,
+            t.id, t.parent and t.parent.id, t.origin and t.origin.id,
             t.fan and (len(t.fan.items), t.fan.left, t.fan.active, t.fan.failed and t.fan.failed.id),
         )
-        for t in workflow.tasks.values()
-    )  # fmt: skip
-    counts = tuple(sorted((state, n) for state, n in workflow.counts.items() if n))
-    times = workflow.created_at, workflow.updated_at, workflow.started_at, workflow.retried_at, workflow.completed_at
+        for t in tasks
+        if t.parent is not None or t.origin is not None or t.fan is not None
+    ]  # fmt: skip
+    counts = sorted((state, n) for state, n in workflow.counts.items() if n)
     return (
-        workflow.id, workflow.state, workflow.seq, times, counts, workflow.error, bytes(workflow.outputs),
-        tuple(_json(signal) for signal in workflow.signals), tasks, _json(workflow.meter), workflow.closing,
-        workflow.ordinary, workflow.failing, workflow.late_open, workflow.outcome, [t.id for t in workflow.undoable],
+        _OF_A_WORKFLOW(workflow), list(map(_OF_A_TASK, tasks)), families, counts, bytes(workflow.outputs),
+        list(map(_json, workflow.signals)), _json(workflow.meter), [t.id for t in workflow.undoable],
         workflow.undoing and workflow.undoing.id,
     )  # fmt: skip
 
@@ -655,26 +663,27 @@ class Laws:
             if number > self.capacities[instance]:
                 raise broken(9, f"{number} calls at {instance}, which takes {self.capacities[instance]}")
 
-    def recovered(self, streams: dict[str, list[bytes]], engine: Engine) -> None:
-        """A coordinator has read the journal: it must know exactly what is durable."""
+    def recovered(self, streams: dict[str, list[bytes]], *engines: Engine) -> None:
+        """Coordinators have read the journal: they must know exactly what is durable."""
         for stream, events in streams.items():
-            replayed = replay(_decode_event(event) for event in events)
-            if snapshot(replayed) != snapshot(self.replayed[stream]):
+            replayed = replay(map(_decode_event, events))
+            durable = snapshot(replayed)
+            if durable != snapshot(self.replayed[stream]):
                 raise broken(3, f"{stream} replayed from its stream is not what it was")
-            workflow = engine.workflows.get(stream)
-            if workflow is None and not engine.owns(stream):
-                continue
-            if workflow is None and not replayed.final:
-                raise broken(12, f"{stream} is not final, and was not recovered")
-            if workflow is not None and snapshot(workflow) != snapshot(replayed):
-                raise broken(3, f"{stream} was recovered as something else")
+            for engine in engines:
+                workflow = engine.workflows.get(stream)
+                if workflow is None and not replayed.final and engine.owns(stream):
+                    raise broken(12, f"{stream} is not final, and was not recovered")
+                if workflow is not None and snapshot(workflow) != durable:
+                    raise broken(3, f"{stream} was recovered as something else")
         with self._others_told():
-            self.schedules.check_memory(engine)
+            for engine in engines:
+                self.schedules.check_memory(engine)
 
     # What leaves the coordinator
 
-    def call_sent(self, method: str, params: bytes) -> None:
-        """A request for a task's method."""
+    def call_sent(self, method: str, params: bytes) -> Meta:
+        """A request for a task's method. Returns what it says of itself."""
         meta = _decode_request(params)._meta
         durable = self.durable.get(meta.workflow_id)
         task = durable.tasks.get(meta.task_id) if durable is not None else None
@@ -685,6 +694,7 @@ class Laws:
         if task.instance != meta.instance:
             raise broken(5, f"{meta.call_id} is for {meta.instance}, but its TaskStarted says {task.instance}")
         self.sent.add(meta.call_id)
+        return meta
 
     def acknowledged_calls(self, call_ids: list[str]) -> None:
         """`call.ack` leaves: what came of these calls must be durable, or must not matter any more."""
@@ -798,8 +808,8 @@ class Laws:
             if not durable.final:
                 states = {name: task.state for name, task in durable.tasks.items() if task.state not in _ENDED}
                 raise broken(17, f"{workflow_id} is still {durable.status}: {states}")
+        self.recovered(streams, *engines)
         for engine in engines:
-            self.recovered(streams, engine)
             self._nothing_is_left(engine)
 
     def _nothing_is_left(self, engine: Engine) -> None:

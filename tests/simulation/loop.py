@@ -5,6 +5,7 @@ process runs nothing more, wherever it stood: that is the crash.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 from collections import deque
@@ -45,7 +46,8 @@ class Process:
         for task in list(self.tasks):
             coroutine = task.get_coro()
             if not coroutine.cr_running:
-                coroutine.close()
+                with contextlib.suppress(Crashed):  # it would begin something new while it is unwound
+                    coroutine.close()
         self.tasks.clear()
 
     def ended(self, task: "asyncio.Task[Any]") -> None:
@@ -63,7 +65,6 @@ class Due(Struct, eq=False):
     """None if it was cancelled."""
     args: tuple[Any, ...]
     context: contextvars.Context
-    time: float
 
     def cancel(self) -> None:
         """It stays where it is, and is passed over."""
@@ -72,9 +73,6 @@ class Due(Struct, eq=False):
 
     def cancelled(self) -> bool:
         return self.callback is None
-
-    def when(self) -> float:
-        return self.time
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -101,28 +99,24 @@ class SimLoop(asyncio.AbstractEventLoop):
                     break
                 else:
                     self.now, _, due = heapq.heappop(later)
-                if due.callback is not None:
-                    self._step(due, due.context.get(PROCESS))
+                if due.callback is None:
+                    continue
+                process = due.context.get(PROCESS)
+                if process is None or (process.alive and process.paused_until <= self.now):
+                    self.steps += 1
+                    try:
+                        due.context.run(due.callback, *due.args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - as asyncio has it
+                        self.raised(error)
+                elif process.alive:
+                    self._count += 1
+                    heapq.heappush(later, (process.paused_until, self._count, due))
         finally:
             asyncio.events._set_running_loop(None)
         if self.failure is not None:
             raise self.failure
-
-    def _step(self, due: Due, process: Process | None) -> None:
-        if process is None or (process.alive and process.paused_until <= self.now):
-            self.steps += 1
-            try:
-                due.context.run(due.callback, *due.args)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:  # noqa: BLE001 - as asyncio has it
-                self.raised(error)
-        elif process.alive:
-            self._push(process.paused_until, due)
-
-    def _push(self, when: float, due: Due) -> None:
-        self._count += 1
-        heapq.heappush(self._later, (when, self._count, due))
 
     def fail(self, error: BaseException) -> None:
         """The run is over: a law is broken, or something raised what nobody expects."""
@@ -143,20 +137,24 @@ class SimLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
-        due = Due(callback, args, context or contextvars.copy_context(), self.now)
+        due = Due(callback, args, contextvars.copy_context() if context is None else context)
         self._ready.append(due)
         return due
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
-        when = self.now + delay
-        due = Due(callback, args, context or contextvars.copy_context(), when)
-        self._push(when, due)
-        return due
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
-        due = Due(callback, args, context or contextvars.copy_context(), when)
-        self._push(when, due)
+        due = Due(callback, args, contextvars.copy_context() if context is None else context)
+        self._count += 1
+        heapq.heappush(self._later, (when, self._count, due))
         return due
+
+    def after(self, delay: float) -> "asyncio.Future[None]":
+        """Done then: to be awaited at once, as `asyncio.sleep`, of which there are hundreds in a world."""
+        done: asyncio.Future[None] = asyncio.Future(loop=self)
+        self.call_at(self.now + delay, _done, done)
+        return done
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -180,3 +178,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def raised(self, error: BaseException) -> None:
         if not isinstance(error, GleitzeitError | Crashed):
             self.fail(error)
+
+
+def _done(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -108,9 +108,11 @@ class End:
                 answered.set_result(reply)
 
         self.send_request(method, params, reply_came)  # type: ignore[arg-type]  # objects are not encoded here
-        if timeout_seconds is not None:
-            loop.call_later(timeout_seconds, reply_came, None)
-        match await answered:
+        timer = loop.call_later(timeout_seconds, reply_came, None) if timeout_seconds is not None else None
+        reply = await answered
+        if timer is not None:
+            timer.cancel()
+        match reply:
             case Result(raw):
                 return msgspec.json.decode(raw)
             case Failure(code, message, data):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 class Planner(Client):
     def __init__(self, world: "World", name: str, random: Random) -> None:
-        super().__init__(world, name, planned(random), planned(random), random)
+        super().__init__(world, name, planned(random), partial(planned, random), random)
         self._may_vanish = False
         """A try to delete the schedule was not answered: it may be carried out at any later time."""
 
@@ -55,7 +56,7 @@ class Planner(Client):
         elif chance < 0.4:
             await self._try("schedule.trigger")
         elif chance < 0.45:
-            await self._put(self.other)
+            await self._put(self.other())
         elif chance < 0.5:
             await self._delete()
             await self._put(self.definition)

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +37,7 @@ from gleitzeit.model.definition import (
 )
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.schemas import Catalogue, method_schema
-from gz_coordinator import links, peers
+from gz_coordinator import links, peers, schedules
 
 DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
@@ -126,7 +127,7 @@ class World:
         self.seats: list[Coordinator | None] = [None] * seats
         self.ahead_ms = [self._jump() if random.random() < 0.3 else 0 for _ in range(seats)]
         """Of each seat's machine: what its clock is before that of the world."""
-        self._coordinators = 0
+        self._coordinators = self.ids = 0
         self._wires: list[Wire] = []
         self._wire_count = 0
         names = random.choice([("p0", "p1"), ("p0", "p1", "p2"), ("p0", "p1", "p2"), ("p", "p", "q")])
@@ -151,7 +152,8 @@ class World:
 
     def _client(self, number: int) -> Client:
         random = Random(f"{self.seed}/client/{number}")
-        return Client(self, f"client-{number}", self._definition(random), self._definition(random), random)
+        other = Random(f"{self.seed}/client/{number}/other")
+        return Client(self, f"client-{number}", self._definition(random), partial(self._definition, other), random)
 
     def _definition(self, random: Random) -> Definition:
         return definition(random, breakers=1.0 if self.quiet else 0.6, crowded=self._crowded)
@@ -444,6 +446,13 @@ async def connect_peer(url: str, *, on_notification: Any = None, **_: Any) -> En
     return await world.connect_peer(url, on_notification)
 
 
+def new_id(now: int) -> str:
+    """Stands where `gz_coordinator.schedules` expects ids that come by chance."""
+    world: World = PROCESS.get().world
+    world.ids += 1
+    return f"wf-{now}-{world.ids}"
+
+
 # Documents
 
 _METHODS: MappingProxyType[str, float] = MappingProxyType(
@@ -560,13 +569,15 @@ def _bury(world: World) -> None:
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
-    """While it lasts, the coordinator's links connect to simulated providers."""
-    real = links.connect
+    """While it lasts, the coordinator's links connect to simulated providers, and nothing comes by chance."""
+    real, real_id = links.connect, schedules.new_workflow_id
     gc.freeze()  # what is there already need not be looked at again and again: a third of the time
     links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
     peers.connect = connect_peer  # type: ignore[assignment]  # as above
+    schedules.new_workflow_id = new_id
     try:
         yield
     finally:
         links.connect = peers.connect = real
+        schedules.new_workflow_id = real_id
         gc.unfreeze()

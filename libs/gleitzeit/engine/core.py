@@ -205,7 +205,7 @@ class Core:
 
     def _prune_timers(self) -> None:
         """A timer keeps its workflow in memory, perhaps for hours: let those go whose call or workflow has ended."""
-        self._timers = [timer for timer in self._timers if _awaited(timer[3][0])]
+        self._timers = [timer for timer in self._timers if awaited(timer[3][0])]
         heapq.heapify(self._timers)
         self._prune_at = 2 * len(self._timers) + SPARE_TIMERS
 
@@ -235,7 +235,7 @@ class Core:
         self._touched[workflow.id] = workflow
 
 
-def _awaited(subject: Call | Workflow | Schedule | None) -> bool:
+def awaited(subject: Call | Workflow | Schedule | None) -> bool:
     if subject is None:
         return True
     if isinstance(subject, Call):

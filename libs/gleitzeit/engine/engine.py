@@ -13,7 +13,7 @@ from gleitzeit.engine import cleanup
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
-from gleitzeit.engine.core import Decision, call_id
+from gleitzeit.engine.core import Decision, awaited, call_id
 from gleitzeit.engine.going_back import GoingBack
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
@@ -60,8 +60,12 @@ class Engine(GoingBack):
 
     def due_at(self) -> int | None:
         """When `decide` must be called at the latest, though nothing arrives; UTC milliseconds."""
-        times = [self._timers[0][0]] if self._timers else []
-        return min(times if self._wake_at is None else [*times, self._wake_at], default=None)
+        timers = self._timers
+        while timers and not awaited(timers[0][3][0]):  # else what has long ended would wake us
+            heapq.heappop(timers)
+        if not timers or (self._wake_at is not None and self._wake_at < timers[0][0]):
+            return self._wake_at
+        return timers[0][0]
 
     def adopt(self, now: int, workflow: Workflow, *, held: bool = False) -> None:
         """Go on with a replayed workflow. Its running calls wait for their provider; what follows comes from the next

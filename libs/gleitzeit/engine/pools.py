@@ -142,8 +142,8 @@ class Pool:
         return [(p, circuit) for p, circuit in found if circuit is not None and not circuit.admits(now)]
 
     def wakes(self, now: int) -> Iterator[int]:
-        """When something may start that nothing but time holds back."""
-        for provider in self.providers if len(self) else ():
+        """When something may start that nothing but time holds back, of what waits here."""
+        for provider in self.providers:
             if provider.free > 0:
                 circuit = provider.circuits.get(self.circuit) if self.circuit is not None else None
                 if circuit is not None and circuit.state(now) == "open":

@@ -239,11 +239,12 @@ class Scheduler:
         """What starts next, and where; None if nothing can. The taker must then call `started`, or drop the task."""
         if self._awaited.is_over(self.now) and len(self._awaiting):
             self._regroup()
-        for _ in range(len(self._pools)):
-            pool = self._pools.pop(0)
-            self._pools.append(pool)  # its turn is over: others may share its providers
-            for queue in (pool.retries, pool.queue):
-                if queue.size and (found := self._next_of(pool, queue)) is not None:
+        pools = self._pools
+        for place in range(len(pools)):
+            for queue in (pools[place].retries, pools[place].queue):
+                if queue.size and (found := self._next_of(pools[place], queue)) is not None:
+                    # Its turn is over: others may share its providers.
+                    self._pools = self._pools[place + 1 :] + self._pools[: place + 1]
                     return found
         return None
 
@@ -268,7 +269,7 @@ class Scheduler:
 
     def wake_at(self) -> int | None:
         """When to ask `next` again although nothing has happened."""
-        times = [at for pool in self._pools for at in pool.wakes(self.now)]
+        times = [at for pool in self._pools if pool.queue.size or pool.retries.size for at in pool.wakes(self.now)]
         if len(self._awaiting) and self._awaited.next_end is not None:
             times.append(self._awaited.next_end)
         return min(times, default=None)

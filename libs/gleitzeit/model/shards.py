@@ -4,6 +4,7 @@ A workflow and all that is decided in one commit with it live in one shard: its 
 `<parent>~<task>~<attempt>`, and the row of its document's own id, `$id/<workflow>`.
 """
 
+import functools
 import re
 import zlib
 
@@ -26,6 +27,7 @@ def root_of(stream: str) -> str:
     return stream.partition("~")[0]
 
 
+@functools.lru_cache(4_096)
 def shard_of(stream: str, shards: int) -> int | None:
     """From 0 to `shards - 1`. None for what any coordinator may write: there two that meet find a conflict."""
     if stream.startswith(_ANYBODYS):

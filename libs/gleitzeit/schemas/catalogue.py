@@ -144,6 +144,8 @@ def verify_all(methods: Iterable[MethodSchema]) -> None:
     methods few are ever called."""
     methods = list(methods)
     schemas = [schema for method in methods for schema in (method.params, method.result) if schema]
+    if not schemas:
+        return
     try:
         if b'"$' not in msgspec.json.encode(schemas):  # what refers to its own root cannot be a part of another one
             compile_schema({"properties": {str(number): schema for number, schema in enumerate(schemas)}})
@@ -162,23 +164,23 @@ def verify_all(methods: Iterable[MethodSchema]) -> None:
 class Catalogue:
     """All methods known by name and by alias. Immutable; `with_methods` makes a larger one."""
 
-    def __init__(self, methods: Iterable[MethodSchema]) -> None:
-        by_name: dict[str, MethodSchema] = {}
-        for method in methods:
-            by_name.setdefault(method.name, method)
+    def __init__(self, methods: Iterable[MethodSchema], *, more_than: Catalogue | None = None) -> None:
+        by_name: dict[str, MethodSchema] = dict(more_than.methods) if more_than is not None else {}
+        new = [method for method in methods if by_name.setdefault(method.name, method) is method]
         self.methods: Mapping[str, MethodSchema] = MappingProxyType(by_name)
-        self._known = dict(by_name)
-        for method in by_name.values():
-            for alias in method.aliases:
-                self._known.setdefault(alias, method)
+        self._aliases: dict[str, MethodSchema] = dict(more_than._aliases) if more_than is not None else {}
         self._task_methods: dict[str, list[str]] = {}
-        for method in by_name.values():
+        for protocol, names in more_than._task_methods.items() if more_than is not None else ():
+            self._task_methods[protocol] = list(names)
+        for method in dict.fromkeys(new):
+            for alias in method.aliases:
+                self._aliases.setdefault(alias, method)
             if is_task_method(method.name):
                 self._task_methods.setdefault(method.protocol, []).append(method.name)
 
     def get(self, name: str) -> MethodSchema | None:
         """By name or alias."""
-        return self._known.get(name)
+        return self.methods.get(name) or self._aliases.get(name)
 
     def protocols(self) -> list[str]:
         """The protocols that a task can use, as `echo/v1`, sorted."""
@@ -196,4 +198,4 @@ class Catalogue:
 
     def with_methods(self, extra: Iterable[MethodSchema]) -> Catalogue:
         """This one and `extra`. A name that is known already keeps its schema: a provider cannot redefine a method."""
-        return Catalogue([*self.methods.values(), *extra])
+        return Catalogue(extra, more_than=self)

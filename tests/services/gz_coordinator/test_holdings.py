@@ -13,9 +13,11 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
+from gleitzeit.engine.schedules import scheduled_id
 from gleitzeit.errors import JournalFenced
 from gleitzeit.journal.base import Unfinished
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
+from gleitzeit.model.schedules import ScheduleDefinition
 from gleitzeit.model.shards import SHARDS
 from gleitzeit.schemas import builtin
 from gz_coordinator import recovery
@@ -211,6 +213,33 @@ async def test_what_is_taken_over_comes_in_small_turns_families_as_a_whole_and_o
     await two.holdings._adopt(two.holdings.mine)  # as after a refusal halfway
     assert [len(some) for some in slices.seen[5:]] == [0, 0, 0, 0, 0]
     await two.stop()
+
+
+async def test_a_schedule_is_given_away_with_its_workflows_or_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be due in every turn until all is given away."""
+    monkeypatch.setattr(recovery, "GIVEN", 1)
+    clock = Clock()
+    one = Member(MemoryStore(shards=SHARDS, clock=clock), clock, "one")
+    await one.start()
+    work = definition(task("a", method="later/do"))
+    hourly = ScheduleDefinition("s", work, every_seconds=3600.0, start=0, overlap="cancel_running")
+    await one.service.ask(lambda token: inp.PutSchedule(token, hourly))
+    await one.service.ask(lambda token: inp.Submit(token, "w0", work, raw({})))
+    await one.service.ask(lambda token: inp.Trigger(token, "s", scheduled_id("s", 1)))
+    engine, decide = one.service.engine, one.service.engine.decide
+    missed: list[list[str]] = []
+
+    def looking(now: int, inputs: Iterable[inp.Input]) -> Decision:
+        decision = decide(now, inputs)
+        under_way = [name for schedule in engine.schedules.values() for name in engine.under_way(schedule)]
+        missed.append([name for name in under_way if name not in engine.workflows])
+        return decision
+
+    monkeypatch.setattr(engine, "decide", looking)
+    await one.holdings._give(frozenset(range(SHARDS)))
+    assert len(missed) == 3
+    assert not any(missed)
+    await one.stop()
 
 
 class _Slices:
