@@ -199,6 +199,11 @@ def test_what_an_evaluation_costs_is_bounded() -> None:
         assert time.process_time() - began < 2, text
 
 
+def test_what_goes_through_much_of_a_text_costs_more_steps() -> None:
+    with pytest.raises(ParameterError, match="takes more than 100,000 steps"):
+        evaluate("[1, 2, 3, 4, 5, 6].map(n, size(${m}))", lambda _: "x" * 2_000_000)
+
+
 PIECES = ["a", ".", "b", "(", ")", "[", "]", "${", "}", "{{", "}}", "1", "'x'", "&&", "||", "!", "-", "?", ":", "in"]
 
 
