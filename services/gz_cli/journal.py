@@ -12,10 +12,10 @@ import msgspec
 from gleitzeit.engine.replay import replay
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError, JournalLocked
 from gleitzeit.journal.base import Find, JournalView, Record, Summary
-from gleitzeit.journal.places import shown
 from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gleitzeit.model import events as ev
 from gleitzeit.process.reach import Target
+from gleitzeit.spec.urls import shown
 from gz_cli import exits, journal_prune
 from gz_cli.durations import counted
 from gz_cli.formats import Format

@@ -12,9 +12,9 @@ from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import ConfigurationError, GleitzeitError, JournalLocked
 from gleitzeit.journal import MemoryJournal, SqliteJournal, open_journal, open_view
 from gleitzeit.journal.base import JournalView, OwnedJournal
-from gleitzeit.journal.places import shown
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Target, running
+from gleitzeit.spec.urls import shown
 from gz_cli.connect import connected
 
 
@@ -66,7 +66,7 @@ async def _copied(url: str, target: Target, locked: JournalLocked) -> AsyncItera
         async with helper(target, locked) as client:
             kept = await client.call("journal.keep")
             if not _same(file, kept["file"]):
-                raise _no_help(locked, f"the one at {client.url} has {kept['file']}")
+                raise _no_help(locked, f"the one at {shown(client.url)} has {kept['file']}")
             try:
                 await asyncio.to_thread(shutil.copyfile, file, copy)
                 await asyncio.to_thread(shutil.copyfile, kept["log"], f"{copy}-wal")

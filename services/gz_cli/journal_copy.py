@@ -23,8 +23,8 @@ from msgspec import Raw, Struct
 
 from gleitzeit.errors import BlobNotFound, JournalConflict, JournalCorrupt
 from gleitzeit.journal.base import Append, Find, JournalView, OwnedJournal, Record, Summary
-from gleitzeit.journal.places import shown
 from gleitzeit.process.reach import Target
+from gleitzeit.spec.urls import shown
 from gz_cli import exits
 from gz_cli.journal import KINDS, pages_of, rows_of
 from gz_cli.journal_access import looked_at, opened

@@ -8,8 +8,8 @@ from msgspec import Struct
 from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.errors import InvalidState, JournalLocked, WorkflowNotFound
 from gleitzeit.journal import open_journal
-from gleitzeit.journal.places import shown
 from gleitzeit.model.events import WORKFLOW_FINAL
+from gleitzeit.spec.urls import shown
 from gz_cli import exits
 from gz_cli.formats import Format
 from gz_cli.output import encode
@@ -53,7 +53,7 @@ async def beside(client: Coordinator, url: str, since: float | None, how: Prune)
     """Blobs and cached results that nobody needs any more, coordinators forget by themselves."""
     here, there = shown(open_journal(url).url), (await client.status()).journal
     if here != there:
-        raise JournalLocked(f"the journal {here} is in use, and the coordinator at {client.url} has {there}")
+        raise JournalLocked(f"the journal {here} is in use, and the coordinator at {shown(client.url)} has {there}")
     ended, before = list[tuple[int, str]](), None
     while True:
         page = await client.list(status=sorted(WORKFLOW_FINAL), limit=PAGE, before=before)

@@ -6,6 +6,7 @@ from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.views import CoordinatorRow, ProviderView, SystemStatus
 from gleitzeit.model.events import WORKFLOW_FINAL
 from gleitzeit.spec.durations import how_soon
+from gleitzeit.spec.urls import shown
 from gz_cli import exits
 from gz_cli.durations import duration
 from gz_cli.formats import Format
@@ -36,7 +37,7 @@ async def providers(client: Coordinator, output: Format, name: str = "") -> int:
     for gone in (one for one in listed.drained if one not in there and not name):
         say(f"{gone} is drained, though none is there: one that starts gets no calls until `gz drain {gone} --undo`")
     if found and listed.coordinators > 1:
-        say(f"running counts the calls of {client.url} alone, one of {listed.coordinators} coordinators")
+        say(f"running counts the calls of {shown(client.url)} alone, one of {listed.coordinators} coordinators")
     return exits.OK
 
 

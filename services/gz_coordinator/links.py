@@ -19,6 +19,7 @@ from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
 from gleitzeit.transport.base import GOING_AWAY, Methods
 from gz_coordinator.descriptions import Description, Registration, describe, methods_in
@@ -41,7 +42,7 @@ class SameProcess(Exception):
     """The address leads to a provider that another link is connected to."""
 
     def __init__(self, link: "Link") -> None:
-        super().__init__(f"it is connected already, by {link.url}")
+        super().__init__(f"it is connected already, by {shown(link.url)}")
         self.link = link
 
 
@@ -192,7 +193,7 @@ class Link:
                 self._changed = False
                 await self._refresh(self.connection)
         code, reason = _end_of(self.connection)
-        log.info("lost the connection to provider %s (%s) %s", self.name, self.url, reason)
+        log.info("lost the connection to provider %s (%s) %s", self.name, shown(self.url), reason)
         self.connection = None
         gone = self.description is not None and not self.description.durable_calls
         self._report_down(gone=gone, reason=reason, too_large=code == MESSAGE_TOO_BIG)
@@ -317,7 +318,7 @@ class Links:
                 self._drop(link)
                 if known is not None:  # it goes on trying as before
                     self._start(Link(self, ProviderSeen(known.name, known.instance, known.url), known.registration))
-            raise errors.ProviderNotFound(f"no provider answers: {link.problem}", {"url": registration.url})
+            raise errors.ProviderNotFound(f"no provider answers: {link.problem}", {"url": shown(registration.url)})
         return link
 
     def check_new(self, link: Link, description: Description) -> None:
@@ -341,7 +342,7 @@ class Links:
 
     def _registered(self, registration: Registration, instance: str = "") -> Link:
         """`instance` is the one that was there before, if any: who is there now, the first connection tells."""
-        name = registration.name or registration.url
+        name = registration.name or shown(registration.url)
         link = Link(self, ProviderSeen(name, instance or self.next_instance(name), registration.url), registration)
         self._start(link)
         return link
@@ -354,7 +355,7 @@ class Links:
 
     def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the link to %s broke", link.url, exc_info=error)
+            log.error("the link to %s broke", shown(link.url), exc_info=error)
         if self._links.get(link.url) is link:
             self._drop(link)
         if not link.first.done():

@@ -19,13 +19,13 @@ from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal import SqliteJournal, open_journal
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
-from gleitzeit.journal.places import shown
 from gleitzeit.process import logs, loop
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_failure
 from gleitzeit.process.state import approval_key, cluster_id
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.schemas import builtin
+from gleitzeit.spec.urls import shown
 from gz_coordinator import options
 from gz_coordinator.coordinator import Coordinator
 from gz_coordinator.documents import Documents

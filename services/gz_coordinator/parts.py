@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from gleitzeit import __version__
-from gleitzeit.discovery.base import Directory, without_password
+from gleitzeit.discovery.base import Directory
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
+from gleitzeit.spec.urls import shown
 from gz_coordinator.copies import Copies
 from gz_coordinator.descriptions import Registration, registration_of
 from gz_coordinator.documents import Documents
@@ -131,7 +132,7 @@ class Parts:
             "embedded": self.embedded,
             "draining": self.draining,
             "nats": {
-                "url": without_password(self.nats_url) if self.nats_url is not None else None,
+                "url": shown(self.nats_url) if self.nats_url is not None else None,
                 "connected": self.directory is not None and self.directory.connected,
             },
             "workflows": counts,

@@ -8,6 +8,7 @@ from gleitzeit import errors
 from gleitzeit.engine.pools import Provider
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import PIECE, MethodSchema, method_schema, near, verify_all
+from gleitzeit.spec.urls import shown
 from gz_coordinator.descriptions import Registration
 from gz_coordinator.links import Link
 from gz_coordinator.parts import Parts
@@ -44,7 +45,7 @@ class ProviderMethods:
         return {
             "name": link.name,
             "instance": link.instance,
-            "url": link.url,
+            "url": shown(link.url),
             "status": self._status(link, known),
             "problem": link.problem or (described.problem if described else ""),
             "protocols": sorted({method.protocol for method in described.methods}) if described else [],

@@ -10,6 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import InvalidParams
+from gleitzeit.spec.urls import not_understood
+from gleitzeit.spec.urls import shown as of_text
 
 USER_AGENT: Final = "gleitzeit-http/1"
 
@@ -55,7 +57,7 @@ def build(client: httpx.AsyncClient, method: str, params: Mapping[str, Any]) -> 
 
 def shown(url: httpx.URL) -> str:
     """Fit for everybody's eyes: without password, query and fragment, which may hold keys."""
-    return str(url.copy_with(userinfo=b"", query=None, fragment=None))
+    return of_text(str(url.copy_with(userinfo=b"", query=None, fragment=None)))
 
 
 def _check_url(url: str) -> None:
@@ -63,9 +65,9 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise InvalidParams(f"url: {error}") from None
+        raise InvalidParams(f"url: {not_understood('a request', url, error)}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidParams(f"url begins with http:// or https:// and a host, not {url[:60]!r}")
+        raise InvalidParams(f"url begins with http:// or https:// and a host, not {of_text(url)[:60]!r}")
 
 
 def _header(name: str, value: object) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError
+from gleitzeit.spec.urls import shown
 from gz_provider_llm.errors import LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
 from gz_provider_llm.http import Http
 
@@ -196,7 +197,9 @@ def url_of(host: str) -> str:
     try:
         port = default if parts.port is None else parts.port
     except ValueError:
-        raise ConfigurationError(f"{host!r} does not say where Ollama is: the port is no number up to 65535") from None
+        raise ConfigurationError(
+            f"{shown(host)!r} does not say where Ollama is: the port is no number up to 65535"
+        ) from None
     name = parts.hostname or "127.0.0.1"
     # A server that listens everywhere is asked here.
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)

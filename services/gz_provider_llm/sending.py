@@ -16,6 +16,7 @@ import certifi
 from yarl import URL
 
 from gleitzeit.errors import ConfigurationError
+from gleitzeit.spec.urls import ESCAPES, not_understood
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 KEEPALIVE_SECONDS = 30.0
@@ -28,9 +29,9 @@ def checked_url(url: str) -> URL:
     try:
         parsed = URL(url)
     except ValueError as error:
-        raise ConfigurationError(f"not a URL: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigurationError("the URL of a model server begins with http:// or https:// and a host")
+        raise ConfigurationError(not_understood("a model server", url, error)) from None
+    if parsed.scheme not in ("http", "https") or not parsed.host or "@" in parsed.raw_path:
+        raise ConfigurationError("the URL of a model server begins with http:// or https:// and a host; " + ESCAPES)
     return parsed
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.reach import Reach, started
 from gleitzeit.process.state import Address, holder_lives
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport import Connection, connect, pin, trust
 from gleitzeit.transport.connection import OnNotification
 
@@ -55,7 +56,7 @@ async def open_place(place: Place, on_notification: OnNotification | None) -> Co
 
 
 def gone(url: str) -> str:
-    return f"the coordinator at {url} does not answer; waiting for it to come back"
+    return f"the coordinator at {shown(url)} does not answer; waiting for it to come back"
 
 
 async def open_reach(

@@ -22,10 +22,12 @@ import msgspec
 from msgspec.structs import replace
 
 from gleitzeit.client import needs
+from gleitzeit.errors import ConfigurationError
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoModel
 from gleitzeit.process.reach import Reach, Target, started
 from gleitzeit.process.state import Address, find_running, model_settings
+from gleitzeit.spec.urls import not_understood, shown
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
@@ -150,7 +152,7 @@ def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     makers = keyed(environ)
     if makers:
         return makers[0], ""
-    missing = f"no Ollama answers at {url}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
+    missing = f"no Ollama answers at {shown(url)}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
     if not environ.get("GLEITZEIT_GGUF"):
         return None, f"{missing} and GLEITZEIT_GGUF are not set"
     if importlib.util.find_spec("xllamacpp") is None:
@@ -211,7 +213,10 @@ def ollama_url(environ: Mapping[str, str]) -> str:
     """As Ollama's own client reads OLLAMA_HOST: scheme and port may be left out. The first one of several."""
     named = environ.get("GLEITZEIT_OLLAMA_URL") or environ.get("OLLAMA_HOST") or "127.0.0.1"
     scheme, separator, rest = named.split(",")[0].strip().rpartition("://")
-    parts = urlsplit(f"//{rest}")
+    try:
+        parts = urlsplit(f"//{rest}")
+    except ValueError as error:
+        raise ConfigurationError(not_understood("Ollama", named, error)) from None
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", None: "127.0.0.1"}.get(parts.hostname, parts.hostname)
     try:
         port = parts.port

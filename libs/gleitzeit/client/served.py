@@ -11,6 +11,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoModel, NoProvider
 from gleitzeit.process.reach import Reach
 from gleitzeit.process.state import find_running
+from gleitzeit.spec.urls import shown
 
 LOOK_SECONDS = 0.8
 """How long a stack that runs may take to find its providers before it counts as one without."""
@@ -59,7 +60,7 @@ async def require_model(client: Coordinator, definition: Definition, reach: Reac
         if late:
             why = "".join(f"; {failure}" for failure in failures)
             ways = WAYS_BESIDE_OTHERS if reach.address is not None and reach.address.embedded else WAYS_OF_A_STACK
-            raise NoModel(f"{these(methods)} and no provider of {client.url} serves that{why}", ways)
+            raise NoModel(f"{these(methods)} and no provider of {shown(client.url)} serves that{why}", ways)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
@@ -78,5 +79,5 @@ async def _require_providers(client: Coordinator, definition: Definition, reach:
     while missing := needed - {method.partition("/")[0] for one in await client.providers() for method in one.methods}:
         if asyncio.get_running_loop().time() > deadline:
             names = sorted(missing)
-            raise NoProvider(f"nobody at {client.url} serves {', '.join(f'{name}/v1' for name in names)}", names)
+            raise NoProvider(f"nobody at {shown(client.url)} serves {', '.join(f'{name}/v1' for name in names)}", names)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)

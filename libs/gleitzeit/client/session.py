@@ -18,6 +18,7 @@ from gleitzeit.client.views import id_of
 from gleitzeit.client.watch import decode
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.process.reach import Reach
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport import Connection
 
 View = TypeVar("View")
@@ -164,7 +165,7 @@ class Session:
             inbox.put(item)
 
     def _lost(self, connection: Connection) -> None:
-        reason = connection.close_reason or f"the connection to {self.url} was closed"
+        reason = connection.close_reason or f"the connection to {shown(self.url)} was closed"
         for inbox in self._subscriptions.values():
             inbox.lose(reason)
 

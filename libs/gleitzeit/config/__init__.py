@@ -15,12 +15,15 @@ from gleitzeit.config import earlier, values
 from gleitzeit.config.given import Given, Setting, first
 from gleitzeit.config.values import FORMATS, LEVELS, absolute, absolute_journal, absolute_journals, secret
 from gleitzeit.errors import ConfigurationError, DocumentError
+from gleitzeit.spec.urls import shown
 
 __all__ = ["FORMATS", "LEVELS", "SETTINGS", "Config", "default_folder", "load_config", "make_config", "read_token"]
 
 PROFILE = "GLEITZEIT_PROFILE"
 _FOLDER = ".gleitzeit"  # in the home
 _SECRET = frozenset({"token"})
+_URLS = frozenset({"journal", "journal_fallback", "coordinator_url", "nats_url", "ollama_url"})
+_BETWEEN_URLS = re.compile(r",\s*(?=\w+://)")
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -94,11 +97,12 @@ def _shown(key: str, value: object) -> str:
         return ""
     if key in _SECRET:
         return "***"
+    if key in _URLS:
+        listed = value if isinstance(value, tuple) else _BETWEEN_URLS.split(str(value))
+        return ",".join(map(shown, listed))
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return re.sub(r"//[^@/]*@", "//***@", str(value))  # a URL may hold a password
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_config(environ: Mapping[str, str], home: Path, arguments: Mapping[str, object] | None = None) -> Config:

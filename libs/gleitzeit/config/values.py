@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.urls import ESCAPES, is_address, shown
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "text", "json")
@@ -67,17 +67,16 @@ def socket_url(value: object) -> str:
     for earlier, now in (("http://", "ws://"), ("https://", "wss://")):
         given = now + given.removeprefix(earlier) if given.startswith(earlier) else given
     url = given if "://" in given else f"ws://{given}"
-    if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
-        raise ValueError(f"expected ws://HOST:PORT or wss://HOST:PORT, not {given[:80]!r}")
-    _ = urlsplit(url).port  # raises ValueError if there is one that is no port
+    if not is_address(url, ("ws", "wss")):
+        raise ValueError(f"expected ws://HOST:PORT or wss://HOST:PORT, not {shown(given)[:80]!r}")
     return url
 
 
 def nats_url(value: object) -> str:
     given = text(value)
     url = given if "://" in given else f"nats://{given}"
-    if urlsplit(url).scheme not in ("nats", "tls", "ws", "wss") or not urlsplit(url).hostname:
-        raise ValueError("expected nats://HOST:PORT")
+    if not is_address(url, ("nats", "tls", "ws", "wss")):
+        raise ValueError(f"expected nats://HOST:PORT; {ESCAPES}")
     return url
 
 

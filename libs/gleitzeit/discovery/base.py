@@ -1,15 +1,9 @@
 """The port to discovery: it reports that providers exist. Whether they work, only their socket says."""
 
-import re
 from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
-
-
-def without_password(url: str) -> str:
-    """The URL of a discovery service, fit to be seen."""
-    return re.sub(r"//[^@/]*@", "//", url)
 
 
 class ProviderSeen(Struct, frozen=True):

@@ -18,15 +18,15 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report, without_password
+from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.discovery.nats_library import Client, Msg, Request, Service, ServiceConfig, add_service, with_websockets
 from gleitzeit.discovery.nats_library import errors as nats_errors
 from gleitzeit.errors import ConfigurationError
+from gleitzeit.spec.urls import ESCAPES, is_address, shown
 
 ROUND_SECONDS = 10.0  # between two questions to everybody
 RETRY_SECONDS = 0.5  # between two attempts to reach NATS
@@ -135,7 +135,7 @@ class _Link:
 
         async def on_disconnected() -> None:
             if self._task is not None:
-                _log.warning("lost the connection to NATS at %s", without_password(self._url))
+                _log.warning("lost the connection to NATS at %s", shown(self._url))
 
         async def on_reconnected() -> None:
             await self._greet(client, fresh=False)
@@ -159,14 +159,14 @@ class _Link:
 
     async def _greet(self, client: Client, *, fresh: bool) -> None:
         self._complained = False
-        _log.info("connected to NATS at %s", without_password(self._url))
+        _log.info("connected to NATS at %s", shown(self._url))
         await self._on_connected(client, fresh)
 
     def _complain(self, error: Exception) -> None:
         """The first failure of an outage is a warning, the attempts that follow are details."""
         level = logging.DEBUG if self._complained else logging.WARNING
         self._complained = True
-        _log.log(level, "NATS at %s: %s", without_password(self._url), error or type(error).__name__)
+        _log.log(level, "NATS at %s: %s", shown(self._url), error or type(error).__name__)
 
 
 class NatsDirectory:
@@ -361,8 +361,10 @@ class NatsAnnouncer:
 
 
 def _checked(url: str, cluster: str) -> str:
-    if urlsplit(url).scheme not in ("nats", "tls", "ws", "wss") or not urlsplit(url).hostname:
-        raise ConfigurationError(f"not the URL of a NATS server: {without_password(url)!r}; expected nats://HOST:PORT")
+    if not is_address(url, ("nats", "tls", "ws", "wss")):
+        raise ConfigurationError(
+            f"not the URL of a NATS server: {shown(url)!r}; expected nats://HOST:PORT, and {ESCAPES}"
+        )
     if _NAME.fullmatch(cluster) is None:
         raise ConfigurationError(f"a cluster is made of letters, digits, - and _, not {cluster!r}")
     return cluster

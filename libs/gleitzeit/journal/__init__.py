@@ -8,6 +8,7 @@ from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal.base import JournalView, OwnedJournal
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.spec.urls import ESCAPES, is_ambiguous, shown
 
 _KNOWN = (
     "sqlite:///ABSOLUTE/PATH, sqlite://RELATIVE/PATH, a path that ends in .db, memory:, postgresql://HOST/DATABASE or"
@@ -18,6 +19,8 @@ _KNOWN = (
 def open_journal(url: str) -> OwnedJournal:
     """The journal at `url`, unclaimed. Raises ConfigurationError, naming what is known, for anything else."""
     scheme, colon, rest = url.partition(":")
+    if scheme != "sqlite" and is_ambiguous(url):
+        raise ConfigurationError(f"the URL of the journal {shown(url)} cannot be understood: {ESCAPES}")
     if colon and scheme == "memory" and rest in ("", "//"):
         return MemoryJournal()
     if colon and scheme == "sqlite" and rest.startswith("//") and len(rest) > 2:
@@ -29,8 +32,8 @@ def open_journal(url: str) -> OwnedJournal:
         return _postgres(url)
     if colon and rest.startswith("//") and scheme in ("redis", "rediss"):
         return _redis(url)
-    named = f"{scheme}:…" if colon else url  # a database's URL may hold a password
-    raise ConfigurationError(f"unknown journal {named!r}: expected {_KNOWN}")
+    named = f"{scheme}:…" if colon else "without a scheme"  # it may hold a password
+    raise ConfigurationError(f"unknown journal {named}: expected {_KNOWN}")
 
 
 def _postgres(url: str) -> OwnedJournal:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from gleitzeit.errors import ConfigurationError, JournalError, JournalFull
-from gleitzeit.journal.places import shown
+from gleitzeit.spec.urls import not_understood, shown
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0
@@ -77,8 +77,8 @@ class Link:
                 self._connection = await asyncpg.connect(
                     self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=settings
                 )
-            except ValueError as error:  # the URL cannot be understood
-                raise ConfigurationError(f"the journal {shown(self._url)} cannot be used: {error}") from error
+            except ValueError as error:
+                raise ConfigurationError(not_understood("the journal", self._url, error)) from None
         return self._connection
 
     def _drop(self) -> None:

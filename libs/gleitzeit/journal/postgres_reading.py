@@ -10,9 +10,9 @@ from gleitzeit.journal import postgres_tables as sql
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of, unfinished
 from gleitzeit.journal.merging import all_events
-from gleitzeit.journal.places import shown
 from gleitzeit.journal.postgres_link import Link
 from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
+from gleitzeit.spec.urls import shown
 
 PAGE_BYTES = 1 << 20
 BLOB_PIECES = 4

@@ -20,9 +20,9 @@ from gleitzeit.journal import blobs
 from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Lease
 from gleitzeit.journal.merging import Entry, all_merged, fences
-from gleitzeit.journal.places import shown
 from gleitzeit.journal.redis_reading import RedisReading, encode, evaluate
 from gleitzeit.model.shards import SHARDS
+from gleitzeit.spec.urls import shown
 
 log = logging.getLogger("gz.journal")
 

@@ -18,8 +18,8 @@ from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.finding import matches, position, unfinished
 from gleitzeit.journal.merging import all_events
-from gleitzeit.journal.places import shown
 from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
+from gleitzeit.spec.urls import not_understood, shown
 
 T = TypeVar("T")
 PAGE_BYTES = 1 << 20
@@ -43,7 +43,7 @@ class RedisReading:
         try:
             parts = urlsplit(url)
         except ValueError as error:
-            raise ConfigurationError(f"the journal {shown(url)} cannot be used: {error}") from error
+            raise ConfigurationError(not_understood("the journal", url, error)) from None
         ours = dict(parse_qsl(parts.query))
         self._prefix = ours.pop("prefix", DEFAULT_PREFIX)
         self._weak = ours.pop("weak", "") in ("yes", "1", "true")
@@ -87,7 +87,7 @@ class RedisReading:
                     client_name="gleitzeit",
                 )
             except ValueError as error:
-                raise ConfigurationError(f"the journal {shown(self.url)} cannot be used: {error}") from error
+                raise ConfigurationError(not_understood("the journal", self.url, error)) from None
         return self._client
 
     async def _disconnect(self) -> None:

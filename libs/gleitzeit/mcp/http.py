@@ -25,6 +25,7 @@ from gleitzeit.jsonrpc.messages import ABSENT, NULL
 from gleitzeit.jsonrpc.peer import CANCELLED, MAX_FRAME_BYTES
 from gleitzeit.mcp import eras
 from gleitzeit.mcp.sse import Event, EventStream
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport.base import GOING_AWAY, NORMAL, WireClosed
 from gleitzeit.transport.websocket import LOOPBACK_HOSTS
 
@@ -56,8 +57,8 @@ class HttpWire:
     def __init__(self, url: str, headers: Mapping[str, str], *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         """Raises ConfigurationError for what is no URL."""
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise ConfigurationError(f"not the address of an MCP server: {url!r}")
-        self.peer_name = url
+            raise ConfigurationError(f"not the address of an MCP server: {shown(url)!r}")
+        self.peer_name = shown(url)
         self.version = ""
         """Of the protocol, once an old server has said it."""
         self._url = url
@@ -156,10 +157,10 @@ class HttpWire:
         except GleitzeitError as error:
             self._fail(envelope, error)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            why = f"nobody answers at {self._url} ({str(error) or type(error).__name__})"
+            why = f"nobody answers at {self.peer_name} ({str(error) or type(error).__name__})"
             self._fail(envelope, ConnectionLost(why, {NOT_REACHED: True}))
         except httpx.HTTPError as error:
-            why = f"the connection to {self._url} broke ({str(error) or type(error).__name__})"
+            why = f"the connection to {self.peer_name} broke ({str(error) or type(error).__name__})"
             self._fail(envelope, ConnectionLost(why))
 
     async def _post(self, frame: bytes, envelope: Envelope, headers: Mapping[str, str]) -> None:
@@ -182,12 +183,14 @@ class HttpWire:
     def _refused(self, response: httpx.Response) -> None:
         status = response.status_code
         if status in (401, 403):
-            raise Unauthorized(f"{self._url} refused us: HTTP status {status}; its `headers` are to hold what it wants")
+            raise Unauthorized(
+                f"{self.peer_name} refused us: HTTP status {status}; its `headers` are to hold what it wants"
+            )
         if status == 404 and self._session:
             self._end(GOING_AWAY, "the server has forgotten our session")
-            raise ConnectionLost(f"{self._url} has forgotten our session", {NOT_REACHED: True})
+            raise ConnectionLost(f"{self.peer_name} has forgotten our session", {NOT_REACHED: True})
         raise ConnectionLost(
-            f"{self._url} answered HTTP status {status}, and no JSON-RPC", {NOT_REACHED: status >= 400}
+            f"{self.peer_name} answered HTTP status {status}, and no JSON-RPC", {NOT_REACHED: status >= 400}
         )
 
     async def _body(self, response: httpx.Response) -> bytes:
@@ -215,7 +218,7 @@ class HttpWire:
             headers = {"accept": "text/event-stream", "last-event-id": last, **self._session_headers()}
             again = self._client.build_request("GET", self._url, headers=headers)
             response = await self._client.send(again, stream=True)
-        raise ConnectionLost(f"the answer of {self._url} broke off")
+        raise ConnectionLost(f"the answer of {self.peer_name} broke off")
 
     async def _events(self, response: httpx.Response) -> AsyncGenerator[Event]:
         stream = EventStream(self._max)

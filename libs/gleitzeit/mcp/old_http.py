@@ -14,6 +14,7 @@ from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
 from gleitzeit.mcp.http import CONNECT_SECONDS, NOT_REACHED, envelope_of
 from gleitzeit.mcp.sse import EventStream
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport.base import ABNORMAL, WireClosed
 from gleitzeit.transport.websocket import LOOPBACK_HOSTS
 
@@ -24,14 +25,15 @@ class OldHttpWire:
     """See `transport.base.Wire`. Made by `open_old_http`."""
 
     def __init__(self, url: str, client: httpx.AsyncClient, response: httpx.Response) -> None:
-        self.peer_name = url
+        self.peer_name = shown(url)
+        self._url = url
         self.endpoint: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = client
         self._response = response
         self._incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._closed: WireClosed | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading = asyncio.create_task(self._read_events(), name=f"events of {url}")
+        self._reading = asyncio.create_task(self._read_events(), name=f"events of {shown(url)}")
 
     @property
     def buffered_bytes(self) -> int:
@@ -81,7 +83,7 @@ class OldHttpWire:
         if kind != "endpoint":
             self._incoming.put_nowait(data)
         elif not self.endpoint.done():
-            self.endpoint.set_result(urljoin(self.peer_name, data.decode(errors="replace")))
+            self.endpoint.set_result(urljoin(self._url, data.decode(errors="replace")))
 
     async def _post(self, frames: list[bytes]) -> None:
         """In their order."""
@@ -91,9 +93,11 @@ class OldHttpWire:
             try:
                 response = await self._client.post(url, content=frame, headers={"content-type": "application/json"})
                 if not response.is_success:
-                    error = ConnectionLost(f"{url} answered HTTP status {response.status_code}", {NOT_REACHED: True})
+                    error = ConnectionLost(
+                        f"{shown(url)} answered HTTP status {response.status_code}", {NOT_REACHED: True}
+                    )
             except httpx.HTTPError as failed:
-                error = ConnectionLost(f"{url} cannot be reached ({str(failed) or type(failed).__name__})")
+                error = ConnectionLost(f"{shown(url)} cannot be reached ({str(failed) or type(failed).__name__})")
             if error is not None:
                 self._fail(frame, error)
 
@@ -118,17 +122,17 @@ async def open_old_http(url: str, headers: Mapping[str, str]) -> OldHttpWire:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             await response.aclose()
             refused = response.status_code in (401, 403)
-            why = f"{url} answered HTTP status {response.status_code}, and no stream of events"
+            why = f"{shown(url)} answered HTTP status {response.status_code}, and no stream of events"
             raise Unauthorized(why) if refused else ConnectionLost(why)
         wire = OldHttpWire(url, client, response)
         async with asyncio.timeout(OPEN_SECONDS):
             endpoint = await asyncio.shield(wire.endpoint)
         if urlsplit(endpoint).netloc != urlsplit(url).netloc:
-            raise ConnectionLost(f"{url} wants its messages to be sent to another host, {endpoint}")
+            raise ConnectionLost(f"{shown(url)} wants its messages to be sent to another host, {shown(endpoint)}")
         return wire
     except (httpx.HTTPError, TimeoutError) as error:
         await _give_up(client, wire)
-        raise ConnectionLost(f"nobody answers at {url} ({str(error) or type(error).__name__})") from None
+        raise ConnectionLost(f"nobody answers at {shown(url)} ({str(error) or type(error).__name__})") from None
     except GleitzeitError:
         await _give_up(client, wire)
         raise

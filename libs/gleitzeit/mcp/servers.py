@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.urls import shown
 
 BUILTIN = "builtin"
 IDLE_SECONDS = 300.0
@@ -67,7 +68,7 @@ class McpServer(Struct, frozen=True, kw_only=True):
     @property
     def shown(self) -> str:
         """Exactly what is run, as one would type it; or where it is."""
-        return shlex.join(self.command) if self.kind == "stdio" else without_secrets(self.url)
+        return shlex.join(self.command) if self.kind == "stdio" else shown(self.url)
 
 
 class Configured(Struct, frozen=True):
@@ -242,7 +243,7 @@ def _kind(entry: Mapping[str, Any], variables: Variables) -> tuple[Kind, str]:
     if kind is None:
         raise ConfigurationError("it has neither a `command` nor a `url`")
     if kind != "stdio" and (scheme not in ("http", "https", "ws", "wss") or not urlsplit(url).hostname):
-        raise ConfigurationError(f"its `url` is none: {without_secrets(url)!r}")
+        raise ConfigurationError(f"its `url` is none: {shown(url)!r}")
     return kind, url
 
 
@@ -310,9 +311,3 @@ def _concurrency(entry: Mapping[str, Any]) -> int:
     if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= 1_000:
         raise ConfigurationError("`concurrency` must be a whole number from 1 to 1000")
     return said
-
-
-def without_secrets(url: str) -> str:
-    """A URL may hold a password, or a key in its query."""
-    hidden = re.sub(r"//[^@/]*@", "//***@", url)
-    return re.sub(r"([?&][^=&#]*(?:key|token|secret|password)[^=&#]*=)[^&#]+", r"\1***", hidden, flags=re.IGNORECASE)

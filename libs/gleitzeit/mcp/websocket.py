@@ -10,6 +10,7 @@ from websockets.typing import Subprotocol
 
 from gleitzeit.errors import ConnectionLost, Unauthorized
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.spec.urls import shown
 from gleitzeit.transport.base import HIGH_WATER_BYTES
 from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, LOOPBACK_HOSTS, WebSocketWire
 
@@ -34,8 +35,10 @@ async def open_websocket(url: str, headers: Mapping[str, str]) -> WebSocketWire:
         )
     except InvalidStatus as error:
         if error.response.status_code in (401, 403):
-            raise Unauthorized(f"{url} refused the connection: HTTP status {error.response.status_code}") from None
-        raise ConnectionLost(f"{url} is no WebSocket: HTTP status {error.response.status_code}") from None
+            raise Unauthorized(
+                f"{shown(url)} refused the connection: HTTP status {error.response.status_code}"
+            ) from None
+        raise ConnectionLost(f"{shown(url)} is no WebSocket: HTTP status {error.response.status_code}") from None
     except (WebSocketException, OSError, ValueError) as error:
-        raise ConnectionLost(f"cannot connect to {url}: {error}") from None
-    return WebSocketWire(websocket, url)
+        raise ConnectionLost(f"cannot connect to {shown(url)}: {error}") from None
+    return WebSocketWire(websocket, shown(url))

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, WebSocketException
 from websockets.protocol import OPEN
 
 from gleitzeit.errors import ConfigurationError, ConnectionLost, GleitzeitError, Unauthorized
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.spec.urls import not_understood, shown
 from gleitzeit.transport.base import ABNORMAL, HIGH_WATER_BYTES, Methods, WireClosed
 from gleitzeit.transport.connection import Connection, OnNotification
 
@@ -104,15 +105,21 @@ async def connect(
     except (WebSocketException, OSError, ValueError) as error:
         raise _refused(url, error, open_timeout_seconds) from error
     connection = Connection(
-        WebSocketWire(websocket, url), methods=methods, on_notification=on_notification, max_frame_bytes=max_frame_bytes
+        WebSocketWire(websocket, shown(url)),
+        methods=methods,
+        on_notification=on_notification,
+        max_frame_bytes=max_frame_bytes,
     )
     connection.start()
     return connection
 
 
 def _refused(url: str, error: Exception, open_timeout_seconds: float) -> GleitzeitError:
+    unfit, url = not_understood("the WebSocket", url, ValueError(str(error))), shown(url)
     about = {"url": url}
     match error:
+        case InvalidProxy():
+            return ConfigurationError(f"{url} is to be reached by way of a proxy whose URL is none", about)
         case InvalidStatus() if error.response.status_code in (401, 403):
             body = bytes(error.response.body or b"").decode(errors="replace").strip()
             return Unauthorized(f"{url} refused the connection: {body or error.response.status_code}", about)
@@ -128,4 +135,4 @@ def _refused(url: str, error: Exception, open_timeout_seconds: float) -> Gleitze
             return ConnectionLost(f"cannot connect to {url}: {said}", about)
         case OSError() | InvalidHandshake():
             return ConnectionLost(f"cannot connect to {url}: {error}", about)
-    return ConfigurationError(f"not the address of a WebSocket: {url} ({error})", about)
+    return ConfigurationError(unfit, about)

@@ -286,7 +286,7 @@ async def test_an_outage_is_one_warning_and_passwords_are_not_in_it(caplog: pyte
         await until(lambda: len(caplog.records) >= 4)
         await directory.close()
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
-    assert f"NATS at nats://127.0.0.1:{port}" in caplog.text
+    assert f"NATS at nats://***@127.0.0.1:{port}" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -127,7 +127,7 @@ async def test_a_stream_that_lacks_its_last_events_is_no_shorter_one(postgres: P
 
 @pytest.mark.parametrize("rest", ["u@localhost:abc/x", "localhost/x?sslmode=nonsense", "[::1/x"])
 async def test_a_url_that_cannot_be_understood_is_a_matter_of_configuration(rest: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^the journal postgresql:.* cannot be used: "):
+    with pytest.raises(ConfigurationError, match=r"^the URL of the journal postgresql:.* cannot be understood: "):
         await PostgresJournal(f"postgresql://{rest}").claim("one")
 
 
@@ -135,7 +135,7 @@ async def test_an_unreachable_server_is_named_without_its_password() -> None:
     journal = PostgresJournal("postgresql://someone:hunter2@127.0.0.1:1/db?password=hunter3")
     with pytest.raises(JournalError, match="cannot be reached") as caught:
         await journal.claim("one")
-    assert "someone" in str(caught.value)
+    assert "127.0.0.1:1" in str(caught.value)
     assert "hunter" not in str(caught.value)
     await journal.close()
 

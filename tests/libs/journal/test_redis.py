@@ -125,7 +125,7 @@ async def test_an_unreachable_server_is_named_without_its_password() -> None:
     journal = RedisJournal("redis://someone:hunter2@127.0.0.1:1/0")
     with pytest.raises(JournalError, match="cannot be reached") as caught:
         await journal.claim("one")
-    assert "someone" in str(caught.value)
+    assert "127.0.0.1:1" in str(caught.value)
     assert "hunter" not in str(caught.value)
 
 

@@ -178,7 +178,7 @@ async def test_connect_says_what_is_wrong():
     with pytest.raises(ConnectionLost, match="cannot connect"):
         await connect(gone)
     for url in ("http://127.0.0.1:1/", "ws://", "nonsense", "ws://[::1"):
-        with pytest.raises(ConfigurationError, match="not the address"):
+        with pytest.raises(ConfigurationError, match="cannot be understood"):
             await connect(url)
 
 
