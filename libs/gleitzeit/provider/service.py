@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, TaskCancelled, TaskTimeout
+from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, TaskCancelled, TaskError, TaskTimeout
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.blobs import INLINE_BYTES, may_have_blobs, references_in
@@ -232,7 +232,7 @@ class Service:
             work.timer.cancel()
         work.call.flush()
         if task.cancelled():
-            self._finish(entry, failure_of(work.stop or TaskCancelled("the method cancelled itself")))
+            self._finish(entry, failure_of(work.stop or _unasked(work.call.method)))
         else:
             self._finish(entry, task.result())
 
@@ -377,6 +377,10 @@ class Service:
         await _settled([*tasks, *self._closing, *self._answering])
 
 
+def _unasked(method: str) -> TaskError:
+    return TaskError(f"{method} ended with CancelledError, though nobody had cancelled the call")
+
+
 async def _run(method: Method, call: Call, params: dict[str, Any]) -> Outcome:
     try:
         if method.wants_call:
@@ -397,6 +401,8 @@ def _run_plain(method: Method, call: Call | None, params: dict[str, Any], fields
         if call is not None:
             return method.outcome(method.function(call, **params))
         return method.outcome(method.function(**params))
+    except asyncio.CancelledError:
+        return failure_of(_unasked(method.schema.name))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's function, which must not end the provider
         return failure_for(error, fields)
 

@@ -120,6 +120,16 @@ def declare_methods(world: World) -> None:
     async def crash(how: str) -> None:
         raise SystemExit(1) if how == "exit" else KeyError("secret")
 
+    @method("lab/gives_up")
+    async def gives_up() -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    @method("lab/gives_up_at_once")
+    def gives_up_at_once() -> None:
+        raise asyncio.CancelledError
+
     @method("lab/know")
     def know(call: Call) -> dict[str, Any]:
         return {"dependencies": call.dependencies, "left": call.remaining_seconds, "token": call.token}
@@ -133,6 +143,16 @@ async def world() -> AsyncIterator[World]:
         yield made
         for connection in made.connections:
             await connection.close()
+
+
+@pytest.mark.parametrize("method", ["lab/gives_up", "lab/gives_up_at_once"])
+async def test_a_method_that_ends_as_if_it_had_been_cancelled_has_failed(world: World, method: str) -> None:
+    connection = await world.connect()
+    for meta in ({}, {"_meta": world.meta("a", fence=None)}):
+        with pytest.raises(TaskError, match=f"{method} ended with CancelledError, though nobody") as caught:
+            await connection.call(method, meta)
+        assert type(caught.value) is TaskError
+    assert await connection.call("lab/count", {}) == 1
 
 
 async def test_which_calls_are_lost_to_a_connection(world: World) -> None:
