@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from gleitzeit.errors import GleitzeitError, TaskError
 from gleitzeit.jsonrpc.codec import decode_members
+from gleitzeit.jsonrpc.messages import ABSENT
 from gleitzeit.mcp.link import LinkFailed
 from gleitzeit.mcp.tools import as_mcp_has_it, methods_of_servers, task_result, text_of
 from gleitzeit.provider import Call, Provider
@@ -206,7 +207,8 @@ class ToolMethods:
 async def called(servers: Servers, hosted: Hosted, call: Call, tool: str, arguments: Json) -> Raw:
     """Forward one call of a tool. Whether the arguments are right the server says, who knows best."""
     servers.check_pin(hosted.name, tool)
-    return task_result(await hosted.request(call, "tools/call", {"name": tool, "arguments": arguments}))
+    answer = await hosted.request(call, "tools/call", {"name": tool, "arguments": arguments})
+    return task_result(answer, hosted.tools.get(tool, ABSENT))
 
 
 class _Contents(msgspec.Struct, frozen=True):

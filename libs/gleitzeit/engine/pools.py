@@ -11,6 +11,8 @@ from gleitzeit.model.definition import BreakerPolicy
 from gleitzeit.spec.durations import how_soon
 
 CircuitKey = tuple[str, BreakerPolicy]
+MAX_CIRCUITS = 1_000
+"""At one provider process."""
 
 
 class Share:
@@ -73,6 +75,17 @@ class Provider:
     def go_on_from(self, before: "Provider") -> None:
         """It was as well as that on its last connection."""
         self.circuits, self.budget = before.circuits, before.budget
+
+    def circuit(self, key: CircuitKey, now: int) -> Circuit:
+        """The one that counts such calls; made with the first failure. Documents choose their policies, so of very many
+        those are forgotten that are closed, else the oldest."""
+        found = self.circuits.get(key)
+        if found is None:
+            if len(self.circuits) >= MAX_CIRCUITS:
+                closed = (known for known, circuit in self.circuits.items() if circuit.state(now) == "closed")
+                del self.circuits[next(closed, next(iter(self.circuits)))]
+            found = self.circuits[key] = Circuit(key[1])
+        return found
 
     def open_circuits(self, now: int) -> list[dict[str, object]]:
         """Those that are not closed, for people."""

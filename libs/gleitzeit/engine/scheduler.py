@@ -372,10 +372,7 @@ class Scheduler:
     def _failed(self, call: Call, provider: Provider) -> bool:
         circuit = call.circuit
         if circuit is None:
-            key = _circuit_key(call)
-            circuit = provider.circuits.get(key)
-            if circuit is None:
-                circuit = provider.circuits[key] = Circuit(key[1])
+            circuit = provider.circuit(_circuit_key(call), self.now)
         if not circuit.failed(call.probe, self.now):
             return False
         self._changed(call, circuit, "open")

@@ -1,8 +1,9 @@
 """A tool of a server as a method of ours: its name, its schemas, and what its answer is to a task."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,16 @@ from gleitzeit.errors import ResultInvalid, TaskError
 from gleitzeit.jsonrpc.codec import decode_members, is_nested_deeper
 from gleitzeit.jsonrpc.messages import ABSENT, NULL
 from gleitzeit.mcp.memory import Known
-from gleitzeit.schemas import MethodSchema, builtin, method_schema, verify
+from gleitzeit.schemas import (
+    MethodSchema,
+    SchemaProblem,
+    builtin,
+    compile_schema,
+    explain,
+    method_schema,
+    verify,
+)
+from gleitzeit.spec.problems import show_path
 
 logger = logging.getLogger(__name__)
 
@@ -141,12 +151,44 @@ def text_of(content: list[Raw]) -> tuple[str, bool]:
     return "\n".join(texts), len(texts) == len(blocks)
 
 
-def task_result(raw: Raw) -> Raw:
+@lru_cache(256)
+def _output_check(output_schema: bytes) -> Callable[[object], list[SchemaProblem]] | None:
+    """None for a schema that nobody can check against."""
+    schema = _schema(Raw(output_schema))
+    if schema is None:
+        return None
+    try:
+        return partial(explain, compile_schema(schema), schema=schema)
+    except ValueError:
+        return None
+
+
+def _check_output(definition: Raw, structured: Raw, text: str) -> None:
+    """Since 2025-06-18 a server MUST keep to its `outputSchema`, and a client SHOULD look: what is wrong here would go
+    wrong later, in a task that reads it. Raises ResultInvalid; it is not asked again, as the tool has done its work."""
+    tool = msgspec.json.decode(definition, type=_Tool)
+    check = _output_check(bytes(tool.output_schema)) if len(tool.output_schema) else None
+    if check is None:
+        return
+    if not len(structured):
+        problems = [SchemaProblem((), "it has no structuredContent")]
+    else:
+        problems = check(msgspec.json.decode(structured))
+    if problems:
+        listed = "; ".join(f"{show_path(one.path)}: {one.message}" if one.path else one.message for one in problems)
+        raise ResultInvalid(
+            f"the answer of the tool {tool.name} is not what its outputSchema says: {listed}"[:_SHOWN_ERROR],
+            {"problems": msgspec.to_builtins(problems), "response": text[:_SHOWN_ERROR]},
+            retryable=False,
+        )
+
+
+def task_result(raw: Raw, definition: Raw = ABSENT) -> Raw:
     """What a task that called the tool has for a result.
 
     Every key of `structuredContent` as it is, and where it has none of that name: `response`, the text; `result`, the
     whole `structuredContent`; `content`, MCP's blocks, if not all are text. Raises TaskError if the tool says that it
-    has failed, ResultInvalid for an answer of another shape than MCP's.
+    has failed, ResultInvalid for an answer of another shape than MCP's, or than its `definition` promises.
     """
     with as_mcp_has_it("tools/call"):
         answer = msgspec.json.decode(raw, type=CallResult)
@@ -155,6 +197,8 @@ def task_result(raw: Raw) -> Raw:
         said = {"content": answer.content} if not only_text else {}
         raise TaskError(text[:_SHOWN_ERROR] or "the tool failed, and does not say why", {"isError": True, **said})
     structured = answer.structured_content
+    if len(definition):
+        _check_output(definition, structured, text)
     result: dict[str, object] = {}
     if len(structured) and bytes(structured) != NULL:
         result = {**decode_members(structured)}

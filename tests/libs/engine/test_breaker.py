@@ -9,6 +9,8 @@ from tests.libs.engine.builders import NOW, Desk, task
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.breaker import DEFAULT, MAX_FACTOR, MAX_RETRIES, Circuit, RetryBudget, speaks_of_provider
 from gleitzeit.engine.explain import explain
+from gleitzeit.engine.inputs import ProviderReady
+from gleitzeit.engine.pools import MAX_CIRCUITS, Provider
 from gleitzeit.model.definition import Alternative, BreakerPolicy
 from gleitzeit.model.events import Failure
 
@@ -267,3 +269,14 @@ def test_another_stranger_is_not_to_blame_and_a_loss_before_sending_is_none() ->
         sick.connect()
     other = Stranger(desk, "ws://other")
     assert desk.engine.scheduler.roster[f"s-{other.url}-1"].circuits == {}
+
+
+def test_of_very_many_policies_those_that_are_open_are_remembered() -> None:
+    provider = Provider(ProviderReady("p", "p#1", frozenset({"a/b"}), 1))
+    opened = [("a/b", BreakerPolicy(1, 1, 60.0 + number, 1)) for number in range(10)]
+    for key in opened:
+        assert provider.circuit(key, NOW).failed(False, NOW)
+    for number in range(2 * MAX_CIRCUITS):
+        provider.circuit(("a/b", BreakerPolicy(3, 1, 1_000.0 + number, 1)), NOW).failed(False, NOW)
+    assert len(provider.circuits) == MAX_CIRCUITS
+    assert all(key in provider.circuits for key in opened)

@@ -40,6 +40,40 @@ def test_results() -> None:
     assert result(content=[text("x")], structuredContent=None, resultType="complete") == {"response": "x"}
 
 
+COUNT = {
+    "name": "count",
+    "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"structuredContent": {"n": "seven"}}, "n: must be a whole number, not"),
+        ({"structuredContent": {}}, "'n' is missing"),
+        ({"structuredContent": [7]}, "must be a map, not a list"),
+        ({}, "it has no structuredContent"),
+    ],
+)
+def test_a_tool_that_does_not_keep_to_its_output_schema(answer: dict[str, Any], words: str) -> None:
+    with pytest.raises(ResultInvalid, match=words) as caught:
+        task_result(raw({"content": [text("7")], **answer}), raw(COUNT))
+    assert not caught.value.retryable
+    assert (caught.value.data or {})["response"] == "7"
+
+
+def test_what_is_not_promised_is_not_checked() -> None:
+    def answered(definition: dict[str, Any], **answer: Any) -> Any:
+        return msgspec.json.decode(task_result(raw({"content": [], **answer}), raw(definition)))
+
+    assert answered(COUNT, structuredContent={"n": 7})["n"] == 7
+    assert answered({"name": "t"}, structuredContent={"n": "x"})["n"] == "x"
+    assert answered({"name": "t", "outputSchema": {"type": "nonsense"}}, structuredContent={"n": 1})["n"] == 1
+    assert answered({"name": "t", "outputSchema": {"type": "array"}}, structuredContent=[1])["result"] == [1]
+    with pytest.raises(TaskError, match="out of order"):
+        answered(COUNT, content=[text("out of order")], isError=True)
+
+
 def test_a_tool_s_failure_is_the_task_s() -> None:
     with pytest.raises(TaskError, match="no such file"):
         result(content=[text("no such file")], isError=True)
