@@ -53,7 +53,7 @@ class PythonMethods:
             function=params.get("function", ""),
             functions_dir=str(self._settings.functions_dir),
             bindings=params.get("bindings", {}),
-            variables=scene.variables(params, call.meta.dependencies),
+            variables=scene.variables(params, call.meta.dependencies, call.meta.inputs),
             imports=params.get("imports", []),
             environment=scene.environment(os.environ, params.get("environment", {})),
             untrusted=call.meta.untrusted,

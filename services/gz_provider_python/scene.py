@@ -11,15 +11,19 @@ from gz_provider_python.wire import Job
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 
 
-def variables(params: Mapping[str, Any], dependencies: Mapping[str, Any]) -> dict[str, Any]:
+def variables(
+    params: Mapping[str, Any], dependencies: Mapping[str, Any], inputs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The globals of a script.
 
     `context` is as given; if it was left out, each dependency's id and name stand for `{"result": …}` (a result that
-    has a member of that name already, as ours do, stands for itself). `inputs` has each dependency's payload, and then
-    whatever was given as inputs. `args` and `kwargs` are there if they were given.
+    has a member of that name already, as ours do, stands for itself). `inputs` has what the workflow was given, if it
+    is a task of another one, each dependency's payload, and then whatever the params say. `args` and `kwargs` are there
+    if they were given.
     """
     names: dict[str, Any] = {"context": params["context"] if "context" in params else _context(dependencies)}
-    names["inputs"] = {name: payload(result) for name, result in dependencies.items()} | params.get("inputs", {})
+    payloads = {name: payload(result) for name, result in dependencies.items()}
+    names["inputs"] = {**(inputs or {}), **payloads, **params.get("inputs", {})}
     return names | {name: params[name] for name in ("args", "kwargs") if name in params}
 
 

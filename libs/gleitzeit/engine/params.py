@@ -216,8 +216,7 @@ class CallParams:
             known_by += ["key", self.scope(workflow, task).filled(own)]
         else:
             known_by += ["params", _decode(self._body(workflow, task))]
-            if definition.dependencies and self._wants_dependencies(definition.method):
-                known_by.append(Raw(self._dependencies(workflow, task)))
+            known_by += map(Raw, self._beside(workflow, task).values())
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
     def digest(self, workflow: Workflow, task: Task) -> str:
@@ -225,8 +224,7 @@ class CallParams:
         definition = task.definition
         known_by: list[object] = [definition.method, definition.provider, _decode(self._body(workflow, task))]
         known_by.append(definition.workflow)
-        if definition.dependencies and self._wants_dependencies(definition.method):
-            known_by.append(Raw(self._dependencies(workflow, task)))
+        known_by += map(Raw, self._beside(workflow, task).values())
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
     def models_of(self, workflow: Workflow, task: Task) -> tuple[str, ...]:
@@ -317,13 +315,23 @@ class CallParams:
             meta += b',"deadlineSeconds":%b' % _json(definition.timeout_seconds)
         if definition.untrusted:
             meta += b',"untrusted":true'
-        if definition.dependencies and self._wants_dependencies(definition.method):
-            meta += b',"dependencies":%b' % self._dependencies(call.workflow, call.task)
+        for name, value in self._beside(call.workflow, call.task).items():
+            meta += b',"%b":%b' % (name.encode(), value)
         return meta + b"}"
 
-    def _wants_dependencies(self, method: str) -> bool:
-        schema = self._catalogue().get(method)
-        return schema is not None and schema.wants_dependencies
+    def _beside(self, workflow: Workflow, task: Task) -> dict[str, bytes]:
+        """What a method is told besides its params, if it wants that, as JSON: `dependencies`, and in a workflow
+        that is a task of another one the `inputs` that it was given."""
+        schema = self._catalogue().get(task.definition.method)
+        if schema is None or not schema.wants_dependencies:
+            return {}
+        found: dict[str, bytes] = {}
+        if task.definition.dependencies:
+            found["dependencies"] = self._dependencies(workflow, task)
+        origin = workflow.submitted.origin
+        if origin is not None and origin.parent and workflow.inputs != b"{}":
+            found["inputs"] = bytes(workflow.inputs)
+        return found
 
     def _dependencies(self, workflow: Workflow, task: Task) -> bytes:
         """`{id and name: result}` of the direct dependencies."""

@@ -48,6 +48,7 @@ class Meta(
     progress_token: str | int | None = None
     deadline_seconds: float | None = None
     dependencies: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     untrusted: bool = False
     traceparent: str = ""
     batch: str = ""

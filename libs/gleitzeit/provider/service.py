@@ -199,12 +199,13 @@ class Service:
 
     async def _run_whole(self, method: Method, call: Call, params: dict[str, Any], owner: Owner) -> Outcome:
         try:
-            dependencies = call.meta.dependencies
-            whole = await self._blobs.resolved(owner, {"params": params, "dependencies": dependencies})
+            meta = call.meta
+            said = {"params": params, "dependencies": meta.dependencies, "inputs": meta.inputs}
+            whole = await self._blobs.resolved(owner, said)
             params = method.arguments(whole["params"])
         except GleitzeitError as error:
             return failure_of(error)
-        call.meta = replace(call.meta, dependencies=whole["dependencies"])
+        call.meta = replace(meta, dependencies=whole["dependencies"], inputs=whole["inputs"])
         if method.is_async:
             return await _run(method, call, params)
         return _run_plain(method, call if method.wants_call else None, params, call.log_fields)
@@ -422,7 +423,7 @@ def _owner_of_blobs(request: Request, params: dict[str, Any], meta: Meta) -> Own
     """Whom to ask for what stands for large values in a call; None if there is nothing to ask for, or nobody."""
     if meta.fence is None or not may_have_blobs(bytes(request.raw_params or b"")):
         return None
-    found = any(references_in([params, meta.dependencies]))
+    found = any(references_in([params, meta.dependencies, meta.inputs]))
     return owner_of(meta.fence) if found else None
 
 

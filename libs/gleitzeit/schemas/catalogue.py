@@ -38,7 +38,7 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
     `runs` is "provider" or "coordinator"; `timeout_seconds` is the default for one attempt (None: no limit);
     `idempotent` says whether a call may run twice, which it may where nobody says otherwise; `code_params` names the
     params that are source code, `seconds_params` those that documents may write as `30s`, `5m`; `wants_dependencies`
-    asks for `_meta.dependencies`.
+    asks for `_meta.dependencies`, and `_meta.inputs` where the workflow is a task of another one.
     """
 
     name: str

@@ -87,9 +87,22 @@ RUNS = [
           - {id: third, method: python/execute, dependencies: [first], params: {code: "result = context", context: {mine: 1}}}
           - {id: fourth, method: python/execute, dependencies: [first], code: "result = workflow.get_task_result('first')"}
           - {id: fifth, method: python/execute, code: "workflow.get_task_result('first')", on_error: skip}
-        outputs: {second: second.result, third: third.result, fourth: fourth.result}
+          - id: sixth
+            type: workflow
+            workflow:
+              name: child
+              tasks: [{id: own, method: python/execute, params: {code: "result = inputs.get('text')"}}]
+              outputs: {own: own.result}
+            inputs: {text: passed}
+        outputs: {second: second.result, third: third.result, fourth: fourth.result, sixth: sixth.own}
         """,
-        {"second": [5, 5, 5], "third": {"mine": 1}, "fourth": 5, "error.fifth": "one of the task's dependencies"},
+        {
+            "second": [5, 5, 5],
+            "third": {"mine": 1},
+            "fourth": 5,
+            "sixth": "passed",
+            "error.fifth": "one of the task's dependencies",
+        },
     ),
     Runs(
         "code.references",

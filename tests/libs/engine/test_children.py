@@ -67,6 +67,15 @@ def test_inputs_are_resolved_in_the_parent_and_checked_for_the_child() -> None:
     assert "bad~run~1" not in desk.engine.workflows
 
 
+def test_a_method_that_wants_it_is_told_what_the_parent_gave() -> None:
+    desk = Desk()
+    child = definition(task("inner", method="llm/chat"), task("other"))
+    desk.submit(run(child=child, inputs={"n": 3}))
+    desk.submit(task("inner", method="llm/chat"), workflow_id="whole", inputs=raw({"n": 3}))
+    told = {call.id: json.loads(call.params)["_meta"].get("inputs") for call in desk.engine.calls.values()}
+    assert told == {"w~run~1/inner/1": {"n": 3}, "w~run~1/other/1": None, "whole/inner/1": None}
+
+
 def test_its_failure_is_the_tasks_and_an_attempt_more_is_a_new_one() -> None:
     desk = Desk()
     desk.submit(run(attempts=2))

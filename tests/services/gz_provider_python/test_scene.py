@@ -25,6 +25,11 @@ def test_inputs_are_the_payloads_and_what_was_given() -> None:
     assert inputs == {"t": {"n": 1}, "u": 2, "city": "Kiel"}
 
 
+def test_inputs_have_what_the_workflow_was_given_below_that() -> None:
+    inputs = variables({"inputs": {"a": 1}}, {"b": 2}, {"a": 0, "b": {"result": 0}, "c": {"result": 3}})["inputs"]
+    assert inputs == {"a": 1, "b": 2, "c": {"result": 3}}
+
+
 def test_args_are_variables_only_if_they_were_given() -> None:
     assert set(variables({}, {})) == {"context", "inputs"}
     assert variables({"args": {"a": 1}}, {})["args"] == {"a": 1}
