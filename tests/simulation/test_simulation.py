@@ -132,7 +132,7 @@ import logging
 from tests.simulation.world import installed, run
 logging.disable(logging.CRITICAL)
 with installed():
-    for name, stream in run(60_000_002)[0].store.streams.items():
+    for name, stream in run(60_000_021)[0].store.streams.items():
         print(name, *stream.events)
 """
 
