@@ -1,7 +1,8 @@
 """The coordinator's own methods, as clients call them. What each takes and gives is described in `schemas/`."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -245,7 +246,7 @@ class WorkflowMethods:
         streams: dict[str, Any] | None = None,
     ) -> None:
         answer: dict[str, Any] = {"workflow_id": None}
-        page: Sequence[Record] | None = None
+        page: deque[Record] | None = None
         if workflow_id is not None:
             page = await self._parts.watchers.first_page(workflow_id, after)  # damage is an answer, not a silence
             answer = await self._service.read(workflow_id, lambda w: {**self._status(w), "seq": w.seq})

@@ -92,16 +92,16 @@ class Watchers:
     def __len__(self) -> int:
         return sum(len(watchers) for watchers in self._by_workflow.values())
 
-    async def first_page(self, workflow_id: str, after: int) -> Sequence[Record] | None:
+    async def first_page(self, workflow_id: str, after: int) -> deque[Record] | None:
         """What to `add` a watcher with; None if nothing need be read. Raises JournalCorrupt where that is damaged."""
         if self.recent.after(workflow_id, after) is not None:
             return None
         async with self._reading:
-            return await self._journal.read(workflow_id, after=after, limit=FIRST_PAGE)
+            return deque(await self._journal.read(workflow_id, after=after, limit=FIRST_PAGE))
 
-    def add(self, watcher: Watcher, page: Sequence[Record] | None = None) -> None:
-        """Send what is past, of which `page` is the beginning if that has been read, then what comes. The caller has
-        answered the request.
+    def add(self, watcher: Watcher, page: deque[Record] | None = None) -> None:
+        """Send what is past, of which `page` is the beginning if that has been read (it is used up), then what comes.
+        The caller has answered the request.
 
         It takes the place of an earlier one of the same connection and workflow: nobody is told anything twice.
         """
@@ -273,7 +273,7 @@ class Watchers:
             self._begin_live(watcher, workflow_id)
         return watcher.live
 
-    async def _catch_up(self, watcher: Watcher, page: Sequence[Record] | None = None) -> None:
+    async def _catch_up(self, watcher: Watcher, page: deque[Record] | None = None) -> None:
         """Until nothing durable is missing. Where that cannot be read the watcher is told so, and watches no more; a
         journal that is away is waited for, for a while."""
         workflow_id = watcher.workflow_id
@@ -292,14 +292,14 @@ class Watchers:
                     await watcher.connection.close(TRY_AGAIN_LATER, "the journal cannot be read")
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _read_up(self, watcher: Watcher, workflow_id: str, first: Sequence[Record] | None) -> None:
+    async def _read_up(self, watcher: Watcher, workflow_id: str, first: deque[Record] | None) -> None:
         """Page by page, then live, without a gap."""
         limit = FIRST_PAGE
         while self._is_watching(watcher):
-            if first is None:
+            page, first = first, None
+            if page is None:
                 async with self._reading:
-                    first = await self._journal.read(workflow_id, after=watcher.sent, limit=limit)
-            page, first = deque(first), None
+                    page = deque(await self._journal.read(workflow_id, after=watcher.sent, limit=limit))
             limit, whole = _next_limit(page), not page
             while page and self._is_watching(watcher):  # it may have been passed on to another coordinator meanwhile
                 self._send_page(watcher, workflow_id, page)
