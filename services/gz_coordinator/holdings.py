@@ -169,13 +169,13 @@ class Holdings:
     async def _look(self) -> None:
         await self._renew_if_due()
         leases = await self._journal.owners()
-        mine, moved, self.leases = len(self._mine), leases != self.leases, leases
+        before, moved, self.leases = self.mine, leases != self.leases, leases
         failed: errors.GleitzeitError | None = None
         try:
             await self._even_out(leases)
         except errors.GleitzeitError as error:  # what has moved before that nobody looks for once more
             failed = error
-        if moved or len(self._mine) > mine:
+        if moved or self._mine - before:  # not their number: others may have been given away in the same look
             for waiting in self._waiting:
                 _tell(waiting, True)
             self.on_change()

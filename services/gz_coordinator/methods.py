@@ -250,6 +250,8 @@ class WorkflowMethods:
         if workflow_id is not None:
             page = await self._parts.watchers.first_page(workflow_id, after)  # damage is an answer, not a silence
             answer = await self._service.read(workflow_id, lambda w: {**self._status(w), "seq": w.seq})
+            if not self._engine.owns(workflow_id):  # what follows is told elsewhere
+                raise errors.ShardElsewhere(f"{workflow_id} was given away while it was read")
         if batch:
             request.connection.coalesce = COALESCE_WATCHERS
         has = positions(streams)

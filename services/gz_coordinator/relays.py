@@ -151,7 +151,13 @@ class Relays:
                 await self._follow_all(request.connection, params.get("stream", True))
                 await local(request, **params)
                 return
-            while not self._holdings.is_mine(workflow_id):
+            while True:
+                if self._holdings.is_mine(workflow_id):
+                    try:
+                        await local(request, **params)
+                    except errors.ShardElsewhere:
+                        continue
+                    return
                 relay = self._start(request.connection, workflow_id, params.get("after", 0), params.get("stream", True))
                 relay.positions = positions(params.get("streams"))
                 try:
@@ -164,7 +170,6 @@ class Relays:
                     request.defer()
                     request.answer(answer)
                     return
-            await local(request, **params)
 
         return watch
 
