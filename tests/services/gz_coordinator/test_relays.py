@@ -1,4 +1,4 @@
-"""A watch at another coordinator, when that one cannot read what is watched."""
+"""A watch at another coordinator: when that one cannot read what is watched, and when it came to have it meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
-from gleitzeit.errors import GleitzeitError, JournalCorrupt, JournalError
+from gleitzeit.errors import GleitzeitError, JournalCorrupt, JournalError, ShardElsewhere
 from gleitzeit.journal.base import Lease
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.jsonrpc.methods import Methods, Request
@@ -65,5 +65,26 @@ async def test_a_watch_outlives_a_journal_that_is_away_and_is_told_of_damage(rel
     said = await asyncio.wait_for(told.get(), 30)
     assert (said["workflow_id"], said["seq"], said["error"]["data"]["name"]) == ("w", 3, "JOURNAL_CORRUPT")
     assert (answers, relays._running) == ([], {})
+    await near.close()
+    await server.close()
+
+
+async def test_a_watch_whose_workflow_is_given_away_meanwhile_is_taken_to_where_that_is(relays: Relays) -> None:
+    holdings, shard = relays.peers.holdings, shard_of("w", SHARDS) or 0
+    methods = Methods()
+    methods.add(FORWARD, lambda request, **params: {"workflow_id": "w", "at": "the other one"})
+    server = Server(methods)
+    await server.start()
+    holdings.leases = [Lease("other", server.url, {shard: 1})]
+    holdings._mine.add(shard)
+
+    async def local(request: Request, **params: Any) -> None:
+        holdings._mine.discard(shard)
+        raise ShardElsewhere("w was given away while it was read")
+
+    ours = Methods()
+    ours.add("workflow.watch", relays.watching(local))
+    near, _ = await connect_memory(server_methods=ours)
+    assert (await near.call("workflow.watch", {"workflow_id": "w"}, timeout_seconds=30))["at"] == "the other one"
     await near.close()
     await server.close()
