@@ -13,8 +13,6 @@ import asyncio
 import functools
 import logging
 import os
-import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -35,6 +33,7 @@ from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, Format, configure
 from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
 from gleitzeit.process.private import revealed
+from gleitzeit.process.programs import command_of
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import (
     Address,
@@ -48,7 +47,6 @@ from gleitzeit.process.state import (
     withdraw_address,
 )
 from gleitzeit.process.supervised import TRY_AGAIN, ChildEvent, Supervised, is_usage_error
-from gleitzeit.schemas.words import near
 
 START_SECONDS = 20.0  # for NATS and the coordinator to be ready each; covers a predecessor that still drains
 MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
@@ -57,19 +55,6 @@ NATS_SERVER = "nats-server"
 RESTART_MAX_SECONDS = "GLEITZEIT_RESTART_MAX_SECONDS"
 """The environment variable that says how long a process that dies again and again waits at most (30 s)."""
 _LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
-_PROVIDER_MODULES = {
-    "echo": "gz_provider_echo",
-    "python": "gz_provider_python",
-    "http": "gz_provider_http",
-    "shell": "gz_provider_shell",
-    "mcp": "gz_provider_mcp",
-    "validation": "gz_provider_validation",
-    "ollama": "gz_provider_llm.ollama_main",
-    "openai": "gz_provider_llm.openai_main",
-    "anthropic": "gz_provider_llm.anthropic_main",
-    "llamacpp": "gz_provider_llm.llamacpp_main",
-}
-_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 _T = TypeVar("_T")
 _log = logging.getLogger("gleitzeit.stack")  # also as __main__
@@ -306,18 +291,7 @@ class Stack:
     def _command_for(self, provider: str) -> Sequence[str]:
         if provider in self._commands:
             return self._commands[provider]
-        if provider in _PROVIDER_MODULES:
-            return (sys.executable, "-m", _PROVIDER_MODULES[provider])
-        program = f"gz-provider-{provider}"
-        folders = (self._environ.get("PATH", os.defpath), str(Path(sys.executable).parent))
-        found = shutil.which(program, path=os.pathsep.join(folders)) if _PROVIDER_NAME.fullmatch(provider) else None
-        if found is None:
-            known, meant = ", ".join(_PROVIDER_MODULES), near(provider, _PROVIDER_MODULES)
-            did_you = f"; did you mean {meant!r}?" if meant else ""
-            raise ConfigurationError(
-                f"no provider {provider!r}: there is no {program} on PATH; built in are {known}{did_you}"
-            )
-        return (found,)
+        return command_of(provider, self._environ)
 
 
 async def serve(stack: Stack, lifetime: Lifetime, on_ready: Callable[[Address], None]) -> int:

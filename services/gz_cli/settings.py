@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gleitzeit.config import Config, default_folder, load_config
+from gleitzeit.process.programs import require_all
 from gleitzeit.process.reach import Target, for_providers, given, target_of
 from gz_cli.formats import Format
 from gz_cli.talk import put, say
@@ -33,7 +34,8 @@ def target(
     max_parallel: int | None = None,
     allow_shell: bool = False,
 ) -> Target:
-    """Where the coordinator is, how to start one, and what to put into documents."""
+    """Where the coordinator is, how to start one, and what to put into documents. Raises ConfigurationError for a
+    `provider` that there is no program for, also where one of those that run would do."""
     config = configured(
         coordinator_url=url,
         state_dir=text(state),
@@ -42,7 +44,9 @@ def target(
         max_parallel=max_parallel,
         allow_shell=True if allow_shell else None,
     )
-    found = target_of(config)
+    if provider is not None:
+        require_all(config.providers, os.environ)
+    found = replace(target_of(config), asked=config.providers if provider is not None else ())
     return replace(found, url=None) if state is not None and url is None else found
 
 

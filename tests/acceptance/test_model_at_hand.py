@@ -70,6 +70,20 @@ def test_one_run_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     llama.stop()
 
 
+@pytest.mark.usefixtures("bad_gguf")
+def test_none_at_all_beside_a_stack_that_has_not_ended_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLEITZEIT_GGUF")
+    state = tmp_path / "state"
+    (tmp_path / "wait.yaml").write_text("name: w\ntasks: [{id: a, method: timer/sleep, params: {seconds: 600}}]\n")
+    assert support.gz("run", "--detach", "wait.yaml", state=state, cwd=tmp_path).returncode == 0
+    ran = support.gz("run", "ask.yaml", state=state, cwd=tmp_path)
+    assert support.gz("down", state=state).returncode == 0
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "OPENAI_API_KEY, ANTHROPIC_API_KEY and GLEITZEIT_GGUF are not set" in ran.stderr
+    assert "ollama pull" in ran.stderr
+    assert "still goes on" not in ran.stderr
+
+
 def test_what_was_corrected_counts_at_once(bad_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the stack of the run before, which has read the wrong thing, has not ended yet."""
     state = tmp_path / "state"

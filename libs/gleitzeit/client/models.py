@@ -78,14 +78,27 @@ def with_model(
     if address is not None and address.embedded:
         try:
             target = _with_providers(reach.target, definition, methods, environ, wanted)
-        except NoModel:
-            return reach  # but it may have one
+        except NoModel as error:
+            return replace(reach, no_model=str(error))  # but it may have one
         reach = replace(reach, target=target)
         if not _suits(address, reach, methods, environ):
             return _outlived(reach, methods, environ)
     if not reach.begun:
         return started(_with_providers(reach.target, definition, methods, environ, wanted))
-    return reach
+    return replace(reach, note=_unheeded(reach))
+
+
+def _unheeded(reach: Reach) -> str:
+    """What was asked for and is not there, because a stack is not started but joined."""
+    address = reach.address
+    missing = [] if address is None else [name for name in reach.target.asked if name not in address.providers]
+    if address is None or not missing:
+        return ""
+    names = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not started"
+    if reach.target.url is not None:
+        return f"{names}: the coordinator at {shown(address.url)} has the providers that it has"
+    runs = ", ".join(address.providers)
+    return f"{names}: a stack runs here already, with {runs}; `gz down` ends it"
 
 
 def _suits(address: Address, reach: Reach, methods: list[str], environ: Mapping[str, str]) -> bool:

@@ -57,6 +57,8 @@ async def require_model(client: Coordinator, definition: Definition, reach: Reac
             raise NoModel(f"{these(methods)} and there is none: {choose(os.environ)[1] or 'it came too late'}", WAYS)
         if late and ours:
             return
+        if late and reach.no_model:
+            raise NoModel(reach.no_model, WAYS)
         if late:
             why = "".join(f"; {failure}" for failure in failures)
             ways = WAYS_BESIDE_OTHERS if reach.address is not None and reach.address.embedded else WAYS_OF_A_STACK

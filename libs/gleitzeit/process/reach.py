@@ -35,8 +35,9 @@ _OF_PROVIDERS = (
 class Target(Struct, frozen=True):
     """What the configuration and the options say. `url` None: the coordinator of the state folder.
 
-    `journal` is the file that a stack of ours would open, None if it would be none. `stack_options` are further ones of
-    its command line. `task_timeout_seconds` and `max_parallel` are for documents that say nothing themselves.
+    `asked` are the providers that were named for this command alone. `journal` is the file that a stack of ours would
+    open, None if it would be none. `stack_options` are further ones of its command line. `task_timeout_seconds` and
+    `max_parallel` are for documents that say nothing themselves.
     """
 
     state: Path
@@ -44,6 +45,7 @@ class Target(Struct, frozen=True):
     token: str | None = None
     tls_ca: Path | None = None
     providers: tuple[str, ...] = ("echo", "python")
+    asked: tuple[str, ...] = ()
     journal: Path | None = None
     stack_options: tuple[str, ...] = ()
     task_timeout_seconds: float | None = None
@@ -59,12 +61,15 @@ class Target(Struct, frozen=True):
 
 class Reach(Struct, frozen=True):
     """A coordinator that is there, or one that comes up. `address` is None as long as `detached` has not said it; both
-    are while it is not decided what to start. `note` is what somebody should know about the choice."""
+    are while it is not decided what to start. `note` is what somebody should know about the choice. `no_model` says why
+    a stack of ours could not have the model that is needed: what is joined may have it.
+    """
 
     target: Target
     address: Address | None = None
     detached: Detached | None = None
     note: str = ""
+    no_model: str = ""
 
     @property
     def begun(self) -> bool:

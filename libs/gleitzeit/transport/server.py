@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
 from gleitzeit.transport.base import GOING_AWAY, HIGH_WATER_BYTES, Methods
+from gleitzeit.transport.bodies import BodyConnection
 from gleitzeit.transport.connection import Connection, OnClose, OnNotification
 from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, LOOPBACK_HOSTS, WebSocketWire
 
@@ -111,6 +112,7 @@ class Server:
             close_timeout=CLOSE_TIMEOUT_SECONDS,
             write_limit=HIGH_WATER_BYTES,
             server_header=None,
+            create_connection=BodyConnection,
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -165,8 +167,9 @@ class Server:
             refusal = HTTPStatus.BAD_REQUEST, f"a header that makes no sense: {error}"
         if refusal is not None:
             return websocket.respond(refusal[0], refusal[1] + "\n")
-        if request.method not in ("GET", "HEAD"):
-            return websocket.respond(HTTPStatus.METHOD_NOT_ALLOWED, "only GET, and WebSockets\n")
+        has_body = isinstance(websocket, BodyConnection) and websocket.has_body
+        if has_body or request.method not in ("GET", "HEAD"):
+            return self._no_such_request(websocket, f"{request.method[:20]}{' with a body' * has_body}")
         upgrades = "upgrade" in request.headers.get("Connection", "").lower()
         door = self._door(path)
         if path in self._http or (door is not None and not upgrades):
@@ -174,9 +177,18 @@ class Server:
             return _response(reply, with_body=request.method == "GET")
         if not upgrades:
             status = HTTPStatus.UPGRADE_REQUIRED if path == "/" else HTTPStatus.NOT_FOUND
-            pages = " ".join(sorted(self._http))
-            return websocket.respond(status, f"JSON-RPC 2.0 over WebSocket at {self.url}; pages here: {pages}\n")
+            response = websocket.respond(status, f"{self._spoken()}\n")
+            response.headers["Upgrade"] = "websocket"
+            return response
         return None
+
+    def _no_such_request(self, websocket: ServerConnection, what: str) -> Response:
+        response = websocket.respond(HTTPStatus.METHOD_NOT_ALLOWED, f"{self._spoken(f', not over {what}')}\n")
+        response.headers["Allow"] = "GET, HEAD"
+        return response
+
+    def _spoken(self, only: str = "") -> str:
+        return f"JSON-RPC 2.0 over WebSocket at {self.url}{only}; pages here: {' '.join(sorted(self._http))}"
 
     def _refusal(self, headers: Headers, path: str) -> tuple[HTTPStatus, str] | None:
         host = headers.get("Host", "")

@@ -163,7 +163,9 @@ def embedded(**more: object) -> Address:
 def test_an_embedded_stack_that_has_what_the_document_needs_is_joined() -> None:
     found = Reach(TARGET, embedded())
     assert models.with_model(found, chat(), KEY) == replace(found, target=TARGET.with_providers(WITH_OPENAI))
-    assert models.with_model(found, chat(), NOBODY) == found, "it may have a model that is not at hand here"
+    none = models.with_model(found, chat(), NOBODY)
+    assert replace(none, no_model="") == found, "it may have a model that is not at hand here"
+    assert "OPENAI_API_KEY" in none.no_model
     lasting = Reach(TARGET, Address("ws://127.0.0.1:1/", 1))
     assert models.with_model(lasting, chat(), KEY) == lasting
 
@@ -191,6 +193,25 @@ def test_or_is_joined_where_others_use_it(address: Address, tmp_path: Path, monk
     lock.release()
     assert found.address == address
     assert ("other keys" in found.note) == (address is UNFIT[2])
+
+
+@pytest.mark.parametrize(
+    ("asked", "url", "note"),
+    [
+        ((), None, ""),
+        (("echo",), None, ""),
+        (("echo", "shell"), None, "shell is not started: a stack runs here already, with echo; `gz down` ends it"),
+        (
+            ("a", "b"),
+            "ws://u:secret@h/",
+            "a, b are not started: the coordinator at ws://***@h/ has the providers that it has",
+        ),
+    ],
+)
+def test_providers_that_a_stack_that_runs_has_not(asked: tuple[str, ...], url: str | None, note: str) -> None:
+    lasting = Address(url or "ws://127.0.0.1:1/", 1, providers=() if url else ("echo",))
+    found = models.with_model(Reach(replace(TARGET, asked=asked, url=url), lasting), chat(), NOBODY)
+    assert found.note == note
 
 
 def test_the_settings_of_models() -> None:

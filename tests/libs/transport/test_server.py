@@ -66,10 +66,63 @@ async def test_pages():
         head = await get(server, "/healthz", "HEAD")
         assert (head.status_code, head.text) == (200, "")
         assert (await get(server, "/nothing")).status_code == 404
-        assert (await get(server, "/healthz", "DELETE")).status_code == 405
+        for method in ("DELETE", "POST", "OPTIONS"):
+            refused = await get(server, "/healthz", method)
+            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
         root = await get(server, "/")
         assert root.status_code == 426
         assert "/healthz /metrics /readyz" in root.text
+
+
+BODIES = [
+    "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello",
+    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: 127.0.0.1\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\ncontent-length: 05\r\n\r\nhello",
+    "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 40000000\r\n\r\n" + "\x81\0" * 20_000_000,
+    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n{}",
+]
+
+
+@pytest.mark.parametrize("request_text", BODIES, ids=["length", "chunked", "GET", "large", "handshake"])
+@pytest.mark.parametrize("cut", [0, 7, 30, 60])
+async def test_who_sends_a_body_is_told_what_is_spoken_here(request_text: str, cut: int):
+    async with serving(http=PAGES) as server:
+        answer = await told(server, request_text[:cut], request_text[cut:])
+    status, _, body = answer.partition("\r\n")[0], *answer.partition("\r\n\r\n")[1:]
+    assert status == "HTTP/1.1 405 Method Not Allowed"
+    assert f"JSON-RPC 2.0 over WebSocket at {server.url}, not over {request_text.split()[0]} with a body;" in body
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 0\r\n", "Content-Length:\t0 \r\n"])
+async def test_no_body_is_none_however_it_is_said(length: str):
+    async with serving(http=PAGES) as server:
+        answer = await told(server, f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}", "\r\n")
+    assert answer.startswith("HTTP/1.1 200 "), answer
+
+
+@pytest.mark.parametrize("text", ["hello\n", "GET / HTTP/1.1\n\n", "POST / HTTP/2\r\n", "A: b\r\n\r\n", "\x16\x03\n"])
+async def test_what_is_no_request_is_left_at_once(text: str):
+    async with serving(http=PAGES) as server:
+        assert await told(server, text) == ""
+
+
+async def told(server: Server, *parts: str) -> str:
+    """What the server says to these, each sent by itself, until it says no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    sending = asyncio.create_task(_send(writer, parts))
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    await asyncio.gather(sending, return_exceptions=True)
+    return answer.decode()
+
+
+async def _send(writer: asyncio.StreamWriter, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        writer.write(part.encode("latin-1"))
+        await writer.drain()
+        await asyncio.sleep(0)
 
 
 async def test_the_host_must_be_ours():

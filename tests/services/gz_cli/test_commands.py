@@ -75,6 +75,7 @@ def test_what_is_misspelled_is_answered_with_what_was_meant(capsys: pytest.Captu
         (("batch", "show", "evening-flies"), "evening-files"),
         (("get", "Flies"), "Files"),
         (("list", "--status", "runing"), "running"),
+        (("run", "files.yaml", "--provider", "ecko"), "echo"),
         (("history", "Files", "--event", "TaskComplted"), "TaskCompleted"),
     ):
         code, _, err = gz(capsys, *command)
