@@ -8,7 +8,7 @@ from gleitzeit.errors import GleitzeitError, JournalCorrupt, JournalError
 from gleitzeit.journal import blob_rows, record_rows, statements
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece
-from gleitzeit.journal.finding import SUMMARY_COLUMNS, branches, summary_of, unfinished
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of, unfinished
 from gleitzeit.journal.plan import End, Plan
 from gleitzeit.journal.records import SHORT_BYTES, Packed, unpack_whole
 from gleitzeit.journal.sqlite_file import SqliteFile, opening
@@ -20,11 +20,15 @@ CACHED_STREAMS = 20_000  # whose end is known without asking SQLite; about 400 b
 _NEXT = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0), coalesce((SELECT max({1}) FROM tail), 0), {2}) + 1"
 _MOST_GONE = "coalesce((SELECT max(value) FROM meta WHERE name LIKE 'gone %'), 0)"
 _REPLACE_TAIL = "REPLACE INTO tail VALUES ", ""
-# By id only: a name that is there under another id must fail, not replace.
-_UPSERT_STREAM = (
+# By id only: a name that is there under another id must fail, not replace. What is not set leaves its indexes alone,
+# each of which is a page to write.
+_SET_STATUS = (
     "INSERT INTO stream VALUES ",
-    " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, key = excluded.key, status = excluded.status,"
-    " active = excluded.active, created_at = excluded.created_at",
+    " ON CONFLICT (id) DO UPDATE SET status = excluded.status, active = excluded.active",
+)
+_SET_ALL = (
+    _SET_STATUS[0],
+    f"{_SET_STATUS[1]}, kind = excluded.kind, key = excluded.key, created_at = excluded.created_at",
 )
 _SELECT_ENDS = (
     "SELECT name, id, last, record, kind, key, status, active, created_at"
@@ -87,14 +91,18 @@ class Database:
             self._ends[name] = End(id_, last, record, tuple(row))
 
     def _write(self, plan: Plan) -> None:
-        streams, tails = [], []
+        streams: list[Row] = []
+        renamed: list[Row] = []
+        tails: list[Row] = []
         for name, end in plan.ends.items():
             summary, known = plan.summaries[name], self._ends.get(name)
             if known is None or known.row != end.row:
-                streams.append((end.id, name, *end.row))
+                same = known is None or (known.row[:2], known.row[4]) == (end.row[:2], end.row[4])
+                (streams if same else renamed).append((end.id, name, *end.row))
             counts = bytes(summary.counts)
             tails.append((end.id, end.last, end.record, summary.updated_at, summary.due_at, summary.expires_at, counts))
-        statements.insert(self._connection, _UPSERT_STREAM, streams)
+        statements.insert(self._connection, _SET_STATUS, streams)
+        statements.insert(self._connection, _SET_ALL, renamed)
         record_rows.insert(self._connection, plan.records)
         statements.insert(self._connection, _REPLACE_TAIL, tails)
         if plan.blobs:
