@@ -48,9 +48,7 @@ class Anthropic:
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         if request.raw:
             raise BadRequest("anthropic has no raw completions: leave `raw` out")
-        return await self._lessons.asking(
-            request.model, partial(self._ask, request, on_delta), partial(_lesson, request)
-        )
+        return await self._lessons.asking(request, partial(self._ask, request, on_delta), partial(_lesson, request))
 
     async def _ask(self, request: ChatRequest, on_delta: OnDelta, lessons: frozenset[str]) -> ChatResult:
         body = chat_body(request, lessons)
@@ -58,7 +56,7 @@ class Anthropic:
         if request.stream:
             await self._stream(body, answer, on_delta)
         else:
-            message = self._checked(await self._http.post_json("/v1/messages", body))
+            message = self._http.checked(await self._http.post_json("/v1/messages", body), "a message")
             with self._http.reading("a message"):
                 answer.take(message)
         warnings = left_out(request, lessons, _DROPPED)
@@ -69,7 +67,9 @@ class Anthropic:
     async def _stream(self, body: dict[str, Any], answer: Answer, on_delta: OnDelta) -> None:
         async with self._http.events("/v1/messages", body) as events:
             async for event in events:
-                data = self._checked(self._http.decode(event.data))
+                if event.name == "ping":
+                    continue
+                data = self._http.checked(self._http.decode(event.data), "events of a message")
                 with self._http.reading("events of a message"):
                     delta = answer.add(data)
                 if delta:
@@ -78,11 +78,6 @@ class Anthropic:
                     break
         if not answer.complete:
             raise self._http.cut()
-
-    def _checked(self, data: Any) -> dict[str, Any]:
-        if not isinstance(data, dict) or data.get("type") == "error":
-            raise self._http.error_in_stream(data)
-        return data
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         raise BadRequest("anthropic has no embeddings: use another provider for this task")
@@ -126,6 +121,10 @@ def chat_body(request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, 
 def _lesson(request: ChatRequest, known: Collection[str], message: str) -> str:
     """What can be done without, by what the server has said of the request; empty if nothing."""
     lower = message.lower()
+    if refused := refused_one(message, [name for name in SAMPLING if getattr(request, name) is not None]):
+        return refused
+    if request.reasoning_effort and "thinking" in lower and "tool_choice" in lower:
+        return "reasoning_effort"
     if request.reasoning_effort and "reasoning_effort" not in known and "support" in lower:
         # Older models know a number of tokens in place of an effort, and those before them neither.
         if _wants_thoughts(request) and "effort" not in known and ("adaptive" in lower or "effort" in lower):

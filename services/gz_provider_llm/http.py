@@ -22,7 +22,7 @@ from yarl import URL
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
 from gz_provider_llm.lines import Event, EventReader, Splitter
-from gz_provider_llm.refusals import meaning, said, status_in
+from gz_provider_llm.refusals import error_in, meaning, said, status_in
 from gz_provider_llm.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
 from gz_provider_llm.waits import retry_after, until_reset
 
@@ -159,6 +159,15 @@ class Http:
     def error_in_stream(self, answer: object) -> GleitzeitError:
         """What an error means that came in the middle of an answer with status 200."""
         return self.error(status_in(answer), answer)
+
+    def checked(self, answer: object, expected: str) -> dict[str, Any]:
+        """An answer with status 200, or a piece of one. Raises what an error means that stands there in its place, and
+        ServerError for what is nothing of the kind."""
+        if (error := error_in(answer)) is not None:
+            raise self.error_in_stream(error)
+        if not isinstance(answer, dict):
+            raise self.nonsense(expected)
+        return answer
 
     def nonsense(self, expected: str) -> ServerError:
         """For an answer that does not look as the API says."""

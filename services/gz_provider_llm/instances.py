@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.spec.urls import shown
-from gz_provider_llm.errors import LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
+from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
 from gz_provider_llm.http import Http
 
 PORT: Final = 11434
@@ -68,7 +68,7 @@ class Instance:
         """Never fails: what went wrong stands in `error`."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                held, loaded = await asyncio.gather(self.http.get_json("/api/tags"), self.http.get_json("/api/ps"))
+                held, loaded = await asyncio.gather(self.http.get_json("/api/tags"), self._loaded())
             models = msgspec.convert(held["models"] or [], list[Held])
             self.models = {full_name(model.name): model for model in models}
             self.loaded = {full_name(model["name"]) for model in loaded["models"] or []}
@@ -81,6 +81,13 @@ class Instance:
             pass  # too busy to say: what was known stands
         except LlmError as error:
             self.fail(error)
+
+    async def _loaded(self) -> Any:
+        """Servers from before 0.1.33, and some that speak as Ollama does, do not tell."""
+        try:
+            return await self.http.get_json("/api/ps")
+        except BadRequest:
+            return {"models": []}
 
     def forget(self, model: str) -> None:
         """It has said that it does not have it any more."""

@@ -92,6 +92,8 @@ class EventReader:
 
     def end(self, rest: bytes) -> Event | None:
         """The last event, which counts also without the empty line after it; `rest` is what no line feed ended."""
+        if rest and not self._begun and any(field.startswith(rest) for field in _FIELDS):
+            return None  # it has ended in the first word of all
         if rest:
             self.take(rest)
         return self.take(b"") if self._body is None else Event("", self._body.decode(errors="replace"))

@@ -15,6 +15,8 @@ from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, text_of,
 
 SHOWN_AT_ONCE: Final = 8  # models whose details are asked for side by side
 
+_EMBEDDINGS: Final = "embeddings for each input"
+
 _T = TypeVar("_T")
 
 
@@ -174,17 +176,18 @@ async def _embed(instance: Instance, request: EmbedRequest) -> EmbedResult:
     if not instance.has_embed:
         return await _embed_one_by_one(instance, request)
     try:
-        answer = await instance.http.post_json("/api/embed", wire.embed_body(request))
+        given = await instance.http.post_json("/api/embed", wire.embed_body(request))
+        answer = instance.http.checked(given, _EMBEDDINGS)
     except BadRequest as error:
         if not _has_no_such_path(error):
             raise
         instance.has_embed = False
         return await _embed_one_by_one(instance, request)
-    with instance.http.reading("embeddings for each input"):
+    with instance.http.reading(_EMBEDDINGS):
         vectors = [vector_of(vector) for vector in answer["embeddings"]]
         model, usage = text_of(answer.get("model"), request.model), wire.usage_of(answer)
     if len(vectors) != len(request.inputs):
-        raise instance.http.nonsense("embeddings for each input")
+        raise instance.http.nonsense(_EMBEDDINGS)
     return EmbedResult(embeddings=vectors, model=model, usage=usage, provider_id=instance.name)
 
 
@@ -204,10 +207,7 @@ async def _stream(instance: Instance, path: str, body: dict[str, Any], on_delta:
     try:
         async with http.lines(path, body) as lines:
             async for line in lines:
-                said = http.decode(line)
-                if "error" in said:
-                    raise http.error_in_stream(said)
-                if text := answer.add(said):
+                if text := answer.add(http.checked(http.decode(line), "what Ollama would")):
                     on_delta(text)
     except ServerError as error:
         raise _for_good(error) from None

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from gz_provider_llm.errors import BadRequest
-from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall
+from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, Usage, count_of, text_of
 from gz_provider_llm.thoughts import Thoughts
 
@@ -180,8 +180,8 @@ class Answer:
         self._reasoning.append(thought)
         for call in said.get("tool_calls") or ():
             function = call["function"]
-            number = text_of(call.get("id"), f"call_{len(self._calls) + 1}")
-            self._calls.append(ToolCall(number, text_of(function["name"]), function.get("arguments") or {}))
+            number, name = text_of(call.get("id"), f"call_{len(self._calls) + 1}"), text_of(function["name"])
+            self._calls.append(ToolCall(number, name, tool_arguments(function.get("arguments") or {})))
         if isinstance(line.get("logprobs"), list):
             self._logprobs += line["logprobs"]
         if line.get("done"):

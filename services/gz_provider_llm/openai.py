@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.backend import OnDelta
-from gz_provider_llm.errors import BadRequest
+from gz_provider_llm.errors import BadRequest, StreamCut
 from gz_provider_llm.fetching import fetched_pdf
 from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.known_options import COMPATIBLE
-from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one
+from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one, without_system
 from gz_provider_llm.openai_answer import BROKEN_OFF, Answer, usage_of, vector
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, count_of, text_of
@@ -36,6 +36,8 @@ _LOCAL_ONLY: Final = ("top_k", "repeat_penalty")
 _NOWHERE: Final = frozenset({"num_ctx", "load_balancing_strategy"})
 # What an answer may be had without, where a model does not take it.
 _DROPPED: Final = (*SAMPLING, "reasoning_effort")
+_SAYS_EFFORT: Final = re.compile(r"reasoning[_.]?effort")
+_NO_SYSTEM: Final = re.compile(r"system role|roles are supported|roles must alternate|role' does not support 'system'")
 _SAYS_FORMAT: Final = re.compile(r"response_format|response format|json_schema|json_object")
 
 
@@ -97,9 +99,7 @@ class OpenAI:
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         request = await self._with_documents(request)
-        return await self._lessons.asking(
-            request.model, partial(self._ask, request, on_delta), partial(_lesson, request)
-        )
+        return await self._lessons.asking(request, partial(self._ask, request, on_delta), partial(_lesson, request))
 
     async def _with_documents(self, request: ChatRequest) -> ChatRequest:
         """A PDF that is somewhere in the web is brought along: this API takes their contents only."""
@@ -121,37 +121,39 @@ class OpenAI:
         if request.stream:
             await self._stream(path, body, answer, on_delta)
         else:
-            whole = self._checked(await self._http.post_json(path, body))
-            if not whole.get("choices"):
-                raise self._http.nonsense("a completion")
-            self._add(answer, whole)
+            self._add(answer, self._http.checked(await self._http.post_json(path, body), "a completion"))
+        if not answer.begun:
+            raise self._http.nonsense("a completion")
         if answer.finish_reason in BROKEN_OFF:
             raise self._http.error_in_stream({"error": f"the answer was given up ({answer.finish_reason})"})
         return answer.result(left_out(request, lessons, _DROPPED))
 
     async def _stream(self, path: str, body: object, answer: Answer, on_delta: OnDelta) -> None:
         done = False
-        async with self._http.events(path, body) as events:
-            async for event in events:
-                if event.data == "[DONE]":
-                    done = True
-                    break
-                if event.name == "ping":  # to keep the connection, with whatever in it
-                    continue
-                if event.name == "error":
-                    raise self._http.error_in_stream(self._http.decode(event.data))
-                delta = self._add(answer, self._checked(self._http.decode(event.data)))
-                if delta:
-                    on_delta(delta)
+        try:
+            done = await self._events(path, body, answer, on_delta)
+        except StreamCut:
+            if not answer.finish_reason:  # what had said why it ends was whole
+                raise
         if not done and not answer.finish_reason:
             raise self._http.cut()
         if rest := answer.end():
             on_delta(rest)
 
-    def _checked(self, chunk: Any) -> dict[str, Any]:
-        if not isinstance(chunk, dict) or chunk.get("error"):
-            raise self._http.error_in_stream(chunk)
-        return chunk
+    async def _events(self, path: str, body: object, answer: Answer, on_delta: OnDelta) -> bool:
+        """Whether the last one of all has come."""
+        async with self._http.events(path, body) as events:
+            async for event in events:
+                if event.data.strip() == "[DONE]":
+                    return True
+                if event.name == "ping":  # to keep the connection, with whatever in it
+                    continue
+                chunk = self._http.decode(event.data)
+                if event.name == "error":
+                    raise self._http.error_in_stream(chunk)
+                if delta := self._add(answer, self._http.checked(chunk, "a completion")):
+                    on_delta(delta)
+        return False
 
     def _add(self, answer: Answer, chunk: dict[str, Any]) -> str:
         with self._http.reading("a completion"):
@@ -162,6 +164,8 @@ class OpenAI:
         messages = request.messages
         if request.json and _needs_words(request, wanted):
             messages = in_words(messages, request.json_schema)
+        if "system" in lessons:
+            messages = without_system(messages)
         body = self._common(request, lessons)
         body["messages"] = [self._message(message, lessons) for message in messages]
         if request.tools:
@@ -218,20 +222,22 @@ class OpenAI:
         body: dict[str, Any] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        answer = await self._http.post_json("/embeddings", body | request.options)
-        with self._http.reading("embeddings for each input"):
+        expected = "embeddings for each input"
+        answer = self._http.checked(await self._http.post_json("/embeddings", body | request.options), expected)
+        with self._http.reading(expected):
             data = sorted(answer["data"], key=lambda one: one.get("index", 0))
             vectors = [vector(one["embedding"]) for one in data]
             model, usage = text_of(answer.get("model"), request.model), usage_of(answer.get("usage"))
         if len(vectors) != len(request.inputs):
-            raise self._http.nonsense("embeddings for each input")
+            raise self._http.nonsense(expected)
         return EmbedResult(embeddings=vectors, model=model, usage=usage)
 
     async def models(self) -> list[ModelInfo]:
         answer = await self._http.get_json("/models")
         match answer:
-            case {"data": list(data)}:
+            case {"data": list(data)} | list(data):  # Together's way
                 return [_model(one) for one in data if isinstance(one, dict) and "id" in one]
+        self._http.checked(answer, "a list of models")
         raise self._http.nonsense("a list of models")
 
     async def close(self) -> None:
@@ -293,7 +299,12 @@ def _lesson(request: ChatRequest, known: Collection[str], message: str) -> str:
         return "reasoning_content"
     if request.json and "invalid schema" not in lower and _SAYS_FORMAT.search(lower):
         return "json_object" if request.json_schema is None or "json_schema" in known else "json_schema"
-    return refused_one(message, _DROPPED)
+    if any(message.role == "system" for message in request.messages) and _NO_SYSTEM.search(lower):
+        return "system"
+    if refused := refused_one(message, _DROPPED):
+        return refused
+    # Which of our words for it a model knows, it says in many ways.
+    return "reasoning_effort" if request.reasoning_effort and _SAYS_EFFORT.search(lower) else ""
 
 
 def _response_format(request: ChatRequest, lessons: Collection[str]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from gz_provider_llm.results import ChatResult, Usage, count_of, is_number, text
 from gz_provider_llm.thoughts import Thoughts
 
 _FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
+_THOUGHT: Final = ("reasoning_content", "reasoning", "thinking")
 BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
 """The server's word for an answer that it could not end."""
 
@@ -24,6 +25,8 @@ class Answer(Struct):
 
     model: str
     raw: bool = False
+    begun: bool = False
+    """Whether there was anything of an answer."""
     finish_reason: str = ""
     texts: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
@@ -39,12 +42,13 @@ class Answer(Struct):
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Returns the text that it brought."""
         self.model = text_of(chunk.get("model"), self.model)
-        self.usage = usage_of(chunk.get("usage")) or self.usage
+        self.usage = usage_of(chunk.get("usage") or _of_groq(chunk)) or self.usage
         if isinstance(chunk.get("timings"), dict):
             self.timings_ms = _timings(chunk["timings"])
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
             return ""
+        self.begun = True
         choice = choices[0]
         if choice.get("index"):  # of several answers, which options can ask for, we take the first
             return ""
@@ -59,15 +63,15 @@ class Answer(Struct):
             thought += tagged
         for pieces, piece in (
             (self.texts, said),
-            (self.reasoning, thought or part.get("reasoning_content") or part.get("reasoning")),
+            (self.reasoning, thought or next((part[name] for name in _THOUGHT if part.get(name)), "")),
             (self.refusal, part.get("refusal")),
         ):
             if isinstance(piece, str) and piece:
                 pieces.append(piece)
-        for at, call in enumerate(part.get("tool_calls") or ()):
-            self._call(call.get("index", at), call)
+        for call in part.get("tool_calls") or ():
+            self._call(call)
         if part.get("function_call"):  # what calls of tools were before there could be several
-            self._call(0, {"function": part["function_call"]})
+            self._call({"function": part["function_call"]})
         return said
 
     def end(self) -> str:
@@ -76,12 +80,16 @@ class Answer(Struct):
         (self.reasoning if self.thoughts.open else self.texts).append(rest)
         return "" if self.thoughts.open else rest
 
-    def _call(self, index: int, piece: Mapping[str, Any]) -> None:
-        """With another id and name it is a call of its own: Google's server gives each of them the index 0."""
-        call = self.growing.get(index)
+    def _call(self, piece: Mapping[str, Any]) -> None:
+        """With another id and name it is a call of its own: Google's server gives each of them the index 0. Without an
+        index it goes on with the last one, or is the next."""
+        index = piece.get("index")
+        last = self.calls[-1] if self.calls else None
+        call = last if index is None else self.growing.get(index)
         if call is None or call.is_not(piece):
-            call = self.growing[index] = PartialCall()
+            call = PartialCall()
             self.calls.append(call)
+        self.growing[len(self.calls) - 1 if index is None else index] = call
         call.add(piece)
 
     def result(self, warnings: tuple[str, ...] = ()) -> ChatResult:
@@ -112,9 +120,14 @@ class PartialCall(Struct):
     arguments: str = ""
 
     def is_not(self, piece: Mapping[str, Any]) -> bool:
-        """Whether this is the beginning of another one."""
-        number = piece.get("id")
-        return bool(self.id and number and number != self.id and (piece.get("function") or {}).get("name"))
+        """Whether this is the beginning of another one; where there are no ids, it is so after a whole one."""
+        number, function = piece.get("id"), piece.get("function") or {}
+        if not (self.name and function.get("name")):
+            return False
+        if self.id and number:
+            return bool(number != self.id)
+        whole = bool(self.arguments) and isinstance(tool_arguments(self.arguments), dict)
+        return function["name"] != self.name or (whole and bool(function.get("arguments")))
 
     def add(self, piece: Mapping[str, Any]) -> None:
         function = piece.get("function") or {}
@@ -132,7 +145,10 @@ class PartialCall(Struct):
 def vector(embedding: Any) -> list[float]:
     """Numbers, or in base64 the bytes of 32-bit ones, for those who asked for that."""
     if isinstance(embedding, str):
-        return [number for (number,) in iter_unpack("<f", b64decode(embedding))]
+        content = b64decode(embedding)
+        if not content or len(content) % 4:
+            raise ValueError("these are no 32-bit numbers")
+        return [number for (number,) in iter_unpack("<f", content)]
     return vector_of(embedding)
 
 
@@ -141,8 +157,17 @@ def _said(content: Any) -> tuple[str, str]:
     if not isinstance(content, list):
         return content if isinstance(content, str) else "", ""
     texts = [part["text"] for part in content if part.get("type") == "text"]
-    thoughts = [piece.get("text") or "" for part in content for piece in part.get("thinking") or ()]
-    return "".join(texts), "".join(thoughts)
+    return "".join(texts), "".join(_thought(part.get("thinking") or "") for part in content)
+
+
+def _thought(given: Any) -> str:
+    return given if isinstance(given, str) else "".join(piece.get("text") or "" for piece in given)
+
+
+def _of_groq(chunk: Mapping[str, Any]) -> Any:
+    """The usage, which it tells in a place of its own."""
+    own = chunk.get("x_groq")
+    return own.get("usage") if isinstance(own, dict) else None
 
 
 def usage_of(usage: Any) -> Usage | None:

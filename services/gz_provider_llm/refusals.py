@@ -1,5 +1,6 @@
 """What model servers mean by their errors: from a status and some JSON to an exception with a name. Pure."""
 
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -19,6 +20,8 @@ from gz_provider_llm.errors import (
 )
 
 RETRY_AFTER_SECONDS = 10.0  # for a server that says only that it is too much
+LOADING_SECONDS: Final = 2.0
+"""For one that loads its model, and will take requests when it has."""
 AT_ONCE_SECONDS: Final = 1.0
 """For one that says to come again at once, or that the time for it is past: else it were asked without end."""
 _LEAST_SECONDS: Final = 0.1
@@ -33,11 +36,18 @@ _STATUS_OF_TYPE: Final = {
     "context_length_exceeded": 400,
     "authentication_error": 401,
     "permission_error": 403,
+    "billing_error": 402,
     "not_found_error": 404,
+    "request_too_large": 413,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "overloaded_error": 529,
 }
+_LOADING: Final = ("loading model", "currently loading", "model is loading")
+"""By a server that is being started."""
+_OF_A_TEMPLATE: Final = ("jinja", "chat template", "roles are supported", "role not supported", "roles must alternate")
+"""What a model's own template does not take, it never will, though some servers call it a fault of theirs."""
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
     "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
@@ -77,6 +87,8 @@ def meaning(
         return ContextOverflow(told)
     if status in busy or status == 429 or (status in _BUSY_IF_TOLD and retry_after_seconds is not None):
         return RateLimited(told, _wait(retry_after_seconds), told=retry_after_seconds is not None)
+    if status == 503 and _has(text, _LOADING):
+        return RateLimited(told, LOADING_SECONDS)
     if status in (400, 403) and _has(text, _FILTERED):
         return Refused(told)
     # With 403 and model_not_found OpenAI speaks of a model that a project may not use.
@@ -89,7 +101,7 @@ def meaning(
         return ModelNotFound(told)
     if _has(text, _UNREADABLE):
         return UnreadableOutput(told, {"status": status})
-    if status >= 500 or status in _PASSING:
+    if (status >= 500 and not _has(text, _OF_A_TEMPLATE)) or status in _PASSING:
         return ServerError(told, {"status": status})
     return BadRequest(told, {"status": status})
 
@@ -115,6 +127,8 @@ def said(answer: object) -> tuple[str, str]:
     match answer:
         case [{"error": _} as only]:  # Google's way
             return said(only)
+        case {"error": {"message": str(message), "metadata": {"raw": str(raw)}} as error}:  # whom OpenRouter asked
+            return f"{message}: {raw}", f"{error.get('type') or ''} {error.get('code') or ''}"
         case {"error": {"message": str(message)} as error}:
             return message, f"{error.get('type') or ''} {error.get('code') or ''}"
         case {"error": str(message), **rest}:
@@ -122,17 +136,33 @@ def said(answer: object) -> tuple[str, str]:
         case {"message": str(message), **rest} | {"detail": str(message), **rest}:
             return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
         case str():
-            return answer.strip(), ""
+            return _title_of(answer) or answer.strip(), ""
     return msgspec.json.encode(answer).decode(), ""
+
+
+def _title_of(page: str) -> str:
+    """Of a page in HTML, as proxies send it; empty for anything else."""
+    found = _TITLE.search(page) if page.lstrip()[:1] == "<" else None
+    return " ".join(found[1].split()) if found else ""
+
+
+def error_in(answer: object) -> object:
+    """What stands for an error in an answer with status 200, or in a piece of one; None if it is none."""
+    match answer:
+        case {"choices": [{"error": {} as error}, *_]}:  # OpenRouter's way
+            return {"error": error}
+        case {"error": error} if error:
+            return answer
+        case {"type": "error"} | {"object": "error"} | [{"error": _}]:
+            return answer
+    return None
 
 
 def status_in(answer: object) -> int:
     """Which HTTP status an error in a stream would have had. Without a sign of it: the server's fault."""
-    match answer:
-        case {"error": {"code": int(code)}} if 400 <= code < 600:
-            return code
-        case {"error": {} as error}:
-            return next(
-                (_STATUS_OF_TYPE[word] for word in said({"error": error})[1].split() if word in _STATUS_OF_TYPE), 500
-            )
+    for word in said(answer)[1].split():
+        if word.isdecimal() and 400 <= int(word) < 600:
+            return int(word)
+        if word in _STATUS_OF_TYPE:
+            return _STATUS_OF_TYPE[word]
     return 500

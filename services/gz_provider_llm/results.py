@@ -47,7 +47,7 @@ def text_of(value: object, otherwise: str = "") -> str:
 
 def vector_of(value: object) -> list[float]:
     """An embedding, as a list of numbers. Raises TypeError for anything else."""
-    if not isinstance(value, list) or not all(map(is_number, value)):
+    if not isinstance(value, list) or not value or not all(map(is_number, value)):
         raise TypeError("an embedding is a list of numbers")
     return value
 

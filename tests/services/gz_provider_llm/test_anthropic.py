@@ -17,6 +17,7 @@ from gz_provider_llm.errors import (
     IdleTimeout,
     LlmError,
     ModelNotFound,
+    QuotaExceeded,
     RateLimited,
     Refused,
     ServerError,
@@ -128,6 +129,9 @@ async def test_a_whole_answer_that_is_none(body: object) -> None:
     ("script", "kind"),
     [
         (stream(sse(*text("Hel"))), StreamCut),
+        (stream("even"), StreamCut),
+        (stream(sse({"error": {"type": "overloaded_error", "message": "x"}}, name="error")), ServerError),
+        (stream(sse(failed("billing_error"))), QuotaExceeded),
         (stream(sse(*text("Hel")), then="cut"), StreamCut),
         (stream(sse(*text("Hel"), ending("end_turn"))), StreamCut),
         (stream(sse(*text("Hel")), then="hang"), IdleTimeout),
@@ -306,6 +310,32 @@ async def test_sampling_that_the_model_does_not_take_is_left_out() -> None:
     body, warnings = await asked_after(answer(400, says), temperature=1, top_p=0.5)
     assert ("temperature" in body, "top_p" in body) == (False, True)
     assert warnings == ("m takes no temperature: it was left out",)
+
+
+@pytest.mark.parametrize(
+    ("says", "name", "value"),
+    [
+        ("`temperature` may only be set to 1 when thinking is enabled.", "temperature", 0.5),
+        ("temperature is not supported when thinking is enabled", "temperature", 0.5),
+        ("`top_k` must be unset when thinking is enabled.", "top_k", 3),
+        ("`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.", "top_p", 0.5),
+    ],
+)
+async def test_what_a_model_does_not_take_while_it_thinks_it_takes_otherwise(says: str, name: str, value: int) -> None:
+    async with anthropic(answer(400, failed("invalid_request_error", says)), FINE) as (backend, server):
+        await backend.chat(request(reasoning_effort="low", **{name: value}), lambda delta: None)
+        await backend.chat(request(**{name: value}), lambda delta: None)
+        refused, thinking, plain = (asked.body for asked in server.asked)
+    assert (name in refused, name in thinking, name in plain) == (True, False, True)
+    assert "thinking" in thinking
+
+
+async def test_a_model_that_has_to_call_a_tool_does_not_think() -> None:
+    says = failed("invalid_request_error", "Thinking may not be enabled when tool_choice forces tool use.")
+    members = {"tools": (Tool("f", "d", SCHEMA),), "tool_choice": "required", "reasoning_effort": "low"}
+    body, warnings = await asked_after(answer(400, says), **members)
+    assert ("thinking" in body, body["tool_choice"]) == (False, {"type": "any"})
+    assert warnings == ("m takes no reasoning_effort: it was left out",)
 
 
 async def test_signed_thoughts_go_back_with_the_calls_that_they_led_to() -> None:

@@ -201,6 +201,19 @@ async def test_models(backend: Ollama, ollama: OllamaFront) -> None:
     assert tiny.provider_ids == (ollama.url.removeprefix("http://"),)
 
 
+async def test_what_does_not_tell_what_it_has_loaded_is_asked_nevertheless(
+    backend: Ollama, ollama: OllamaFront
+) -> None:
+    ollama.refused["/api/ps"] = 404
+    assert [(model.name, model.loaded) for model in await backend.models()] == [("tiny:latest", False)]
+
+
+async def test_an_error_in_place_of_embeddings(make: Make) -> None:
+    async with fake_server(answer(200, {"error": "this model does not support embeddings"})) as server:
+        with pytest.raises(BadRequest, match="does not support embeddings"):
+            await make(server.url).embed(EmbedRequest(model="tiny", inputs=("a",)))
+
+
 async def test_a_missing_model(backend: Ollama) -> None:
     with pytest.raises(ModelNotFound, match=r"has no model llama3.2; there are: tiny:latest\.") as caught:
         await backend.chat(ask(model="llama3.2"), ignore)

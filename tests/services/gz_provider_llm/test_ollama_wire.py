@@ -144,6 +144,12 @@ def test_tool_calls_in_an_answer() -> None:
     assert result.finish_reason == "tool_calls"
 
 
+def test_arguments_as_text_are_read() -> None:
+    answer = wire.Answer()
+    answer.add({"message": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}, "done": True})
+    assert answer.result("m", "").tool_calls[0].arguments == {"a": 1}
+
+
 def test_a_download_counts_all_its_layers() -> None:
     download = wire.Download()
     assert download.add({"status": "pulling manifest"}) == (0, None, "pulling manifest")

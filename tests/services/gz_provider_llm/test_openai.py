@@ -130,6 +130,37 @@ async def test_calls_with_ids_and_names_of_their_own_are_apart_though_their_inde
     assert result.finish_reason == "tool_calls"
 
 
+def piece(name: str = "", arguments: str = "", **more: Any) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": arguments} if name else {"arguments": arguments}, **more}
+
+
+F, G = ("f", {"x": 1}), ("g", {"y": 2})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([piece("f", '{"x"', index=0, id="1"), piece("g", '{"y"', index=1, id="2"), piece("", ": 1}", index=0),
+          piece("", ": 2}", index=1)], [F, G]),
+        ([piece("f", '{"x": 1}', index=None), piece("g", '{"y": 2}', index=None)], [F, G]),
+        ([piece("f", '{"x": 1}', index=0), piece("f", '{"x": 1}', index=0)], [F, F]),
+        ([piece("f", index=0), piece("g", '{"y": 2}', index=0)], [("f", {}), G]),
+        ([piece("f", '{"x"'), piece("f", ": 1}")], [F]),
+        ([piece("f", '{"x"', id="1"), piece("f", ": 1}", id="1")], [F]),
+        ([piece("f", '{"x": 1}', index=0, id="1"), piece("g", '{"y"', index=1, id="2"), piece("", ": 2}")], [F, G]),
+        ([piece("f", '{"x"', id="1"), piece("", ": 1}", index=0)], [F]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_calls_are_told_apart_also_where_servers_number_them_badly(
+    pieces: list[dict[str, Any]], calls: list[tuple[str, Any]], at_once: bool
+) -> None:
+    chunks = [chunk(tool_calls=pieces)] if at_once else [chunk(tool_calls=[one]) for one in pieces]
+    result, _ = await chat(stream(sse(*chunks, end("tool_calls"))))
+    assert [(call.name, call.arguments) for call in result.tool_calls] == calls
+    assert len({call.id for call in result.tool_calls}) == len(calls)
+
+
 async def test_a_call_from_before_there_could_be_several() -> None:
     pieces = [chunk(function_call={"name": "f", "arguments": ""}), chunk(function_call={"arguments": '{"x": 1}'})]
     result, _ = await chat(stream(sse(*pieces, end("function_call"))))
@@ -154,8 +185,9 @@ async def test_what_keeps_a_stream_alive_is_no_part_of_it() -> None:
 
 
 async def test_thoughts_and_text_as_parts_of_one_content() -> None:
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
-    pieces = [chunk(content=[thought]), chunk(content=[{"type": "text", "text": "Hel"}]), chunk(content="lo")]
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "h"}]}
+    pieces = [chunk(content=[thought]), chunk(content=[{"type": "thinking", "thinking": "m"}])]
+    pieces += [chunk(content=[{"type": "text", "text": "Hel"}]), chunk(content="lo")]
     result, deltas = await chat(stream(sse(*pieces, end("model_length"))))
     assert (result.reasoning, result.content, deltas) == ("hm", "Hello", ["Hel", "lo"])
     assert result.finish_reason == "length"
@@ -169,6 +201,15 @@ async def test_thoughts_and_text_as_parts_of_one_content() -> None:
         (stream(sse(chunk(content="Hel"))), StreamCut),
         (stream(sse(chunk(content="Hel")), then="cut"), StreamCut),
         (stream(), StreamCut),
+        (stream("da"), StreamCut),
+        (answer(204, ""), StreamCut),
+        (stream(sse({"choices": []}, "[DONE]")), ServerError),
+        (stream(sse({"object": "error", "message": "boom", "code": 500}, "[DONE]")), ServerError),
+        (stream(sse(chunk(content="Hel"), {"error": {"message": "slow down", "code": "429"}})), RateLimited),
+        (stream(sse([{"error": {"message": "exhausted", "code": 429}}])), RateLimited),
+        (stream(sse({"choices": [{"delta": {}, "finish_reason": "error", "error": {"code": 429, "message": "x"}}]})),
+         RateLimited),
+        (answer(503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}), RateLimited),
         (stream(sse(chunk(content="Hel"), {"error": {"message": "boom", "code": 500}})), ServerError),
         (stream(sse({"error": {"message": "boom"}}, name="error")), ServerError),
         (stream('error: {"code": 500, "message": "boom"}\n\n'), ServerError),
@@ -185,7 +226,7 @@ async def test_thoughts_and_text_as_parts_of_one_content() -> None:
         (answer(429, {"error": {"message": "slow down"}}, retry_after="3"), RateLimited),
         (answer(500, ""), ServerError),
     ],
-)
+)  # fmt: skip
 async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) -> None:
     with pytest.raises(kind) as caught:
         await chat(script)
@@ -198,9 +239,16 @@ async def test_a_whole_answer_that_is_none(body: object) -> None:
         await chat(answer(200, body), stream=False)
 
 
-async def test_a_stream_without_its_last_line_is_whole_if_it_said_why_it_ends() -> None:
-    result, _ = await chat(stream(sse(chunk(content="Hello"), end("stop"))))
+@pytest.mark.parametrize("then", ["end", "cut"])
+async def test_a_stream_without_its_last_line_is_whole_if_it_said_why_it_ends(then: str) -> None:
+    result, _ = await chat(stream(sse(chunk(content="Hello"), end("stop")), then=then))
     assert result.content == "Hello"
+
+
+async def test_groq_counts_in_a_place_of_its_own() -> None:
+    last = {**end("stop"), "x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}}
+    result, _ = await chat(stream(sse(chunk(content="Hello", thinking="hm"), last, " [DONE] ")))
+    assert (result.usage, result.reasoning) == (Usage(3, 2), "hm")
 
 
 async def body_of(is_openai: bool = False, **members: Any) -> tuple[str, Any]:
@@ -336,6 +384,53 @@ async def test_what_is_left_out_is_told() -> None:
         assert result.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("says", "name", "value"),
+    [
+        ("Unknown parameter: 'top_k'.", "top_k", 3),
+        ('Invalid JSON payload received. Unknown name "seed": Cannot find field.', "seed", 1),
+        ("Argument not supported on this model: presencePenalty", "presence_penalty", 1),
+        ("Additional properties are not allowed ('seed' was unexpected)", "seed", 1),
+        ("`reasoning_effort` must be one of `none` or `default`", "reasoning_effort", "low"),
+        ("[{'loc': ('body', 'reasoning_effort'), 'msg': \"Input should be 'low'\"}]", "reasoning_effort", "none"),
+    ],
+)
+async def test_what_a_model_does_not_take_in_the_words_of_many_servers(says: str, name: str, value: object) -> None:
+    async with openai(refusal(says), HELLO) as (backend, server):
+        result = await backend.chat(request(**{name: value}), lambda delta: None)
+        assert result.warnings == (f"m takes no {name}: it was left out",)
+        assert [name in asked.body for asked in server.asked] == [True, False]
+
+
+async def test_what_is_not_taken_together_may_be_taken_alone() -> None:
+    says = "Unsupported parameter: 'temperature' is not supported with a reasoning effort."
+    async with openai(refusal(says), HELLO) as (backend, server):
+        await backend.chat(request(temperature=0.2, reasoning_effort="low"), lambda delta: None)
+        result = await backend.chat(request(temperature=0.2), lambda delta: None)
+        assert (server.asked[-1].body["temperature"], result.warnings) == (0.2, ())
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (400, "System role not supported"),
+        (500, "Jinja Exception: System role not supported"),
+        (400, "Only user, assistant and tool roles are supported, got system."),
+        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
+    ],
+)
+async def test_a_model_without_a_system_s_role_is_told_by_the_user(status: int, says: str) -> None:
+    said = (Message(role="system", content="s"), Message(role="user", content="u"))
+    async with openai(answer(status, {"error": {"message": says}}), HELLO) as (backend, server):
+        for _ in range(2):
+            await backend.chat(request(messages=said), lambda delta: None)
+        assert [[message["role"] for message in asked.body["messages"]] for asked in server.asked] == [
+            ["system", "user"], ["user"], ["user"],
+        ]  # fmt: skip
+        assert server.asked[-1].body["messages"] == [{"role": "user", "content": "s\n\nu"}]
+
+
 @pytest.mark.parametrize("says", ["temperature must be below 2", "Invalid schema for response_format 'answer'"])
 async def test_mistakes_are_not_asked_again(says: str) -> None:
     async with openai(refusal(says)) as (backend, server):
@@ -379,11 +474,26 @@ async def test_raw() -> None:
 
 async def test_embeddings_in_base64() -> None:
     body = {"data": [{"embedding": "AACAPwAAAEA="}]}
-    async with openai(answer(200, body), answer(200, {"data": [{"embedding": 3}]})) as (backend, _):
+    others = [answer(200, {"data": [{"embedding": other}]}) for other in (3, "AACAPwA=", "?")]
+    async with openai(answer(200, body), *others) as (backend, _):
         wanted = EmbedRequest(model="e", inputs=("a",), options={"encoding_format": "base64"})
         assert (await backend.embed(wanted)).embeddings == [[1.0, 2.0]]
-        with pytest.raises(ServerError):
-            await backend.embed(wanted)
+        for _ in others:
+            with pytest.raises(ServerError, match="embeddings for each input"):
+                await backend.embed(wanted)
+
+
+async def test_an_error_with_status_200() -> None:
+    async with openai(answer(200, {"error": {"message": "bad key", "code": 401}})) as (backend, _):
+        with pytest.raises(Unauthorized, match="bad key"):
+            await backend.embed(EmbedRequest(model="e", inputs=("a",)))
+        with pytest.raises(Unauthorized, match="bad key"):
+            await backend.models()
+
+
+async def test_a_list_of_models_that_is_no_more_than_that() -> None:
+    async with openai(answer(200, [{"id": "a"}, {"id": "b"}])) as (backend, _):
+        assert [model.name for model in await backend.models()] == ["a", "b"]
 
 
 @pytest.mark.parametrize(("most", "characters"), [(3, 1000), (1000, 12), (1, 1)])

@@ -57,10 +57,19 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
         (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}], Unauthorized),
         (422, openai("`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 …"), ContextOverflow),
         (529, anthropic("overloaded_error", "Overloaded"), ServerError),
+        (503, {"error": "Model a/b is currently loading", "estimated_time": 20.0}, RateLimited),
+        (500, {"error": {"message": "Jinja Exception: System role not supported", "type": "server_error"}}, BadRequest),
+        (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {
+            "raw": '{"error":{"message":"This model\'s maximum context length is 8192 tokens."}}'}}}, ContextOverflow),
     ],
 )  # fmt: skip
 def test_meaning(status: int, answer: object, kind: type[GleitzeitError]) -> None:
     assert type(meaning(status, *said(answer), "http://x", None, (429,))) is kind
+
+
+def test_of_a_page_the_title_is_told() -> None:
+    assert said("<html>\r\n<head><title>502 Bad\n Gateway</title></head></html>") == ("502 Bad Gateway", "")
+    assert said("<p>what?") == ("<p>what?", "")
 
 
 @pytest.mark.parametrize("status", [402, 429, 503, 529])
