@@ -59,7 +59,8 @@ def _of_coordinator(
     import asyncio
 
     from gleitzeit.errors import GleitzeitError
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
     from gz_cli.connect import connected
 
     async def ask() -> Offers:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from gleitzeit.client.coordinator import Coordinator, coordinator_at
 from gleitzeit.process.reach import Reach
-from gz_cli.talk import say
+from gz_cli.terminal.talk import say
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         return 130
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         from gz_cli.exits import DEBUG, complaint
-        from gz_cli.talk import complain
+        from gz_cli.terminal.talk import complain
 
         if os.environ.get(DEBUG):
             import traceback

@@ -108,13 +108,16 @@ def call_task_method(
     **more: object,
 ) -> NoReturn:
     """As a workflow of one task; `more` are further keys of it. `leave_it`: the id is printed, and nobody waits."""
-    from gz_cli import beforehand, exits, launch, settings, typed
+    from gz_cli import exits, launch, typed
+    from gz_cli.configuration import settings
+    from gz_cli.documents import beforehand
 
     limit, target = typed.seconds(timeout), settings.target(url, state)
     ready = beforehand.ready_call(launch.for_document(target, method.encode()), method, params, **more)
     if ready is None:
         leave(exits.USAGE)
-    from gz_cli import starts, waits  # sockets and more, while a stack may be coming up
+    from gz_cli.following import waits  # sockets and more, while a stack may be coming up
+    from gz_cli.starting import starts
 
     how = waits.Wait(output, limit, quiet=True, hold_when_interrupted=True)
     leave(starts.start(ready, starts.Start(how, then="leave" if leave_it else "wait")))

@@ -69,14 +69,15 @@ def batch(
     state: State = None,
 ) -> None:
     """Ask one question about every file of a folder. Files are read here; that some fail is a result."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     if str(out) in [*Format]:
         out, format = None, Format(str(out))
     params = typed.inputs(param or []).by({})
     target = settings.target(url, state, provider)
     reach = launch.running_or_undecided(target)
-    from gz_cli import batch as work  # as in run
+    from gz_cli.starting import batch as work  # as in run
 
     template = work.template_of(method, prompt, model, vision=vision, params=params)
     leave(work.run(reach, work.Wish(directory, pattern, template, batch_id or "", max_parallel, out, format)))
@@ -90,10 +91,11 @@ def listed(
     state: State = None,
 ) -> None:
     """The batches that there are, the newest first."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import kept_batches
+    from gz_cli.starting import kept_batches
 
     ask(reach, lambda client: kept_batches.listed(client, limit, output))
 
@@ -101,10 +103,11 @@ def listed(
 @batch_app.command()
 def show(batch_id: BatchId, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """How far a batch is, and what came of its files."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import kept_batches
+    from gz_cli.starting import kept_batches
 
     ask(reach, lambda client: kept_batches.show(client, batch_id, output))
 
@@ -114,10 +117,11 @@ def export(
     batch_id: BatchId, out: Out = None, output: Output = Format.JSON, url: Url = None, state: State = None
 ) -> None:
     """Write down what came of the files of a batch."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import kept_batches
+    from gz_cli.starting import kept_batches
 
     ask(reach, lambda client: kept_batches.export(client, batch_id, out, output))
 
@@ -128,7 +132,9 @@ def resume(
 ) -> None:
     """Go on with what failed or was not begun, with the files as they were. For files that have changed since:
     `gz batch DIR --batch-id ID`."""
-    from gz_cli import kept_batches, launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
+    from gz_cli.starting import kept_batches
 
     ask(launch.running(settings.target(url, state)), lambda client: kept_batches.resume(client, batch_id, out, output))
 

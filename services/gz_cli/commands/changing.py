@@ -54,10 +54,11 @@ def hold(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = N
 @app.command()
 def delete(id: Id, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Forget a workflow that has ended, with everything that is kept of it."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import changes
+    from gz_cli.changing import changes
 
     ask(reach, lambda client: changes.delete(client, id, output))
 
@@ -97,7 +98,10 @@ def rerun(
     state: State = None,
 ) -> None:
     """Run a workflow once more, as a new one. A task whose params are what they were takes the result that it had."""
-    from gz_cli import launch, reruns, settings, typed, waits
+    from gz_cli import launch, typed
+    from gz_cli.changing import reruns
+    from gz_cli.configuration import settings
+    from gz_cli.following import waits
 
     changes, how = typed.inputs(set_ or []), waits.Wait(output, typed.seconds(timeout))
     reach = launch.running_or_journal(settings.target(url, state))
@@ -113,10 +117,11 @@ def diff(
     state: State = None,
 ) -> None:
     """In what two workflows differ, task by task. Exits with 1 if they do."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import reruns
+    from gz_cli.changing import reruns
 
     ask(reach, lambda client: reruns.diff(client, a, b, output))
 
@@ -136,10 +141,11 @@ def signal(
     state: State = None,
 ) -> None:
     """Send a signal to a workflow. It is kept until a task waits for it."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import changes
+    from gz_cli.changing import changes
 
     ask(reach, lambda client: changes.signal(client, id, name, typed.json_value(payload), key, output))
 
@@ -161,7 +167,9 @@ def approve(
     state: State = None,
 ) -> None:
     """Answer a task that asks a person: yes, or with --reject no. -p fills in its form."""
-    from gz_cli import approvals, launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.changing import approvals
+    from gz_cli.configuration import settings
 
     answer = approvals.Answer(typed.inputs(param or []), not reject, comment, by)
     reach = launch.running_or_journal(settings.target(url, state))
@@ -177,9 +185,10 @@ def change(
     *,
     watch: bool = False,
 ) -> None:
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import changes
+    from gz_cli.changing import changes
 
     ask(reach, lambda client: changes.change(client, id, output, make, watch=watch))

@@ -22,7 +22,9 @@ def validate(
     state: State = None,
 ) -> None:
     """Check documents without running them; every problem with its line. -o json prints the problems as data."""
-    from gz_cli import checks, launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
+    from gz_cli.documents import checks
 
     if online:
         reach = launch.running(settings.target(url, state))
@@ -37,7 +39,8 @@ def graph(
     format: Annotated[GraphFormat, typer.Option("--format", "-f", help="How to draw it.")] = GraphFormat.ASCII,
 ) -> None:
     """Draw the tasks of a document and what they wait for."""
-    from gz_cli import checks, typed
+    from gz_cli import typed
+    from gz_cli.documents import checks
 
     leave(checks.graph(typed.Source(file), format))
 
@@ -51,7 +54,8 @@ def init(
     state: State = None,
 ) -> None:
     """Write a document to begin with; editors complete and check it as you type."""
-    from gz_cli import beginnings, settings
+    from gz_cli.configuration import settings
+    from gz_cli.documents import beginnings
 
     leave(beginnings.init(name, type.value, settings.target(None, state).state, force=force))
 
@@ -65,7 +69,9 @@ def schema(
 ) -> None:
     """The JSON Schema of documents, with the methods of the providers that are alive; for editors."""
     from gleitzeit.process.absent import NotRunning
-    from gz_cli import beginnings, launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
+    from gz_cli.documents import beginnings
 
     target = settings.target(url, state)
     try:

@@ -60,7 +60,9 @@ def monitor(
     state: State = None,
 ) -> None:
     """How the coordinator is doing, again and again until Ctrl-C."""
-    from gz_cli import launch, monitoring, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
+    from gz_cli.queries import monitoring
 
     reach = launch.running(settings.target(url, state))
     ask(reach, lambda client: monitoring.watch_system(client, interval))
@@ -122,7 +124,7 @@ def submit_task(
     """One task, as a workflow of its own."""
     from gz_cli import typed
     from gz_cli.exits import UsageError
-    from gz_cli.talk import say
+    from gz_cli.terminal.talk import say
 
     if depends_on:
         raise UsageError("a task depends on others of its document: write both into one, and `gz submit` that")
@@ -254,7 +256,7 @@ dev_app.command("stop")(running.down)
 
 def make_token(state: State = None) -> None:
     """A new token for a coordinator that others can reach: `gz up --token-file FILE`."""
-    from gz_cli import authorising, settings
+    from gz_cli.configuration import authorising, settings
 
     leave(authorising.init(settings.target(None, state).state))
 
@@ -263,7 +265,7 @@ def keep_token(
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="(default: typed, or from stdin)")] = None,
 ) -> None:
     """Present this token to coordinators: `token` of the configuration."""
-    from gz_cli import authorising
+    from gz_cli.configuration import authorising
 
     leave(authorising.login(file))
 
@@ -272,7 +274,7 @@ def show_access(output: Output = Format.TEXT, url: Url = None, state: State = No
     """Whether there is a token, and whether the coordinator lets us in."""
     import asyncio
 
-    from gz_cli import authorising, settings
+    from gz_cli.configuration import authorising, settings
 
     leave(asyncio.run(authorising.status(settings.target(url, state), output)))
 
@@ -284,7 +286,7 @@ _group("auth", init=make_token, login=keep_token, status=show_access)
 
 def list_errors(word: Annotated[str, typer.Argument(metavar="WORD")] = "", output: Output = Format.TEXT) -> None:
     """The codes of errors, with their names."""
-    from gz_cli import monitoring
+    from gz_cli.queries import monitoring
 
     leave(monitoring.errors(word, output))
 
@@ -296,7 +298,7 @@ _errors.command("show", context_settings={"ignore_unknown_options": True})(list_
 @config_app.command("get")
 def get_setting(key: Annotated[str, typer.Argument(metavar="KEY")], output: Output = Format.TEXT) -> None:
     """One value."""
-    from gz_cli import configuring
+    from gz_cli.configuration import configuring
 
     leave(configuring.get(key, output))
 
@@ -306,7 +308,7 @@ def set_setting(
     key: Annotated[str, typer.Argument(metavar="KEY")], value: Annotated[str, typer.Argument(metavar="VALUE")]
 ) -> None:
     """Write a value to the configuration file."""
-    from gz_cli import configuring
+    from gz_cli.configuration import configuring
 
     leave(configuring.put_value(key, value))
 
@@ -317,7 +319,7 @@ def validate_file(
     output: Output = Format.TEXT,
 ) -> None:
     """Whether the configuration is sound."""
-    from gz_cli import configuring
+    from gz_cli.configuration import configuring
 
     leave(configuring.check(file, output))
 
@@ -325,7 +327,7 @@ def validate_file(
 @config_app.command("profiles")
 def profiles(output: Output = Format.TEXT) -> None:
     """The names below `profiles` in the configuration file."""
-    from gz_cli import configuring
+    from gz_cli.configuration import configuring
 
     leave(configuring.profiles(output))
 
@@ -333,7 +335,7 @@ def profiles(output: Output = Format.TEXT) -> None:
 @config_app.command("init")
 def create() -> None:
     """Write a configuration file that says what there is, all of it commented out."""
-    from gz_cli import configuring
+    from gz_cli.configuration import configuring
 
     leave(configuring.create())
 

@@ -23,7 +23,7 @@ def _place(journal: str | None, state: Path | None) -> "tuple[str, Target]":
     from msgspec.structs import replace
 
     from gleitzeit.process.reach import target_of
-    from gz_cli import settings
+    from gz_cli.configuration import settings
 
     config = settings.configured(journal=journal, state_dir=settings.text(state))
     target = target_of(config)
@@ -35,9 +35,9 @@ def check(journal: JournalUrl = None, output: Output = Format.TEXT, state: State
     """Read all of it: checksums, and whether every workflow can be rebuilt. Also while a coordinator works on it."""
     import asyncio
 
-    from gz_cli import journal as work
+    from gz_cli.journal import checking
 
-    leave(asyncio.run(work.check(*_place(journal, state), output)))
+    leave(asyncio.run(checking.check(*_place(journal, state), output)))
 
 
 @journal_app.command()
@@ -45,9 +45,9 @@ def migrate(journal: JournalUrl = None, state: State = None) -> None:
     """Bring it to the present format, and keep a copy. Not while a coordinator has it, which does so without a copy."""
     import asyncio
 
-    from gz_cli import journal as work
+    from gz_cli.journal import migrating
 
-    leave(asyncio.run(work.migrate(_place(journal, state)[0])))
+    leave(asyncio.run(migrating.migrate(_place(journal, state)[0])))
 
 
 @journal_app.command("export")
@@ -59,9 +59,9 @@ def export(
     """Write all of it as lines of JSON, which `import` takes into a journal of any kind. Also beside a coordinator."""
     import asyncio
 
-    from gz_cli import journal_copy
+    from gz_cli.journal import copying
 
-    leave(asyncio.run(journal_copy.export(*_place(journal, state), file)))
+    leave(asyncio.run(copying.export(*_place(journal, state), file)))
 
 
 @journal_app.command("import")
@@ -73,9 +73,9 @@ def take_in(
     """Take in what `export` wrote. What is there already, and is the same, is passed over. Not beside a coordinator."""
     import asyncio
 
-    from gz_cli import journal_copy
+    from gz_cli.journal import copying
 
-    leave(asyncio.run(journal_copy.take_in(_place(journal, state)[0], file)))
+    leave(asyncio.run(copying.take_in(_place(journal, state)[0], file)))
 
 
 @journal_app.command()
@@ -92,12 +92,11 @@ def prune(
     """Forget workflows that have ended, with what only they needed; a running coordinator is asked to."""
     import asyncio
 
-    from gz_cli import journal as work
     from gz_cli import typed
     from gz_cli.exits import UsageError
-    from gz_cli.journal_prune import Prune
+    from gz_cli.journal import pruning
 
     if older_than is None and keep is None:
         raise UsageError("prune wants --older-than or --keep, or both")
-    how = Prune(typed.seconds(older_than), keep, dry_run, output)
-    leave(asyncio.run(work.prune(*_place(journal, state), how)))
+    how = pruning.Prune(typed.seconds(older_than), keep, dry_run, output)
+    leave(asyncio.run(pruning.prune(*_place(journal, state), how)))

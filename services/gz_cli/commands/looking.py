@@ -18,17 +18,18 @@ def status(
     backend: Backend = None,
 ) -> None:
     """How the coordinator, or one workflow, is doing."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     target = settings.target(url, state)
     reach = launch.running(target) if id is None else launch.running_or_journal(target)
     if id is None:
-        from gz_cli import system_queries
+        from gz_cli.queries import system
 
-        ask(reach, lambda client: system_queries.status(client, output))
-    from gz_cli import queries
+        ask(reach, lambda client: system.status(client, output))
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.workflow_status(client, id, output))
+    ask(reach, lambda client: workflows.status(client, id, output))
 
 
 def system_status(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
@@ -48,13 +49,14 @@ def list_workflows(
     state: State = None,
 ) -> None:
     """The workflows, newest first."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     statuses = typed.statuses(status or ())
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import queries
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.workflows(client, statuses, name, limit, output))
+    ask(reach, lambda client: workflows.listed(client, statuses, name, limit, output))
 
 
 @app.command()
@@ -66,12 +68,13 @@ def get(
     items: Annotated[str, typer.Option(metavar="TASK", help="The items of this for_each or matrix instead.")] = "",
 ) -> None:
     """A workflow with all its tasks."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import queries
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.workflow(client, id, output, items))
+    ask(reach, lambda client: workflows.one(client, id, output, items))
 
 
 @app.command()
@@ -83,12 +86,13 @@ def result(
     state: State = None,
 ) -> None:
     """What a workflow, or one of its tasks, answered."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import queries
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.result(client, id, task, output))
+    ask(reach, lambda client: workflows.result(client, id, task, output))
 
 
 @app.command()
@@ -101,11 +105,12 @@ def watch(
     state: State = None,
 ) -> None:
     """Show a workflow until it has ended. -o json prints its events on stdout, one a line."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     limit, wanted = typed.seconds(timeout), typed.events(event or ())
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import waits  # as in run
+    from gz_cli.following import waits  # as in run
 
     ask(reach, lambda client: waits.watch(client, id, waits.Wait(output, limit), wanted))
 
@@ -113,13 +118,14 @@ def watch(
 @app.command()
 def history(id: Id, event: Events = None, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """Everything that happened to a workflow, as the journal has it."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     wanted = sorted(typed.events(event or ()))
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import queries
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.history(client, id, output, wanted))
+    ask(reach, lambda client: workflows.history(client, id, output, wanted))
 
 
 @app.command()
@@ -131,9 +137,10 @@ def explain(
     state: State = None,
 ) -> None:
     """Why the tasks of a workflow stand where they stand."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import queries
+    from gz_cli.queries import workflows
 
-    ask(reach, lambda client: queries.explain(client, id, task, output))
+    ask(reach, lambda client: workflows.explain(client, id, task, output))

@@ -23,9 +23,9 @@ Pairs = list[str] | None
 @mcp_app.command("list")
 def list_servers(config: Files = None, output: Output = Format.TEXT, state: State = None) -> None:
     """The configured servers, with exactly what is run."""
-    from gz_cli import mcp_ask
+    from gz_cli.mcp import asking
 
-    leave(mcp_ask.listed(config or [], _memory(state), output))
+    leave(asking.listed(config or [], _memory(state), output))
 
 
 @mcp_app.command("add")
@@ -54,10 +54,11 @@ def add_server(
     One that is elsewhere: gz mcp add docs https://host/mcp --header "Authorization: Bearer …". What stands behind
     `claude mcp add` in the manual of a server can stand behind `gz mcp add`, too.
     """
-    from gz_cli import mcp_files, settings
+    from gz_cli.configuration import settings
     from gz_cli.exits import UsageError
+    from gz_cli.mcp import files
 
-    if command and not server_url and len(command) == 1 and mcp_files.is_url(command[0]):
+    if command and not server_url and len(command) == 1 and files.is_url(command[0]):
         server_url, command = command[0], None
     if bool(command) == bool(server_url):
         raise UsageError("give either a command or a URL")
@@ -66,10 +67,10 @@ def add_server(
     if command:
         entry = {"command": command[0], "args": command[1:]}
     entry |= {"env": _pairs(env)} if env else {}
-    entry |= {"headers": mcp_files.headers(header)} if header else {}
+    entry |= {"headers": files.headers(header)} if header else {}
     entry |= {"cwd": str(cwd.absolute())} if cwd is not None else {}
     entry |= {"pin": True} if pin else {}
-    leave(mcp_files.add(name, entry, settings.state_folder(state), force=force))
+    leave(files.add(name, entry, settings.state_folder(state), force=force))
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -81,9 +82,10 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 @mcp_app.command("remove")
 def remove_server(name: Name, state: State = None) -> None:
     """Remove a server."""
-    from gz_cli import mcp_files, settings
+    from gz_cli.configuration import settings
+    from gz_cli.mcp import files
 
-    leave(mcp_files.remove(name, settings.state_folder(state)))
+    leave(files.remove(name, settings.state_folder(state)))
 
 
 @mcp_app.command("import")
@@ -100,33 +102,34 @@ def import_servers(
     state: State = None,
 ) -> None:
     """Take over the servers of another program, as they stand there."""
-    from gz_cli import mcp_files, settings
+    from gz_cli.configuration import settings
+    from gz_cli.mcp import files
 
-    leave(mcp_files.take(source, only or [], settings.state_folder(state), force=force))
+    leave(files.take(source, only or [], settings.state_folder(state), force=force))
 
 
 @mcp_app.command("tools")
 def list_tools(names: Names = None, config: Files = None, output: Output = Format.TEXT, state: State = None) -> None:
     """The tools of the servers, as methods for tasks. Starts the servers to ask them."""
-    from gz_cli import mcp_ask
+    from gz_cli.mcp import asking
 
-    leave(mcp_ask.tools(names or [], config or [], _memory(state), output))
+    leave(asking.tools(names or [], config or [], _memory(state), output))
 
 
 @mcp_app.command("test")
 def check_servers(names: Names = None, config: Files = None, output: Output = Format.TEXT) -> None:
     """Whether the servers start and answer."""
-    from gz_cli import mcp_ask
+    from gz_cli.mcp import asking
 
-    leave(mcp_ask.check(names or [], config or [], output))
+    leave(asking.check(names or [], config or [], output))
 
 
 @mcp_app.command("accept")
 def accept_tools(names: Names = None, config: Files = None, state: State = None) -> None:
     """Take the tools of servers for what they are now: what has changed is no longer reported, nor refused."""
-    from gz_cli import mcp_ask
+    from gz_cli.mcp import asking
 
-    leave(mcp_ask.accept(names or [], config or [], _memory(state)))
+    leave(asking.accept(names or [], config or [], _memory(state)))
 
 
 @mcp_app.command("call")
@@ -178,9 +181,10 @@ def answer(
 @mcp_app.command("serve")
 def serve(url: Url = None, state: State = None) -> None:
     """Be an MCP server on stdin and stdout, for the host that has started this: `gz mcp install` says how."""
-    from gz_cli import mcp_serve, settings
+    from gz_cli.configuration import settings
+    from gz_cli.mcp import serving
 
-    leave(mcp_serve.serve(mcp_serve.reach_of(settings.target(url, state))))
+    leave(serving.serve(serving.reach_of(settings.target(url, state))))
 
 
 @mcp_app.command("install")
@@ -198,21 +202,21 @@ def install(
     import shutil
     import sys
 
-    from gz_cli import mcp_files
     from gz_cli.exits import UsageError
+    from gz_cli.mcp import files
 
-    if host is not None and host not in mcp_files.HOSTS:
-        raise UsageError(f"there is no host {host!r} here; there are {', '.join(mcp_files.HOSTS)}")
+    if host is not None and host not in files.HOSTS:
+        raise UsageError(f"there is no host {host!r} here; there are {', '.join(files.HOSTS)}")
     beside = Path(sys.executable).with_name("gz")
     command = [str(beside)] if beside.exists() else [shutil.which("gz") or "gz"]
     command += ["mcp", "serve"]
     command += ["--url", url] if url is not None else []
     command += ["--state", str(state.absolute())] if state is not None else []
-    leave(mcp_files.install(host, command, name, output))
+    leave(files.install(host, command, name, output))
 
 
 def _memory(state: Path | None) -> "Memory":
     from gleitzeit.mcp.memory import Memory, memory_file
-    from gz_cli import settings
+    from gz_cli.configuration import settings
 
     return Memory(memory_file(settings.state_folder(state)))

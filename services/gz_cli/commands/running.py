@@ -28,7 +28,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check it, as `gz v
 
 
 def _only_check(file: Path, output: Format, url: str | None, state: Path | None) -> NoReturn:
-    from gz_cli import checks, settings
+    from gz_cli.configuration import settings
+    from gz_cli.documents import checks
 
     leave(checks.validate([file], settings.state_folder(state), lambda: settings.target(url, state), output))
 
@@ -57,7 +58,8 @@ def run(
     state: State = None,
 ) -> None:
     """Run a workflow and print its result. Starts what it needs if nothing runs here yet."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     if dry_run:
         _only_check(file, output, url, state)
@@ -67,12 +69,14 @@ def run(
         url, state, provider, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell
     )
     reach = launch.for_document(target, source.content)
-    from gz_cli import beforehand, exits  # while a stack may be coming up
+    from gz_cli import exits  # while a stack may be coming up
+    from gz_cli.documents import beforehand
 
     ready = beforehand.ready(reach, source, inputs, priority=urgency)
     if ready is None:
         leave(exits.USAGE)
-    from gz_cli import starts, waits  # sockets and more, while one surely is
+    from gz_cli.following import waits  # sockets and more, while one surely is
+    from gz_cli.starting import starts
 
     wait = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True, file=file_out)
     leave(starts.start(ready, starts.Start(wait, then="leave" if detach else "wait")))
@@ -102,7 +106,8 @@ def submit(
     state: State = None,
 ) -> None:
     """Submit a workflow and print its id."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     if dry_run:
         _only_check(file, output, url, state)
@@ -111,12 +116,14 @@ def submit(
     urgency, file_out = typed.priority(priority), typed.file_to_write(output_file)
     target = settings.target(url, state, task_timeout=task_timeout, max_parallel=max_parallel, allow_shell=allow_shell)
     reach = launch.for_document(target, source.content)
-    from gz_cli import beforehand, exits  # as in run
+    from gz_cli import exits  # as in run
+    from gz_cli.documents import beforehand
 
     ready = beforehand.ready(reach, source, inputs, priority=urgency)
     if ready is None:
         leave(exits.USAGE)
-    from gz_cli import starts, waits  # as in run
+    from gz_cli.following import waits  # as in run
+    from gz_cli.starting import starts
 
     waiting = wait or watch or file_out is not None
     how = starts.Start(
@@ -148,12 +155,13 @@ def chat(
     state: State = None,
 ) -> None:
     """Talk with a model. Every turn is a workflow; Ctrl-C cancels it."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     params = typed.inputs(param or []).by({}) | ({"model": model} if model is not None else {})
     question = typed.text_or_stdin(prompt)
     reach = launch.running_or_undecided(settings.target(url, state, provider))
-    from gz_cli import chat as conversation
+    from gz_cli.starting import chat as conversation
 
     leave(conversation.talk(reach, question, params, system))
 
@@ -202,15 +210,15 @@ def up(
 
     An address that others can reach needs --token-file and --tls-cert; `gz` on this machine finds both by itself.
     """
-    from gz_cli import settings
+    from gz_cli.configuration import settings
 
     if background:
         import sys
 
-        from gz_cli import background as apart
+        from gz_cli.stack import background as apart
 
         leave(apart.run(settings.target(None, state).state, sys.argv[1:]))
-    from gz_cli import up as stack
+    from gz_cli.stack import up as stack
 
     config = settings.stack(
         state_dir=settings.text(state),
@@ -231,6 +239,7 @@ def up(
 @app.command()
 def down(state: State = None) -> None:
     """End the stack of the state folder, in an orderly way: workflows go on at the next start."""
-    from gz_cli import monitoring, settings
+    from gz_cli.configuration import settings
+    from gz_cli.queries import monitoring
 
     leave(monitoring.stop(settings.target(None, state).state))

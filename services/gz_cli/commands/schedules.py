@@ -65,7 +65,8 @@ def put_schedule(
     state: State = None,
 ) -> None:
     """Make or change a schedule: a workflow that is started again and again."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     inputs = typed.inputs(param or [], params_file)
     source = typed.Source(file) if file is not None else None
@@ -75,7 +76,7 @@ def put_schedule(
         "description": description,
     }  # fmt: skip
     reach = launch.running_or_started(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     leave(schedules.put_schedule(reach, schedules.Plan(name, source, template, inputs, {**when, **policy}), output))
 
@@ -83,10 +84,11 @@ def put_schedule(
 @schedule_app.command("list")
 def list_schedules(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The schedules, and when they are due."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     ask(reach, lambda client: schedules.listed(client, output))
 
@@ -94,19 +96,21 @@ def list_schedules(output: Output = Format.TEXT, url: Url = None, state: State =
 @schedule_app.command("get")
 def get_schedule(name: Name, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """One schedule with its next times."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     ask(reach, lambda client: schedules.one(client, name, output))
 
 
 def _change(name: str, what: str, output: Format, url: str | None, state: Path | None) -> None:
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     ask(reach, lambda client: schedules.change(client, name, what, output))
 
@@ -140,10 +144,11 @@ def trigger_schedule(
     state: State = None,
 ) -> None:
     """Start a workflow of it now, and print its id."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     ask(reach, lambda client: schedules.trigger(client, name, key, output))
 
@@ -160,9 +165,10 @@ def backfill_schedule(
     state: State = None,
 ) -> None:
     """Start workflows for times of the past for which none was ever started."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import schedules
+    from gz_cli.starting import schedules
 
     ask(reach, lambda client: schedules.backfill(client, name, since, until, output))

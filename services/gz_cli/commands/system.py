@@ -20,15 +20,16 @@ def providers(
     state: State = None,
 ) -> None:
     """The providers that the coordinator knows, and what they do."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     if name in ("list", "health", "discover", "inspect"):
         name, earlier = earlier, ""
     typed.earlier_word(earlier, ())
     reach = launch.running(settings.target(url, state))
-    from gz_cli import system_queries
+    from gz_cli.queries import system
 
-    ask(reach, lambda client: system_queries.providers(client, output, name))
+    ask(reach, lambda client: system.providers(client, output, name))
 
 
 @app.command()
@@ -40,23 +41,25 @@ def drain(
     state: State = None,
 ) -> None:
     """Send no new calls to a provider; what runs there is finished. It holds until `gz drain NAME --undo`."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running(settings.target(url, state))
-    from gz_cli import system_queries
+    from gz_cli.queries import system
 
-    ask(reach, lambda client: system_queries.drain(client, name, output, undo=undo))
+    ask(reach, lambda client: system.drain(client, name, output, undo=undo))
 
 
 @app.command()
 def models(output: Output = Format.TEXT, provider: Provider = None, url: Url = None, state: State = None) -> None:
     """The models that can be asked, of every provider: of those that run, else of what this machine has."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_undecided(settings.target(url, state, provider))
-    from gz_cli import model_list
+    from gz_cli.queries import models
 
-    leave(model_list.list_models(reach, output))
+    leave(models.list_models(reach, output))
 
 
 @app.command(cls=WithEarlierWords)
@@ -75,13 +78,14 @@ def protocols(
     state: State = None,
 ) -> None:
     """The protocols that tasks can use, the methods of one, or what one method takes and gives."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     if protocol in ("list", "show", "methods"):
         protocol, name = name, None
     typed.earlier_word(name or "", ())
     reach = launch.running_or_started(settings.target(url, state))
-    from gz_cli import protocols as known
+    from gz_cli.queries import protocols as known
 
     if protocol is None:
         ask(reach, lambda client: known.protocols(client, output))
@@ -105,15 +109,16 @@ def call(
     state: State = None,
 ) -> None:
     """Call one method and print the answer. A task's method becomes a workflow of one task."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     value = typed.params(params)
     if "/" in method:
         call_task_method(method, value, timeout, output, url, state)
-    from gz_cli import system_queries
+    from gz_cli.queries import system
 
     limit, reach = typed.seconds(timeout), launch.running_or_started(settings.target(url, state))
-    ask(reach, lambda client: system_queries.call(client, method, value, limit, output))
+    ask(reach, lambda client: system.call(client, method, value, limit, output))
 
 
 @config_app.callback(invoke_without_command=True)
@@ -125,6 +130,6 @@ def config(context: typer.Context) -> None:
 @config_app.command("show")
 def config_show(output: Output = Format.TEXT) -> None:
     """The configuration in force, and where each value comes from."""
-    from gz_cli import settings
+    from gz_cli.configuration import settings
 
     leave(settings.show(output))

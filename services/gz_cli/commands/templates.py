@@ -25,11 +25,12 @@ def put_template(
     state: State = None,
 ) -> None:
     """Keep a document under a name. What differs from the newest version becomes a new one."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     source = typed.Source(file)
     reach = launch.running_or_started(settings.target(url, state))
-    from gz_cli import templates
+    from gz_cli.starting import templates
 
     leave(templates.keep(reach, source, name, output))
 
@@ -37,10 +38,11 @@ def put_template(
 @template_app.command("list")
 def list_templates(output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The templates."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import templates
+    from gz_cli.starting import templates
 
     ask(reach, lambda client: templates.listed(client, output))
 
@@ -48,10 +50,11 @@ def list_templates(output: Output = Format.TEXT, url: Url = None, state: State =
 @template_app.command("get")
 def get_template(name: Name, output: Output = Format.TEXT, url: Url = None, state: State = None) -> None:
     """The document of a template, as it was stored."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import templates
+    from gz_cli.starting import templates
 
     ask(reach, lambda client: templates.document(client, name, output))
 
@@ -67,10 +70,11 @@ def delete_template(
     state: State = None,
 ) -> None:
     """Forget a template. Workflows that were made of it go on."""
-    from gz_cli import launch, settings
+    from gz_cli import launch
+    from gz_cli.configuration import settings
 
     reach = launch.running_or_journal(settings.target(url, state))
-    from gz_cli import templates
+    from gz_cli.starting import templates
 
     ask(reach, lambda client: templates.forget(client, name, output))
 
@@ -94,11 +98,13 @@ def run(
     state: State = None,
 ) -> None:
     """Run a template and print its result."""
-    from gz_cli import launch, settings, typed
+    from gz_cli import launch, typed
+    from gz_cli.configuration import settings
 
     inputs, limit = typed.inputs(param or [], params_file), typed.seconds(timeout)
     reach = launch.running_or_journal(settings.target(url, state, provider))
-    from gz_cli import templates, waits  # 0.2 s of imports, while the stack comes up
+    from gz_cli.following import waits  # 0.2 s of imports, while the stack comes up
+    from gz_cli.starting import templates
 
     how = waits.Wait(output, limit, quiet=quiet, hold_when_interrupted=True)
     ask(reach, lambda client: templates.run(client, name, inputs, how, key=key, detach=detach))

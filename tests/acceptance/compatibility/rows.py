@@ -132,7 +132,7 @@ HELD = {
     "workflow.handlers": "tests/libs/spec/test_handlers.py::test_a_breaker_by_its_earlier_spelling",
     "status.filters": "tests/acceptance/compatibility/test_runs.py::test_statuses_and_events_have_our_names_only",
     "events": "tests/libs/model/test_earlier.py::test_every_earlier_event_means_some_of_ours",
-    "cli.payload": "tests/services/gz_cli/test_output.py::",
+    "cli.payload": "tests/services/gz_cli/terminal/test_output.py::",
     "method.llm.files": "tests/services/gz_provider_llm/test_files.py::",
     "method.llm.batch_mode": "tests/services/gz_provider_llm/test_methods.py::",
     "method.mcp.builtin": "tests/services/gz_mcp_builtin/test_main.py::",

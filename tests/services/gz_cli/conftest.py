@@ -8,7 +8,7 @@ from tests.services.gz_cli.up import running
 
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
-from gz_cli.progress import WorkflowProgress
+from gz_cli.following.progress import WorkflowProgress
 
 
 def task(name: str, *dependencies: str, method: str = "python/execute") -> TaskDefinition:

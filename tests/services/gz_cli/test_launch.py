@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gz_cli import settings
+from gz_cli.configuration import settings
 from gz_cli.exits import NotRunning
 from gz_cli.launch import Target, running, running_or_journal
 

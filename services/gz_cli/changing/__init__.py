@@ -1,0 +1,1 @@
+"""What changes the course of a workflow, or answers what it asks."""

@@ -1,0 +1,1 @@
+"""A graph of tasks as a tree, as text, as SVG."""

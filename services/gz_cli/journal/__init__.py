@@ -1,0 +1,1 @@
+"""A journal: checked, brought to the present format, copied, pruned."""

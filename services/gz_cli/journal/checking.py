@@ -1,0 +1,59 @@
+"""`gz journal check`: whether all of a journal can be read."""
+
+from collections import Counter
+
+import msgspec
+
+from gleitzeit.engine.replay import replay
+from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError
+from gleitzeit.journal.base import Find, JournalView, Summary
+from gleitzeit.model import events as ev
+from gleitzeit.process.reach import Target
+from gleitzeit.spec.urls import shown
+from gz_cli import exits
+from gz_cli.formats import Format
+from gz_cli.journal.access import KINDS, looked_at, pages_of, rows_of
+from gz_cli.terminal.durations import counted
+from gz_cli.terminal.output import encode
+from gz_cli.terminal.talk import put, say
+
+WORKFLOWS = ("workflow", "child")
+_decode = msgspec.json.Decoder(ev.AnyEvent).decode
+
+
+async def check(url: str, target: Target, output: Format) -> int:
+    """Read everything: checksums, and whether every workflow can be rebuilt. What is wrong is listed."""
+    counts, events, problems = Counter[str](), 0, list[tuple[str, str]]()
+    async with looked_at(url, target) as journal:
+        for kind in KINDS:
+            async for row in rows_of(journal, Find(kind)):
+                try:
+                    events += await _checked(journal, row)
+                    counts[kind] += 1
+                except JournalConflict:  # deleted since we began
+                    continue
+                except (GleitzeitError, msgspec.MsgspecError) as error:
+                    if isinstance(error, JournalError) and not isinstance(error, JournalCorrupt):
+                        raise
+                    counts[kind] += 1
+                    problems.append((row.stream, str(error)))
+    found = ", ".join(counted(number, kind) for kind, number in counts.items()) or "nothing"
+    if output in (Format.JSON, Format.YAML):
+        damaged = [{"stream": stream, "message": message} for stream, message in problems]
+        put(encode({"journal": shown(url), "streams": counts, "events": events, "problems": damaged}, output))
+    else:
+        put("\n".join(stream if output is Format.ID else f"{stream}: {message}" for stream, message in problems))
+    say(f"{shown(url)}: {found}; {counted(events, 'event')}; {counted(len(problems), 'stream')} cannot be read")
+    if problems:
+        say("A coordinator starts all the same: it lists what it cannot read and refuses changes to it.")
+    return exits.FAILED if problems else exits.OK
+
+
+async def _checked(journal: JournalView, row: Summary) -> int:
+    """How many events the stream has. Raises for whatever is wrong with it."""
+    records = [record async for page in pages_of(journal, row.stream) for record in page]
+    if row.kind in WORKFLOWS:
+        workflow = replay(_decode(record.event) for record in records)
+        if workflow.state != row.status:
+            raise GleitzeitError(f"its row says {row.status}, its events {workflow.state}")
+    return len(records)

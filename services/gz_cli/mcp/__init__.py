@@ -1,0 +1,1 @@
+"""MCP: the configured servers, their file, and Gleitzeit as a server."""

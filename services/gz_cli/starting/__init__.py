@@ -1,0 +1,1 @@
+"""What begins workflows: a document, a batch, a conversation, a template, a schedule."""

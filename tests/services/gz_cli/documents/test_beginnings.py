@@ -1,0 +1,37 @@
+"""`gz init`: each kind is a good document, and names a schema that likes it."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jsonschema_rs
+import msgspec
+import pytest
+
+from gleitzeit.client import prepare_file
+from gz_cli.documents import beginnings
+from gz_cli.documents.starters import STARTERS
+from gz_cli.exits import UsageError
+from gz_cli.formats import Starter
+
+
+def test_every_kind_can_be_chosen() -> None:
+    assert [kind.value for kind in Starter] == list(STARTERS)
+
+
+@pytest.mark.parametrize("kind", STARTERS)
+def test_what_is_written_is_a_good_document(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert beginnings.init("my-first", kind, tmp_path / "state", force=False) == 0
+    file = tmp_path / "my-first.yaml"
+    ready = prepare_file(file, environ={})
+    assert ready.problems == ()
+    assert ready.checked is not None
+    assert ready.checked.name == "my-first"
+    named = re.match(r"# yaml-language-server: \$schema=(file://\S+)\n", file.read_text())
+    assert named is not None
+    schema = msgspec.json.decode(Path(urlsplit(named[1]).path).read_bytes())
+    assert jsonschema_rs.Draft7Validator(schema, offline=True).is_valid(ready.document.value)
+    with pytest.raises(UsageError, match="is there already"):
+        beginnings.init("my-first", kind, tmp_path / "state", force=False)
+    assert beginnings.init("my-first.yaml", kind, tmp_path / "state", force=True) == 0
