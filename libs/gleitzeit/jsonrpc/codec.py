@@ -214,8 +214,13 @@ def encode(value: object) -> bytes:
 
 
 def decode_value(raw: Encoded) -> Any:
-    """The Python value of params, a result or an error's data that came through `decode`."""
-    return _decode(raw)
+    """The Python value of params, a result or an error's data that came through `decode`. Raises ParseError for numbers
+    that only exist on paper: `decode` does not look into what stays raw.
+    """
+    try:
+        return _decode(raw)
+    except msgspec.ValidationError:
+        raise ParseError("a number is larger than 1.8e308, or has more than 4,300 digits") from None
 
 
 def decode_members(params: Raw | None) -> dict[str, Raw]:

@@ -65,4 +65,8 @@ def exception_of(reply: Failure | Lost) -> GleitzeitError:
     """The exception that a caller gets for an answer that is no result."""
     if isinstance(reply, Lost):
         return ConnectionLost(reply.reason)
-    return error_for(reply.code, reply.message, msgspec.json.decode(reply.data) if reply.data is not None else None)
+    try:
+        data = msgspec.json.decode(reply.data) if reply.data is not None else None
+    except msgspec.ValidationError:  # a number that no computer holds; what the error says beside it counts
+        data = None
+    return error_for(reply.code, reply.message, data)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from msgspec import UNSET, Raw, Struct
 
-from gleitzeit.errors import Overloaded, ParseError, PayloadTooLarge, TaskCancelled
+from gleitzeit.errors import InvalidParams, Overloaded, ParseError, PayloadTooLarge, TaskCancelled
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import INVALID_REQUEST, INVALID_REQUEST_TEXT, PARSE_ERROR, PARSE_ERROR_TEXT, failure_of
 from gleitzeit.jsonrpc.inspection import Inspection
@@ -120,9 +120,15 @@ class Request:
 
     @property
     def params(self) -> Any:
-        """Decoded once: a dict, a list, or None if there are none. `raw_params` is the same as JSON."""
+        """Decoded once: a dict, a list, or None if there are none. `raw_params` is the same as JSON.
+
+        Raises InvalidParams for a number that `codec.decode_value` cannot read.
+        """
         if self._params is UNSET:
-            self._params = None if self.raw_params is None else codec.decode_value(self.raw_params)
+            try:
+                self._params = None if self.raw_params is None else codec.decode_value(self.raw_params)
+            except ParseError as error:
+                raise InvalidParams(f"Invalid params: {error.message}") from None
         return self._params
 
     @property
@@ -395,8 +401,7 @@ class Peer:
         # when it is its turn.
         request = self._unanswered.get(key) or _find(received, key)
         if request is not None:
-            reason = codec.decode_value(members["reason"]) if "reason" in members else ""
-            received.append(Cancelled(request, reason if isinstance(reason, str) else ""))
+            received.append(Cancelled(request, _text(members.get("reason"))))
         return True
 
     def _receive_response(self, message: Message, received: list[Received]) -> None:
@@ -440,8 +445,17 @@ def _own_id(raw: Raw) -> int:
     digits = bytes(raw)
     if digits.isdigit() and len(digits) < 20:
         return int(digits)
-    value = codec.decode_value(digits) if digits else None
+    try:
+        value = codec.decode_value(digits) if digits else None
+    except ParseError:
+        return 0
     return int(value) if isinstance(value, float) and value.is_integer() else 0
+
+
+def _text(raw: Raw | None) -> str:
+    """A string as it stands; nothing for whatever else a peer may write there."""
+    value = codec.decode_value(raw) if raw is not None and memoryview(raw)[0] == ord('"') else ""
+    return str(value)
 
 
 def _coalesced(messages: list[bytes], at_most: int) -> list[bytes]:

@@ -67,6 +67,11 @@ def test_the_way_back(code: int, kind: type[GleitzeitError]):
     assert (error.code, error.message, error.data) == (code, "no", {"a": 1})
 
 
+def test_an_error_whose_data_no_computer_holds_keeps_its_words():
+    error = exception_of(Failure(-1, "no", msgspec.Raw(b"[1e999]")))
+    assert (error.code, error.message, error.data) == (-1, "no", None)
+
+
 def test_lost_is_connection_lost():
     error = exception_of(Lost("the socket closed"))
     assert isinstance(error, ConnectionLost)

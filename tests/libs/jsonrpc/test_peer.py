@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gleitzeit.errors import PayloadTooLarge
+from gleitzeit.errors import InvalidParams, PayloadTooLarge
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc import peer as peer_module
 from gleitzeit.jsonrpc.inspection import Inspection
@@ -62,6 +62,22 @@ def test_an_answer_to_nothing_is_counted_and_not_answered(odd_id):
     assert peer.receive(frame(id=odd_id, result=1)) == []
     assert peer.receive(frame(result=1)) == []
     assert (peer.unmatched, sent(peer)) == (2, [])
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 5_000])
+def test_a_number_that_no_computer_holds_ends_no_connection(number: bytes):
+    peer = new()
+    (request,) = requests(peer, frame(**ask(1)))
+    request.defer()
+    assert peer.receive(b'{"jsonrpc":"2.0","id":%b,"result":1}' % number) == []
+    (stop,) = peer.receive(
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":%b}}' % number
+    )
+    assert isinstance(stop, Cancelled)
+    assert (stop.request, stop.reason) == (request, "")
+    (of_it,) = requests(peer, b'{"jsonrpc":"2.0","id":2,"method":"m","params":[%b]}' % number)
+    with pytest.raises(InvalidParams, match="a number is larger"):
+        _ = of_it.params
 
 
 def test_an_integer_id_that_came_back_as_a_float_is_known():
