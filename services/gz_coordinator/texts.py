@@ -101,16 +101,19 @@ class Texts:
         """None is all workflows."""
         return list((self._texts if workflow_id is None else self._by_workflow.get(workflow_id, {})).values())
 
-    def add(self, call: Call, delta: str, seq: int, offset: int | None) -> tuple[Text, int] | None:
+    def add(self, call: Call, delta: str, seq: int | None, offset: int | None) -> tuple[Text, int] | None:
         """Take a delta of a running call: its text, and where the delta begins. None if it was there before, as after a
-        reconnect. `offset` is what the provider says, who may have lost the beginning; `seq` 0 if it does not count."""
+        reconnect. `offset` is what the provider says, who may have lost the beginning; `seq` None if it does not count.
+        Ours count from 1. Those of others may count from 0; a 0 that comes again is no count."""
         text = self._texts.get(call.id)
         if text is None:
             text = self._texts[call.id] = Text(call)
             self._by_workflow.setdefault(call.workflow.id, {})[call.id] = text
+            text.seq = 1 if seq is None else seq
         elif seq and seq <= text.seq:
             return None
-        text.seq = seq or text.seq + 1
+        else:
+            text.seq = seq or text.seq + 1
         if offset is not None and offset > text.end:
             self._size_bytes -= text.skip_to(offset)
         began = text.end

@@ -53,7 +53,7 @@ class _Delta(Struct, frozen=True):
     """What a provider streams. Those without our SDK need not count."""
 
     delta: str
-    seq: int = 0
+    seq: int | None = None
     offset: int | None = None
 
 

@@ -217,7 +217,7 @@ def _json_problem(text: str, error: Exception) -> Problem:
     if found_at := _AT_BYTE.fullmatch(message):
         before = text.encode()[: int(found_at[2])].decode(errors="ignore")
         message = _JSON_IN_PLAIN_WORDS.get(found_at[1], found_at[1])
-    elif message.startswith("Number out of range"):
+    elif message.startswith(("Number out of range", "Integer value out of range")):
         tokens = (token for token in _JSON_TOKEN.finditer(text) if math.isinf(_number(token[0])))
         before, message = text[: next(tokens).start()], "a number that is too large"
     elif half := next((found for found in _SURROGATES.finditer(text) if found[1]), None):

@@ -223,6 +223,7 @@ def test_bad_bytes_are_said_to_be_no_text() -> None:
         ('"\\ud83d"', "half a surrogate pair"),
         ('"\\ude00"', "half a surrogate pair"),
         ("-1e400", "a number that is too large"),
+        ("9" * 5_000, "a number that is too large"),
     ],
 )
 def test_what_json_cannot_say_has_its_place(value: str, words: str) -> None:

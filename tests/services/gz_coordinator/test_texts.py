@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,15 @@ def test_what_came_before_does_not_count_again() -> None:
     added = kept.add(one, "c", 2, 2)
     assert added is not None
     assert (whole(added[0]), added[1], kept.seq_of(one.id)) == ("abc", 2, 2)
+
+
+@pytest.mark.parametrize("counted", [[1, 2, 3], [0, 1, 2], [0, 0, 0], [None, None, None], [5, 9, 12]])
+def test_nothing_is_lost_however_a_provider_counts(counted: list[int | None]) -> None:
+    kept, one = Texts(), call()
+    added = [kept.add(one, delta, seq, None) for delta, seq in zip("abc", counted, strict=True)]
+    assert [began for _, began in filter(None, added)] == [0, 1, 2]
+    assert whole(kept.of_workflow("w")[0]) == "abc"
+    assert kept.add(one, "c", kept.seq_of(one.id), None) is None
 
 
 def test_a_provider_that_lost_the_beginning_says_where_it_goes_on() -> None:
