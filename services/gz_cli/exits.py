@@ -66,7 +66,7 @@ def of_status(status: str) -> int:
 def complaint(error: Exception) -> Complaint:
     """For any error that a command may end with."""
     if isinstance(error, GleitzeitError):
-        return Complaint(_code(error), _sentence(error), _advice(error))
+        return Complaint(_code(error), error.message, _advice(error))
     if isinstance(error, TimeoutError):
         return Complaint(TIMED_OUT, str(error) or "it took too long")
     if isinstance(error, OSError) and error.filename:
@@ -79,15 +79,6 @@ def complaint(error: Exception) -> Complaint:
 def of_file(error: OSError) -> str:
     """What is wrong with a file or folder that was named."""
     return f"{error.filename}: {error.strerror}"
-
-
-def _sentence(error: GleitzeitError) -> str:
-    """The message, with what a peer put into `data` for programs."""
-    data = error.data or {}
-    if isinstance(error, MethodNotFound) and isinstance(data.get("method"), str):
-        near = f" (did you mean '{data['suggestion']}'?)" if data.get("suggestion") else ""
-        return f"there is no method '{data['method']}'{near}"
-    return error.message
 
 
 def _code(error: GleitzeitError) -> int:

@@ -116,8 +116,7 @@ class Ended:
             deletions = self._deletions
             workflow = await load_or_quarantine(self._journal, workflow_id, self._quarantined)
             self._clock.not_before(workflow.updated_at)
-            if not self._engine.owns(workflow_id):
-                raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
+            self._require_owned(workflow_id)
             self._refuse_deleted(workflow_id)
             if deletions % 2 or deletions != self._deletions:  # something was being deleted: is it still there?
                 continue
@@ -125,6 +124,10 @@ class Ended:
                 self._engine.adopt(self._clock(), workflow)
                 if workflow.final:
                     self._keep(workflow)
+
+    def _require_owned(self, workflow_id: str) -> None:
+        if not self._engine.owns(workflow_id):
+            raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
 
     def _refuse_deleted(self, workflow_id: str) -> None:
         if workflow_id in self._deleting:
@@ -181,8 +184,7 @@ class Ended:
         some = left[-DELETED:]
         workflows = [name for name in some if not name.startswith("$")]
         for workflow_id in workflows:
-            if not self._engine.owns(workflow_id):
-                raise errors.ShardElsewhere(f"another coordinator has {workflow_id} now")
+            self._require_owned(workflow_id)
         self._deletions += 1
         try:
             await self._journal.delete([*some, *map(own_id_stream, workflows)])

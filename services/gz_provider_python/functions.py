@@ -97,7 +97,20 @@ def find(folder: Path, name: str) -> Callable[..., Any]:
         module = _module(folder, ".".join(parts[:length]))
         if module is not None:
             return _callable(_member(module, parts[length:], name), name)
-    return _callable(_member(importlib.import_module("builtins"), parts, name, folder), name)
+    builtins = importlib.import_module("builtins")
+    if len(parts) > 1 and not hasattr(builtins, parts[0]):
+        raise FunctionError(_no_module(folder, name, parts[0]))
+    return _callable(_member(builtins, parts, name, folder), name)
+
+
+def _no_module(folder: Path, name: str, module: str) -> str:
+    names = [entry["name"] for entry in known(folder)]
+    near = difflib.get_close_matches(name, names, 1)
+    if not near:
+        modules = {one.partition(".")[0] for one in names if "." in one} | sys.stdlib_module_names
+        near = difflib.get_close_matches(module, modules, 1, 0.75)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"there is no function {name}: there is no module {module}{hint}"
 
 
 def _from_record(folder: Path, record: Record) -> object:
@@ -131,12 +144,16 @@ def _module(folder: Path, name: str) -> object | None:
 
 
 def _member(owner: object, path: list[str], name: str, folder: Path | None = None) -> object:
-    for part in path:
+    for at, part in enumerate(path):
         try:
             owner = getattr(owner, part)
         except AttributeError:
             names = [entry["name"] for entry in known(folder)] if folder is not None else []
-            near = difflib.get_close_matches(name, names, 1) or difflib.get_close_matches(part, dir(owner), 1)
+            near = difflib.get_close_matches(name, names, 1)
+            if not near and (like := difflib.get_close_matches(part, dir(owner), 1)):
+                whole = ".".join(path)
+                front = name.removesuffix(whole) if name.endswith(whole) else ""
+                near = [front + ".".join((*path[:at], like[0], *path[at + 1 :]))]
             hint = f"; did you mean {near[0]}?" if near else ""
             raise FunctionError(f"there is no function {name}{hint}") from None
     return owner

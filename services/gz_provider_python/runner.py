@@ -23,8 +23,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec import code
-from gz_provider_python import fence, functions, limits, results, script, traces
+from gleitzeit.spec import code, script
+from gz_provider_python import fence, functions, limits, results, traces
 from gz_provider_python.wire import Failure, Job, Limits, Report
 
 CODE_NAME = "<code>"

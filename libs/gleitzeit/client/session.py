@@ -16,7 +16,7 @@ from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
 from gleitzeit.client.views import id_of
 from gleitzeit.client.watch import decode
-from gleitzeit.errors import ConnectionLost
+from gleitzeit.errors import ConnectionLost, MethodNotFound
 from gleitzeit.process.reach import Reach
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport import Connection
@@ -74,7 +74,12 @@ class Session:
     async def call(self, method: str, params: object = None, *, timeout_seconds: float | None = None) -> Any:
         """Call any method of the coordinator; the decoded result. Raises TimeoutError after `timeout_seconds`."""
         connection = await self._connected()
-        return await connection.call(method, params, timeout_seconds=timeout_seconds)
+        try:
+            return await connection.call(method, params, timeout_seconds=timeout_seconds)
+        except MethodNotFound as error:
+            if "/" not in method:
+                raise
+            raise MethodNotFound(f"{error.message}: methods with a '/' are for tasks, as of `run_task`") from None
 
     async def _call_once(self, method: str, params: Mapping[str, Any], idempotency_key: str | None) -> Any:
         """A call that its key makes one that counts once. Raises as `_call_again`."""

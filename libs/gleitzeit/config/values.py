@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gleitzeit.spec.durations import parse_duration
+from gleitzeit.spec.scalars import whole_number
 from gleitzeit.spec.urls import ESCAPES, is_address, shown
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -127,9 +128,10 @@ def number(value: object) -> int:
 
 def whole(value: object, least: int, most: int) -> int:
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+    found = whole_number(number)
+    if found is None or not least <= found <= most:
         raise ValueError(f"expected a whole number from {least} to {most}, not {str(value)[:40]!r}")
-    return number
+    return found
 
 
 def seconds(value: object) -> float:

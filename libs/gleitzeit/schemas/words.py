@@ -3,13 +3,15 @@
 from collections.abc import Collection
 
 _MANY = 2000
+CURLY_QUOTES = "“”„‟‘’‚‛«»‹›"
+QUOTES = f"\"'`{CURLY_QUOTES}"
 
 
 def near(word: str, words: Collection[str]) -> str:
     """The one of `words` that the author most likely meant, or "" when none comes close."""
     import difflib  # only after a mistake: 5 ms that no start-up should pay
 
-    folded = word.casefold()
+    folded = word.casefold().strip(QUOTES) or word.casefold()
     candidates = {other.casefold(): other for other in _worth_comparing(folded, words)}
     found = difflib.get_close_matches(folded, candidates, n=1, cutoff=0.6)
     return candidates[found[0]] if found else ""

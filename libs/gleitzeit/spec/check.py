@@ -368,6 +368,9 @@ class _Check:
         name = fields.text("name") or fields.text("id")
         if not name and not fields.attempted("name", "id"):
             self._findings.error(fields.path, "a workflow needs a 'name'")
+        elif name.isspace():
+            key = "name" if fields.text("name") else "id"
+            fields.wrong(key, f"the {key} of a workflow must not be empty")
         return name
 
     def _error_policy(self, fields: Fields, config: Mapping[str, Any]) -> tuple[ErrorPolicy, RetryPolicy | None]:

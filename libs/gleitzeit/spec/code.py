@@ -15,12 +15,14 @@ from typing import Literal, NamedTuple
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.spec.references import Part, Reference, as_text, has_places, parse
+from gleitzeit.spec.script import compile_script
 
 Mode = Literal["exec", "eval"]
 
 _PREFIX = "__ref_"
 _FRESH = "<fresh>"
 """Under this name, which no source can spell, a program finds what copies a list or a map."""
+_SHORT_CHARS = 10_000
 _UNREADABLE = (ValueError, RecursionError, MemoryError)  # null bytes, and nesting beyond what Python's parser bears
 
 
@@ -90,6 +92,7 @@ def check_source(source: str, placeholders: Collection[str] = ()) -> list[Source
     """What keeps `source` (with placeholders, as `take_out` left it) from being parsed and bound."""
     try:
         tree = _parse(source)
+        _compile(source)
     except SyntaxError as error:
         line = error.lineno or 1
         return [
@@ -98,6 +101,28 @@ def check_source(source: str, placeholders: Collection[str] = ()) -> list[Source
     except _UNREADABLE as error:
         return [SourceProblem(1, f"Python cannot read this: {str(error) or 'nested too deeply'}")]
     return _misplaced(tree, placeholders) if placeholders else []
+
+
+def _compile(source: str) -> None:
+    """Raises SyntaxError for what is no mistake of grammar: a `yield` outside of a function, a `break` of a loop."""
+    if len(source) <= _SHORT_CHARS:
+        _compile_short(source)
+    else:
+        _compile_fresh(source)
+
+
+@lru_cache(maxsize=256)
+def _compile_short(source: str) -> None:
+    _compile_fresh(source)
+
+
+def _compile_fresh(source: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(_parse(source), "<code>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        except SyntaxError:  # or only because it returns at its top
+            compile_script(_parse_fresh(source, "exec"), "<code>")
 
 
 def _offset(error: SyntaxError, source: str, line: int, placeholders: Collection[str]) -> int:
@@ -169,7 +194,7 @@ def dedented(source: str) -> str:
 
 def _parse(source: str) -> ast.Module | ast.Expression:
     """A fan-out has one program a thousand times: short ones are parsed once. Nobody changes these trees."""
-    return _parse_short(source) if len(source) <= 10_000 else _parse_fresh(source, "exec")
+    return _parse_short(source) if len(source) <= _SHORT_CHARS else _parse_fresh(source, "exec")
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from typing import Final
 from gleitzeit.model.definition import Concurrency
 from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.foreign import OF_CONCURRENCY
+from gleitzeit.spec.scalars import whole_number
 
 KEYS: Final = frozenset({"key", "limit", "on_conflict"})
 _ON_CONFLICT: Final = {"queue": "queue", "cancel_running": "cancel_running", "fail": "fail"}
@@ -18,7 +19,7 @@ def read_concurrency(fields: Fields, otherwise: str) -> Concurrency | None:
         return None
     if isinstance(raw, str) and raw:
         return Concurrency(raw)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if whole_number(raw) is not None:
         limit = fields.whole("concurrency", 1, _MOST)
         return Concurrency(otherwise, limit) if limit is not None else None
     if not isinstance(raw, dict) or not raw:

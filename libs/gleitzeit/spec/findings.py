@@ -9,6 +9,7 @@ from gleitzeit.schemas import near
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.foreign import NOTHING, Foreign
 from gleitzeit.spec.problems import LIMIT_PROBLEMS, Path, Problem
+from gleitzeit.spec.scalars import whole_number
 
 T = TypeVar("T")
 
@@ -183,10 +184,11 @@ class Fields:
         value = self.raw.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        number = whole_number(value)
+        if number is None or not least <= number <= most:
             self.wrong(key, f"'{key}' must be a whole number from {least} to {most}")
             return None
-        return value
+        return number
 
     def choice(self, key: str, options: Mapping[str, T]) -> T | None:
         value = self.raw.get(key)

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import msgspec
 import yaml
 
+from gleitzeit.schemas.words import CURLY_QUOTES
 from gleitzeit.spec.build import LIMIT_DEPTH, Builder, OutOfBounds, Step
 from gleitzeit.spec.problems import Path, Place, Problem, document_error
 from gleitzeit.spec.scalars import not_finite, plain_scalar
@@ -275,7 +276,9 @@ def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
         if said == _NO_TOKEN:
             message = _no_token(line[mark.column : mark.column + 1])
         elif error.context in _IN_BRACES and line[mark.column - 1 : mark.column + 1] == "${":
-            return Problem((), f"not YAML: {_UNQUOTED}", line=mark.line + 1, column=mark.column)
+            before = line[max(0, mark.column - 2) : mark.column - 1]
+            none = f", and {before} is none" if before and before in CURLY_QUOTES else ""
+            return Problem((), f"not YAML: {_UNQUOTED}{none}", line=mark.line + 1, column=mark.column)
         elif error.context == _QUOTED and error.context_mark is not None:
             mark, message = error.context_mark, "the text that begins here has no closing quote"
         return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)

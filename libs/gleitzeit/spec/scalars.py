@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from gleitzeit.schemas.words import CURLY_QUOTES
 from gleitzeit.spec.problems import Path
 
 _WORDS: Final[dict[str, bool | None]] = {
@@ -52,6 +53,18 @@ def not_finite(value: object) -> Path | None:
         elif isinstance(top, list | tuple):
             stack.extend(((*path, index), inner) for index, inner in enumerate(top))
     return None
+
+
+def whole_number(value: object) -> int | None:
+    """The int that a value is: JSON and JSON Schema take 2.0 for one, too. None for all else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def in_curly_quotes(text: str) -> bool:
+    """Whether it was meant to stand in quotes, which these are not: word processors write them."""
+    return len(text) > 1 and text[0] in CURLY_QUOTES and text[-1] in CURLY_QUOTES
 
 
 def _integer(text: str) -> int | str:

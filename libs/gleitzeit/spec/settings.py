@@ -7,6 +7,7 @@ from gleitzeit.model.definition import Backoff, ErrorPolicy, Priority, RetryPoli
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.foreign import OF_A_RETRY
+from gleitzeit.spec.scalars import whole_number
 
 MOST_ATTEMPTS: Final = 100
 DEFAULT_ATTEMPTS: Final = 3
@@ -70,9 +71,10 @@ def parse_priority(value: object) -> Priority:
             return _PRIORITIES[value.lower()]
         if value.strip() in ("1", "2", "3", "4"):
             value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not Priority.LOW <= value <= Priority.URGENT:
+    number = whole_number(value)
+    if number is None or not Priority.LOW <= number <= Priority.URGENT:
         raise ValueError("must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)")
-    return Priority(value)
+    return Priority(number)
 
 
 def read_retry(fields: Fields) -> RetryPolicy | None:

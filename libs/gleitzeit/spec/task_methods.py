@@ -6,6 +6,7 @@ from gleitzeit.schemas import Catalogue
 from gleitzeit.spec import inner_tasks, mcp
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.foreign import TYPES
+from gleitzeit.spec.scalars import in_curly_quotes
 from gleitzeit.spec.task_draft import TaskDraft
 
 SWITCH: Final = "flow/switch"
@@ -116,6 +117,9 @@ class MethodReader:
     def _full_name(self, method: str, prefix: str, fields: Fields) -> str:
         """`protocol/method`; bare methods without a protocol are those of python."""
         method = method.strip()
+        if in_curly_quotes(method):
+            fields.wrong("method", f"the method has {method[0]} and {method[-1]} around it: quotes are \" or '")
+            return ""
         if method.startswith(f"{prefix}/") or (not prefix and "/" in method):
             return method
         if (own := self._catalogue.get(method)) is not None and "/" not in own.name:

@@ -15,6 +15,7 @@ from gleitzeit.spec.foreign import OF_A_TASK
 from gleitzeit.spec.legacy import TASK_TYPES, without_placement
 from gleitzeit.spec.names import WORDS, is_reserved
 from gleitzeit.spec.problems import Path
+from gleitzeit.spec.scalars import in_curly_quotes
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, read_priority, read_retry
 from gleitzeit.spec.spending import read_budget, read_cache
 from gleitzeit.spec.task_draft import TaskDraft
@@ -251,6 +252,8 @@ def _name_complaint(text: str) -> str:
         return "must not begin or end with a space, or be empty"
     if len(text) > LONGEST_NAME:
         return f"has {len(text)} characters; {LONGEST_NAME} are allowed"
+    if in_curly_quotes(text):
+        return f"has {text[0]} and {text[-1]} around it, which are letters of it: quotes are \" or '"
     if found := _FORBIDDEN_IN_ID.search(text):
         return f"must not contain {found[0]!r}"
     return ""

@@ -4,15 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from msgspec import Raw
 
-from gleitzeit.errors import MethodNotFound, TaskCancelled
+from gleitzeit.errors import GleitzeitError, MethodNotFound, TaskCancelled
 from gleitzeit.jsonrpc import codec
-from gleitzeit.jsonrpc.codes import METHOD_NOT_FOUND_TEXT, exception_of
+from gleitzeit.jsonrpc.codes import METHOD_NOT_FOUND, METHOD_NOT_FOUND_TEXT, exception_of
 from gleitzeit.jsonrpc.inspection import Inspection, pieces
-from gleitzeit.jsonrpc.messages import Encoded, Lost, Reply, Result
+from gleitzeit.jsonrpc.messages import Encoded, Failure, Lost, Reply, Result
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES, Answered, OnReply, Peer, Received, Request
 from gleitzeit.transport.base import (
     ABNORMAL,
@@ -151,7 +151,14 @@ class Connection:
             raise
         if isinstance(reply, Result):
             return reply.raw
-        raise exception_of(reply)
+        raise self._no_method(method, reply) if _is_not_found(reply) else exception_of(reply)
+
+    def _no_method(self, method: str, reply: Failure) -> GleitzeitError:
+        """In more words than the specification has for it: whose method, and which was meant."""
+        error = exception_of(reply)
+        suggestion = (error.data or {}).get("suggestion")
+        meant = f" (did you mean '{suggestion}'?)" if suggestion else ""
+        return MethodNotFound(f"there is no method '{method}' at {self.peer_name}{meant}", error.data)
 
     def _give_up(self, request_id: int, reason: str) -> None:
         self._peer.cancel(request_id, reason)
@@ -309,6 +316,10 @@ async def _inspected(frame: bytes) -> Inspection:
         inspection.feed(piece)
         await asyncio.sleep(0)
     return inspection
+
+
+def _is_not_found(reply: Failure | Lost) -> TypeGuard[Failure]:
+    return isinstance(reply, Failure) and (reply.code, reply.message) == (METHOD_NOT_FOUND, METHOD_NOT_FOUND_TEXT)
 
 
 def _settle(answer: asyncio.Future[Reply], reply: Reply) -> None:

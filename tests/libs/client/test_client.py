@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gleitzeit.client import AmbiguousId, Client, ConnectionItem, LogItem, StreamItem, WatchEvent, WatchItem
-from gleitzeit.errors import ConnectionLost, DocumentError, InvalidState, WorkflowNotFound
+from gleitzeit.errors import ConnectionLost, DocumentError, InvalidState, MethodNotFound, WorkflowNotFound
 from gleitzeit.model import events as ev
 
 STARTED = ev.TaskStarted(at=1, task="t", attempt=1, provider="p", instance="i")
@@ -45,6 +45,11 @@ async def test_errors_arrive_as_the_exceptions_they_were(client: Client, coordin
     assert caught.value.data["problems"] == coordinator.problems
     with pytest.raises(WorkflowNotFound, match="wf-9"):
         await client.get("wf-9")
+
+
+async def test_a_method_of_tasks_is_none_of_the_coordinator(client: Client) -> None:
+    with pytest.raises(MethodNotFound, match=r"no method 'echo/echo' at .*: methods with a '/' are for tasks"):
+        await client.call("echo/echo", {"message": "x"})
 
 
 async def test_pages_of_tasks(client: Client, coordinator: Any) -> None:

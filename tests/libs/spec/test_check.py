@@ -353,6 +353,7 @@ def test_protocols_that_nobody_described_are_a_warning(keys: dict[str, Any], met
         ({"method": "echo/ping", "protocol": "python/v1"}, "does not belong to protocol 'python/v1'", ""),
         ({"method": "ping", "protocol": "echo/v2"}, "protocol 'echo/v2' is not supported", ""),
         ({"method": "x", "protocol": "mcp/v2"}, "protocol 'mcp/v2' is not supported", ""),
+        ({"method": "“echo/echo”"}, "the method has “ and ” around it: quotes are", ""),
         ({"type": "pyton"}, "there is no task type 'pyton'", "python"),
         ({"type": "agent"}, "there is no task type 'agent'", ""),
         ({"type": "Parallel"}, "there is no task type 'parallel'; tasks that do not wait", ""),
@@ -415,7 +416,7 @@ def test_priorities(given_priority: object, expected: int) -> None:
     assert task(priority=given_priority).priority == expected
 
 
-@pytest.mark.parametrize("given_priority", [0, -5, 5, 99, "0", "5", "-1", 2.0, True])
+@pytest.mark.parametrize("given_priority", [0, -5, 5, 99, "0", "5", "-1", 2.5, True])
 def test_priorities_that_do_not_exist(given_priority: object) -> None:
     message = error({**ECHO, "priority": given_priority})
     assert message == "'priority': must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)"
@@ -456,9 +457,19 @@ def test_spellings_of_retry(keys: dict[str, Any], policy: RetryPolicy) -> None:
     assert task(**keys).retry == policy
 
 
+def test_a_whole_number_is_one_however_json_writes_it() -> None:
+    one = task(priority=3.0, retry={"max_attempts": 2.0}, max_parallel=4.0, for_each=[1], concurrency=5.0)
+    assert one == task(priority=3, retry={"max_attempts": 2}, max_parallel=4, for_each=[1], concurrency=5)
+    assert one.retry is not None
+    assert (type(one.retry.max_attempts), type(one.priority)) == (int, Priority)
+    assert "must be a whole number" in error({"id": "t", "method": "echo/ping", "retry": 2.5})
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        ({"name": "“t”"}, "the name of a task has “ and ” around it, which are letters of it"),
+        ({"retry": {"max_attempts": float(2**70)}}, "'max_attempts' must be a whole number"),
         ({"priority": "urgnt"}, "'priority': must be low, normal, high or urgent"),
         ({"priority": 1.5}, "'priority': must be"),
         ({"priority": True}, "'priority': must be"),
@@ -748,6 +759,21 @@ def test_one_mistake_is_one_problem(document: dict[str, Any], message: str) -> N
 def test_a_name_is_missed(document: dict[str, Any]) -> None:
     _, [problem] = checked(document)
     assert problem.message == "a workflow needs a 'name'"
+
+
+@pytest.mark.parametrize("key", ["name", "id"])
+def test_a_name_of_blanks_is_none(key: str) -> None:
+    _, [problem] = checked({key: " \t ", "tasks": [ECHO]})
+    assert (problem.message, problem.path) == (f"the {key} of a workflow must not be empty", (key,))
+
+
+def test_quotes_of_a_word_processor_are_told_from_what_they_stand_around() -> None:
+    document = flow({**ECHO, "id": "„a“"}, {**ECHO, "id": "b"}, {**ECHO, "id": "c", "dependencies": ["’b’"]})
+    _, found = checked(document)
+    assert [(one.message[:40], one.suggestion) for one in found] == [
+        ("the id of a task has „ and “ around it, ", ""),
+        ("there is no task '’b’' to depend on", "b"),
+    ]
 
 
 def test_an_empty_document() -> None:

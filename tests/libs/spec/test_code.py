@@ -218,6 +218,27 @@ def test_what_python_cannot_read_is_a_problem_and_no_crash(source: str) -> None:
         bind(source, {})
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "offset", "message"),
+    [
+        ("x = 1\nyield x", 2, 0, "'yield' outside function"),
+        ("if x:\n  y = (yield)", 2, 5, "'yield' outside function"),
+        ("return 1\nbreak", 2, 0, "'break' outside loop"),
+        ("def f():\n  await g()", 2, 0, "'await' outside async function"),
+        ("nonlocal x", 1, 0, "nonlocal declaration not allowed at module level"),
+    ],
+)
+def test_what_python_finds_only_when_it_compiles(source: str, line: int, offset: int, message: str) -> None:
+    [problem] = check_source(source)
+    assert problem == (line, f"Python cannot read this: {message}", offset)
+    [problem] = check_source("#" * 10_000 + "\n" + source)
+    assert (problem.line, problem.offset) == (line + 1, offset)
+
+
+def test_what_stands_at_the_top_of_a_script_and_of_nothing_else() -> None:
+    assert check_source("x = await f()\nasync with x: pass\nif x:\n  return x\nresult = [await y for y in x]") == []
+
+
 def test_where_in_its_line_python_stopped_is_known_up_to_the_first_placeholder() -> None:
     assert [one.offset for one in check_source("if True:\n    def f(:\n        pass")] == [6]
     assert [one.offset for one in check_source("x = ) __ref_0__", ["__ref_0__"])] == [4]

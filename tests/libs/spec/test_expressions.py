@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.libs.spec.resolving import resolver
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.spec.expressions import Unreadable, evaluate, holds, normal, odd_names, read
-from gleitzeit.spec.references import Reference
 
 VALUES: dict[str, Any] = {
     "check": {"score": 0.9, "count": 3, "name": "blue", "none": None, "list": [1, 2, 3], "people": [{"age": 30}]},
@@ -16,16 +16,7 @@ VALUES: dict[str, Any] = {
     "Load Data": {"x": 5},
 }
 ODD = odd_names(VALUES)
-
-
-def resolve(reference: Reference) -> Any:
-    value: Any = VALUES
-    for step in (reference.base, *reference.path):
-        try:
-            value = value[int(step)] if isinstance(value, list) else value[step]
-        except (KeyError, IndexError, TypeError):
-            raise ParameterError(f"{reference.source} is missing") from None
-    return value
+resolve = resolver(VALUES)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +119,7 @@ def test_the_normal_form_has_every_reference_in_braces(text: str, standing: str)
         ("a is not None", "'is' has no meaning: compare with '== null', or ask 'has(task.field)'", 2),
         ("${{ a.b }", "'${' is not closed by '}'", 0),
         ("${a.b", "'${' is not closed by '}'", 0),
+        ("check.name == “x”", "'“' has no meaning here; the quotes of a text are \" or '", 14),
         ("a @ b", "'@' has no meaning here", 2),
         ("", "an expression is missing", 0),
         ("9999999999999999999", "9999999999999999999 has more than 64 bits", 0),

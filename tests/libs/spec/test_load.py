@@ -189,6 +189,7 @@ def test_what_stops_yaml_has_a_place_where_the_mistake_is() -> None:
     unquoted = "not YAML: a reference within { } or [ ] needs quotes around its text"
     assert places(problems("a: 1\nb: {c: ${d.e}}")) == [(2, 8, unquoted)]
     assert places(problems("a: 1\nb: [c, see ${d.e}]")) == [(2, 12, unquoted)]
+    assert places(problems("b: [“${d.e}”]")) == [(1, 6, f"{unquoted}, and “ is none")]
     assert places(problems("a: 'x\nb: 1\n")) == [(1, 4, "not YAML: the text that begins here has no closing quote")]
     assert [found[:2] for found in places(problems("a: 1\nb: x\x00"))] == [(2, 5)]
     assert "a text that begins with {{ needs quotes" in problems("a: {{ b.c }}")[0].message

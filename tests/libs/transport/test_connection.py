@@ -58,8 +58,11 @@ async def test_calls_with_results_and_errors():
     assert bytes(await client.call_raw("add", Raw(b"[1, 2]"))) == b"3"
     with pytest.raises(InvalidParams, match="'b' is missing"):
         await client.call("add", {"a": 1})
-    with pytest.raises(MethodNotFound):
+    with pytest.raises(MethodNotFound, match=r"^there is no method 'nothing' at memory server$"):
         await client.call("nothing")
+    with pytest.raises(MethodNotFound, match=r"'whoaim' at memory server \(did you mean 'whoami'\?\)") as caught:
+        await client.call("whoaim")
+    assert caught.value.data["method"] == "whoaim"
     assert await client.call("whoami") == "memory client"
     await client.close()
 

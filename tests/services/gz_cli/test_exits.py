@@ -47,12 +47,6 @@ def test_the_sentence_names_the_file_and_the_advice_the_way_out() -> None:
     assert "gz list" in complaint(errors.WorkflowNotFound("x")).advice
 
 
-def test_what_a_peer_suggests_is_told() -> None:
-    error = errors.MethodNotFound("Method not found", {"method": "system.sttus", "suggestion": "system.status"})
-    assert complaint(error).sentence == "there is no method 'system.sttus' (did you mean 'system.status'?)"
-    assert complaint(errors.MethodNotFound("Method not found")).sentence == "Method not found"
-
-
 def test_an_ambiguous_name_comes_with_the_candidates_and_the_way_to_the_newest() -> None:
     rows = [WorkflowRow(f"wf-{number}", "Hello", "completed", 1, {}) for number in (2, 1)]
     said = complaint(AmbiguousId("Hello", rows))

@@ -51,8 +51,11 @@ def test_a_module_of_the_folder_comes_before_one_of_the_library(folder: Path) ->
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("tools.cleen", "there is no function tools.cleen; did you mean clean?"),
-        ("nowhere.fn", "there is no function nowhere.fn"),
+        ("tools.cleen", "there is no function tools.cleen; did you mean tools.clean?"),
+        ("os.pth.join", "there is no function os.pth.join; did you mean os.path.join?"),
+        ("str.uper", "there is no function str.uper; did you mean str.upper?"),
+        ("lenn", "there is no function lenn; did you mean len?"),
+        ("jsn.dumps", "there is no function jsn.dumps: there is no module jsn; did you mean json?"),
         ("tools.LIMIT", "tools.LIMIT is a int, not a function"),
         ("../etc.passwd", "there is no function"),
     ],
@@ -61,6 +64,11 @@ def test_what_is_no_function_is_said(folder: Path, name: str, complaint: str) ->
     with pytest.raises(FunctionError) as caught:
         find(folder, name)
     assert complaint in str(caught.value)
+
+
+def test_what_is_like_nothing_is_given_no_other_name(folder: Path) -> None:
+    with pytest.raises(FunctionError, match=r"^there is no function nope\.x: there is no module nope$"):
+        find(folder, "nope.x")
 
 
 def test_a_module_that_misses_another_is_not_taken_for_missing(folder: Path) -> None:

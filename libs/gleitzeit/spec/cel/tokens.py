@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 from msgspec import Struct
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.schemas.words import CURLY_QUOTES
 from gleitzeit.spec.cel.tree import Literal, Node, Template, Unreadable
 from gleitzeit.spec.references import parse
 
@@ -89,7 +90,8 @@ class Tokens:
         char = self._text[at]
         if char in "\"'":
             raise Unreadable("this text has no closing quote", at)
-        raise Unreadable(f"{char!r} has no meaning here", at)
+        quotes = "; the quotes of a text are \" or '" if char in CURLY_QUOTES else ""
+        raise Unreadable(f"{char!r} has no meaning here{quotes}", at)
 
 
 def closing_of(text: str, at: int, end: int, closing: str) -> int:

@@ -7,11 +7,11 @@ from typing import Any
 import cel as other
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.libs.spec.resolving import resolver
 
 from gleitzeit.errors import ParameterError
 from gleitzeit.spec.cel.evaluation import Evaluation
 from gleitzeit.spec.cel.parser import parse_expression
-from gleitzeit.spec.references import Reference
 
 VALUES: dict[str, Any] = {
     "i": 3,
@@ -88,14 +88,7 @@ expressions = (
 )
 
 
-def resolve(reference: Reference) -> Any:
-    value: Any = VALUES
-    for step in (reference.base, *reference.path):
-        try:
-            value = value[int(step)] if isinstance(value, list) else value[step]
-        except (KeyError, IndexError, TypeError):
-            raise ParameterError(f"{reference.source} is missing") from None
-    return value
+resolve = resolver(VALUES)
 
 
 def ours(expression: str) -> tuple[bool, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gz_provider_python.script import RETURN, TopLevelReturn, compile_imports, compile_script
+from gleitzeit.spec.script import RETURN, TopLevelReturn, compile_imports, compile_script
 
 
 def run(source: str) -> tuple[Any, dict[str, Any]]:

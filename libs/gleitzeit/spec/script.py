@@ -1,4 +1,5 @@
-"""From the source a user wrote to code that can run. Pure: nothing is executed here.
+"""From the source a user wrote to code that can run, for who runs it and for who checks it before. Nothing is executed
+here.
 
 A script runs at module level, so that `'context' in locals()` and `global` mean what they say. `return` at the top
 level is allowed all the same: each becomes the raising of `TopLevelReturn`, which no handler of the script catches by
