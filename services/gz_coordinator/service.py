@@ -223,8 +223,8 @@ class Service:
         else:
             await asyncio.sleep(0)
         self._pace(asyncio.get_running_loop().time() - began)
-        if self.engine.scheduler.changes:
-            narrate_circuits(self.engine.scheduler.changes)
+        if self.engine.scheduler.health.changes:
+            narrate_circuits(self.engine.scheduler.health.changes)
         self.check_lease()  # once more: the process may have stood still while the journal wrote
         self.performer.perform(decision.effects)
         for answer in decision.answers:

@@ -133,7 +133,7 @@ class Calls(Places):
             self._fail_task(workflow, task, task.attempt, failure(error))
             return
         self._loads.pop(task, None)
-        self.scheduler.enter(call)
+        self.scheduler.health.enter(call)
         lease = self._lease_ms / 1000
         event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
         self._record(workflow, event)
@@ -225,7 +225,7 @@ class Calls(Places):
                 self._await_blob(needed, self._call_completed, item)
                 return
         if self._take_call(call):
-            self.scheduler.succeeded(call)
+            self.scheduler.health.succeeded(call)
             self._finish(call.workflow, call.task, item.result)
             self._effect(fx.AckCall(call))
             self._keep(call, item.result)
@@ -250,7 +250,7 @@ class Calls(Places):
         """What a failure says of the provider. Of code that an author wrote, nothing does."""
         schema = self.catalogue.get(call.method)
         if not speaks_of_provider(error) or (schema is not None and schema.code_params):
-            self.scheduler.succeeded(call)
+            self.scheduler.health.succeeded(call)
         elif self.scheduler.failed(call):
             self._all_move_on(call.method)
 

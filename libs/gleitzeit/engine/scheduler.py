@@ -13,12 +13,13 @@ from operator import itemgetter
 from gleitzeit.engine import breaker
 from gleitzeit.engine.awaited import Awaited
 from gleitzeit.engine.breaker import Circuit
+from gleitzeit.engine.health import Health, policy_of
 from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
-from gleitzeit.engine.pools import CircuitKey, Pool, Provider, repeats, why_waiting_in
+from gleitzeit.engine.pools import Pool, Provider, repeats, why_waiting_in
 from gleitzeit.engine.queue import PATIENCE, Lane, Queue
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
-from gleitzeit.model.definition import BreakerPolicy, TaskDefinition
+from gleitzeit.model.definition import BreakerPolicy
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import how_soon
 
@@ -28,8 +29,6 @@ FLOW = "flow/begin"
 """Stands for a method where a task calls nobody, but has items or chooses between others."""
 _UNLISTED = "$unlisted"
 """Stands for every model that nobody lists."""
-MAX_LEFT = 1_000
-"""Providers without a table of calls whose health is known while they are not connected."""
 MAX_LOOKUPS = 1_000_000
 MAX_LIKELY = 1_000
 SPARE_POOLS = 1_000
@@ -40,10 +39,9 @@ class Scheduler:
     def __init__(self) -> None:
         self.now = 0
         """UTC milliseconds, kept by the owner."""
-        self.changes: list[breaker.Change] = []
-        """Circuits that have moved since the owner last emptied this list."""
         self.roster: dict[str, Provider] = {}
         """By instance."""
+        self.health = Health(self.roster)
         self.drained = ProvidersDrained()
         self.held: set[str] = set()
         """Ids of workflows that may start nothing, without a word of it in their streams."""
@@ -68,8 +66,6 @@ class Scheduler:
         """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`)."""
         self._running: dict[str, int] = {}
         """Calls under way, by workflow."""
-        self._left: dict[str, Provider] = {}
-        """By url: those that keep no table of calls and are not connected now, as they were."""
         self._load: dict[str, int] = {}
         """Calls under way, by instance, also of those that are not connected at the moment."""
         self._regroup()
@@ -81,8 +77,7 @@ class Scheduler:
         if known is None:
             provider = self.roster[ready.instance] = Provider(ready, self._load.get(ready.instance, 0))
             self._awaited.came(ready.name, ready.methods, self.now)
-            if ready.foreign in self._left:
-                provider.go_on_from(self._left.pop(ready.foreign))
+            self.health.came(provider)
         else:
             known.update(ready)
         self._mark_drained(self.roster[ready.instance])
@@ -103,10 +98,7 @@ class Scheduler:
         if provider is None:
             return
         provider.pools = []
-        if provider.foreign:
-            self._left[provider.foreign] = provider
-            while len(self._left) > MAX_LEFT:
-                del self._left[next(iter(self._left))]
+        self.health.left(provider)
         self._awaited.left(provider.models, self.now)
         self._regroup()
 
@@ -332,59 +324,29 @@ class Scheduler:
         if workflow.id in self._parked:
             self.unpark(workflow)
 
-    # How well providers are
-
-    def enter(self, call: Call) -> None:
-        """A call is about to start; before its TaskStarted is applied. `leave` it when it is over."""
-        provider = self.roster.get(call.instance)
-        if provider is None:
-            return
-        if call.task.failures and repeats(call.task):
-            provider.budget.repetition()
-        else:
-            provider.budget.first_attempt()
-        if provider.circuits:
-            call.circuit = provider.circuits.get(_circuit_key(call))
-            call.probe = call.circuit is not None and call.circuit.enter()
-
     def leave(self, call: Call) -> None:
         """A call is over, in whatever way."""
-        if call.circuit is not None:
-            call.circuit.leave(call.probe)
+        self.health.leave(call)
         self.ended(call.workflow, call.instance)
 
-    def succeeded(self, call: Call) -> None:
-        """What its provider answered shows that the provider is well, be it an error of the task."""
-        if call.circuit is not None and call.circuit.succeeded(call.probe):
-            self._changed(call, call.circuit, "closed")
+    # What providers that are not well mean for those that wait
 
     def failed(self, call: Call) -> bool:
         """Its provider is not well. True if that opens a circuit."""
-        provider = self.roster.get(call.instance)
-        return provider is not None and self._failed(call, provider)
+        return self._opened(call, self.health.failed(call, self.now))
 
     def lost(self, call: Call) -> bool:
-        """Its connection has ended with it, at a provider that keeps no table of calls: that is a failure like others.
-        True if it opens a circuit."""
-        provider = next((one for one in self._left.values() if one.instance == call.instance), None)
-        return provider is not None and self._failed(call, provider)
+        """Its connection has ended with it (see `Health.lost`). True if that opens a circuit."""
+        return self._opened(call, self.health.lost(call, self.now))
 
-    def _failed(self, call: Call, provider: Provider) -> bool:
-        circuit = call.circuit
+    def _opened(self, call: Call, circuit: Circuit | None) -> bool:
         if circuit is None:
-            circuit = provider.circuit(_circuit_key(call), self.now)
-        if not circuit.failed(call.probe, self.now):
             return False
-        self._changed(call, circuit, "open")
         shared = self._pool_of.get(call.method)
         if (shared is None or shared.circuit is None) and circuit.policy == breaker.DEFAULT:
             self._apart.add(call.method)
             self._regroup()
         return True
-
-    def _changed(self, call: Call, circuit: Circuit, state: breaker.State) -> None:
-        seconds = circuit.open_ms / 1000 if state == "open" else 0.0
-        self.changes.append(breaker.Change(call.provider, call.instance, call.method, state, circuit.failures, seconds))
 
     def shut_out(self, workflow: Workflow, task: Task) -> bool:
         """Whether every provider that a ready task could go to is left alone now, for their failures."""
@@ -437,17 +399,6 @@ class Scheduler:
             named = " or ".join(task.models[task.place :])
             return "no_provider", f"no provider lists {named}; one that does may be starting: {left} any other is asked"
         return why_waiting_in(pool, task, now)
-
-
-def policy_of(workflow: Workflow, definition: TaskDefinition) -> BreakerPolicy | None:
-    """The circuit breaker that the workflow asks for: by method, by provider's name, or by protocol."""
-    breakers, method = workflow.definition.breakers, definition.method
-    return breakers.get(method) or breakers.get(definition.provider) or breakers.get(method.partition("/")[0])
-
-
-def _circuit_key(call: Call) -> CircuitKey:
-    own = policy_of(call.workflow, call.task.definition) if call.workflow.definition.breakers else None
-    return call.method, own or breaker.DEFAULT
 
 
 def _lookups() -> Pool:

@@ -239,7 +239,7 @@ def test_one_that_hangs_up_at_every_call_is_left_alone_and_tried_again() -> None
         assert desk.sent() == []
         sent = stranger.connect()
     assert sent == [], "the tenth loss has opened its circuit"
-    assert [change.state for change in desk.engine.scheduler.changes] == ["open"]
+    assert [change.state for change in desk.engine.scheduler.health.changes] == ["open"]
     desk.wait(DEFAULT.reset_timeout_seconds - 0.001)
     assert desk.sent() == []
     desk.wait(0.001)
@@ -252,7 +252,7 @@ def test_one_that_hangs_up_at_every_call_is_left_alone_and_tried_again() -> None
     while desk.sent():
         desk.complete(desk.sent()[0])
     assert set(desk.states().values()) == {"completed"}
-    assert "closed" in [change.state for change in desk.engine.scheduler.changes]
+    assert "closed" in [change.state for change in desk.engine.scheduler.health.changes]
 
 
 def test_another_stranger_is_not_to_blame_and_a_loss_before_sending_is_none() -> None:

@@ -522,15 +522,6 @@ def test_a_provider_that_drains_could_not_take_what_waits() -> None:
     assert scheduler.waiting_for(provider) == 0
 
 
-def test_how_well_those_were_that_left_is_known_of_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_module, "MAX_LEFT", 2)
-    scheduler = Scheduler()
-    for number in range(4):
-        scheduler.provider_ready(ProviderReady("s", f"s{number}", frozenset({"a/x"}), 1, foreign=f"ws://{number}"))
-        scheduler.provider_gone(f"s{number}")
-    assert list(scheduler._left) == ["ws://2", "ws://3"]
-
-
 def test_of_any_number_of_models_that_nobody_lists_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "MAX_LIKELY", 2)
     scheduler, workflow, only = asking("big")
