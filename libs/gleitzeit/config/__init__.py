@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gleitzeit.config import earlier, values
 from gleitzeit.config.given import Given, Setting, first
-from gleitzeit.config.values import FORMATS, LEVELS, absolute, absolute_journal, absolute_journals, secret
+from gleitzeit.config.values import FORMATS, LEVELS, LogFormat, absolute, absolute_journal, absolute_journals, secret
 from gleitzeit.errors import ConfigurationError, DocumentError
 from gleitzeit.spec.urls import shown
 
@@ -52,7 +52,7 @@ class Config(Struct, frozen=True, kw_only=True):
     cluster: str | None = None
     providers: tuple[str, ...] = ("echo", "python")
     log_level: str = "info"
-    log_format: str = "auto"
+    log_format: LogFormat = "auto"
     log_file: Path | None = None
     """Where the services of `gz up` log; None: to stderr."""
     default_timeout_seconds: float | None = None

@@ -4,14 +4,15 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.scalars import whole_number
 from gleitzeit.spec.urls import ESCAPES, is_address, shown
 
 LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("auto", "text", "json")
+LogFormat = Literal["auto", "text", "json"]
+FORMATS = get_args(LogFormat)
 POLICIES = ("isolate", "fail_fast", "continue")
 MOST_PARALLEL = 100_000  # as many as a workflow has tasks
 MOST_ATTEMPTS = 100

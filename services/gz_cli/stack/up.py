@@ -3,10 +3,9 @@
 import asyncio
 import sys
 from signal import SIGTERM
-from typing import cast
 
 from gleitzeit.process.lifetime import Lifetime
-from gleitzeit.process.logs import Format, configure
+from gleitzeit.process.logs import configure
 from gleitzeit.process.state import Address, StackRunning
 from gleitzeit.process.supervised import ChildEvent
 from gleitzeit.stack import Stack, StackConfig, serve
@@ -21,7 +20,7 @@ from gz_cli.terminal.talk import say
 def run(config: StackConfig) -> int:
     """Until Ctrl-C or SIGTERM, by which everything is drained; a second one ends it at once. That is an orderly end,
     unless it comes before the stack is up."""
-    configure(config.log_level, cast(Format, config.log_format), service="stack")
+    configure(config.log_level, config.log_format, service="stack")
     return asyncio.run(_run(config))
 
 

@@ -1,46 +1,37 @@
 """The local stack: NATS, coordinator and providers as child processes, each started again when it dies.
 
-`gz up` runs a Stack in the foreground. `gz run` starts it detached, as `python -m gleitzeit.stack --embedded …` (see
-process/detached.py): that one ends when its coordinator does, which is when its last client has left and nothing runs.
+`gz up` runs a Stack in the foreground. `gz run` starts it detached, as `python -m gleitzeit.stack --embedded …`: see
+`__main__`.
 
     stack.start ─ lock the folder ─ nats-server ──(its URL)──┬─ coordinator ──(its URL)── stack.json
                                      (16 ms)                 ├─ provider echo        all of them at the same time
                                                              └─ provider python
 """
 
-import argparse
 import asyncio
-import functools
-import logging
 import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit import __version__
-from gleitzeit.config import FORMATS, default_folder, read_token
-from gleitzeit.errors import ConfigurationError, GleitzeitError
+from gleitzeit.config import read_token
 from gleitzeit.process.children import Child, start_child
-from gleitzeit.process.detached import report_address, report_failure
 from gleitzeit.process.lifetime import Lifetime
-from gleitzeit.process.logs import LEVELS, Format, configure
+from gleitzeit.process.logs import Format
 from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
-from gleitzeit.process.private import revealed
 from gleitzeit.process.programs import command_of
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import (
     Address,
-    StackRunning,
     StateLock,
     cluster_id,
-    find_running,
     lock_state,
     model_settings,
     publish_address,
@@ -54,10 +45,8 @@ COORDINATOR = "coordinator"
 NATS_SERVER = "nats-server"
 RESTART_MAX_SECONDS = "GLEITZEIT_RESTART_MAX_SECONDS"
 """The environment variable that says how long a process that dies again and again waits at most (30 s)."""
-_LOOK_AGAIN_SECONDS = 0.02  # while another stack starts or ends
 
 _T = TypeVar("_T")
-_log = logging.getLogger("gleitzeit.stack")  # also as __main__
 
 
 class StackConfig(Struct, frozen=True, kw_only=True):
@@ -88,7 +77,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     embedded: bool = False
     drain_seconds: float = 10.0
     log_level: str = "info"
-    log_format: str = "auto"
+    log_format: Format = "auto"
     log_files: bool = False
     log_file: Path | None = None
 
@@ -348,99 +337,3 @@ def _listen_address(url: str, listen: str) -> str:
 def url_from_here(url: str) -> str:
     """Who listens at all addresses of the machine is reached at the one that does not leave it."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m gleitzeit.stack`: a stack that nobody watches. Logs to stderr; its exit code is the coordinator's."""
-    options = _parser().parse_args(arguments)
-    configure(options.log_level, cast(Format, options.log_format), service="stack")
-    config = StackConfig(
-        state=options.state,
-        providers=tuple(name for name in options.provider.split(",") if name),
-        listen=options.listen,
-        nats=options.nats,
-        cluster=options.cluster,
-        journal=options.journal,
-        journal_fallback=tuple(url for url in (options.journal_fallback or "").split(",") if url),
-        resume=options.resume,
-        embedded=options.embedded,
-        drain_seconds=options.drain_seconds,
-        log_level=options.log_level,
-        log_format=options.log_format,
-        allow_env=tuple(name for name in options.allow_env.split(",") if name),
-        log_files=True,
-    )
-    try:
-        return asyncio.run(_serve_detached(config, options.ready_fd))
-    except (GleitzeitError, TimeoutError, OSError) as error:
-        _log.error("%s", error)
-        usage = isinstance(error, ConfigurationError)
-        report_failure(options.ready_fd, str(error), usage=usage)
-        return 2 if usage else 1
-
-
-async def _serve_detached(config: StackConfig, ready_fd: int) -> int:
-    """Like `serve`; if another stack is here, or comes up at the same moment, its address is reported, not ours."""
-    stack = Stack(config, on_event=_log_event)
-    give_up = asyncio.get_running_loop().time() + START_SECONDS
-    with Lifetime(on_kill=stack.kill) as lifetime:
-        while True:
-            try:
-                return await serve(stack, lifetime, functools.partial(report_address, ready_fd))
-            except StackRunning:
-                running = find_running(config.state)
-                if running is not None and await _listens(running.url):
-                    report_address(ready_fd, running)
-                    return 0
-                if asyncio.get_running_loop().time() > give_up:
-                    raise
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-
-
-async def _listens(url: str) -> bool:
-    """Whether anybody accepts a connection there: not so in the last moments of a stack."""
-    parts = urlsplit(url)
-    try:
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-def _log_event(event: ChildEvent) -> None:
-    level = logging.WARNING if event.kind == "died" else logging.INFO
-    _log.log(level, "%s %s", event.child, event.kind, extra=msgspec.to_builtins(event))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m gleitzeit.stack",
-        description="NATS, coordinator and providers as one process that nobody watches. People use `gz up`; "
-        "`gz run` starts this one with --embedded: it then ends when its last client has left and nothing runs.",
-    )
-    add = parser.add_argument
-    add("--state", type=Path, default=default_folder(os.environ), help="the state folder (default: ~/.gleitzeit)")
-    add("--provider", default="echo,python", metavar="NAME,…", help="the providers to start (default: echo,python)")
-    add("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where the coordinator listens")
-    add("--embedded", action="store_true", help="end with the last client")
-    add("--ready-fd", type=int, default=-1, metavar="N", help="where to write the address, as one JSON line")
-    add("--nats", metavar="URL", default=revealed("--nats"), help="a shared NATS (default: a private one)")
-    add(
-        "--cluster",
-        metavar="ID",
-        help="what tells us from other stacks on one NATS (default: that of the state folder)",
-    )
-    add("--journal", metavar="URL", default=revealed("--journal"), help="passed to the coordinator")
-    fallback = revealed("--journal-fallback")
-    add("--journal-fallback", metavar="URL,…", default=fallback, help="passed to the coordinator")
-    add("--resume", choices=("none", "all"), help="passed to the coordinator")
-    add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
-    add("--allow-env", default="", metavar="NAME,…", help="passed to the coordinator")
-    add("--log-level", choices=LEVELS, default="info")
-    add("--log-format", choices=FORMATS, default="auto")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
