@@ -45,6 +45,8 @@ class Answer(Struct):
     model: str
     complete: bool = False
     stop_reason: str = ""
+    explanation: str = ""
+    """Why it declined to answer."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     usage: dict[str, int] | None = None
 
@@ -58,7 +60,7 @@ class Answer(Struct):
             case {"type": "content_block_delta", "index": int(at), "delta": dict(delta)}:
                 return self._delta(at, delta)
             case {"type": "message_delta", "delta": dict(delta)}:
-                self.stop_reason = text_of(delta.get("stop_reason"), self.stop_reason)
+                self._stopped(delta)
                 self._count(event.get("usage"))
             case {"type": "message_stop"}:
                 self.complete = True
@@ -67,10 +69,15 @@ class Answer(Struct):
     def take(self, message: Mapping[str, Any]) -> None:
         """All of it at once."""
         self._begin(message)
-        self.stop_reason = text_of(message.get("stop_reason"))
+        self._stopped(message)
         for at, block in enumerate(message["content"]):
             self._block(at, block)
         self.complete = True
+
+    def _stopped(self, said: Mapping[str, Any]) -> None:
+        self.stop_reason = text_of(said.get("stop_reason"), self.stop_reason)
+        if isinstance(details := said.get("stop_details"), dict):
+            self.explanation = text_of(details.get("explanation"))
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         self.model = text_of(message.get("model"), self.model)
@@ -114,7 +121,7 @@ class Answer(Struct):
             if block.kind == "tool_use"
         )
         if self.stop_reason == "refusal" and not content:
-            raise Refused("the model declined to answer")
+            raise Refused("the model declined to answer" + (f": {self.explanation}" if self.explanation else ""))
         return ChatResult(
             content=content,
             model=self.model,

@@ -299,6 +299,8 @@ class Http:
             return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
         if begun:
             return self.cut()
+        if isinstance(error, aiohttp.ClientResponseError):
+            return ServerError(f"{self.shown_url} did not answer as HTTP has it: is it a model server?")
         return StreamCut(f"{self.shown_url} closed the connection before it answered")
 
     def _silent(self) -> IdleTimeout:

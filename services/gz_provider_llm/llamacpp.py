@@ -102,7 +102,7 @@ class LlamaCpp:
     def _check_name(self, model: str) -> None:
         ours = self._settings.alias
         if model != ours:
-            hint = f"leave model out, or start gz-provider-llamacpp with --alias {model}"
+            hint = f"ask for {ours}, leave model out, or start gz-provider-llamacpp with --alias {model}"
             message = f"there is no model {model} here, only {ours} ({self._settings.file}); {hint}"
             raise ModelNotFound(message, {"model": model, "models": [ours], "hint": hint})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from gz_provider_llm import ollama_wire as wire
@@ -12,6 +13,7 @@ from gz_provider_llm.known_options import OLLAMA
 from gz_provider_llm.lessons import Lessons, left_out
 from gz_provider_llm.requests import ChatRequest, EmbedRequest
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, text_of, vector_of
+from gz_provider_llm.structured import in_words_where_needed
 
 SHOWN_AT_ONCE: Final = 8  # models whose details are asked for side by side
 
@@ -45,10 +47,11 @@ class Ollama:
             await self._instances.fresh()
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
-        async def ask(instance: Instance) -> ChatResult:
-            return await self._chat(instance, request, on_delta if request.stream else _nobody_listens)
+        async def ask(request: ChatRequest) -> ChatResult:
+            return await self._ask(request, partial(self._chat, request=request, on_delta=told))
 
-        return await self._ask(request, ask)
+        told = on_delta if request.stream else _nobody_listens
+        return await in_words_where_needed(request, ask)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         async def ask(instance: Instance) -> EmbedResult:

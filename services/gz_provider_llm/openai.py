@@ -21,7 +21,7 @@ from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one, wi
 from gz_provider_llm.openai_answer import BROKEN_OFF, Answer, usage_of, vector
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, count_of, text_of
-from gz_provider_llm.structured import in_words
+from gz_provider_llm.structured import NO_GRAMMAR, in_words, in_words_where_needed, is_of_objects
 
 OPENAI_URL = "https://api.openai.com/v1"
 CAPACITY = 16
@@ -99,7 +99,11 @@ class OpenAI:
 
     async def chat(self, request: ChatRequest, on_delta: OnDelta) -> ChatResult:
         request = await self._with_documents(request)
-        return await self._lessons.asking(request, partial(self._ask, request, on_delta), partial(_lesson, request))
+
+        async def ask(request: ChatRequest) -> ChatResult:
+            return await self._lessons.asking(request, partial(self._ask, request, on_delta), partial(_lesson, request))
+
+        return await in_words_where_needed(request, ask)
 
     async def _with_documents(self, request: ChatRequest) -> ChatRequest:
         """A PDF that is somewhere in the web is brought along: this API takes their contents only."""
@@ -297,7 +301,8 @@ def _lesson(request: ChatRequest, known: Collection[str], message: str) -> str:
         return "stream_options"
     if "reasoning_content" in lower:
         return "reasoning_content"
-    if request.json and "invalid schema" not in lower and _SAYS_FORMAT.search(lower):
+    is_of_schema = "invalid schema" in lower or NO_GRAMMAR.search(lower)
+    if request.json and not is_of_schema and _SAYS_FORMAT.search(lower):
         return "json_object" if request.json_schema is None or "json_schema" in known else "json_schema"
     if any(message.role == "system" for message in request.messages) and _NO_SYSTEM.search(lower):
         return "system"
@@ -311,8 +316,10 @@ def _response_format(request: ChatRequest, lessons: Collection[str]) -> dict[str
     """None: there is nothing to ask for, or the model takes nothing of the kind."""
     if not request.json or "json_object" in lessons:
         return None
-    if request.json_schema is None or "json_schema" in lessons:
+    if request.json_schema is None:
         return {"type": "json_object"}
+    if "json_schema" in lessons:
+        return {"type": "json_object"} if is_of_objects(request.json_schema) else None
     described: dict[str, Any] = {"name": "answer", "schema": request.json_schema}
     if request.json_strict:
         described["strict"] = True

@@ -1,8 +1,9 @@
 """Answers that have to be JSON: what a model is told, what is made of its answer, what it is told when that fails."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -10,8 +11,9 @@ from msgspec.structs import replace
 
 from gleitzeit.schemas.catalogue import compile_schema
 from gleitzeit.schemas.explain import explain
-from gz_provider_llm.errors import BadRequest
-from gz_provider_llm.requests import Message
+from gz_provider_llm.errors import BadRequest, ServerError
+from gz_provider_llm.requests import ChatRequest, Message
+from gz_provider_llm.results import ChatResult
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 TRIES = 3
 """The first, and two more in which the model reads what was wrong."""
 
+NO_GRAMMAR: Final = re.compile(
+    r"json schema error|json schema in format|schema conversion|not supported by (?:xgrammar|outlines|guidance)"
+    r"|invalid json schema for response_format|(?:invalid|compile|convert|parse|build)\b.{0,20}\bgrammar|grammar error"
+    r"|too many states|schema is too complex"
+)
+"""What servers say of a schema that their own part of inference cannot follow, in lower case."""
 _PROBLEMS_SHOWN = 10
 
 
@@ -71,6 +79,28 @@ def in_words(messages: Sequence[Message], schema: dict[str, Any] | None) -> tupl
     if messages and messages[0].role == "system":
         return replace(messages[0], content=f"{messages[0].content}\n\n{said}"), *messages[1:]
     return Message(role="system", content=said), *messages
+
+
+def is_of_objects(schema: dict[str, Any]) -> bool:
+    """Any other JSON than objects many servers do not let a model say that is asked for just any."""
+    return schema.get("type") == "object" or "properties" in schema
+
+
+async def in_words_where_needed(
+    request: ChatRequest, ask: Callable[[ChatRequest], Awaitable[ChatResult]]
+) -> ChatResult:
+    """The answer of `ask`. A server that can make nothing of a schema, as llama.cpp of one that refers to itself, has
+    generated nothing: it is asked for any JSON then, and its model is told the schema in words."""
+    try:
+        return await ask(request)
+    except (BadRequest, ServerError) as error:
+        if request.json_schema is None or not NO_GRAMMAR.search(error.message.lower()):
+            raise
+    messages = in_words(request.messages, request.json_schema)
+    told = replace(request, messages=messages, json=is_of_objects(request.json_schema), json_schema=None)
+    result = await ask(told)
+    warning = "this server can make nothing of the JSON Schema: its model was told it in words"
+    return replace(result, warnings=(*result.warnings, warning))
 
 
 def ask_again(answer: str, problems: tuple[str, ...]) -> tuple[Message, Message]:

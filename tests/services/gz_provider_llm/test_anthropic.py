@@ -154,6 +154,13 @@ async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) 
     assert type(caught.value) is kind
 
 
+async def test_why_it_declines_is_told() -> None:
+    declined = ending("refusal")
+    declined["delta"]["stop_details"] = {"type": "refusal", "category": "cyber", "explanation": "not this"}
+    with pytest.raises(Refused, match="declined to answer: not this"):
+        await chat(stream(sse(START, declined, STOP)))
+
+
 async def body_of(**members: Any) -> Any:
     async with anthropic(stream(sse(*text("x"), ending("end_turn"), STOP))) as (backend, server):
         await backend.chat(request(**members), lambda delta: None)

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from fake_server import AT_ONCE_SECONDS, Answer, answer, fake_server, hang, slam, stream
+from fake_server import AT_ONCE_SECONDS, CLOSE, Answer, answer, fake_server, hang, slam, stream
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gz_provider_llm.errors import (
@@ -183,6 +183,17 @@ async def test_a_server_that_is_known_to_work_is_waited_for(script: Answer) -> N
 async def test_the_connection_breaks() -> None:
     assert isinstance(await raised_by(slam), StreamCut)
     assert isinstance(await raised_by(stream("{", then="cut")), StreamCut)
+
+
+async def test_what_is_no_http() -> None:
+    async def greet(writer: asyncio.StreamWriter) -> str:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await writer.drain()
+        return CLOSE
+
+    error = await raised_by(greet)
+    assert isinstance(error, ServerError)
+    assert "is it a model server?" in error.message
 
 
 @pytest.mark.parametrize("text", ["<html>hello</html>", "", "[" * 100_000])

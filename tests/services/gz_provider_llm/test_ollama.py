@@ -208,6 +208,17 @@ async def test_what_does_not_tell_what_it_has_loaded_is_asked_nevertheless(
     assert [(model.name, model.loaded) for model in await backend.models()] == [("tiny:latest", False)]
 
 
+async def test_a_schema_that_it_cannot_follow_is_told_in_words(make: Make) -> None:
+    script = (
+        answer(500, {"error": "invalid JSON schema in format"}),
+        answer(200, {"message": {"content": "{}"}, "done": True}),
+    )
+    async with fake_server(*script) as server:
+        result = await make(server.url).chat(ask(json=True, json_schema=COLOUR), ignore)
+    assert (server.asked[1].body["format"], "in words" in result.warnings[0]) == ("json", True)
+    assert "enum" in server.asked[1].body["messages"][0]["content"]
+
+
 async def test_an_error_in_place_of_embeddings(make: Make) -> None:
     async with fake_server(answer(200, {"error": "this model does not support embeddings"})) as server:
         with pytest.raises(BadRequest, match="does not support embeddings"):

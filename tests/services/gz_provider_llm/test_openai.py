@@ -375,6 +375,40 @@ async def test_json_by_a_schema_is_asked_for_in_words_where_the_server_knows_non
     assert ['"required":["a"]' in messages[0]["content"] for _, messages in asked] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        "JSON schema error at #/properties/next: unsupported $ref #",
+        "The provided JSON schema contains features not supported by xgrammar.",
+        "The specified schema produces a constraint that has too many states for serving.",
+    ],
+)
+async def test_a_schema_that_a_server_cannot_follow_is_told_in_words_alone(says: str) -> None:
+    async with openai(refusal(says), HELLO) as (backend, server):
+        result = await backend.chat(request(json=True, json_schema=SCHEMA), lambda delta: None)
+        assert "told it in words" in result.warnings[0]
+        assert server.asked[1].body["response_format"] == {"type": "json_object"}
+        assert '"required":["a"]' in server.asked[1].body["messages"][0]["content"]
+        await backend.chat(request(json=True, json_schema={"type": "boolean"}), lambda delta: None)
+        assert server.asked[2].body["response_format"]["type"] == "json_schema"  # of others it says nothing
+
+
+async def test_what_is_no_object_is_not_asked_for_as_one() -> None:
+    async with openai(refusal("response_format: not available"), HELLO) as (backend, server):
+        await backend.chat(request(json=True, json_schema={"type": "array"}), lambda delta: None)
+        assert "response_format" not in server.asked[1].body
+        assert '{"type":"array"}' in server.asked[1].body["messages"][0]["content"]
+
+
+async def test_real_json_by_schemas_that_its_server_cannot_follow(llama_server: LlamaServer) -> None:
+    backend = OpenAI(Http(f"{llama_server.url}/v1"), is_openai=False)
+    itself = {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}
+    for schema in (itself, {"type": "object", "properties": {"a": True}}):
+        wanted = request(model=llama_server.model, json=True, json_schema=schema, seed=1, max_tokens=9)
+        assert (await backend.chat(wanted, lambda delta: None)).warnings
+    await backend.close()
+
+
 async def test_what_is_left_out_is_told() -> None:
     says = "Unsupported value: 'temperature' does not support 0.2 with this model."
     async with openai(refusal(says), HELLO) as (backend, _):
