@@ -99,8 +99,7 @@ class Link:
         )
         connection.data["link"] = self
         try:
-            description = await self._describe(connection)
-            self._links.check_new(self, description)
+            description = await self._greeted(connection)
         except (errors.GleitzeitError, TimeoutError, ValueError, SameProcess):
             await connection.close()
             raise
@@ -120,9 +119,21 @@ class Link:
         self._closed = False
         connection.add_close_callback(lambda _: self._has_closed())
 
-    async def _describe(self, connection: Connection) -> Description:
+    async def _greeted(self, connection: Connection) -> Description:
+        """Who is there is asked before we say who we are, where that may be a process that another link has: it closes
+        what it had from us for what is newer. Raises as `check_new`."""
+        if self.description is None and self._links.may_have(self):
+            description = await self._describe(connection, as_us=False)
+            self._links.check_new(self, description)
+            if not description.durable_calls:
+                return description
+        description = await self._describe(connection)
+        self._links.check_new(self, description)
+        return description
+
+    async def _describe(self, connection: Connection, *, as_us: bool = True) -> Description:
         meta: dict[str, Any] = {"batch": "split"}
-        if (fence := self._links.fence()) is not None:
+        if as_us and (fence := self._links.fence()) is not None:
             meta["fence"] = fence
         if self._links.blob_methods is not None:
             meta["blobs"] = "v1"
@@ -320,6 +331,11 @@ class Links:
                     self._start(Link(self, ProviderSeen(known.name, known.instance, known.url), known.registration))
             raise errors.ProviderNotFound(f"no provider answers: {link.problem}", {"url": shown(registration.url)})
         return link
+
+    def may_have(self, link: Link) -> bool:
+        """Whether another link may have its process: of one that was registered nobody knows before it is asked."""
+        other = self._by_instance.get(link.instance)
+        return link.registration is not None or (other is not None and other is not link)
 
     def check_new(self, link: Link, description: Description) -> None:
         """Raises SameProcess for a process that another link is connected to: with two links each would close the

@@ -122,6 +122,25 @@ async def test_one_provider_by_two_addresses_is_one_link(world: World) -> None:
     await world.until(lambda: list(world.links) == [first])
 
 
+async def test_a_provider_that_another_link_has_is_not_greeted(world: World) -> None:
+    """It would close the connection of that link, for one that is newer."""
+    fences: list[object] = []
+
+    async def describe(request: Request, /) -> None:
+        fences.append(request.params["_meta"].get("fence"))
+        request.answer(DURABLE)
+
+    server = await world.provider(describe)
+    link = await world.links.register(Registration(server.url))
+    assert fences == [None, FENCE]
+    assert await world.links.register(Registration(server.url.replace("127.0.0.1", "localhost"))) is link
+    world.links.report(ProviderSeen("p", "i1", server.url.rstrip("/")))
+    await world.until(lambda: len(fences) == 4)
+    assert fences == [None, FENCE, None, None]
+    assert link.connection is not None
+    assert all(down.instance != "i1" for down in world.told(inp.ProviderDown))
+
+
 async def test_another_address_counts_when_the_first_has_lost_its_connection(world: World) -> None:
     servers = [await world.provider(lambda: DURABLE) for _ in range(2)]
     first = await world.links.register(Registration(servers[0].url))
@@ -234,7 +253,7 @@ async def test_no_provider_may_pass_itself_off_as_the_coordinator(world: World) 
 
 
 async def test_a_registration_that_fails_leaves_the_one_before(world: World) -> None:
-    answers: list[object] = [DURABLE, 5, DURABLE]
+    answers: list[object] = [DURABLE, DURABLE, 5, DURABLE, DURABLE]
     server = await world.provider(lambda: answers.pop(0))
     await world.links.register(Registration(server.url))
     with pytest.raises(ProviderNotFound):
