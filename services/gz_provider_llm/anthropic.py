@@ -19,6 +19,8 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 MAX_TOKENS = 4096  # the API demands a number where others do without
 CAPACITY = 8
+WARMEST = 1
+"""Others have temperatures up to 2."""
 
 _EFFORT: Final = {"minimal": "low"}
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 24576}
@@ -62,6 +64,8 @@ class Anthropic:
         warnings = left_out(request, lessons, _DROPPED)
         if _wants_thoughts(request) and "thinking" not in body and not warnings:
             warnings = (f"max_tokens leaves {request.model} no room to think: reasoning_effort was left out",)
+        if body.get("temperature") == WARMEST < (request.temperature or 0):
+            warnings += (f"anthropic has no temperature above {WARMEST}: it was asked with that",)
         return answer.result(warnings)
 
     async def _stream(self, body: dict[str, Any], answer: Answer, on_delta: OnDelta) -> None:
@@ -110,7 +114,7 @@ def chat_body(request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, 
         body["system"] = "\n\n".join(system)
     for name in ("temperature", "top_p", "top_k"):
         if name not in lessons and (value := getattr(request, name)) is not None:
-            body[name] = value
+            body[name] = min(value, WARMEST) if name == "temperature" else value
     if request.stop:
         body["stop_sequences"] = list(request.stop)
     if request.stream:

@@ -28,7 +28,9 @@ IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
 LONGEST_PATH = 4096
 """No system has longer ones; base64, which has many slashes, is none."""
 
-_DATA_URL = re.compile(r"data:(?P<type>(?:image|application)/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
+_DATA_URL = re.compile(
+    r"data:(?P<type>(?:image|application)/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE
+)
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -36,6 +38,11 @@ _SIGNATURES: Final = (
     (b"BM", "image/bmp"),
     (b"%PDF-", "application/pdf"),
 )
+
+
+_KNOWN: Final = frozenset({*IMAGE_TYPES.values(), "application/pdf"})
+_OF_URLS: Final = str.maketrans("-_", "+/")
+"""Base64 as it stands in URLs has other characters."""
 
 
 class Image(Struct, frozen=True):
@@ -146,16 +153,21 @@ def is_image_path(path: str) -> bool:
 
 def image_of(given: str, files: Files) -> Image:
     """An image given as a path, a data URL, base64 or a URL, which is for the server to fetch."""
-    if given.startswith("data:"):
+    if given[:5].lower() == "data:":
         matched = _DATA_URL.fullmatch(given)
         if matched is None:
             raise BadRequest("an image's data URL must read data:image/…;base64,…")
-        return _decoded(matched["data"], matched["type"] or "")
-    if given.startswith(("http://", "https://")):
+        return _decoded(matched["data"], (matched["type"] or "").lower())
+    if is_elsewhere(given):
         return Image("application/pdf" if urlsplit(given).path.lower().endswith(".pdf") else "", "", given)
     if len(given) < LONGEST_PATH and (is_image_path(given) or files.exists(given)):
         return files.image(given)
     return _decoded(given, "")
+
+
+def is_elsewhere(given: str) -> bool:
+    """Whether it is a URL, of the web or with all of its data in it, and no path."""
+    return given[:8].lower().startswith(("data:", "http://", "https://"))
 
 
 def of_text_size(text: str, path: str) -> str:
@@ -178,7 +190,7 @@ def image_in(data: str, path: str, otherwise: str = "no image") -> Image:
 def _decoded(data: str, media_type: str) -> Image:
     compact, content = data, _content_of(data)
     if content is None:
-        compact = "".join(data.split())
+        compact = "".join(data.split()).translate(_OF_URLS)
         compact += "=" * (-len(compact) % 4)
         content = _content_of(compact)
     if content is None:
@@ -186,10 +198,12 @@ def _decoded(data: str, media_type: str) -> Image:
         raise BadRequest(f"an image is neither a file nor base64: {shown!r}")
     if len(content) > IMAGE_LIMIT_BYTES:
         raise BadRequest(f"an image is larger than {IMAGE_LIMIT_BYTES >> 20} MiB")
-    media_type = _sniff(content) or media_type
-    if not media_type:
+    found = _sniff(content)
+    if not found and media_type in _KNOWN:
+        raise BadRequest(f"an image says that it is {media_type}, and is not")
+    if not (found or media_type):
         raise BadRequest("an image is base64, but neither png, jpeg, gif, bmp, webp nor pdf")
-    return Image(media_type, compact)
+    return Image(found or media_type, compact)
 
 
 def _content_of(data: str) -> bytes | None:

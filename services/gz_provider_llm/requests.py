@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gleitzeit.spec.references import as_text
 from gz_provider_llm.errors import BadRequest
-from gz_provider_llm.files import Files, Image, image_in, image_of, is_image_path, of_text_size
+from gz_provider_llm.files import Files, Image, image_in, image_of, is_elsewhere, is_image_path, of_text_size
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -174,7 +174,7 @@ def _attached(params: Mapping[str, Any], files: Files) -> tuple[str, tuple[Image
     if "image_data" in params:
         images.append(image_of(params["image_data"], files))
     for image in (*_given(params, "image_path"), *params.get("image_paths", ())):
-        images.append(files.image(image) if isinstance(image, str) else image_in(image["content"], image["path"]))
+        images.append(_image(image, files))
     for file in (*_given(params, "file_path"), *params.get("files", ())):
         path = file if isinstance(file, str) else file["path"]
         if isinstance(file, dict):
@@ -187,6 +187,13 @@ def _attached(params: Mapping[str, Any], files: Files) -> tuple[str, tuple[Image
         else:
             text += f"\n\nFile content from {path}:\n{files.text(path)}"
     return text, tuple(images)
+
+
+def _image(given: Any, files: Files) -> Image:
+    """By its path, with the content that came along, or somewhere else."""
+    if not isinstance(given, str):
+        return image_in(given["content"], given["path"])
+    return image_of(given, files) if is_elsewhere(given) else files.image(given)
 
 
 def _given(params: Mapping[str, Any], name: str) -> tuple[str, ...]:

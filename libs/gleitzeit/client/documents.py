@@ -271,6 +271,7 @@ def _with_whole_path(
     task: Any, path: tuple[str | int, ...], folder: Path, found: dict[str, Path | None], problems: list[Problem]
 ) -> Any:
     """One task, and the call that undoes it."""
+    task = _with_images_elsewhere(task)
     for name, key, file in _relative_files(task):
         whole = found.setdefault(file, find_file(file, folder))
         if whole is None:
@@ -282,6 +283,19 @@ def _with_whole_path(
         task = {**task, name: {"relative_to": str(folder.resolve()), **task[name]}}
     if isinstance(task, dict) and isinstance(task.get("undo"), dict):
         task = {**task, "undo": _with_whole_path(task["undo"], (*path, "undo"), folder, found, problems)}
+    return task
+
+
+def _with_images_elsewhere(task: Any) -> Any:
+    """An `image_path` that is a URL, of the web or with all of its data in it, is one of the `images`."""
+    if not (isinstance(task, dict) and _is_of_model(task)):
+        return task
+    for name in ("params", "parameters"):
+        match task.get(name):
+            case {"image_path": str(url), **params} if url[:8].lower().startswith(("data:", "http://", "https://")):
+                listed = params.get("images")
+                images = [url, *listed] if isinstance(listed, list) else [url]
+                task = {**task, name: {**params, "images": images}}
     return task
 
 

@@ -98,6 +98,15 @@ def test_paths_that_only_the_provider_can_read_begin_at_the_document(folder: Pat
     assert prepared(text % chosen, folder).definition["tasks"][0]["params"]["relative_to"] == "/elsewhere"
 
 
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "data:image/png;base64,iVBORw0KGgo="])
+def test_an_image_that_is_in_no_file_is_not_looked_for(folder: Path, url: str) -> None:
+    text = "name: n\ntasks:\n  - {id: a, method: llm/vision, params: {prompt: x, images: [/b.png], image_path: '%s'}}\n"
+    ready = prepared(text % url, folder)
+    assert ready.definition["tasks"][0]["params"]["images"][0] == url
+    assert "image_path" not in ready.definition["tasks"][0]["params"]
+    assert not ready.errors
+
+
 @pytest.mark.parametrize(
     "task",
     ["{id: a, method: llm/chat, params: {prompt: x}}", "{id: a, method: llm/chat, params: {file_path: /whole.txt}}"],

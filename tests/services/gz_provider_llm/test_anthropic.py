@@ -195,6 +195,13 @@ async def test_params() -> None:
     }
 
 
+async def test_a_temperature_that_only_others_have() -> None:
+    body, warnings = await asked_after(temperature=1.5)
+    assert body["temperature"] == 1
+    assert "no temperature above 1" in warnings[0]
+    assert (await asked_after(temperature=1))[1] == ()
+
+
 async def test_no_thinking() -> None:
     body = await body_of(reasoning_effort="none")
     assert body["thinking"] == {"type": "disabled"}

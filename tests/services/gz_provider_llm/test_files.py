@@ -67,10 +67,19 @@ def test_an_image_in_every_way(files: Files, media_type: str) -> None:
         text,
         text.rstrip("="),
         f"data:{media_type};base64,{text}",
+        f"DATA:{media_type};charset=x;Base64,{text}",
+        f"data:image/heic;base64,{text}",
         text[:4] + "\n" + text[4:],
     ):
         assert image_of(given, files) == expected
     assert expected.data_url == f"data:{media_type};base64,{text}"
+
+
+def test_base64_as_it_stands_in_urls(files: Files) -> None:
+    content = SAMPLES["image/png"] + b"\xfb\xef\xbe\xff"
+    text = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    assert {"-", "_"} & set(text)
+    assert image_of(text, files).data_base64 == encoded(content)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,7 @@ def test_an_image_in_every_way(files: Files, media_type: str) -> None:
         (encoded(b"just some words"), "neither png"),
         ("data:text/plain,hello", "data URL must read"),
         ("", "neither png"),
+        (f"data:image/png;base64,{encoded(b'just some words')}", "says that it is image/png, and is not"),
     ],
 )
 def test_what_is_no_image(files: Files, given: str, message: str) -> None:

@@ -54,6 +54,8 @@ def user(content: str, *images: Image) -> Message:
         ({"prompt": "hi", "file_path": "a.png"}, [user("hi", IMAGE)]),
         ({"prompt": "hi", "image_path": "scan"}, [user("hi", IMAGE)]),
         ({"prompt": "hi", "image_paths": ["scan", "a.png"]}, [user("hi", IMAGE, IMAGE)]),
+        ({"prompt": "hi", "image_path": IMAGE.data_url}, [user("hi", IMAGE)]),
+        ({"prompt": "hi", "image_paths": ["https://x.org/a"]}, [user("hi", Image("", "", "https://x.org/a"))]),
         ({"prompt": "hi", "images": ["a.png", encoded(PNG), IMAGE.data_url]}, [user("hi", IMAGE, IMAGE, IMAGE)]),
         ({"prompt": "hi", "image_data": encoded(PNG)}, [user("hi", IMAGE)]),
     ],
