@@ -34,6 +34,8 @@ KEY_IN_QUERY = 16
 """From so many characters on, what stands in the query of a URL is taken for a key."""
 NOT_ACCEPTED = 401
 IDLE_TIMEOUT_SECONDS = 60.0
+LONG_SILENCE_SECONDS = 600.0
+"""For an answer that comes all at once, or is thought about first: OpenAI's server says nothing meanwhile."""
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
@@ -55,7 +57,7 @@ class Http:
     `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
     that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
     when the key is not accepted. `renewed` is asked then for the key as it is now: with another one the request is sent
-    again.
+    again. `long_silence_seconds` end answers of which nothing may come for long, unless the idle timeout is longer.
     A connection takes one request after the other, but is not used again when its server may be about to close it: then
     a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
     llama-server closes one after each stream, without announcing it.
@@ -68,6 +70,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         secrets: Collection[str] = (),
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
+        long_silence_seconds: float = 0.0,
         busy_statuses: Collection[int] = (429,),
         hint: str = "",
         key_hint: str = "",
@@ -81,6 +84,7 @@ class Http:
         """As it may be told to everybody."""
         self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password, *_keys_in(parsed)) if secret)
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._long_silence_seconds = max(idle_timeout_seconds, long_silence_seconds)
         self._busy_statuses = frozenset(busy_statuses)
         self._hint = hint
         self._key_hint = key_hint
@@ -101,7 +105,7 @@ class Http:
         return await self._json("POST", path, body)
 
     async def _json(self, method: str, path: str, body: object, base: str = "") -> Any:
-        async with self._opened(method, path, body, base) as reply:
+        async with self._opened(method, path, body, base, patient=body is not None) as reply:
             content = await reply.read(BODY_LIMIT_BYTES)
             if len(content) > BODY_LIMIT_BYTES:
                 raise ServerError(f"the answer of {self.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
@@ -122,10 +126,10 @@ class Http:
             await _use_up(reply, lines)
 
     @asynccontextmanager
-    async def events(self, path: str, body: object) -> AsyncIterator[AsyncIterator[Event]]:
-        """POST, and the answer as server-sent events. For its end see `lines`."""
+    async def events(self, path: str, body: object, *, patient: bool = False) -> AsyncIterator[AsyncIterator[Event]]:
+        """POST, and the answer as server-sent events. For its end see `lines`. `patient`: it may be silent for long."""
         async with (
-            self._opened("POST", path, body, streams=True) as reply,
+            self._opened("POST", path, body, streams=True, patient=patient) as reply,
             aclosing(self._events(reply)) as events,
         ):
             yield events
@@ -187,9 +191,10 @@ class Http:
 
     @asynccontextmanager
     async def _opened(
-        self, method: str, path: str, body: object, base: str = "", *, streams: bool = False
+        self, method: str, path: str, body: object, base: str = "", *, streams: bool = False, patient: bool = False
     ) -> AsyncIterator["_Reply"]:
-        patience = _Patience(self._idle_timeout_seconds, self.works_on)
+        seconds = self._long_silence_seconds if patient else self._idle_timeout_seconds
+        patience = _Patience(seconds, self.works_on)
         session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
         url = without_user((base or self.url) + path)
         if self._query:
@@ -200,7 +205,7 @@ class Http:
         except TimeoutError:
             if not patience.limit.expired():
                 raise
-            raise self._silent() from None
+            raise self._silent(seconds) from None
         finally:
             patience.end()
 
@@ -303,8 +308,7 @@ class Http:
             return ServerError(f"{self.shown_url} did not answer as HTTP has it: is it a model server?")
         return StreamCut(f"{self.shown_url} closed the connection before it answered")
 
-    def _silent(self) -> IdleTimeout:
-        seconds = self._idle_timeout_seconds
+    def _silent(self, seconds: float) -> IdleTimeout:
         message = f"{self.shown_url} said nothing for {seconds:g} s"
         fewer, longer = "--capacity or GLEITZEIT_LLM_CAPACITY", "--idle-timeout or GLEITZEIT_LLM_IDLE_TIMEOUT"
         hint = f"if it is only busy, let it have fewer calls at once ({fewer}) or wait longer ({longer})"

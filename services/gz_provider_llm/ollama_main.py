@@ -15,6 +15,7 @@ from gz_provider_llm.options import (
     add_key_options,
     api_key,
     default_idle_timeout,
+    long_silence,
     parser_for,
     serve,
     settings_of,
@@ -33,7 +34,7 @@ _BUSY: Final = (429, 503)  # 503 is what Ollama answers when its queue is full
 def provider(options: Namespace) -> Provider:
     """Raises ConfigurationError for a URL that is none, and a key file that holds no key."""
     key = api_key(options)
-    instances = [Instance(_http(url, key, options.idle_timeout), options.slots) for url in _urls(options)]
+    instances = [Instance(_http(url, key, options), options.slots) for url in _urls(options)]
     return build(Ollama(Instances(instances), capacity=options.capacity), settings_of(options))
 
 
@@ -68,12 +69,13 @@ def _urls(options: Namespace) -> list[str]:
     return list(dict.fromkeys([*options.url, *found])) or urls_from(os.environ)
 
 
-def _http(url: str, key: str, idle_timeout_seconds: float) -> Http:
+def _http(url: str, key: str, options: Namespace) -> Http:
     return Http(
         url,
         headers={"authorization": f"Bearer {key}"} if key else {},
         secrets=[key],
-        idle_timeout_seconds=idle_timeout_seconds,
+        idle_timeout_seconds=options.idle_timeout,
+        long_silence_seconds=long_silence(options, IDLE_TIMEOUT_SECONDS),
         busy_statuses=_BUSY,
         hint=HINT,
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, Usage, count_of, text_of
-from gz_provider_llm.thoughts import Thoughts
+from gz_provider_llm.thoughts import Thoughts, ended
 
 # What users of Ollama know as members of the request itself; everything else in `options` belongs into its `options`.
 _TOP_LEVEL: Final = frozenset(
@@ -196,12 +196,15 @@ class Answer:
 
     def result(self, model: str, provider_id: str, warnings: tuple[str, ...] = ()) -> ChatResult:
         last = self._last
+        content, thought = "".join(self._content), "".join(self._reasoning)
+        if not (self._raw or thought):
+            content, thought = ended(content)
         return ChatResult(
-            content="".join(self._content),
+            content=content,
             model=text_of(last.get("model"), model),
             finish_reason="tool_calls" if self._calls else text_of(last.get("done_reason"), "stop"),
             usage=usage_of(last),
-            reasoning="".join(self._reasoning),
+            reasoning=thought,
             tool_calls=tuple(self._calls),
             timings_ms={
                 ours: ns / _NS_PER_MS for ours, theirs in _TIMINGS.items() if (ns := count_of(last.get(theirs)))

@@ -123,7 +123,7 @@ class OpenAI:
         body = self.raw_body(request, lessons) if request.raw else self.chat_body(request, lessons)
         answer = Answer(request.model, raw=request.raw)
         if request.stream:
-            await self._stream(path, body, answer, on_delta)
+            await self._stream(path, body, answer, on_delta, patient=self._may_be_silent(request))
         else:
             self._add(answer, self._http.checked(await self._http.post_json(path, body), "a completion"))
         if not answer.begun:
@@ -132,10 +132,14 @@ class OpenAI:
             raise self._http.error_in_stream({"error": f"the answer was given up ({answer.finish_reason})"})
         return answer.result(left_out(request, lessons, _DROPPED))
 
-    async def _stream(self, path: str, body: object, answer: Answer, on_delta: OnDelta) -> None:
+    def _may_be_silent(self, request: ChatRequest) -> bool:
+        """For as long as it thinks; and most models of OpenAI do, also where nobody has asked for it."""
+        return self._is_openai or request.reasoning_effort not in ("", "none")
+
+    async def _stream(self, path: str, body: object, answer: Answer, on_delta: OnDelta, *, patient: bool) -> None:
         done = False
         try:
-            done = await self._events(path, body, answer, on_delta)
+            done = await self._events(path, body, answer, on_delta, patient=patient)
         except StreamCut:
             if not answer.finish_reason:  # what had said why it ends was whole
                 raise
@@ -144,9 +148,9 @@ class OpenAI:
         if rest := answer.end():
             on_delta(rest)
 
-    async def _events(self, path: str, body: object, answer: Answer, on_delta: OnDelta) -> bool:
+    async def _events(self, path: str, body: object, answer: Answer, on_delta: OnDelta, *, patient: bool) -> bool:
         """Whether the last one of all has come."""
-        async with self._http.events(path, body) as events:
+        async with self._http.events(path, body, patient=patient) as events:
             async for event in events:
                 if event.data.strip() == "[DONE]":
                     return True

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from gz_provider_llm.errors import Refused
 from gz_provider_llm.requests import ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, Usage, count_of, is_number, text_of, vector_of
-from gz_provider_llm.thoughts import Thoughts
+from gz_provider_llm.thoughts import Thoughts, ended
 
 _FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
 _THOUGHT: Final = ("reasoning_content", "reasoning", "thinking")
@@ -94,7 +94,9 @@ class Answer(Struct):
 
     def result(self, warnings: tuple[str, ...] = ()) -> ChatResult:
         self.end()
-        content = "".join(self.texts)
+        content, thought = "".join(self.texts), "".join(self.reasoning)
+        if not (self.raw or thought):
+            content, thought = ended(content)
         if not content and not self.calls and (self.refusal or self.finish_reason == "content_filter"):
             raise Refused("".join(self.refusal) or "the answer was held back by a content filter")
         finish_reason = _FINISH.get(self.finish_reason, self.finish_reason) or "stop"
@@ -104,7 +106,7 @@ class Answer(Struct):
             # OpenAI says stop where a tool had to be called.
             finish_reason="tool_calls" if self.calls and finish_reason == "stop" else finish_reason,
             usage=self.usage,
-            reasoning="".join(self.reasoning),
+            reasoning=thought,
             tool_calls=tuple(call.whole(at) for at, call in enumerate(self.calls)),
             timings_ms=self.timings_ms,
             logprobs=self.logprobs,

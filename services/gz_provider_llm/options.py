@@ -9,7 +9,7 @@ from pathlib import Path
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import give_up, positive
-from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS, Key
+from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS, LONG_SILENCE_SECONDS, Key
 from gz_provider_llm.methods import Settings
 
 
@@ -36,7 +36,9 @@ def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParse
     )  # fmt: skip
     add(
         "--idle-timeout", metavar="S", type=seconds, default=default_idle_timeout(IDLE_TIMEOUT_SECONDS),
-        help="seconds of silence that end a call (default %(default)s; GLEITZEIT_LLM_IDLE_TIMEOUT sets it)",
+        help="seconds of silence that end a call (default %(default)s, and "
+        f"{LONG_SILENCE_SECONDS:g} where an answer comes all at once or is thought about; GLEITZEIT_LLM_IDLE_TIMEOUT "
+        "sets both)",
     )  # fmt: skip
     return parser
 
@@ -110,6 +112,11 @@ def serve(name: str, provider: Callable[[Namespace], Provider], options: Namespa
 
 def default_idle_timeout(otherwise: float) -> str:
     return _from_environment("GLEITZEIT_LLM_IDLE_TIMEOUT") or f"{otherwise:g}"
+
+
+def long_silence(options: Namespace, otherwise: float = IDLE_TIMEOUT_SECONDS) -> float:
+    """Seconds, of which nothing is left where somebody has said himself what ends a call; `otherwise` nobody has."""
+    return LONG_SILENCE_SECONDS if options.idle_timeout == otherwise else 0.0
 
 
 def _from_environment(variable: str) -> str | None:

@@ -1,11 +1,24 @@
 """What a model thinks and what it says, where its server leaves both in one text: `<think>…</think>` at its beginning,
-as DeepSeek's and Qwen's models write it. No I/O."""
+as DeepSeek's and Qwen's models write it. What comes later is text: so Ollama, llama.cpp and vLLM have it. No I/O."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 OPENING: Final = "<think>"
 CLOSING: Final = "</think>"
+
+
+_ONLY_CLOSED: Final = re.compile(r"(?<!`)</think>(?!`)")
+
+
+def ended(said: str) -> tuple[str, str]:
+    """What is said and what is thought, where the template of a model opens its thoughts, so that a whole text has but
+    their end, and the server leaves it there."""
+    thought, closing, rest = said.partition(CLOSING)
+    if closing and OPENING not in said and CLOSING not in rest and _ONLY_CLOSED.search(said):
+        return rest.lstrip(), thought.strip()
+    return said, ""
 
 
 class Thoughts:

@@ -162,6 +162,27 @@ async def test_a_server_that_hangs(script: Answer) -> None:
     assert 0.15 < time.perf_counter() - began < 20, "not the minute that is usual"
 
 
+async def test_answers_that_may_be_long_in_coming_are_waited_for() -> None:
+    late = asyncio.Event()
+
+    async def thinks(writer: asyncio.StreamWriter) -> str | None:
+        await late.wait()
+        return await stream("data: 1\n\n")(writer)
+
+    async with fake_server(thinks) as server:
+        http = Http(server.url, idle_timeout_seconds=0.05, long_silence_seconds=20)
+        with pytest.raises(IdleTimeout):
+            await first_events(http, 1)
+        asyncio.get_running_loop().call_later(0.2, late.set)
+        async with http.events("/x", {}, patient=True) as events:
+            assert [event.data async for event in events] == ["1"]
+        late.clear()
+        asyncio.get_running_loop().call_later(0.2, late.set)
+        with pytest.raises(ServerError, match="no JSON"):  # all at once, and not silent for too long
+            await http.post_json("/x", {})
+        await http.close()
+
+
 @pytest.mark.parametrize("script", [hang, stream(then="hang"), stream("data: 1\n\n", then="hang")])
 async def test_a_server_that_is_known_to_work_is_waited_for(script: Answer) -> None:
     asked = 0

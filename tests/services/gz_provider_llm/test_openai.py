@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +321,28 @@ async def test_tools_on_the_wire(choice: dict[str, Any], expected: object) -> No
     _, body = await body_of(tools=(Tool("f", "d", SCHEMA),), **choice)
     assert body["tools"] == [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}]
     assert body["tool_choice"] == expected
+
+
+@pytest.mark.parametrize(
+    ("is_openai", "members", "waits"),
+    [(False, {}, False), (True, {}, True), (False, {"reasoning_effort": "high"}, True),
+     (False, {"reasoning_effort": "none"}, False)],
+)  # fmt: skip
+async def test_a_model_that_thinks_may_be_silent_meanwhile(
+    is_openai: bool, members: dict[str, Any], waits: bool
+) -> None:
+    thought = asyncio.Event()
+
+    async def thinks(writer: asyncio.StreamWriter) -> str | None:
+        await thought.wait()
+        return await HELLO(writer)
+
+    async with fake_server(thinks) as server:
+        backend = OpenAI(Http(server.url, idle_timeout_seconds=0.1, long_silence_seconds=20), is_openai=is_openai)
+        asyncio.get_running_loop().call_later(0.3 if waits else 20, thought.set)
+        with nullcontext() if waits else pytest.raises(IdleTimeout):
+            assert (await backend.chat(request(**members), lambda delta: None)).content == "{}"
+        await backend.close()
 
 
 async def test_formats_on_the_wire() -> None:

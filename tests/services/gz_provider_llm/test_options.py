@@ -19,8 +19,9 @@ from test_openai import chunk, end
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import connect
-from gz_provider_llm import anthropic_main, openai_main
-from gz_provider_llm.options import api_key, key_hint, rates_of, server_hint, settings_of
+from gz_provider_llm import anthropic_main, ollama_main, openai_main
+from gz_provider_llm.http import LONG_SILENCE_SECONDS
+from gz_provider_llm.options import api_key, key_hint, long_silence, rates_of, server_hint, settings_of
 
 KEY = "sk-very-secret"
 OPENAI_SAYS = stream(sse(chunk(content="hi"), end("stop")))
@@ -128,6 +129,14 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings_of(openai_main.parser().parse_args(["--rpm", "3", "--tpm", "500"]))
     assert made.default_models == {"chat": "m"}
     assert (made.requests_per_minute, made.tokens_per_minute) == ({"": 3}, {"": 500})
+
+
+def test_how_long_a_silence_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = openai_main.parser().parse_args
+    assert (long_silence(parse([])), long_silence(parse(["--idle-timeout", "5"]))) == (LONG_SILENCE_SECONDS, 0)
+    assert long_silence(ollama_main.parser().parse_args([]), ollama_main.IDLE_TIMEOUT_SECONDS) == LONG_SILENCE_SECONDS
+    monkeypatch.setenv("GLEITZEIT_LLM_IDLE_TIMEOUT", "5")
+    assert long_silence(openai_main.parser().parse_args([])) == 0
 
 
 def test_limits_by_provider_and_model() -> None:

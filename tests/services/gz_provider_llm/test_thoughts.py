@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gz_provider_llm.ollama_wire import Answer as OllamaAnswer
 from gz_provider_llm.openai_answer import Answer
-from gz_provider_llm.thoughts import Thoughts
+from gz_provider_llm.thoughts import Thoughts, ended
 
 TEXTS = [
     ("<think>\nhm, <b>1 < 2</b>\n</think>\n\nyes", "yes", "hm, <b>1 < 2</b>"),
@@ -41,6 +41,29 @@ def test_how_it_is_cut_makes_no_difference(text: str, data: st.DataObject) -> No
     at = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     pieces = [text[start:end] for start, end in zip([0, *at], [*at, len(text)], strict=True)]
     assert parted(pieces) == parted([text])
+
+
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ("hm, well\n</think>\n\n42", ("42", "hm, well")),
+        ("hm</think>42", ("42", "hm")),
+        ("the tag `</think>` ends it", ("the tag `</think>` ends it", "")),
+        ("<b> <think>a</think> b", ("<b> <think>a</think> b", "")),
+        ("a</think>b</think>c", ("a</think>b</think>c", "")),
+        ("42", ("42", "")),
+    ],
+)
+def test_thoughts_of_which_only_the_end_is_in_the_text(said: str, parts: tuple[str, str]) -> None:
+    assert ended(said) == parts
+    openai, ollama = Answer("m"), OllamaAnswer()
+    openai.add({"choices": [{"message": {"content": said}}]})
+    ollama.add({"message": {"content": said}, "done": True})
+    for result in (openai.result(), ollama.result("m", "")):
+        assert (result.content, result.reasoning) == parts
+    raw = Answer("m", raw=True)
+    raw.add({"choices": [{"text": said}]})
+    assert raw.result().content == said
 
 
 def test_the_answers_of_servers_are_parted() -> None:
