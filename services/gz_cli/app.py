@@ -28,6 +28,7 @@ FILES = {
     "templates": ("template",),
     "schedules": ("schedule",),
     "mcp": ("mcp",),
+    "secrets": ("secret",),
     "checking": ("validate", "graph", "init", "schema"),
     "system": ("providers", "drain", "models", "protocols", "call"),
     "journal": ("journal",),

@@ -24,7 +24,7 @@ SECTIONS = {
         *("signal", "approve", "delete"),
     ),
     "Documents": ("init", "validate", "graph", "schema", "template", "schedule"),
-    "Providers": ("providers", "protocols", "models", "mcp", "drain"),
+    "Providers": ("providers", "protocols", "models", "mcp", "secret", "drain"),
 }
 """Of `gz --help`, with their commands; what is in none stands below `Others`."""
 

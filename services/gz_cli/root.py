@@ -42,12 +42,14 @@ template_app = typer.Typer(
     help="Documents that the coordinator keeps under a name, in versions.", cls=Group, context_settings=HELP
 )
 schedule_app = typer.Typer(help="Workflows that the clock starts.", cls=Group, context_settings=HELP)
+secret_app = typer.Typer(help="What providers know, and nobody else.", cls=Group, context_settings=HELP)
 journal_app = typer.Typer(
     help="A journal: check, export, prune; import and migrate while nobody works on it.",
     cls=Group,
     context_settings=HELP,
 )
 app.add_typer(journal_app, name="journal", no_args_is_help=True)
+app.add_typer(secret_app, name="secret", no_args_is_help=True)
 app.add_typer(schedule_app, name="schedule", no_args_is_help=True)
 app.add_typer(template_app, name="template", no_args_is_help=True)
 app.add_typer(mcp_app, name="mcp", no_args_is_help=True)

@@ -21,6 +21,9 @@ __all__ = ["FORMATS", "LEVELS", "SETTINGS", "Config", "default_folder", "load_co
 
 PROFILE = "GLEITZEIT_PROFILE"
 _FOLDER = ".gleitzeit"  # in the home
+SECRET = "GLEITZEIT_SECRET_"
+"""And a name: the variable in which a provider finds `${secrets.NAME}`."""
+_SECRETS = "GLEITZEIT_SECRETS"
 _SECRET = frozenset({"token"})
 _URLS = frozenset({"journal", "journal_fallback", "coordinator_url", "nats_url", "ollama_url"})
 _BETWEEN_URLS = re.compile(r",\s*(?=\w+://)")
@@ -120,6 +123,11 @@ def default_folder(environ: Mapping[str, str]) -> Path:
     """The state folder of a service that nobody has told one, and that reads no configuration."""
     name = first(environ, SETTINGS["state_dir"].variables)
     return Path.home() / _FOLDER if name is None else absolute(environ[name], Path.home(), Path.cwd())
+
+
+def secrets_folder(environ: Mapping[str, str], state: Path) -> Path:
+    """Where providers find `${secrets.NAME}` as files, and `gz secret` keeps them."""
+    return Path(environ[_SECRETS]) if environ.get(_SECRETS) else state / "secrets"
 
 
 def read_token(file: Path) -> str:
@@ -264,7 +272,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ours = {name for setting in SETTINGS.values() for name in setting.variables} | earlier.VARIABLES | _OTHER_VARIABLES
     warnings = []
     for name in sorted(environ):
-        if not name.startswith("GLEITZEIT_") or name in ours:
+        if not name.startswith("GLEITZEIT_") or name in ours or name.startswith(SECRET):
             continue
         if name in earlier.WITHOUT_MEANING:
             warnings.append(f"{name} is of an earlier version and not used: {earlier.WITHOUT_MEANING[name]}")
@@ -320,7 +328,7 @@ _OTHER_VARIABLES = frozenset(
     {
         # read where they are needed
         *("GLEITZEIT_CONFIG", PROFILE, "GLEITZEIT_READY_FD", "GLEITZEIT_PARENT_FD", "GLEITZEIT_SHELL_COMMANDS"),
-        "GLEITZEIT_MCP_CONFIG",
+        *("GLEITZEIT_MCP_CONFIG", _SECRETS),
         *("GLEITZEIT_GGUF", "GLEITZEIT_LLAMA_KEY", "GLEITZEIT_LLM_RPM", "GLEITZEIT_LLM_TPM", "GLEITZEIT_LLM_CAPACITY"),
     }
 )

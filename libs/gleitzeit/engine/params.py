@@ -5,7 +5,7 @@ same request, with the same hash.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,8 @@ from gleitzeit.engine.view import iso
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import GleitzeitError, ParameterError
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import TaskDefinition
+from gleitzeit.model.secrets import Place, taken_out
 from gleitzeit.model.shards import shard_of
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
@@ -156,6 +158,10 @@ def _without_tried_models(body: bytes, count: int) -> bytes:
     return _json(params)
 
 
+def _may_have_secrets(definition: TaskDefinition) -> bool:
+    return b"secrets" in bytes(definition.params) or any("secrets" in text for text in definition.bindings.values())
+
+
 def outputs_of(workflow: Workflow, load: Load) -> Raw:
     """The workflow's `outputs`, or null if its definition names none. Raises ParameterError, and what `load` raises."""
     if not workflow.definition.outputs:
@@ -195,11 +201,11 @@ class CallParams:
 
     def build(self, call: Call) -> tuple[bytes, str]:
         """The encoded params with `_meta`, and the sha256 of the resolved params without it. Raises ParameterError."""
-        body = self._body(call.workflow, call.task)
+        body, secrets = self._parted(call.workflow, call.task)
         if call.task.place:
             body = _without_tried_models(body, call.task.place)
         digest = hashlib.sha256(body).hexdigest()
-        meta = self._meta(call)
+        meta = self._meta(call, secrets)
         return (b"{%b}" % meta if body == b"{}" else b"%b,%b}" % (body[:-1], meta)), digest
 
     def resolved(self, workflow: Workflow, task: Task) -> Mapping[str, Any]:
@@ -215,16 +221,14 @@ class CallParams:
         if own:
             known_by += ["key", self.scope(workflow, task).filled(own)]
         else:
-            known_by += ["params", _decode(self._body(workflow, task))]
-            known_by += map(Raw, self._beside(workflow, task).values())
+            known_by += ["params", *self._known_params(workflow, task)]
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
     def digest(self, workflow: Workflow, task: Task) -> str:
         """What the task is called with, resolved, as sha256 in hex. Raises ParameterError."""
         definition = task.definition
-        known_by: list[object] = [definition.method, definition.provider, _decode(self._body(workflow, task))]
-        known_by.append(definition.workflow)
-        known_by += map(Raw, self._beside(workflow, task).values())
+        params, *beside = self._known_params(workflow, task)
+        known_by = [definition.method, definition.provider, params, definition.workflow, *beside]
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
     def models_of(self, workflow: Workflow, task: Task) -> tuple[str, ...]:
@@ -242,10 +246,20 @@ class CallParams:
         named = model if isinstance(model, list) else [model]
         return tuple(name for name in named if isinstance(name, str))
 
+    def _known_params(self, workflow: Workflow, task: Task) -> list[object]:
+        """The resolved params, and what a call is told beside them: what tells calls of one method from each other."""
+        body, secrets = self._parted(workflow, task)
+        beside = [Raw(value) for value in self._beside(workflow, task).values()]
+        return [_decode(body), *beside, *([secrets] if secrets else [])]
+
     def _body(self, workflow: Workflow, task: Task) -> bytes:
+        return self._parted(workflow, task)[0]
+
+    def _parted(self, workflow: Workflow, task: Task) -> tuple[bytes, Sequence[Place]]:
+        """The resolved params as JSON, and where the provider is to put secrets in."""
         definition = task.definition
         if not definition.references and not definition.bindings:
-            return bytes(definition.params)
+            return bytes(definition.params), ()
         scope = self.scope(workflow, task)
         params = _decode(definition.params)
         if definition.references:
@@ -253,7 +267,10 @@ class CallParams:
         if definition.bindings:
             bound = {name: scope.filled(text) for name, text in definition.bindings.items()}
             params["bindings"] = {**params.get("bindings", {}), **bound}
-        return _json(params)
+        secrets: Sequence[Place] = ()
+        if _may_have_secrets(definition):
+            params, secrets = taken_out(params)
+        return _json(params), secrets
 
     def items(self, workflow: Workflow, parent: Task) -> list[Any]:
         """What `${item}` stands for in each item of a `for_each`. Raises GleitzeitError."""
@@ -301,7 +318,7 @@ class CallParams:
         """The workflow has ended: let its decoded results go."""
         self._scopes.pop(workflow_id, None)
 
-    def _meta(self, call: Call) -> bytes:
+    def _meta(self, call: Call, secrets: Sequence[Place]) -> bytes:
         definition = call.task.definition
         call_id = _json(call.id)
         where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (
@@ -317,6 +334,8 @@ class CallParams:
             meta += b',"untrusted":true'
         for name, value in self._beside(call.workflow, call.task).items():
             meta += b',"%b":%b' % (name.encode(), value)
+        if secrets:
+            meta += b',"secrets":%b' % _json(secrets)
         return meta + b"}"
 
     def _beside(self, workflow: Workflow, task: Task) -> dict[str, bytes]:

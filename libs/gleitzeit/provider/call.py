@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import Fence
 
 STREAM_LIMIT_BYTES = 1024 * 1024
@@ -50,6 +51,8 @@ class Meta(
     dependencies: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     untrusted: bool = False
+    secrets: list[Place] = []
+    """Which texts of the params have secrets in them."""
     traceparent: str = ""
     batch: str = ""
     """Of `rpc.discover`: "split" if the caller takes the answers to a batch one by one, as they come."""

@@ -74,6 +74,8 @@ class Entry(Struct, eq=False, kw_only=True):
     work: Any = None
     said: Any = None
     """With the outcome: what was streamed, which is the caller's matter, too."""
+    veil: Any = None
+    """Over what the call says; the caller's matter, too."""
 
     @property
     def plain(self) -> bool:

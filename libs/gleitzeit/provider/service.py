@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from gleitzeit.provider.blobs import BlobConnections, Owner, owner_of
 from gleitzeit.provider.call import Call, Meta
 from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
 from gleitzeit.provider.method import INLINE_LIMIT_BYTES, Method, failure_for
+from gleitzeit.provider.secrets import Veil, revealed
 from gleitzeit.spec.durations import in_words
 from gleitzeit.transport import Connection
 
@@ -150,8 +152,9 @@ class Service:
         if meta.fence is not None:
             self._bind(number, meta.fence)
         owner = _owner_of_blobs(request, params, meta)
+        veil = revealed(params, meta.secrets, os.environ) if meta.secrets else None
         if owner is None:
-            params = method.arguments(params)
+            params = _arguments(method, params, veil)
         respond = partial(self._answer, request, meta.call_id, None)
         if meta.call_id:
             entry, start = self.table.send(
@@ -159,6 +162,8 @@ class Service:
             )
         else:
             entry, start = self.table.send_plain(number, respond), True
+        if start:
+            entry.veil = veil
         if not start:
             self._wait(entry, number, request, respond)
         elif method.is_async or owner is not None:
@@ -238,6 +243,8 @@ class Service:
             self._finish(entry, task.result())
 
     def _finish(self, entry: Entry, outcome: Outcome) -> None:
+        if entry.veil is not None:
+            outcome = entry.veil.outcome(outcome)
         self.counts["completed" if isinstance(outcome, bytes) else "failed"] += 1
         work: _Work | None = entry.work
         said = work.call.streamed if work is not None else None
@@ -262,7 +269,7 @@ class Service:
             return
         connection = self._connections.get(entry.connection)
         if connection is not None and connection.buffered_bytes < UNREAD_LIMIT_BYTES:
-            connection.notify(method, params)
+            connection.notify(method, params if entry.veil is None else entry.veil.value(params))
 
     # What a coordinator asks about calls
 
@@ -301,7 +308,8 @@ class Service:
         elif entry.said is not None and asked.progress_token is not None:
             for said in entry.said.messages(asked.progress_token, asked.seq):  # it ended while nobody listened
                 if request.connection.buffered_bytes < UNREAD_LIMIT_BYTES:
-                    request.connection.notify("notifications/stream", said)
+                    shown = said if entry.veil is None else entry.veil.value(said)
+                    request.connection.notify("notifications/stream", shown)
         self._wait(entry, number, request, respond)
 
     def _check(self, request: Request) -> dict[str, Any]:
@@ -376,6 +384,16 @@ class Service:
         for answering in self._answering:
             answering.cancel()
         await _settled([*tasks, *self._closing, *self._answering])
+
+
+def _arguments(method: Method, params: dict[str, Any], veil: Veil | None) -> dict[str, Any]:
+    """Raises InvalidParams that does not quote what is secret."""
+    try:
+        return method.arguments(params)
+    except InvalidParams as error:
+        if veil is None:
+            raise
+        raise InvalidParams(veil.text(error.message), veil.value(error.data)) from None
 
 
 def _unasked(method: str) -> TaskError:

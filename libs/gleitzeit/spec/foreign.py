@@ -9,7 +9,9 @@ Foreign = Mapping[str, str]
 NOTHING: Final[Foreign] = {}
 
 _COMMAND = "a command is 'method: shell/exec' with 'params: {command: …}', Python is 'code: …'"
-SECRETS: Final = "a provider reads keys from its own environment; '${env.NAME}' is read where you submit"
+SECRETS: Final = (
+    "'gz secret set NAME' keeps one where the providers run, and '${secrets.NAME}' in 'params' reads it there"
+)
 _BATCH = "it has a meaning only in a document with 'type: batch'"
 _RETRIES = "'retry: {max_attempts, base_delay, …}' holds all about repetitions"
 _ORDER = "what is to come first stands in a task's 'dependencies', or is referred to as '${task.field}'"

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from gleitzeit.errors import ParameterError
 from gleitzeit.model import blobs
 from gleitzeit.model.definition import Alternative
-from gleitzeit.schemas import MethodSchema, SchemaProblem
+from gleitzeit.schemas import RUNS_IN_PROVIDER, MethodSchema, SchemaProblem
 from gleitzeit.spec import assertions
 from gleitzeit.spec.code import Taken, check_source, take_out
 from gleitzeit.spec.durations import parse_duration
@@ -77,11 +77,12 @@ class Linker:
                 lambda steps, message: self._findings.error(draft.param_path(steps), message),
             )
         self._read_seconds(draft)
-        program = self._program(draft, needs)
-        encoded = msgspec.json.encode(program.params)
-        references = b"${" in encoded or b"{{" in encoded
-        if references:
-            self._check_references(draft, program, needs)
+        with self._references.for_provider(draft.schema is None or draft.schema.runs == RUNS_IN_PROVIDER):
+            program = self._program(draft, needs)
+            encoded = msgspec.json.encode(program.params)
+            references = b"${" in encoded or b"{{" in encoded
+            if references:
+                self._check_references(draft, program, needs)
         self._check_params(draft)
         return program, Raw(encoded), references
 

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.model.secrets import NAME
 from gleitzeit.spec import expressions
 from gleitzeit.spec.findings import Findings
-from gleitzeit.spec.foreign import RESULTS, SECRETS
+from gleitzeit.spec.foreign import RESULTS
 from gleitzeit.spec.names import Names
 from gleitzeit.spec.own_names import OF_ITEMS, OF_ROUNDS, Keys, misread, where_seen
 from gleitzeit.spec.problems import Path
@@ -15,7 +16,7 @@ from gleitzeit.spec.references import (
     BUILT_INS,
     GONE,
     NAMESPACES,
-    RESERVED,
+    SECRETS,
     Reference,
     Unreadable,
     each_of,
@@ -68,6 +69,8 @@ class ReferenceChecks:
         """It runs when the outcome of the workflow is known."""
         self.last_read: tuple[Reference, ...] = ()
         """The references of the last condition."""
+        self._for_provider = False
+        """What is looked at now goes to a provider as it is, which may put secrets in."""
         self._inputs_read: set[str] = set()
         self._all_inputs_read = False
 
@@ -77,6 +80,13 @@ class ReferenceChecks:
         outer, self._seen = self._seen, names
         yield
         self._seen = outer
+
+    @contextmanager
+    def for_provider(self, it_is: bool = True) -> Iterator[None]:
+        """Meanwhile a text may have `${secrets.NAME}`, or with False may not."""
+        outer, self._for_provider = self._for_provider, it_is
+        yield
+        self._for_provider = outer
 
     def complain(self, path: Path, message: str) -> None:
         self._findings.error(path, message)
@@ -162,6 +172,8 @@ class ReferenceChecks:
             self._check_path(reference, path, self._names.by_id[task_id], found[1])
         elif reference.base in NAMESPACES:
             self._check_namespace(reference, path)
+        elif reference.base == SECRETS:
+            self._check_secret(reference, path)
         elif reference.base in self._parameters:
             self._inputs_read.add(reference.base)
         elif reference.is_expression:
@@ -177,8 +189,18 @@ class ReferenceChecks:
             message = f"{reference.source}: {error.message}; to write it as text: '${reference.source}'"
             self._findings.error(path, message, needle=reference.source, offset=offset)
             return
-        for one in inner:
-            self.check(one, path, needs)
+        with self.for_provider(False):
+            for one in inner:
+                self.check(one, path, needs)
+
+    def _check_secret(self, reference: Reference, path: Path) -> None:
+        if len(reference.path) != 1 or NAME.fullmatch(reference.path[0]) is None:
+            message = "a secret has a name of letters, digits and '_', as in '${secrets.API_KEY}'"
+        elif not self._for_provider:
+            message = "only the provider knows it: it can stand in the params of a call, alone or within a text"
+        else:
+            return
+        self._findings.error(path, f"{reference.source}: {message}", needle=reference.source)
 
     def _check_seen(self, reference: Reference, path: Path) -> None:
         keys, steps = self._seen[reference.base], reference.path
@@ -272,8 +294,6 @@ class ReferenceChecks:
             message, suggestion = f"{reference.source} is of an earlier version: {GONE[base]}", ""
         elif base in OF_ITEMS or base in OF_ROUNDS:
             message, suggestion = f"{reference.source}: {misread(base)}", ""
-        elif base in RESERVED:
-            message, suggestion = f"{reference.source}: {SECRETS}", ""
         else:
             hint = elsewhere or ("" if suggestion else _as_text_hint(reference))
             message = f"{reference.source}: there is no task '{base}'{hint}"

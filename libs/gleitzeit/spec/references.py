@@ -7,6 +7,7 @@
     ${"any text"}            that text (a JSON string): the way to write `{{` or a `$` before a reference
     ${VAR:-default}          an environment variable; also `${VAR:default}` and `${env.VAR}`
     ${task.count * 2}        an expression (`spec.expressions`)
+    ${secrets.NAME}          what the provider knows by that name (`model.secrets`)
 
 Replacing is one pass: what a reference stands for is never read for references again. A text that is one reference
 and nothing else becomes the value with its type; inside a longer text a value becomes text, as itself or as JSON.
@@ -21,11 +22,14 @@ import msgspec
 from msgspec import Struct
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.model.secrets import Hidden, Secret
 
 RESERVED: Final = frozenset({"workflow", "env", "config", "inputs", "parameters", "item", "index", "secrets"})
 """Ids that no task may have, because references read something else there."""
 
 NAMESPACES: Final = frozenset({"workflow", "env", "config", "inputs", "input", "parameters"})
+SECRETS: Final = "secrets"
+"""Read by the provider, and only in what it is given."""
 BUILT_INS: Final = frozenset({"WORKFLOW_ID", "REQUEST_ID", "TIMESTAMP", "date"})
 GONE: Final = {"SENDER_WORKFLOW_ID": "who sent a signal is in the result of the task that took it, as ${wait.sender}"}
 """Built-ins of earlier versions, and what there is instead."""
@@ -236,7 +240,17 @@ def substitute(value: object, resolve: Resolve, whole: Callable[[object], object
 def _fill(parts: tuple[Part, ...], resolve: Resolve, whole: Callable[[object], object]) -> object:
     if len(parts) == 1:
         return _value(parts[0], resolve)
-    return "".join(as_text(whole(_value(part, resolve))) for part in parts)
+    values = [whole(_value(part, resolve)) for part in parts]
+    if any(isinstance(value, Hidden) for value in values):
+        return _hidden(values)
+    return "".join(map(as_text, values))
+
+
+def _hidden(values: list[object]) -> Hidden:
+    parts: list[str | Secret] = []
+    for value in values:
+        parts.extend(value.parts if isinstance(value, Hidden) else (as_text(value),))
+    return Hidden(tuple(parts))
 
 
 def _value(part: Part, resolve: Resolve) -> object:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from gleitzeit.errors import ParameterError
 from gleitzeit.model.blobs import Reference as Blob
 from gleitzeit.model.blobs import is_blob, look_into, replaced
+from gleitzeit.model.secrets import Hidden, Secret
 from gleitzeit.spec import expressions
 from gleitzeit.spec.paths import (
     MISSING,
@@ -21,7 +22,7 @@ from gleitzeit.spec.paths import (
     what_is_missing,
     which,
 )
-from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, Reference, substitute
+from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, SECRETS, Reference, substitute
 
 FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata", "error"})
 
@@ -144,6 +145,8 @@ class Scope:
             return self._of_task(reference, *found)
         if reference.base in NAMESPACES:
             return self._of_namespace(reference)
+        if reference.base == SECRETS and len(reference.path) == 1:
+            return Hidden((Secret(reference.path[0]),))
         if reference.base in self.parameters:
             return _inside(reference, self.parameters, (reference.base, *reference.path), self.load)
         if reference.base in BUILT_INS and not reference.path:

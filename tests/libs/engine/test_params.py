@@ -47,6 +47,22 @@ def test_text_that_came_from_a_result_is_not_read_for_references() -> None:
     assert params["y"] == "<${a.secret} $${ {{a.secret}}>"
 
 
+def test_a_secret_travels_by_its_name_and_only_where_the_author_wrote_it() -> None:
+    desk = Desk()
+    written = {"k": "${secrets.A}", "t": ["Bearer ${secrets.B} ${a.x}"], "x": "${a.x}"}
+    desk.submit(task("a"), task("b", "a", params=written, bindings={"_1": "${secrets.A}"}))
+    desk.complete("a", {"x": "${secrets.A}"})
+    params = sent(desk, "b")
+    meta = params.pop("_meta")
+    shown = {"k": "${secrets.A}", "t": ["Bearer ${secrets.B} ${secrets.A}"], "x": "${secrets.A}"}
+    assert params == {**shown, "bindings": {"_1": "${secrets.A}"}}
+    assert meta["secrets"] == [
+        {"path": ["k"], "parts": [{"name": "A"}]},
+        {"path": ["t", 0], "parts": ["Bearer ", {"name": "B"}, " ", "${secrets.A}"]},
+        {"path": ["bindings", "_1"], "parts": [{"name": "A"}]},
+    ]
+
+
 def test_code_travels_with_its_values_beside_it() -> None:
     desk = Desk()
     desk.submit(task("a"), task("b", "a", params={"code": "print(_1)"}, bindings={"_1": "${a.text}"}))

@@ -10,6 +10,7 @@ import pytest
 from gleitzeit.errors import (
     CallGone,
     CallUnknown,
+    ConfigurationError,
     ConnectionLost,
     Fenced,
     GleitzeitError,
@@ -130,6 +131,17 @@ def declare_methods(world: World) -> None:
     def gives_up_at_once() -> None:
         raise asyncio.CancelledError
 
+    @method("lab/tell")
+    async def tell(call: Call, key: str, how: str = "") -> dict[str, Any]:
+        world.runs += 1
+        call.stream(f"<{key}>")
+        call.progress(1, 2, key)
+        call.log({"key": key})
+        await world.gate.wait()
+        if how == "fail":
+            raise TaskError(f"no {key}", {"key": key}, retryable=False)
+        return {"key": key, "length": len(key)}
+
     @method("lab/know")
     def know(call: Call) -> dict[str, Any]:
         return {"dependencies": call.dependencies, "left": call.remaining_seconds, "token": call.token}
@@ -168,6 +180,44 @@ async def test_which_calls_are_lost_to_a_connection(world: World) -> None:
     assert (await checked)["lost"] == ["w/done/1", "w/never/1"]
     world.gate.set()
     assert await running == await joined
+
+
+@pytest.mark.parametrize("how", ["", "fail", "attach"])
+async def test_a_secret_is_for_the_method_alone(world: World, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("GLEITZEIT_SECRET_KEY", "swordfish")
+    connection = await world.connect()
+    secrets = [{"path": ["key"], "parts": ["my ", {"name": "KEY"}]}]
+    params = {"key": "my ${secrets.KEY}", "how": how, "_meta": world.meta("a", secrets=secrets)}
+    running = ask(connection, "lab/tell", params)
+    await until(lambda: len(world.heard) == 3)
+    if how == "attach":
+        second = await world.connect()
+        joined = ask(second, "call.attach", {"callId": "w/a/1", "fence": FENCE, "progressToken": "t", "seq": 0})
+        await until(lambda: len(world.heard) == 5)
+        running, lost = joined, running
+        with pytest.raises(GleitzeitError):
+            await lost
+    world.gate.set()
+    if how == "fail":
+        with pytest.raises(TaskError, match=r"no my \*\*\*") as caught:
+            await running
+        assert caught.value.data == {"key": "my ***", "name": "TASK_EXECUTION_FAILED", "retryable": False}
+    else:
+        assert await running == {"key": "my ***", "length": len("my swordfish")}
+    assert "***" in str(world.heard)
+    assert "swordfish" not in str(world.heard)
+
+
+async def test_params_with_a_secret_are_checked_and_not_quoted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = await world.connect()
+    secrets = [{"path": ["x"], "parts": [{"name": "KEY"}]}]
+    params = {"x": "${secrets.KEY}", "_meta": world.meta("a", secrets=secrets)}
+    with pytest.raises(ConfigurationError, match="there is no secret 'KEY'"):
+        await connection.call("lab/typed", params)
+    monkeypatch.setenv("GLEITZEIT_SECRET_KEY", "swordfish")
+    with pytest.raises(InvalidParams, match="the params of lab/typed are wrong") as caught:
+        await connection.call("lab/typed", params)
+    assert "swordfish" not in f"{caught.value} {caught.value.data}"
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -614,6 +614,49 @@ def test_what_references_may_read(text: str) -> None:
     assert definition.tasks[0].references
 
 
+SECRET = "<${secrets.KEY}>"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"method": "echo/echo", "params": {"message": {"a": [SECRET]}}},
+        {"method": "python/execute", "params": {"code": f"print('{SECRET}')"}},
+        {"method": "echo/ping", "undo": {"method": "echo/echo", "params": {"message": SECRET}}},
+        {"method": "echo/ping", "fallback": [{"method": "echo/echo", "params": {"message": SECRET}}]},
+        {"method": "echo/echo", "for_each": [1, 2], "params": {"message": f"${{item}} {SECRET}"}},
+        {"workflow": flow({"id": "c", "method": "echo/echo", "params": {"message": SECRET}})},
+    ],
+)
+def test_a_secret_stands_where_a_provider_reads_it(task: dict[str, Any]) -> None:
+    found = check(flow({"id": "t", **task}), builtin())
+    assert found.problems == ()
+    assert b"${secrets.KEY}" in msgspec.json.encode(found.definition)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"method": "echo/ping", "when": "secrets.KEY == 'x'"},
+        {"method": "echo/ping", "for_each": [SECRET]},
+        {"method": "echo/ping", "cache": {"ttl": "1h", "key": SECRET}},
+        {"method": "echo/ping", "concurrency": {"key": SECRET, "limit": 1}},
+        {"method": "signal/send", "params": {"signal_name": "x", "payload": SECRET}},
+        {"approval": {"message": SECRET}},
+        {"workflow": flow({"id": "c", "method": "echo/ping"}, inputs={"key": ""}), "inputs": {"key": SECRET}},
+    ],
+)
+def test_a_secret_cannot_stand_where_it_would_be_stored(keys: dict[str, Any]) -> None:
+    found = check(flow({"id": "t", **keys}), builtin())
+    assert found.definition is None
+    assert any("only the provider knows it" in problem.message for problem in found.problems)
+
+
+def test_a_secret_is_no_output() -> None:
+    messages = errors({"id": "t", "method": "echo/ping"}, outputs={"o": SECRET})
+    assert any("only the provider knows it" in message for message in messages)
+
+
 @pytest.mark.parametrize(
     ("text", "message", "suggestion"),
     [
@@ -624,7 +667,10 @@ def test_what_references_may_read(text: str) -> None:
         ("${steps.fetchh.x}", "there is no task 'steps'; to write it as text", ""),
         ("${item.x}", "'item' stands for something only in a task with 'for_each' or 'matrix'", ""),
         ("${loop.round}", "'loop' stands for something only in a task with 'until'", ""),
-        ("${secrets.KEY}", "a provider reads keys from its own environment", ""),
+        ("${secrets.KEY || 'x'}", "secrets.KEY: only the provider knows it: it can stand in the params of a call", ""),
+        ("${secrets}", "a secret has a name of letters, digits and '_', as in '${secrets.API_KEY}'", ""),
+        ("${secrets.A-B}", "a secret has a name of letters, digits and '_'", ""),
+        ("${secrets.A.B}", "a secret has a name of letters, digits and '_'", ""),
         ("${fetch || x}", "there is no task 'x'; a text stands in quotes: 'x'", ""),
         ("${fetch.count * 2}", "the result of echo/echo has no 'count', only response, echoed", ""),
         ("${fetch.response *}", "the expression ends too early", ""),
