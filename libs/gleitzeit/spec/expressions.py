@@ -45,6 +45,21 @@ def read(text: str, names: Collection[str] = ()) -> tuple[Reference, ...]:
     return tuple(reference for _, reference in sorted(found, key=lambda one: one[0]))
 
 
+def dispensable(text: str, names: Collection[str] = (), *, is_value: bool = True) -> frozenset[Reference]:
+    """The references that may stand for nothing: what is asked for by `has`, and in a value's expression what has a
+    default behind `||`. Raises Unreadable."""
+    found: set[Reference] = set()
+    for node in tree.nodes(parse_expression(text, names)):
+        optional: tuple[tree.Node, ...] = ()
+        if isinstance(node, tree.Has):
+            optional = (node.of,)
+        elif is_value and isinstance(node, tree.Logic) and node.operator == "||":
+            optional = node.operands[:-1]
+        for operand in optional:
+            found |= {below.reference for below in tree.nodes(operand) if isinstance(below, tree.Chain)}
+    return frozenset(found)
+
+
 def _no_function(name: str) -> str:
     known = [*FUNCTIONS, *tree.MACROS, "has"]
     meant = foreign.FUNCTIONS.get(name) or near(name, known)

@@ -1,6 +1,6 @@
 """What the references and conditions of one document's tasks mean, and what is wrong with them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -71,6 +71,8 @@ class ReferenceChecks:
         """The references of the last condition."""
         self._for_provider = False
         """What is looked at now goes to a provider as it is, which may put secrets in."""
+        self._may_be_missing = False
+        """What is looked at now has a default."""
         self._inputs_read: set[str] = set()
         self._all_inputs_read = False
 
@@ -119,8 +121,8 @@ class ReferenceChecks:
             if result_of and "result" not in self._names.ids and "result" not in self._parameters:
                 text = expressions.with_base(text, "result", f"{result_of}.result", self._names.odd)
             self.last_read = expressions.read(text, self._names.odd)
-            for reference in self.last_read:
-                self.check(reference, path, needs)
+            spare = expressions.dispensable(text, self._names.odd, is_value=False)
+            self._check_each(self.last_read, spare, path, needs)
             return expressions.normal(text, self._names.odd)
         except expressions.Unreadable as error:
             line_start = text.rfind("\n", 0, error.offset) + 1
@@ -189,9 +191,18 @@ class ReferenceChecks:
             message = f"{reference.source}: {error.message}; to write it as text: '${reference.source}'"
             self._findings.error(path, message, needle=reference.source, offset=offset)
             return
+        spare = expressions.dispensable(reference.text, self._names.odd)
         with self.for_provider(False):
-            for one in inner:
-                self.check(one, path, needs)
+            self._check_each(inner, spare, path, needs)
+
+    def _check_each(
+        self, read: Iterable[Reference], spare: Collection[Reference], path: Path, needs: dict[str, None]
+    ) -> None:
+        """Of one expression; those that are `spare` may stand for nothing."""
+        for one in read:
+            self._may_be_missing = one in spare
+            self.check(one, path, needs)
+        self._may_be_missing = False
 
     def _check_secret(self, reference: Reference, path: Path) -> None:
         if len(reference.path) != 1 or NAME.fullmatch(reference.path[0]) is None:
@@ -243,7 +254,9 @@ class ReferenceChecks:
         self._note_input(base, steps)
         where = {"needle": reference.source}
         if base == "env":
-            if reference.default is None and ".".join(steps) not in self._env:
+            if not steps:
+                self._findings.error(path, f"{reference.source} names no variable; say one, as ${{env.HOME}}", **where)
+            elif reference.default is None and ".".join(steps) not in self._env and not self._may_be_missing:
                 message = f"environment variable '{'.'.join(steps)}' is not set where this is submitted"
                 self._complain(path, f"{reference.source}: {message}", **where)
         elif base == "workflow":
@@ -257,7 +270,7 @@ class ReferenceChecks:
                 suggestion = self._findings.near(name, _WORKFLOW_FACTS)
                 self._complain(path, f"{reference.source}: a workflow has no '{name}'", suggestion, **where)
         elif base == "config":
-            if name and name not in self._config:
+            if name and name not in self._config and not self._may_be_missing:
                 suggestion = self._findings.near(name, self._config)
                 self._complain(path, f"{reference.source}: 'config' has no '{name}'", suggestion, **where)
         elif name and name not in self._parameters:
@@ -272,7 +285,11 @@ class ReferenceChecks:
 
     def _check_input(self, reference: Reference, path: Path, name: str) -> None:
         suggestion = self._findings.near(name, self._parameters)
-        if self._inputs_known:
+        if self._may_be_missing:
+            if suggestion:
+                message = f"{reference.source}: no input '{name}' is declared; what stands behind '||' is taken"
+                self._findings.warning(path, message, suggestion, needle=reference.source)
+        elif self._inputs_known:
             message = f"{reference.source}: there is no input and no parameter '{name}'"
             self._complain(path, message, suggestion, needle=reference.source)
         else:

@@ -614,6 +614,32 @@ def test_what_references_may_read(text: str) -> None:
     assert definition.tasks[0].references
 
 
+@pytest.mark.parametrize(
+    "text", ["inputs.x || 'd'", "parameters.x || 'd'", "env.NOPE || 'd'", "config.x || 'd'", "inputs.x.y || env.Z || 1"]
+)
+def test_what_has_a_default_may_be_missing(text: str) -> None:
+    for inputs in (None, {}):
+        found, problems = checked(
+            flow({"id": "t", "method": "echo/echo", "params": {"message": f"${{{text}}}"}}), inputs=inputs
+        )
+        assert found is not None
+        assert problems == []
+
+
+def test_a_default_for_what_was_mistyped_is_a_warning() -> None:
+    tasks = {"id": "t", "method": "echo/echo", "params": {"message": "${inputs.colour || 'red'}"}}
+    _, [problem] = checked(flow(tasks, inputs={"color": "blue"}), inputs={})
+    assert (problem.severity, problem.suggestion) == ("warning", "color")
+    tasks["when"] = "has(inputs.x) && inputs.x > 1"
+    assert [one.severity for one in checked(flow(tasks, inputs={"color": "blue"}), inputs={})[1]] == ["warning"]
+
+
+@pytest.mark.parametrize("text", ["'d' || inputs.x", "env.NOPE", "env"])
+def test_what_has_none_is_missing(text: str) -> None:
+    task = {"id": "t", "method": "echo/echo", "params": {"message": f"${{{text}}}"}}
+    assert checked(flow(task, inputs={"color": "blue"}), inputs={})[0] is None
+
+
 SECRET = "<${secrets.KEY}>"
 
 
