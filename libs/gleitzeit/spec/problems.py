@@ -113,7 +113,15 @@ def problems_of(error: DocumentError) -> tuple[Problem, ...]:
 
 
 def sentence(problem: Problem) -> str:
-    return f"{problem.message} (did you mean '{problem.suggestion}'?)" if problem.suggestion else problem.message
+    if not problem.suggestion:
+        return problem.message
+    same = _looks_the_same(problem.suggestion, problem.message)
+    return f"{problem.message} (did you mean '{problem.suggestion}'{', in another form of Unicode' if same else ''}?)"
+
+
+def _looks_the_same(word: str, text: str) -> bool:
+    """Whether it stands in the text, but with its accents written in another way, which nobody can see."""
+    return word not in text and unicodedata.normalize("NFC", word) in unicodedata.normalize("NFC", text)
 
 
 def located(problems: Iterable[Problem], document: Source) -> list[Problem]:

@@ -1,7 +1,17 @@
 import pytest
 
 from gleitzeit.spec.load import Document, load_text
-from gleitzeit.spec.problems import Problem, document_error, from_wire, located, problems_of, render, show_path, to_wire
+from gleitzeit.spec.problems import (
+    Problem,
+    document_error,
+    from_wire,
+    located,
+    problems_of,
+    render,
+    sentence,
+    show_path,
+    to_wire,
+)
 
 TEXT = """\
 name: demo
@@ -126,3 +136,10 @@ def test_an_error_carries_all_and_says_the_first_that_counts() -> None:
 )
 def test_paths_for_people(path: tuple[str | int, ...], shown: str) -> None:
     assert show_path(path) == shown
+
+
+def test_a_word_that_looks_the_same_is_said_to_be_in_another_form() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    told = sentence(Problem((), f"there is no task '{composed}'", decomposed))
+    assert told == f"there is no task '{composed}' (did you mean '{decomposed}', in another form of Unicode?)"
+    assert sentence(Problem((), "there is no task 'cafè'", composed)).endswith(f"(did you mean '{composed}'?)")
