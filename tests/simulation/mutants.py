@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -26,6 +26,7 @@ from gleitzeit.engine.underway import Call, Lookup, Sending
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
+from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import CallTable
 from gleitzeit.spec.references import substitute
 from gz_coordinator import submission
@@ -347,13 +348,14 @@ def forgets_timers_at_restart() -> list[Patch]:
 
 @mutant
 def substitutes_twice() -> list[Patch]:
-    body = CallParams._body
+    parted = CallParams._parted
 
-    def again(self: CallParams, workflow: Workflow, task: Task) -> bytes:
-        value = params_module.msgspec.json.decode(body(self, workflow, task))
-        return params_module.msgspec.json.encode(substitute(value, self._scope(workflow).resolve))
+    def again(self: CallParams, workflow: Workflow, task: Task) -> tuple[bytes, Sequence[Place]]:
+        body, secrets = parted(self, workflow, task)
+        value = params_module.msgspec.json.decode(body)
+        return params_module.msgspec.json.encode(substitute(value, self._scope(workflow).resolve)), secrets
 
-    return [(CallParams, "_body", again)]
+    return [(CallParams, "_parted", again)]
 
 
 @mutant
