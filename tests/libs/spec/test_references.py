@@ -233,3 +233,21 @@ def test_listing_needs_no_call_stack() -> None:
     for _ in range(100_000):
         value = [value]
     assert list(texts_in(value)) == ["${a.b}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ("${a.map(p, {'n': p.n})}", "a.map(p, {'n': p.n})"),
+        ("<${a == {'x': '}'}}>", "a == {'x': '}'}"),
+        ("${ {'a': b.c, \"}\": {1}} }", None),
+        ("${a${b}}", None),
+        ("${a}}", "a"),
+    ],
+)
+def test_a_map_may_stand_in_an_expression(text: str, inner: str | None) -> None:
+    if inner is None:
+        with pytest.raises(ParameterError, match="is not closed"):
+            parse(text)
+    else:
+        assert [part.text for part in parse(text) if isinstance(part, Reference)] == [inner]
