@@ -29,8 +29,8 @@ __all__ = ["Resolve", "Unreadable", "evaluate", "holds", "normal", "odd_names", 
 
 
 def odd_names(names: Collection[str]) -> frozenset[str]:
-    """Those that CEL would not read as one word, as `first-check`."""
-    return frozenset(name for name in names if not name.replace(".", "_").isidentifier())
+    """Those that CEL would not read as one word, as `first-check` and `prüfung`."""
+    return frozenset(name for name in names if not name.isascii() or not name.replace(".", "_").isidentifier())
 
 
 def read(text: str, names: Collection[str] = ()) -> tuple[Reference, ...]:

@@ -167,6 +167,20 @@ def read_reference(inner: str, source: str = "") -> Reference:
         raise ParameterError(f"a reference of {len(text)} characters; {LONGEST} are allowed")
     if variable := _VARIABLE.fullmatch(text):
         return Reference(source, text, "env", (variable[1],), default=variable[2])
+    return _without_default(text, source)
+
+
+def with_colon(reference: Reference) -> Reference | None:
+    """What reads as a variable with a default, `${a:b.c}`, read as the path of a task `a:b`; None if it is none."""
+    if reference.default is None:
+        return None
+    try:
+        return _without_default(reference.text, reference.source)
+    except ParameterError:
+        return None
+
+
+def _without_default(text: str, source: str) -> Reference:
     split = min((at for at in (text.find("."), text.find("[")) if at >= 0), default=len(text))
     base, path = text[:split].strip(), _read_path(text[split:])
     if path is None or any(_OPERATOR.search(step) for step in path):

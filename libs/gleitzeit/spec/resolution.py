@@ -22,7 +22,7 @@ from gleitzeit.spec.paths import (
     what_is_missing,
     which,
 )
-from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, SECRETS, Reference, substitute
+from gleitzeit.spec.references import AS_WRITTEN, BUILT_INS, NAMESPACES, SECRETS, Reference, substitute, with_colon
 
 FACTS: Final = frozenset({"status", "duration", "timestamp", "metadata", "error"})
 
@@ -42,6 +42,8 @@ def other_base(reference: Reference, known: Mapping[str, object]) -> str:
 
 
 def _readings(reference: Reference, known: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if (with_a_colon := with_colon(reference)) is not None:
+        reference = with_a_colon
     base, path = reference.base, reference.path
     if base in known:
         yield base, path

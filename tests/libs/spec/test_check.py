@@ -17,6 +17,7 @@ from gleitzeit.spec.foreign import OF_A_RETRY, OF_A_TASK, OF_A_WORKFLOW, OF_CONC
 from gleitzeit.spec.load import load_text
 from gleitzeit.spec.problems import Problem, render
 from gleitzeit.spec.references import substitute
+from gleitzeit.spec.resolution import Scope
 from gleitzeit.spec.settings import RETRY_KEYS
 from gleitzeit.spec.tasks import TASK_KEYS
 
@@ -612,6 +613,22 @@ def test_what_references_may_read(text: str) -> None:
     definition = good(flow(reader, **keys))
     assert definition.tasks[0].dependencies == ()
     assert definition.tasks[0].references
+
+
+@pytest.mark.parametrize("name", ["a:b", "a:b.c", "prüfung", "日本", "🎉", "a-b", "a b", "a~b"])
+def test_a_task_is_known_by_any_name_that_it_may_have(name: str) -> None:
+    text = f"${{{name}.response}} {{{{ {name}.response }}}} ${{{name}.response || 'none'}}"
+    tasks = [
+        {"id": name, "method": "echo/echo"},
+        {"id": "t", "method": "echo/echo", "params": {"message": text}, "when": f"${{{name}.response}} != 1"},
+        *([] if ":" in name else [{"id": "u", "method": "echo/echo", "when": f"{name}.response != 1"}]),
+    ]
+    for task in good(flow(*tasks)).tasks[1:]:
+        assert task.dependencies == (name,)
+    results = {name: {"response": 7}}
+    scope = Scope(results=results, tasks={name: name}, workflow={}, parameters={})
+    assert scope.filled(f"${{{name}.response}}") == 7
+    assert scope.holds(f"${{{name}.response}} == 7")
 
 
 @pytest.mark.parametrize(
