@@ -49,8 +49,8 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _api_url(url: str) -> str:
-    """Without the /v1 that other servers' addresses end with."""
-    return url.rstrip("/").removesuffix("/v1")
+    """Without the /v1 that other servers' addresses end with, and the method after it."""
+    return url.rstrip("/").removesuffix("/messages").removesuffix("/v1")
 
 
 def parser() -> ArgumentParser:

@@ -13,9 +13,22 @@ from gz_provider_llm.requests import ToolCall, tool_arguments
 from gz_provider_llm.results import ChatResult, Usage, count_of, is_number, text_of, vector_of
 from gz_provider_llm.thoughts import Thoughts, ended
 
-_FINISH: Final = {"function_call": "tool_calls", "model_length": "length", "eos": "stop"}
+_FINISH: Final = {
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "model_length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "eos": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "complete": "stop",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+}
+"""In the words of Mistral, Together, Cohere, Google, Zhipu and those who translate from other APIs."""
 _THOUGHT: Final = ("reasoning_content", "reasoning", "thinking")
-BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
+BROKEN_OFF: Final = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
 """The server's word for an answer that it could not end."""
 
 
@@ -52,7 +65,7 @@ class Answer(Struct):
         choice = choices[0]
         if choice.get("index"):  # of several answers, which options can ask for, we take the first
             return ""
-        self.finish_reason = text_of(choice.get("finish_reason"), self.finish_reason)
+        self.finish_reason = self._finish(choice.get("finish_reason")) or self.finish_reason
         part = choice.get("delta") or choice.get("message") or {}
         match choice.get("logprobs"):
             case {"content": list(tokens)}:
@@ -73,6 +86,11 @@ class Answer(Struct):
         if part.get("function_call"):  # what calls of tools were before there could be several
             self._call({"function": part["function_call"]})
         return said
+
+    @staticmethod
+    def _finish(said: Any) -> str:
+        word = text_of(said).lower()
+        return _FINISH.get(word, word)
 
     def end(self) -> str:
         """The text that was held back until nothing more could come."""
@@ -99,7 +117,7 @@ class Answer(Struct):
             content, thought = ended(content)
         if not content and not self.calls and (self.refusal or self.finish_reason == "content_filter"):
             raise Refused("".join(self.refusal) or "the answer was held back by a content filter")
-        finish_reason = _FINISH.get(self.finish_reason, self.finish_reason) or "stop"
+        finish_reason = self.finish_reason or "stop"
         return ChatResult(
             content=content,
             model=self.model,

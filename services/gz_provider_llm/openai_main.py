@@ -62,8 +62,11 @@ def run() -> None:
 
 
 def _api_url(url: str) -> str:
+    """Also of the address of one method, as many show it."""
     parts = urlsplit(url)
-    return url if parts.path.strip("/") else parts._replace(path="/v1").geturl()
+    bare = parts.path.rstrip("/")
+    path = bare.removesuffix("/chat/completions") or "/v1"
+    return url if path == bare else parts._replace(path=path).geturl()
 
 
 def _headers(url: str, key: str) -> dict[str, str]:

@@ -51,6 +51,7 @@ _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECA
 _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
     "context limit", "prompt is too long", "input is too long", "too many tokens", "larger than the max context",
+    "reduce the length of the",
     "maximum prompt length", "input token count", "max_new_tokens` must be <=",
 )  # fmt: skip
 _UNREADABLE: Final = ("produced output that does not match", "json_validate_failed", "tool_use_failed")

@@ -198,6 +198,7 @@ async def test_thoughts_and_text_as_parts_of_one_content() -> None:
     [
         (stream(sse(chunk(content="Hel"), end("error"), "[DONE]")), ServerError),
         (stream(sse(chunk(content="Hel"), end("insufficient_system_resource"), "[DONE]")), ServerError),
+        (stream(sse(chunk(content="Hel"), end("abort"), "[DONE]")), ServerError),
         (stream(sse(chunk(content="Hel"))), StreamCut),
         (stream(sse(chunk(content="Hel")), then="cut"), StreamCut),
         (stream(), StreamCut),
@@ -243,6 +244,15 @@ async def test_a_whole_answer_that_is_none(body: object) -> None:
 async def test_a_stream_without_its_last_line_is_whole_if_it_said_why_it_ends(then: str) -> None:
     result, _ = await chat(stream(sse(chunk(content="Hello"), end("stop")), then=then))
     assert result.content == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("STOP", "stop"), ("MAX_TOKENS", "length"), ("sensitive", "content_filter"), ("of its own", "of its own")],
+)
+async def test_why_it_ends_in_the_words_of_many_servers(said: str, reason: str) -> None:
+    result, _ = await chat(stream(sse(chunk(content="Hello"), end(said))))
+    assert result.finish_reason == reason
 
 
 async def test_groq_counts_in_a_place_of_its_own() -> None:

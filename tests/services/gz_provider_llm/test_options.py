@@ -89,6 +89,8 @@ def test_a_file_that_holds_no_key(tmp_path: Path, content: str | bytes | None) -
         ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1"),
         ("http://127.0.0.1:8000/api/v3/", "http://127.0.0.1:8000/api/v3/"),
         ("http://127.0.0.1:8000?api-version=1", "http://127.0.0.1:8000/v1?api-version=1"),
+        ("http://127.0.0.1:8000/v1/chat/completions", "http://127.0.0.1:8000/v1"),
+        ("http://h/deployments/d/chat/completions?api-version=1", "http://h/deployments/d?api-version=1"),
     ],
 )
 def test_the_url(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> None:
@@ -96,7 +98,9 @@ def test_the_url(monkeypatch: pytest.MonkeyPatch, variable: str, url: str) -> No
     assert openai_main._api_url(openai_main.parser().parse_args([]).url) == url
 
 
-@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+@pytest.mark.parametrize(
+    "url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/", "http://h:1/v1/messages"]
+)
 def test_the_url_of_a_server_that_speaks_as_anthropic(url: str) -> None:
     assert anthropic_main._api_url(url) == "http://h:1"
 
