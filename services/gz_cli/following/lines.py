@@ -14,6 +14,8 @@ ITEM_FAILURES = 20
 """So many items of a task are named when they fail."""
 MANY = 100
 """Above so many tasks only every twentieth part of the completions is a line."""
+TOLD_MS = 1000
+"""A wait from here on is told; one for a place at a provider is shorter."""
 _GOES_WRONG = events.TaskFailed | events.TaskRetrying | events.TaskFellBack | events.TaskTurnedBack | events.CallLost
 
 
@@ -55,6 +57,12 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
         case events.TaskSkipped() if len(progress.tasks) <= MANY and event.task in progress.tasks:
             reason = f": {event.reason}" if event.reason else ""
             return _line(event.at, "skipped", f"{_name(progress, event.task)} skipped{reason}")
+        case events.CallRefused() if event.until - event.at >= TOLD_MS and event.task in progress.tasks:
+            if len(progress.tasks) > MANY:
+                return None
+            pause = how_soon((event.until - event.at) / 1000)
+            text = f"{_name(progress, event.task)} has to wait, asked again {pause}: {first_line(event.reason)}"
+            return _line(event.at, "retrying", text)
         case events.CallLost():
             twice = " (it may have run)" if event.may_have_run else ""
             text = f"{_name(progress, event.task)} lost its provider{twice}: {event.reason}"

@@ -77,6 +77,13 @@ def test_the_story_of_a_workflow(progress: WorkflowProgress, definition: Definit
     assert told(progress, ev.WorkflowFailed(at=3000, error=FAILURE)) == "✗ Report failed after 2.0 s: no such file"
 
 
+def test_a_provider_that_wants_to_be_left_alone_for_a_while(progress: WorkflowProgress) -> None:
+    refused = ev.CallRefused(at=2100, task="find", attempt=1, reason="openai says: slow", until=11_100)
+    assert told(progress, refused) == "↻ find has to wait, asked again in 9 s: openai says: slow"
+    assert told(progress, ev.CallRefused(at=2100, task="find", attempt=1, reason="busy", until=2900)) is None
+    assert told(progress, ev.CallRefused(at=2100, task="slices[3]", attempt=1, reason="busy", until=11_100)) is None
+
+
 def test_waiting(progress: WorkflowProgress) -> None:
     timer = ev.TaskWaiting(at=2000, task="find", attempt=1, until=5000)
     assert told(progress, timer) == "◷ find waits 3.0 s"
