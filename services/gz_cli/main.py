@@ -1,6 +1,7 @@
 """gz: from the command line to an exit code. Whatever goes wrong ends as one sentence on stderr."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -28,7 +29,8 @@ def run() -> None:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character is no reason to fail
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # TextIO hides what TextIOWrapper has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = main(sys.argv[1:])
     _leave(code)
 

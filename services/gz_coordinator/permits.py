@@ -66,8 +66,10 @@ class PermitExchange:
             try:
                 if keeper is not None:
                     answer = await self._peers.ask(keeper.url, TAKE, params, ASK_AGAIN_MS / 1000)
-                    if answer["verdict"] in ("granted", "reached", "replaced"):
-                        return answer["verdict"]  # type: ignore[no-any-return]  # one of these three
+                    verdict: object = answer["verdict"]
+                    match verdict:
+                        case "granted" | "reached" | "replaced":
+                            return verdict
             except TimeoutError:  # it is not our turn yet
                 continue
             except errors.GleitzeitError:

@@ -73,8 +73,10 @@ class CacheShelf:
         """Until nothing is asked any more."""
         try:
             while self._waiting:
-                if isinstance(self._waiting[0], fx.LookUp):
-                    await self._look_up(self._waiting.popleft().lookup)  # type: ignore[union-attr]  # seen above
+                first = self._waiting[0]
+                if isinstance(first, fx.LookUp):
+                    self._waiting.popleft()
+                    await self._look_up(first.lookup)
                 else:
                     await self._write()
             await self._sweep_if_due()

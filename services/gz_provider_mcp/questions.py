@@ -12,7 +12,6 @@ from gleitzeit.errors import TaskError
 from gleitzeit.schemas.catalogue import compile_schema
 
 ANSWER_SECONDS = 120.0
-ACTIONS = ("accept", "decline", "cancel")
 
 
 class Question(Struct, frozen=True):

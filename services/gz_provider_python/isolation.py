@@ -29,7 +29,6 @@ class Ended(Struct, frozen=True):
     stderr: Output
     seconds: float
     timed_out: bool = False
-    peak_memory_bytes: int = 0
 
 
 class Isolation(Protocol):

@@ -72,8 +72,8 @@ class ProcessIsolation:
             except asyncio.CancelledError:
                 await self._stop(run)
                 raise
-            code, peak_kib = run.exited.result()
-            return Ended(run.report(), code, run.stdout, run.stderr, loop.time() - started, timed_out, peak_kib << 10)
+            code = run.exited.result()
+            return Ended(run.report(), code, run.stdout, run.stderr, loop.time() - started, timed_out)
         finally:
             run.close()
 
@@ -152,9 +152,9 @@ class _Zygote:
         whole = len(self._news) // NEWS.size * NEWS.size
         news = bytes(self._news[:whole])
         del self._news[:whole]
-        for kind, number, value, peak_kib in NEWS.iter_unpack(news):
+        for kind, number, value in NEWS.iter_unpack(news):
             if number in self._runs:
-                self._runs[number].on_news(kind, value, peak_kib)
+                self._runs[number].on_news(kind, value)
 
     def _end(self, why: str) -> None:
         """Its runs die by PR_SET_PDEATHSIG where there is that; their groups are killed from here."""
@@ -190,12 +190,12 @@ def _start_zygote(descriptor: int) -> "subprocess.Popen[bytes]":
 class _Run:
     """One job: its pipes, what came through them, and the future of its end.
 
-    `exited` gets (exit code, peak memory in KiB), or a TaskError.
+    `exited` gets the exit code (see EXITED), or a TaskError.
     """
 
     def __init__(self, send_signal: Callable[[int], None], on_output: OnOutput) -> None:
         self._loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        self.exited: asyncio.Future[int] = self._loop.create_future()
         self.stdout, self.stderr = Output(), Output()
         self._send_signal = send_signal
         self._on_output = on_output
@@ -229,12 +229,12 @@ class _Run:
         if not self.exited.done():
             self._send_signal(number)
 
-    def on_news(self, kind: bytes, value: int, peak_kib: int) -> None:
+    def on_news(self, kind: bytes, value: int) -> None:
         if kind == STARTED:
             self._pid = value
         elif kind == EXITED and not self.exited.done():
             self._drain()
-            self.exited.set_result((value, peak_kib))
+            self.exited.set_result(value)
         elif kind == REFUSED:
             self._fail(f"the system refuses a new process: {os.strerror(value)}")
 

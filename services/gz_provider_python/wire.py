@@ -21,8 +21,8 @@ SIGNAL = b"K"
 FORGET = b"F"
 """The provider is closing: kill everything and end."""
 
-NEWS = struct.Struct("!cQiQ")
-"""From the zygote: kind, id of the run, number, peak memory in KiB (of EXITED)."""
+NEWS = struct.Struct("!cQi")
+"""From the zygote: kind, id of the run, number."""
 STARTED = b"p"
 """The number is the process id."""
 EXITED = b"x"

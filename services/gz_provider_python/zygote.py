@@ -131,7 +131,7 @@ class Zygote:
         """Note who has ended, and end what they left behind. A group lives on under the number of its dead leader."""
         with contextlib.suppress(ChildProcessError):
             while True:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
                 run = self._runs.pop(pid, None)
@@ -141,7 +141,7 @@ class Zygote:
                 code = os.waitstatus_to_exitcode(status)
                 if code != REPORTED:
                     self._kill_strays()
-                self._tell(EXITED, run, code, usage.ru_maxrss)
+                self._tell(EXITED, run, code)
 
     def _kill_strays(self) -> None:
         """What is our child and no run has been left behind by one. Its own children become ours when it dies."""
@@ -158,9 +158,9 @@ class Zygote:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
 
-    def _tell(self, kind: bytes, run: int, number: int, peak_kib: int = 0) -> None:
+    def _tell(self, kind: bytes, run: int, number: int) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next poll sees that the provider is gone
-            self._control.sendall(NEWS.pack(kind, run, number, peak_kib))
+            self._control.sendall(NEWS.pack(kind, run, number))
 
     def _adopt_orphans(self) -> None:
         if self._prctl is not None:

@@ -22,9 +22,10 @@ from gleitzeit.errors import (
 )
 from gleitzeit.journal import open_journal
 from gleitzeit.journal.base import SHORT_BYTES, Append, Find, OwnedJournal, Record, Summary, Unfinished
-from gleitzeit.journal.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, name_of
+from gleitzeit.journal.blobs import MAX_BLOB_BYTES, MAX_CHUNK_BYTES
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.model.blobs import name_of
 from gleitzeit.model.shards import SHARDS
 
 Open = Callable[[], OwnedJournal]

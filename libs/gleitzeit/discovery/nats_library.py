@@ -17,13 +17,13 @@ if _AIOHTTP not in sys.modules:
     finally:
         del sys.modules[_AIOHTTP]
 
-import nats.aio.transport  # noqa: E402 - see above
-from nats import errors  # noqa: E402
-from nats.aio.client import Client  # noqa: E402
-from nats.aio.msg import Msg  # noqa: E402
-from nats.micro import add_service  # noqa: E402
-from nats.micro.request import Request  # noqa: E402
-from nats.micro.service import Service, ServiceConfig  # noqa: E402
+import nats.aio.transport
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro import add_service
+from nats.micro.request import Request
+from nats.micro.service import Service, ServiceConfig
 
 __all__ = ["Client", "Msg", "Request", "Service", "ServiceConfig", "add_service", "errors", "with_websockets"]
 

@@ -21,7 +21,7 @@ from gleitzeit.spec.references import substitute
 
 CHILD_FAILED = "CHILD_FAILED"
 ENDS = frozenset({ev.WorkflowCompleted, ev.WorkflowFailed, ev.WorkflowCancelled})
-_GIVEN_UP = frozenset({ev.TaskCancelled, ev.TaskFailed, ev.TaskRetrying})
+_GIVEN_UP = (ev.TaskCancelled, ev.TaskFailed, ev.TaskRetrying)
 
 
 def child_id(parent: str, task: str, attempt: int) -> str:
@@ -54,8 +54,8 @@ class Children(Flow):
         super()._follow(workflow, event)
         if type(event) in ENDS:
             self._end_parents_task(workflow)
-        elif type(event) in _GIVEN_UP:
-            self._cancel_child(workflow.tasks[event.task], f"its task in {workflow.id} has ended")  # type: ignore[union-attr]  # those have a task
+        elif isinstance(event, _GIVEN_UP):
+            self._cancel_child(workflow.tasks[event.task], f"its task in {workflow.id} has ended")
 
     def _end_parents_task(self, child: Workflow) -> None:
         origin = child.submitted.origin

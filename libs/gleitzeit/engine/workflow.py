@@ -229,10 +229,11 @@ class Workflow:
 
     def _after_end(self, task: Task, at: int, *, met: bool, was_active: bool = True) -> None:
         """The task has ended. `met`: what depends on it may run, as far as this one is concerned."""
-        if task.parent is not None and task.parent.fan is not None:
-            task.parent.fan.end(task, was_active=was_active)
-            self.stir(task.parent)
-            for item in task.parent.fan.due(task.parent.definition.for_each):  # type: ignore[arg-type]  # it has items
+        parent = task.parent
+        if parent is not None and parent.fan is not None and parent.definition.for_each is not None:
+            parent.fan.end(task, was_active=was_active)
+            self.stir(parent)
+            for item in parent.fan.due(parent.definition.for_each):
                 self._release(item, at)
         elif task.origin is None and not task.definition.late:
             self.ordinary -= 1

@@ -1,6 +1,5 @@
 """What all adapters do alike with blobs: names, bounds, and whether the content is what the name says."""
 
-import hashlib
 import re
 import zlib
 
@@ -11,10 +10,6 @@ MAX_CHUNK_BYTES = 1 << 20
 Piece = tuple[str, int, int, bytes, int]
 """What `Blobs.put` takes."""
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def name_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def check_name(name: str) -> str:

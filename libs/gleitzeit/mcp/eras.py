@@ -16,10 +16,8 @@ CLIENT_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 SERVER_KEY: Final = "io.modelcontextprotocol/serverInfo"
-SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 
 UNSUPPORTED_VERSION: Final = -32022
-RESOURCE_NOT_FOUND: Final = -32002
 
 CLIENT_INFO: Final[Mapping[str, str]] = {"name": "gleitzeit", "title": "Gleitzeit", "version": "1"}
 CLIENT_CAPABILITIES: Final[Mapping[str, Any]] = {"roots": {"listChanged": False}, "elicitation": {}}

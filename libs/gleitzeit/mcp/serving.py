@@ -3,7 +3,6 @@
 A toolbox says which tools there are and calls them; everything that the protocol wants around that is here.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,8 +12,6 @@ from gleitzeit.errors import GleitzeitError, InvalidParams, RemoteError
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.peer import Request
 from gleitzeit.mcp import eras
-
-logger = logging.getLogger(__name__)
 
 PAGE = 100
 """Tools on one page of `tools/list`."""

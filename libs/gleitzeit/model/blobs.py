@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 from msgspec import Raw, Struct
@@ -53,7 +53,7 @@ def reference(content: bytes, form: str = "") -> dict[str, Any]:
     return found | {"as": form} if form else found
 
 
-def is_blob(value: object) -> bool:
+def is_blob(value: object) -> TypeGuard[Reference]:
     """Whether a value stands for a blob: exactly that, and nothing else beside it."""
     if not isinstance(value, dict) or KEY not in value or not _MEMBERS.issuperset(value):
         return False

@@ -53,12 +53,15 @@ class BreakerPolicy(Struct, frozen=True, omit_defaults=True):
     half_open_max_calls: int = 1
 
 
+OnConflict = Literal["queue", "cancel_running", "fail"]
+
+
 class Concurrency(Struct, frozen=True, omit_defaults=True):
     """How many of one key may be under way at once. `key` is a text that may have references."""
 
     key: str
     limit: int = 1
-    on_conflict: Literal["queue", "cancel_running", "fail"] = "queue"
+    on_conflict: OnConflict = "queue"
     """Of one more: it waits, the oldest makes room for it, or it fails."""
 
 

@@ -7,11 +7,10 @@ kept by the coordinator that has the shard of its stream. A **holder** is a work
 import functools
 import hashlib
 import urllib.parse
-from typing import Literal
 
 from msgspec import Struct
 
-from gleitzeit.model.definition import Priority
+from gleitzeit.model.definition import OnConflict, Priority
 
 LIMITS = "$limit/"
 
@@ -23,7 +22,7 @@ class Ask(Struct, frozen=True):
     holder: str
     id: str
     most: int
-    on_conflict: Literal["queue", "cancel_running", "fail"] = "queue"
+    on_conflict: OnConflict = "queue"
     epoch: int = 0
     """Of the shard of the holder's workflow, with whoever asks."""
     priority: int = Priority.NORMAL

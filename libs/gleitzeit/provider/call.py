@@ -53,7 +53,6 @@ class Meta(
     untrusted: bool = False
     secrets: list[Place] = []
     """Which texts of the params have secrets in them."""
-    traceparent: str = ""
     batch: str = ""
     """Of `rpc.discover`: "split" if the caller takes the answers to a batch one by one, as they come."""
     blobs: str = ""

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from gleitzeit.model.definition import Concurrency
+from gleitzeit.model.definition import Concurrency, OnConflict
 from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.foreign import OF_CONCURRENCY
 from gleitzeit.spec.scalars import whole_number
 
 KEYS: Final = frozenset({"key", "limit", "on_conflict"})
-_ON_CONFLICT: Final = {"queue": "queue", "cancel_running": "cancel_running", "fail": "fail"}
+_ON_CONFLICT: Final[dict[str, OnConflict]] = {"queue": "queue", "cancel_running": "cancel_running", "fail": "fail"}
 _MOST: Final = 1_000_000
 
 
@@ -30,5 +30,5 @@ def read_concurrency(fields: Fields, otherwise: str) -> Concurrency | None:
     return Concurrency(
         key=within.text("key") or otherwise,
         limit=within.whole("limit", 1, _MOST) or 1,
-        on_conflict=within.choice("on_conflict", _ON_CONFLICT) or "queue",  # type: ignore[arg-type]  # one of its words
+        on_conflict=within.choice("on_conflict", _ON_CONFLICT) or "queue",
     )

@@ -53,10 +53,6 @@ _TASK_STATE: Final = frozenset(
 )
 """What was saved with a workflow when it ran. In a document that says more than its name: it is no part of it."""
 
-WORKFLOW_KEYS: Final = frozenset({"output"})
-TASK_KEYS: Final = frozenset({"task_type"})
-"""Of old documents, beside the state: they are no more when the check begins."""
-
 _REPLACED: Final = frozenset({"method", "protocol", "type", "params", "parameters"})
 _CHAT: Final = {"message": "prompt"}
 

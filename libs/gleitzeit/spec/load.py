@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -305,10 +305,9 @@ _STANDARD_TEXT: Final = (None, "!", "tag:yaml.org,2002:str")
 def _yaml_steps(text: str) -> Iterator[Step]:
     """libyaml's composer dies of deep nesting; its event parser does not, and is left at the first step too deep."""
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        start, end = (
-            cast(yaml.Mark, event.start_mark),
-            cast(yaml.Mark, event.end_mark),
-        )  # CParser gives every event both
+        start, end = event.start_mark, event.end_mark
+        assert start is not None, "CParser gives every event both"
+        assert end is not None
         step = Step(start.line + 1, start.column + 1, end.line + 1)
         match event:
             case yaml.ScalarEvent():

@@ -6,7 +6,7 @@ aliases), then without a leading `result`, then inside the object's own `result`
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -53,7 +53,7 @@ def look_up(result: object, path: tuple[str, ...], load: Load = load_nothing) ->
     A blob on the way is looked into; one at its end stays what it is. Missing if there is nothing.
     """
     if is_blob(result):
-        found = load(look_into(result, path, as_result=True))  # type: ignore[arg-type]  # a dict, as has just been seen
+        found = load(look_into(result, path, as_result=True))
         return result if found is MISSING and not path else found
     if one_level(result) is None:  # the task failed or was skipped, and its dependents run all the same
         return None
@@ -82,7 +82,7 @@ def _payload(result: object) -> tuple[object, ...]:
 def walk(value: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
     for at, step in enumerate(path):
         if is_blob(value):
-            return load(look_into(value, path[at:]))  # type: ignore[arg-type]  # as above
+            return load(look_into(value, path[at:]))
         value = _step(value, step)
         if value is MISSING:
             break
@@ -102,11 +102,10 @@ class Unread:
         """An object or list with members that are Raw, or Unread if they are large. Raises msgspec.DecodeError."""
         if self._level is self:
             level = one_level(self.raw)
-            members: Any = (
-                level.items() if isinstance(level, dict) else enumerate(level) if isinstance(level, list) else ()
-            )
-            for key, member in [found for found in members if len(found[1]) > INLINE_BYTES]:
-                level[key] = Unread(member)  # type: ignore[index]  # there are members
+            if isinstance(level, dict):
+                level |= {key: Unread(member) for key, member in level.items() if len(member) > INLINE_BYTES}
+            elif isinstance(level, list):
+                level[:] = [Unread(member) if len(member) > INLINE_BYTES else member for member in level]
             self._level = level
         return self._level
 

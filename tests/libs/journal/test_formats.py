@@ -11,10 +11,10 @@ import pytest
 from gleitzeit.engine.replay import replay
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal.base import Append, Find
-from gleitzeit.journal.blobs import name_of
 from gleitzeit.journal.sqlite import SqliteJournal
 from gleitzeit.journal.sqlite_tables import FORMAT
 from gleitzeit.model import events as ev
+from gleitzeit.model.blobs import name_of
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("format-*.db"))
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode

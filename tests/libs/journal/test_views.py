@@ -6,7 +6,7 @@ from tests.servers import Postgres, Redis
 from gleitzeit.errors import BlobNotFound, ConfigurationError, JournalConflict, JournalError
 from gleitzeit.journal import JournalView, OwnedJournal, open_journal, open_view
 from gleitzeit.journal.base import Append, Find, Summary
-from gleitzeit.journal.blobs import name_of
+from gleitzeit.model.blobs import name_of
 
 
 @pytest.fixture(params=["postgres", "redis"])

@@ -115,7 +115,6 @@ async def test_a_result(jobs: Jobs) -> None:
     ended = await jobs.run("result = {'n': context['n'] + 1}", variables={"context": {"n": 1}})
     assert value(ended) == {"n": 2}
     assert (ended.exit_code, ended.timed_out) == (REPORTED, False)
-    assert ended.peak_memory_bytes > 1 << 20
 
 
 async def test_a_top_level_return_comes_before_the_variable(jobs: Jobs) -> None:

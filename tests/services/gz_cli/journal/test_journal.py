@@ -14,9 +14,9 @@ import pytest
 from tests.servers import Postgres, Redis
 
 from gleitzeit.journal.base import Append, Find, Summary
-from gleitzeit.journal.blobs import name_of
 from gleitzeit.journal.sqlite import SqliteJournal
 from gleitzeit.journal.sqlite_tables import FORMAT, format_of
+from gleitzeit.model.blobs import name_of
 from gz_cli.journal.access import KINDS
 from gz_cli.main import main
 
