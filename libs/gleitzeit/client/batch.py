@@ -71,15 +71,19 @@ class BatchResult(Struct, frozen=True):
         file.write_text(_WRITERS[file.suffix](self), encoding="utf-8", newline="")
 
     def save_to_json(self, path: str | Path) -> None:
+        """As `save` to a .json; whatever the file is called."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     def save_to_jsonl(self, path: str | Path) -> None:
+        """A line a file, each a JSON object with `file`, `status`, `content` and `error`."""
         Path(path).write_text(_jsonl(self), encoding="utf-8")
 
     def save_to_csv(self, path: str | Path) -> None:
+        """With a first row of names; contents that are no text stand there as JSON."""
         Path(path).write_text(_csv(self), encoding="utf-8", newline="")
 
     def save_to_markdown(self, path: str | Path) -> None:
+        """A section a file."""
         Path(path).write_text(_markdown(self), encoding="utf-8")
 
 

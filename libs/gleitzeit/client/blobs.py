@@ -23,6 +23,8 @@ class Contents(Protocol):
 
 
 class BlobChannel:
+    """Large values on a connection of their own, opened with the first of them: no message waits behind one."""
+
     def __init__(self, open_connection: Callable[[], Awaitable[Connection]]) -> None:
         self._open = open_connection
         self._connection: Connection | None = None

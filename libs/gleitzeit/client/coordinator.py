@@ -160,6 +160,8 @@ class Coordinator(Session):
         return candidates[0].workflow_id
 
     async def cancel(self, workflow_id: AnyWorkflow, *, reason: str | None = None) -> State:
+        """Start nothing more and stop what runs. What runs `always`, or undoes, runs first (`cancelling`
+        says why); cancelled once more it ends at once. Raises InvalidState if it has completed or failed."""
         return await self._view(State, "workflow.cancel", workflow_id=workflow_id, reason=reason)
 
     async def delete(self, workflow_id: AnyWorkflow) -> int:
@@ -203,6 +205,7 @@ class Coordinator(Session):
         return msgspec.convert(await self._call_once("workflow.rerun", what, idempotency_key), State)
 
     async def diff(self, a: AnyWorkflow, b: AnyWorkflow) -> Difference:
+        """What two workflows were given and what came of it, task by task."""
         return await self._view(Difference, "workflow.diff", a=id_of(a), b=id_of(b))
 
     async def signal(
@@ -243,6 +246,7 @@ class Coordinator(Session):
     # ------------------------------------------------------------------------------------------------- the system
 
     async def providers(self) -> tuple[ProviderView, ...]:
+        """One for every process that the coordinator knows, also of those that are not well (`problem`)."""
         return (await self.provider_list()).providers
 
     async def provider_list(self) -> ProviderList:
@@ -259,12 +263,15 @@ class Coordinator(Session):
         return await self._view(ProviderDetail, "provider.drain", name=name, instance=instance, undo=undo or None)
 
     async def protocols(self) -> tuple[ProtocolView, ...]:
+        """Those that tasks can use, also where nobody is there who serves them."""
         return (await self._view(_Protocols, "protocol.list")).protocols
 
     async def protocol(self, protocol: str) -> ProtocolDetail:
+        """Its methods with their schemas; `protocol` with its version, as `llm/v1`. Raises ProtocolNotFound."""
         return await self._view(ProtocolDetail, "protocol.get", protocol=protocol)
 
     async def status(self) -> SystemStatus:
+        """Of the coordinator that answers; `warnings` are for people."""
         return await self._view(SystemStatus, "system.status")
 
     # ------------------------------------------------------------------------------------------------- watching

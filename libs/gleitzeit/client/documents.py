@@ -218,6 +218,7 @@ def places(folder: Path) -> tuple[Path, ...]:
 
 
 def find_file(name: str, folder: Path) -> Path | None:
+    """The first of `places` that has a file of this name."""
     candidates = (place / name for place in places(folder))
     return next((Path(os.path.normpath(path)) for path in candidates if path.is_file()), None)
 

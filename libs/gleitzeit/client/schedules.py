@@ -73,18 +73,23 @@ class Schedules:
         return await self._view("schedule.put", given)
 
     async def list(self) -> tuple[ScheduleView, ...]:
+        """All of them, without the workflows that they start."""
         return msgspec.convert(await self._call("schedule.list", {}), _List).schedules
 
     async def get(self, name: str) -> ScheduleView:
+        """With the workflow that it starts. Raises ScheduleNotFound, as all below."""
         return await self._view("schedule.get", {"name": name})
 
     async def delete(self, name: str) -> ScheduleView:
+        """Forget it. The workflows that it has started go on."""
         return await self._view("schedule.delete", {"name": name})
 
     async def pause(self, name: str) -> ScheduleView:
+        """Times that pass meanwhile are left out."""
         return await self._view("schedule.pause", {"name": name})
 
     async def resume(self, name: str) -> ScheduleView:
+        """With the times from now on."""
         return await self._view("schedule.resume", {"name": name})
 
     async def trigger(self, name: str, *, idempotency_key: str | None = None) -> State:

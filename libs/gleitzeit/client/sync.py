@@ -51,6 +51,7 @@ class Background:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Until it is done; not to be called in the loop's own thread."""
         return self.start(work).result()
 
 
@@ -246,7 +247,8 @@ class SyncClient:
             while (piece := self._run(_next(pieces))) is not None:
                 yield piece
         finally:
-            self._run(_close(pieces))
+            if not self._closed:
+                self._run(_close(pieces))
 
     def vision(
         self,

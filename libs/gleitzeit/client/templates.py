@@ -47,6 +47,7 @@ class Templates:
         return msgspec.convert(await self._call("template.put", params), TemplateView)
 
     async def get(self, name: str) -> TemplateView:
+        """With its definition."""
         return msgspec.convert(await self._call("template.get", {"name": name}), TemplateView)
 
     async def list(self, *, prefix: str = "") -> tuple[TemplateView, ...]:

@@ -42,6 +42,8 @@ class Submitted(Struct, frozen=True):
 
 
 class ErrorView(Struct, frozen=True, omit_defaults=True):
+    """As a JSON-RPC error has it; `name` is the word for `code`, `task` the task that failed, if one did."""
+
     code: int
     message: str
     name: str = ""
@@ -156,6 +158,8 @@ class WorkflowResult(Struct, frozen=True, omit_defaults=True):
 
 
 class WorkflowRow(Struct, frozen=True, omit_defaults=True):
+    """One line of a list; `counts` is how many of its tasks are in each state."""
+
     workflow_id: str
     name: str
     status: str
@@ -223,6 +227,8 @@ class Explanation(Struct, frozen=True, omit_defaults=True):
 
 
 class Explained(Struct, frozen=True):
+    """Why tasks stand where they stand. `reason` of each is one word for machines, `message` a sentence for people."""
+
     workflow_id: str
     status: str
     tasks: tuple[Explanation, ...]
@@ -277,6 +283,8 @@ class ProviderList(Struct, frozen=True, omit_defaults=True):
 
 
 class ProtocolView(Struct, frozen=True, omit_defaults=True):
+    """`methods` are the names of its methods, `providers` those who serve it now."""
+
     protocol: str
     description: str = ""
     methods: tuple[str, ...] = ()
@@ -306,11 +314,15 @@ class ProviderDetail(Struct, frozen=True, omit_defaults=True):
 
 
 class ProtocolDetail(Struct, frozen=True, omit_defaults=True):
+    """A protocol with its version, as `llm/v1`."""
+
     protocol: str
     methods: tuple[MethodView, ...] = ()
 
 
 class NatsStatus(Struct, frozen=True, omit_defaults=True):
+    """None for `url`: the coordinator works without NATS."""
+
     url: str | None = None
     connected: bool = False
 
@@ -348,6 +360,8 @@ class SystemStatus(Struct, frozen=True, omit_defaults=True):
 
 
 class Validation(Struct, frozen=True):
+    """`problems` as `gleitzeit.spec.problems.from_wire` reads them; warnings leave a document valid."""
+
     valid: bool
     problems: tuple[dict[str, Json], ...] = ()
 

@@ -39,6 +39,8 @@ class StreamItem(Struct, frozen=True):
 
 
 class ProgressItem(Struct, frozen=True):
+    """How far a running task is, in a unit of its own; no `total`: nobody knows."""
+
     workflow_id: str
     task_id: str
     attempt: int
@@ -48,6 +50,8 @@ class ProgressItem(Struct, frozen=True):
 
 
 class LogItem(Struct, frozen=True):
+    """What a running task says beside its result: what a script prints, what a provider logs."""
+
     workflow_id: str
     task_id: str
     attempt: int

@@ -51,6 +51,8 @@ class Append(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
+    """One event as it was appended; `seq` counts from 1 within its stream."""
+
     seq: int
     event: bytes
 

@@ -4,8 +4,8 @@ import re
 import zlib
 
 from gleitzeit.errors import BlobNotFound, InvalidParams, JournalCorrupt, PayloadTooLarge
+from gleitzeit.model.blobs import MAX_BLOB_BYTES
 
-MAX_BLOB_BYTES = 64 << 20
 MAX_CHUNK_BYTES = 1 << 20
 Piece = tuple[str, int, int, bytes, int]
 """What `Blobs.put` takes."""
@@ -47,6 +47,7 @@ def wrong_content(name: str, digest: str) -> InvalidParams:
 
 
 def checksum(name: str, offset: int, chunk: bytes) -> int:
+    """Of one piece, kept beside it: where it belongs counts, so that pieces cannot change places."""
     return zlib.crc32(chunk, zlib.crc32(f"{offset} {name}".encode()))
 
 

@@ -229,10 +229,12 @@ def decode_members(params: Raw | None) -> dict[str, Raw]:
 
 
 def encode_request(request_id: int, method: str, params: Encoded | None) -> bytes:
+    """`params` are encoded already, or None for none."""
     return _encode(request(method, _as_raw(params), id=request_id))
 
 
 def encode_notification(method: str, params: Encoded | None) -> bytes:
+    """As `encode_request`, without an id."""
     return _encode(notification(method, _as_raw(params)))
 
 
@@ -242,10 +244,12 @@ def _as_raw(params: Encoded | None) -> Any:
 
 
 def encode_result(request_id: bytes, result: bytes) -> bytes:
+    """Both as JSON: the id as it came, also if it is a text or null."""
     return b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (result, request_id)
 
 
 def encode_failure(request_id: bytes, failure: Failure) -> bytes:
+    """The id as JSON; `data` is left out where there is none."""
     # A message may quote a file name that is no Unicode; the answer must not be lost over it.
     message = failure.message.encode("utf-8", "replace").decode()
     error: dict[str, object] = {"code": failure.code, "message": message}

@@ -36,6 +36,7 @@ class Inspection:
         self._tail = b""
 
     def feed(self, piece: bytes) -> None:
+        """The next piece; what is told is complete after the last one."""
         outside = self._outside_strings(piece)
         if not self.members and self._most_members and (begun := outside.lstrip()):
             self.members = int(begun.startswith(b"["))

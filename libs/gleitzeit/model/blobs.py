@@ -40,6 +40,7 @@ class Look(Struct, frozen=True):
 
 
 def look_into(blob: Reference, path: tuple[str, ...] | None = None, *, as_result: bool = False) -> Look:
+    """What to ask for where a path leads into a blob."""
     return Look(str(blob[KEY]), str(blob.get("as", "")), path, as_result)
 
 

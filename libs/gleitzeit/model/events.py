@@ -26,6 +26,8 @@ class Failure(Struct, frozen=True, omit_defaults=True):
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag=True):
+    """`at` is when it was decided: UTC milliseconds, which never go back within a stream."""
+
     at: int
 
 
@@ -61,22 +63,28 @@ class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class WorkflowPaused(Event, frozen=True, omit_defaults=True, tag=True):
-    pass
+    """Nothing new starts; what runs goes on."""
 
 
 class WorkflowResumed(Event, frozen=True, omit_defaults=True, tag=True):
-    pass
+    """The end of a pause."""
 
 
 class WorkflowCompleted(Event, frozen=True, omit_defaults=True, tag=True):
+    """`outputs` is an object by the names that the definition gives, null if it gives none."""
+
     outputs: Raw = NULL
 
 
 class WorkflowFailed(Event, frozen=True, omit_defaults=True, tag=True):
+    """The last event, unless it is retried by hand."""
+
     error: Failure
 
 
 class WorkflowCancelled(Event, frozen=True, omit_defaults=True, tag=True):
+    """The last event, unless it is retried by hand."""
+
     reason: str = ""
 
 
@@ -145,6 +153,8 @@ class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskCompleted(Event, frozen=True, omit_defaults=True, tag=True):
+    """Durable before the call is acknowledged, and before anything that depends on it starts."""
+
     task: str
     attempt: int
     result: Raw = NULL
@@ -230,6 +240,8 @@ class TaskReleased(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskFailed(Event, frozen=True, omit_defaults=True, tag=True):
+    """For good: no attempt is left, or none would help."""
+
     task: str
     attempt: int
     error: Failure
@@ -245,6 +257,8 @@ class TaskSkipped(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskCancelled(Event, frozen=True, omit_defaults=True, tag=True):
+    """With its workflow, or because another failed (`fail_fast`); what still runs of it is told to stop."""
+
     task: str
     reason: str = ""
 

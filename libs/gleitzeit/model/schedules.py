@@ -39,6 +39,8 @@ class ScheduleDefinition(Struct, frozen=True, omit_defaults=True):
 
 
 class ScheduleFact(Struct, frozen=True, omit_defaults=True, tag_field="type", tag=True):
+    """`at` is when it was decided, in UTC milliseconds."""
+
     at: int
 
 
@@ -57,6 +59,8 @@ class ScheduleFired(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
 
 
 class ScheduleQueued(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
+    """The workflow before has not ended: this one starts after it. `due` is the time that it stands for."""
+
     due: int
     cause: Cause = "due"
 
@@ -71,7 +75,7 @@ class ScheduleMissed(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
 
 
 class SchedulePaused(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
-    pass
+    """Nothing is started by it any more."""
 
 
 class ScheduleResumed(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
@@ -79,7 +83,7 @@ class ScheduleResumed(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
 
 
 class ScheduleDeleted(ScheduleFact, frozen=True, omit_defaults=True, tag=True):
-    pass
+    """The last of its facts; what it has started goes on."""
 
 
 AnyScheduleFact = (

@@ -40,6 +40,7 @@ class Findings:
         self._add(path, message, suggestion, "error", where)
 
     def warning(self, path: Path, message: str, suggestion: str = "", **where: Any) -> None:
+        """As `error`; the document is good all the same."""
         self._add(path, message, suggestion, "warning", where)
 
     def _add(
@@ -59,10 +60,12 @@ class Findings:
         self.problems[known:] = [p for p in self.problems[known:] if (p.path, p.message) not in before]
 
     def near(self, word: str, words: Collection[str]) -> str:
+        """Which of `words` was probably meant; "" for none, and for the last of very many mistakes."""
         self._suggested += 1
         return near(word, words) if self._suggested <= _LIMIT_SUGGESTIONS else ""
 
     def listed(self) -> tuple[Problem, ...]:
+        """All of them; beyond LIMIT_PROBLEMS one more says how many are left out."""
         if not self._left_out:
             return tuple(self.problems)
         severity: Literal["error", "warning"] = "error" if self.has_errors else "warning"
@@ -126,6 +129,7 @@ class Fields:
         return ""
 
     def flag(self, key: str) -> bool | None:
+        """None if it is absent, or neither true nor false."""
         value = self.raw.get(key)
         if value is None or isinstance(value, bool):
             return value
@@ -133,6 +137,7 @@ class Fields:
         return None
 
     def mapping(self, key: str) -> dict[str, Any]:
+        """Empty if it is absent, or no map."""
         value = self.raw.get(key)
         if value is None:
             return {}
@@ -181,6 +186,7 @@ class Fields:
         return seconds
 
     def whole(self, key: str, least: int, most: int) -> int | None:
+        """None if it is absent, or not from `least` to `most`; 3.0 is 3, as JSON does not tell them apart."""
         value = self.raw.get(key)
         if value is None:
             return None
@@ -191,6 +197,7 @@ class Fields:
         return number
 
     def choice(self, key: str, options: Mapping[str, T]) -> T | None:
+        """What `options` has for it, whatever its capitals."""
         value = self.raw.get(key)
         if value is None:
             return None

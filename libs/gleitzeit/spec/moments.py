@@ -50,6 +50,7 @@ def time_zone(name: str) -> datetime.tzinfo:
 
 
 def to_ms(moment: datetime.datetime) -> int:
+    """UTC milliseconds."""
     return round(moment.timestamp() * 1000)
 
 

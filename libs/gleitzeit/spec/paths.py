@@ -80,6 +80,7 @@ def _payload(result: object) -> tuple[object, ...]:
 
 
 def walk(value: object, path: tuple[str, ...], load: Load = load_nothing) -> object:
+    """The value at the exact path, or MISSING. A blob on the way is looked into (see Load)."""
     for at, step in enumerate(path):
         if is_blob(value):
             return load(look_into(value, path[at:]))
@@ -156,6 +157,7 @@ def what_is_missing(result: object, path: tuple[str, ...]) -> str:
 
 
 def missing_inside(value: object, path: tuple[str, ...]) -> str:
+    """In words: the first step that leads nowhere, and what there is instead."""
     return next((_no_step(path[at], end) for at, end in _end_of(value, path)), "there is no such value")
 
 
@@ -180,6 +182,7 @@ def _no_step(step: str, value: object, also: object = None) -> str:
 
 
 def which(value: object) -> str:
+    """In words, behind what is not there: the keys, the length, or the kind of the value."""
     value = one_level(value)
     match value:
         case dict():

@@ -109,10 +109,12 @@ def _place(problem: Problem, name: str) -> str:
 
 
 def problems_of(error: DocumentError) -> tuple[Problem, ...]:
+    """What `document_error` put into it."""
     return from_wire((error.data or {}).get("problems"))
 
 
 def sentence(problem: Problem) -> str:
+    """With what was probably meant."""
     if not problem.suggestion:
         return problem.message
     same = _looks_the_same(problem.suggestion, problem.message)

@@ -194,6 +194,7 @@ def _without_default(text: str, source: str) -> Reference:
 
 
 def looks_like_expression(text: str) -> bool:
+    """Whether it calculates, so that it is for CEL and no path."""
     return _OPERATOR.search(text) is not None or _SIGN_BEFORE.match(text) is not None
 
 
@@ -217,6 +218,7 @@ def escape(text: str) -> str:
 
 
 def reads_as_itself(text: str) -> bool:
+    """Whether `parse` finds no reference in it, and nothing that is escaped."""
     try:
         return not has_places(text) or parse(text) == (text,)
     except ParameterError:
