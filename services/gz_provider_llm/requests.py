@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.spec.references import as_text
+from gz_provider_llm.conversations import unfolded
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.files import Files, Image, image_in, image_of, is_elsewhere, is_image_path, of_text_size
 
@@ -154,7 +155,7 @@ def embed_request(params: Mapping[str, Any], model: str, files: Files) -> EmbedR
 
 
 def _messages(params: Mapping[str, Any], files: Files) -> tuple[Message, ...]:
-    messages = [_message(message, files) for message in params.get("messages", ())]
+    messages = [_message(one, files) for given in params.get("messages", ()) for one in unfolded(given)]
     if "system" in params:
         messages.insert(0, Message(role="system", content=as_text(params["system"])))
     if "prompt" in params:
