@@ -30,7 +30,7 @@ FILES = {
     "mcp": ("mcp",),
     "secrets": ("secret",),
     "checking": ("validate", "graph", "init", "schema"),
-    "system": ("providers", "drain", "models", "protocols", "call"),
+    "system": ("providers", "drain", "models", "protocols", "call", "completion"),
     "journal": ("journal",),
     "earlier": (),
 }

@@ -7,8 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-BROKEN_PIPE = 141
-"""Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
+from gz_cli.main import BROKEN_PIPE
+
 _BEFORE = "Value error, "
 """Of the library that converts, and of no use to anybody."""
 _NEVER_CUT = 1000
@@ -41,6 +41,18 @@ class WithEarlierWords(TyperCommand):
 class Group(TyperGroup):
     """Commands of which the help tells the whole first sentence, in as many lines as it takes."""
 
+    suggest_commands = False
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Of a word that is no command those are suggested that its help tells of, not what earlier versions had."""
+        told = [name for name, command in self.commands.items() if not command.hidden]
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from gleitzeit.schemas.words import near  # only after a mistake
+
+            meant = near(args[0], told)
+            ctx.fail(f"No such command {args[0]!r}" + (f"; did you mean {meant!r}?" if meant else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         self._tell(formatter, {"Commands": [name for name, command in self.commands.items() if not command.hidden]})
 
@@ -59,6 +71,12 @@ class Commands(Group):
         others = [name for name, command in self.commands.items() if name not in told and not command.hidden]
         self._tell(formatter, {**SECTIONS, "Others": others})
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return list(super().parse_args(ctx, args))
+        except BrokenPipeError:  # of --help
+            raise typer.Exit(BROKEN_PIPE) from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -75,7 +93,7 @@ def _sentence(command: Any) -> str:
 
 def clearer(message: str) -> str:
     """Of "Value error, 'jso' is not one of 'text', 'json'."; others are left as they are."""
-    message = message.removeprefix(_BEFORE)
+    message = message.removeprefix(_BEFORE).replace("is not a valid int range", "is no whole number")
     if " is not one of " not in message:
         return message
     word, *choices = _QUOTED.findall(message)

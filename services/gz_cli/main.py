@@ -17,6 +17,8 @@ short command."""
 
 
 VERSION = ["--version"]
+BROKEN_PIPE = 141
+"""Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
 
 
 def run() -> None:
@@ -48,6 +50,7 @@ def main(arguments: list[str]) -> int:
     """The exit code. Usage errors have been told by typer; everything else is told here."""
     arguments = _with_output_file(_as_options(arguments))
     try:
+        _require_text(arguments)
         if arguments == VERSION:  # nothing else is needed for it
             print(f"gz {__version__}")
         else:
@@ -58,6 +61,8 @@ def main(arguments: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         from gz_cli.exits import DEBUG, complaint
         from gz_cli.terminal.talk import complain
@@ -73,13 +78,28 @@ def main(arguments: list[str]) -> int:
 
 
 def _as_options(arguments: list[str]) -> list[str]:
-    """`gz help run` and `gz version`, as other programs have them."""
+    """`gz help run`, `gz version` and `gz list --json`, as other programs have them."""
     match arguments:
         case ["help", *words]:
             return [*words, "--help"]
         case ["version"]:
             return VERSION
-    return arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [word for at, one in enumerate(arguments) for word in (_JSON if one == "--json" and at < end else [one])]
+
+
+_JSON = ["--output", "json"]
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Raises UsageError for bytes that are no text in this locale, unless they name a file: nothing else could be done
+    with them."""
+    for word in arguments:
+        if not word.isascii() and any("\ud800" <= one <= "\udfff" for one in word) and not os.path.lexists(word):
+            from gz_cli.exits import UsageError
+
+            encoding = sys.getfilesystemencoding().upper()
+            raise UsageError(f"{os.fsencode(word)!r} is no text in {encoding}, which this shell's locale says")
 
 
 def _with_output_file(arguments: list[str]) -> list[str]:
@@ -97,4 +117,5 @@ def _leave(code: int) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or BROKEN_PIPE
     sys.exit(code)

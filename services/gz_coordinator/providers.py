@@ -135,7 +135,8 @@ class ProviderMethods:
         names = catalogue.names(protocol)
         if not names:
             known = list(catalogue.protocols())
-            suggestion = near(protocol, known)
+            found = near(protocol.removesuffix("/v1"), [one.removesuffix("/v1") for one in known])  # all end alike
+            suggestion = f"{found}/v1" if found else ""
             meant = f"; did you mean '{suggestion}'?" if suggestion else ""
             raise errors.ProtocolNotFound(
                 f"no protocol {protocol!r} is known (there are: {', '.join(known)}){meant}", {"suggestion": suggestion}

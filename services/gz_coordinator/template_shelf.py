@@ -5,6 +5,7 @@ The stream `$template/<name>` has every version; beside it stands, as the counts
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,10 @@ class TemplateShelf:
 
     async def keep(self, name: str, definition: Any, checked: Definition) -> tuple[str, Row, bool]:
         """A version of the document, unless the newest says the same. Returns its name, and whether it is new."""
-        name = checked_name(name or _name_from(checked.name))
+        name = name or _name_from(checked.name)
+        if not name:
+            raise errors.InvalidParams(f"no name can be made of the letters of {checked.name!r}: give one (name)")
+        checked_name(name)
         async with self._writing:
             return name, *(await self._store(name, definition, checked))
 
@@ -223,8 +227,9 @@ def checked_name(name: str, what: str = "template") -> str:
 
 
 def _name_from(title: str) -> str:
-    """`Nightly report!` -> `nightly-report`"""
-    words = re.sub(r"[^a-z0-9._]+", "-", title.lower())
+    """`Nightly report!` -> `nightly-report`, `Größe` -> `grosse`; "" where nothing of it is left."""
+    plain = unicodedata.normalize("NFKD", title.casefold()).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9._]+", "-", plain)
     return words.strip("-._")[:100].rstrip("-._")
 
 

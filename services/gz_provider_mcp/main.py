@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gleitzeit.config import default_folder
+from gleitzeit.config import default_folder, home_folder
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.mcp.places import VARIABLE, configured, modified, read_file
 from gleitzeit.mcp.servers import Configured, Variables, read_servers
@@ -30,7 +30,7 @@ class Source:
 
     def __init__(self, options: Namespace) -> None:
         self._files: list[Path] = options.config
-        self._home = Path.home()
+        self._home = home_folder()
         self._only: Configured | None = _named(options, self._home)
 
     def read(self) -> Configured:

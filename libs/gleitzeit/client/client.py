@@ -20,7 +20,7 @@ from gleitzeit.client.documents import Defaults, Prepared, Workflow, defaults_of
 from gleitzeit.client.models import with_what_is_at_hand
 from gleitzeit.client.views import Json, Submitted, WorkflowResult
 from gleitzeit.client.watch import StreamItem
-from gleitzeit.config import load_config
+from gleitzeit.config import home_folder, load_config
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NotRunning
@@ -107,7 +107,7 @@ class Client(Coordinator):
 
     def _configured(self) -> Target:
         if self._target is None:
-            config = load_config(self._environ, Path.home(), self._settings)
+            config = load_config(self._environ, home_folder(), self._settings)
             target = target_of(config)
             self._environ = {**self._environ, **for_providers(config)}
             local = self.mode == "native" or ("state_dir" in self._settings and "coordinator_url" not in self._settings)

@@ -4,6 +4,8 @@ Each layer is checked as a whole, also where a later one wins, and all problems 
 earlier versions are accepted; what nobody knows is a warning, with the word that was probably meant.
 """
 
+import os
+import pwd
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +19,17 @@ from gleitzeit.config.values import FORMATS, LEVELS, LogFormat, absolute, absolu
 from gleitzeit.errors import ConfigurationError, DocumentError
 from gleitzeit.spec.urls import shown
 
-__all__ = ["FORMATS", "LEVELS", "SETTINGS", "Config", "default_folder", "load_config", "make_config", "read_token"]
+__all__ = [
+    "FORMATS",
+    "LEVELS",
+    "SETTINGS",
+    "Config",
+    "default_folder",
+    "home_folder",
+    "load_config",
+    "make_config",
+    "read_token",
+]
 
 PROFILE = "GLEITZEIT_PROFILE"
 _FOLDER = ".gleitzeit"  # in the home
@@ -122,7 +134,17 @@ def load_config(environ: Mapping[str, str], home: Path, arguments: Mapping[str, 
 def default_folder(environ: Mapping[str, str]) -> Path:
     """The state folder of a service that nobody has told one, and that reads no configuration."""
     name = first(environ, SETTINGS["state_dir"].variables)
-    return Path.home() / _FOLDER if name is None else absolute(environ[name], Path.home(), Path.cwd())
+    home = home_folder()
+    return home / _FOLDER if name is None else absolute(environ[name], home, Path.cwd())
+
+
+def home_folder() -> Path:
+    """Absolute. An empty HOME is none; who has none at all (a number without a name, in a container) has one that is
+    not there."""
+    try:
+        return Path.home().absolute() if os.environ.get("HOME") else Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except (KeyError, RuntimeError):
+        return Path("/nonexistent")
 
 
 def secrets_folder(environ: Mapping[str, str], state: Path) -> Path:

@@ -1,5 +1,6 @@
 """The commands about the coordinator and its providers."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,15 @@ from gz_cli.choices import WithEarlierWords
 from gz_cli.formats import Format
 from gz_cli.options import Output, Provider, State, Timeout, Url
 from gz_cli.root import app, ask, call_task_method, config_app, leave
+
+
+class Shell(StrEnum):
+    """Those that can complete."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    POWERSHELL = "powershell"
 
 
 @app.command(cls=WithEarlierWords)
@@ -30,6 +40,19 @@ def providers(
     from gz_cli.queries import system
 
     ask(reach, lambda client: system.providers(client, output, name))
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
+) -> None:
+    """Print what makes a shell complete `gz`: eval "$(gz completion bash)"."""
+    import os
+
+    from gz_cli.app import COMPLETE
+
+    os.environ[COMPLETE] = f"source_{shell.value}"  # so a shell asks, and typer answers
+    app([], prog_name="gz")
 
 
 @app.command()

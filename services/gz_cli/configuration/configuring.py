@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from gleitzeit.config import SETTINGS, load_config
+from gleitzeit.config import SETTINGS, home_folder, load_config
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.load import load_text
@@ -58,7 +58,7 @@ def check(file: Path | None, output: Format) -> int:
     environ = {**os.environ, "GLEITZEIT_CONFIG": str(file)} if file is not None else dict(os.environ)
     name = str(file or _file())
     try:
-        warnings = load_config(environ, Path.home()).warnings
+        warnings = load_config(environ, home_folder()).warnings
     except ConfigurationError as error:
         if output in (Format.TEXT, Format.ID):
             raise
@@ -97,7 +97,7 @@ def create() -> int:
 def _check(text: str) -> None:
     from gleitzeit.config import make_config
 
-    make_config(text.encode(), _file(), {}, home=Path.home(), folder=Path.cwd(), arguments={})
+    make_config(text.encode(), _file(), {}, home=home_folder(), folder=Path.cwd(), arguments={})
 
 
 def _quoted(value: str) -> str:
@@ -107,4 +107,4 @@ def _quoted(value: str) -> str:
 
 def _file() -> Path:
     named = os.environ.get("GLEITZEIT_CONFIG")
-    return Path(named).expanduser() if named else Path.home() / ".gleitzeit" / "config.yaml"
+    return Path(named).expanduser() if named else home_folder() / ".gleitzeit" / "config.yaml"

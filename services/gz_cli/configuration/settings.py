@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gleitzeit.config import Config, default_folder, load_config
+from gleitzeit.config import Config, default_folder, home_folder, load_config
 from gleitzeit.process.programs import require_all
 from gleitzeit.process.reach import Target, for_providers, given, target_of
 from gz_cli.formats import Format
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def configured(**arguments: object) -> Config:
     """All layers together; options that are None were not given. Warnings are said. Raises ConfigurationError."""
-    config = load_config(os.environ, Path.home(), arguments)
+    config = load_config(os.environ, home_folder(), arguments)
     for warning in config.warnings:
         say(f"warning: {warning}")
     os.environ.update(for_providers(config))

@@ -13,15 +13,18 @@ from gz_cli.terminal.talk import put, say
 
 
 def init(name: str, kind: str, state: Path, *, force: bool) -> int:
-    """Write NAME.yaml, and the schema that its first line names."""
+    """Write NAME.yaml, and the schema that its first line names. Raises UsageError."""
     file = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    title = file.stem if file.suffix else ""
+    if not any(one.isalnum() for one in title) or not title.isprintable() or title != title.strip():
+        raise UsageError(f"{name!r} is no name: it needs a letter or a digit, and no space around it")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already; --force writes over it")
     schema = (state / editor.FILE).absolute()
     if not schema.exists():
         editor.write(editor.schema(), schema)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(starters.document(kind, file.stem, schema.as_uri()), encoding="utf-8")
+    file.write_text(starters.document(kind, title, schema.as_uri()), encoding="utf-8")
     allow = " --allow-shell" if kind == "shell" else ""
     model = ", with another model by -p model=NAME (`gz models` lists them)" if kind in ("llm", "mixed") else ""
     say(f"{file} is written; `gz run {quote(str(file))}{allow}` runs it{model}")

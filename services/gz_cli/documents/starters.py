@@ -1,6 +1,13 @@
 """What `gz init` writes: one small document of each kind, to be changed. Each runs as it stands."""
 
+import json
+import re
 from typing import Final
+
+from gleitzeit.spec.scalars import plain_scalar
+
+_PLAIN: Final = re.compile(r"\w[\w .-]*")
+"""A text that YAML reads as it stands."""
 
 PYTHON: Final = """\
 name: {name}
@@ -205,4 +212,6 @@ STARTERS: Final = {
 
 def document(kind: str, name: str, schema: str) -> str:
     """`schema` is where an editor finds the JSON Schema."""
-    return f"# yaml-language-server: $schema={schema}\n{STARTERS[kind].format(name=name)}"
+    is_plain = _PLAIN.fullmatch(name) is not None and plain_scalar(name) == name
+    title = name if is_plain else json.dumps(name, ensure_ascii=False)
+    return f"# yaml-language-server: $schema={schema}\n{STARTERS[kind].format(name=title)}"

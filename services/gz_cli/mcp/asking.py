@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from gleitzeit.config import home_folder
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.mcp.link import LinkFailed, opened
 from gleitzeit.mcp.memory import Memory, digest
@@ -42,7 +43,7 @@ class Looked(Struct, frozen=True, omit_defaults=True):
 
 def all_servers(files: Sequence[Path]) -> Configured:
     """With what is wrong said on stderr."""
-    found = configured(os.environ, Path.home(), files)
+    found = configured(os.environ, home_folder(), files)
     for sentence in (*found.problems, *found.warnings):
         say(f"warning: {sentence}")
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gleitzeit.config import read_text
+from gleitzeit.config import home_folder, read_text
 from gleitzeit.mcp.memory import Memory, memory_file
 from gleitzeit.mcp.places import own_file
 from gleitzeit.mcp.servers import Variables, entries, parse_json, read_server
@@ -29,7 +29,7 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "windsurf")
 
 
 def our_file() -> Path:
-    return own_file(os.environ, Path.home())
+    return own_file(os.environ, home_folder())
 
 
 def read(file: Path) -> Json:
@@ -49,7 +49,7 @@ def write(file: Path, document: Json) -> None:
 
 
 def _variables() -> Variables:
-    return Variables(os.environ, home=Path.home(), folder=Path.cwd())
+    return Variables(os.environ, home=home_folder(), folder=Path.cwd())
 
 
 def tell_running(state: Path) -> None:
@@ -134,7 +134,7 @@ def places(home: Path, folder: Path, environ: Mapping[str, str]) -> dict[str, li
 
 
 def _found(source: str | None) -> Iterator[tuple[str, Path]]:
-    known = places(Path.home(), Path.cwd(), os.environ)
+    known = places(home_folder(), Path.cwd(), os.environ)
     if source is not None and source not in known:
         yield "a file", Path(source)
         return
@@ -189,7 +189,7 @@ def install(host: str | None, command: Sequence[str], name: str, output: Format)
     if host == "vscode":
         entry = {"type": "stdio", **entry}
     put(encode({key: {name: entry}}, output if output is Format.YAML else Format.JSON))
-    known = places(Path.home(), Path.cwd(), os.environ)
+    known = places(home_folder(), Path.cwd(), os.environ)
     if host is not None:
         there = [file for file in known[host] if file.exists()] or known[host]
         say(f"to go into {there[0]}")

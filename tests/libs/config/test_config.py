@@ -1,5 +1,7 @@
 """Nothing is read from this machine: environment, home and the file's text are arguments."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -289,6 +291,11 @@ def test_services_find_the_folder_by_the_same_rule(monkeypatch: pytest.MonkeyPat
     ):
         assert default_folder(environ) == load_config(environ, tmp_path).state_dir
     assert default_folder({}) == tmp_path / ".gleitzeit"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "there")
+    assert default_folder({}) == tmp_path / "there" / ".gleitzeit"
+    monkeypatch.setenv("HOME", "")
+    assert default_folder({}) == Path(pwd.getpwuid(os.getuid()).pw_dir, ".gleitzeit")
 
 
 def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:

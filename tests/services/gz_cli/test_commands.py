@@ -241,6 +241,7 @@ def test_the_system(capsys: pytest.CaptureFixture[str], state: Path) -> None:
     assert "python/execute" in gz(capsys, "protocols", "python")[1]
     assert gz(capsys, "protocols", "nothing/v1")[0] == 3
     assert "did you mean 'python/v1'?" in gz(capsys, "protocols", "pyton")[2]
+    assert "did you mean" not in gz(capsys, "protocols", "nope")[2]
     code, out, _ = gz(capsys, "protocols", "timer/sleep")
     assert (code, out.splitlines()[0].partition(":")[0]) == (0, "timer/sleep")
     assert "duration  number or string: How long: seconds, or a text like 30s" in out

@@ -121,7 +121,17 @@ NOT_DATA = {  # commands that do something and say so on stderr, stay, or print 
         "monitor",
         "mcp serve",
     ),
-    *("down", "dev stop", "init", "graph", "schema", "journal export", "journal import", "journal migrate"),
+    *(
+        "completion",
+        "down",
+        "dev stop",
+        "init",
+        "graph",
+        "schema",
+        "journal export",
+        "journal import",
+        "journal migrate",
+    ),
     *("mcp add", "mcp remove", "mcp import", "mcp accept"),
     *("config set", "config init", "config create", "auth init", "auth login"),
 }
@@ -245,3 +255,52 @@ def test_a_stream_that_is_closed_is_no_error(closed: str, said: str) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert said in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(("lst",), "list"), (("compeltion",), "completion"), (("mcp", "lst"), "list")]
+)
+def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], meant: str) -> None:
+    code, _, err = gz(capsys, *words)
+    assert code == 2
+    assert err.endswith(f"Error: No such command '{words[-1]}'; did you mean '{meant}'?\n")
+
+
+def test_what_earlier_versions_had_is_not_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'components'" not in gz(capsys, "componets")[2]
+    assert gz(capsys, "components", "--help")[0] == 0
+
+
+def test_json_as_other_programs_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert msgspec.json.decode(gz(capsys, "config", "show", "--json")[1])["listen"]["source"] == "default"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_how_a_shell_completes(shell: str) -> None:
+    ran = subprocess.run([sys.executable, "-m", "gz_cli", "completion", shell], capture_output=True, text=True)
+    assert ran.returncode == 0
+    assert "_GZ_COMPLETE" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["version"], ["config", "show"], ["completion", "zsh"]]
+)
+def test_nobody_reads_on(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run([sys.executable, "-m", "gz_cli", *words], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    def ran(*words: bytes) -> "subprocess.CompletedProcess[bytes]":
+        command = [os.fsencode(sys.executable), b"-m", b"gz_cli", *words]
+        return subprocess.run(command, capture_output=True, cwd=tmp_path)
+
+    (tmp_path / "x.yaml").write_bytes((EXAMPLES / "hello.yaml").read_bytes())
+    os.rename(os.fsencode(tmp_path / "x.yaml"), os.path.join(os.fsencode(tmp_path), b"\xff.yaml"))
+    assert ran(b"validate", b"\xff.yaml").returncode == 0
+    refused = ran(b"run", b"\xff.yaml", b"-p", b"name=\xff")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(b"gz: b'name=\\xff' is no text in UTF-8")

@@ -130,6 +130,18 @@ async def test_not_everything_is_a_name(templates: Templates, name: str) -> None
         await templates.put(greeting(), name=name)
 
 
+@pytest.mark.parametrize(
+    ("title", "name"), [("Nightly report!", "nightly-report"), ("Größe & mehr", "grosse-mehr"), ("日本 2", "2")]
+)
+async def test_a_name_is_made_of_the_title(templates: Templates, title: str, name: str) -> None:
+    assert (await templates.put({**greeting(), "name": title})).name == name
+
+
+async def test_of_some_titles_none_can_be_made(templates: Templates) -> None:
+    with pytest.raises(errors.InvalidParams, match="no name can be made of the letters of '日本': give one"):
+        await templates.put({**greeting(), "name": "日本"})
+
+
 async def test_a_document_that_is_wrong_is_not_stored(templates: Templates) -> None:
     with pytest.raises(errors.DocumentError):
         await templates.put({"name": "x", "tasks": [{"id": "a", "method": "echo/ech"}]})

@@ -35,3 +35,23 @@ def test_what_is_written_is_a_good_document(kind: str, tmp_path: Path, monkeypat
     with pytest.raises(UsageError, match="is there already"):
         beginnings.init("my-first", kind, tmp_path / "state", force=False)
     assert beginnings.init("my-first.yaml", kind, tmp_path / "state", force=True) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["a: b", 'x"y', "ü ö", "null", "123", "#x1", "it's", "{x}", "${x}", "- a", "a #b", "“q”"]
+)
+def test_whatever_its_name_the_document_is_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert beginnings.init(name, "python", tmp_path / "state", force=False) == 0
+    ready = prepare_file(tmp_path / f"{name}.yaml", environ={})
+    assert ready.problems == ()
+    assert ready.checked is not None
+    assert ready.checked.name == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", "-", "..", ".yaml", "a\nb", "bad\udcff", " a", "sub/"])
+def test_what_is_no_name_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is no name"):
+        beginnings.init(name, "python", tmp_path / "state", force=False)
+    assert list(tmp_path.iterdir()) == []
