@@ -132,7 +132,7 @@ NOT_DATA = {  # commands that do something and say so on stderr, stay, or print 
         "journal import",
         "journal migrate",
     ),
-    *("mcp add", "mcp remove", "mcp import", "mcp accept"),
+    *("mcp add", "mcp remove", "mcp import", "mcp accept", "secret set", "secret delete"),
     *("config set", "config init", "config create", "auth init", "auth login"),
 }
 
