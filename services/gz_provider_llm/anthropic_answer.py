@@ -17,6 +17,7 @@ _FINISH: Final = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+_THOUGHT: Final = "thinking_tokens"
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -86,6 +87,8 @@ class Answer(Struct):
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict):
             self.usage = (self.usage or {}) | {name: count_of(n) for name, n in usage.items() if n is not None}
+            if isinstance(details := usage.get("output_tokens_details"), dict):
+                self.usage[_THOUGHT] = count_of(details.get(_THOUGHT))
 
     def _block(self, at: int, given: Mapping[str, Any]) -> str:
         kind, number, name = (text_of(given.get(member)) for member in ("type", "id", "name"))
@@ -143,4 +146,5 @@ def _usage(usage: Mapping[str, int] | None) -> Usage | None:
         return None
     cached = usage.get("cache_read_input_tokens", 0)
     written = usage.get("cache_creation_input_tokens", 0)
-    return Usage(usage.get("input_tokens", 0) + cached + written, usage.get("output_tokens", 0), cached_tokens=cached)
+    read = usage.get("input_tokens", 0) + cached + written
+    return Usage(read, usage.get("output_tokens", 0), usage.get(_THOUGHT, 0), cached)

@@ -154,6 +154,13 @@ async def test_what_goes_wrong_has_a_name(script: Answer, kind: type[LlmError]) 
     assert type(caught.value) is kind
 
 
+async def test_thoughts_are_counted() -> None:
+    counted = ending("end_turn")
+    counted["usage"]["output_tokens_details"] = {"thinking_tokens": 6}
+    result, _ = await chat(stream(sse(*text("hi"), counted, STOP)))
+    assert result.usage == Usage(7, 9, 6, 4)
+
+
 async def test_why_it_declines_is_told() -> None:
     declined = ending("refusal")
     declined["delta"]["stop_details"] = {"type": "refusal", "category": "cyber", "explanation": "not this"}
