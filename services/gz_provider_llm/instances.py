@@ -19,7 +19,7 @@ from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, RateLimi
 from gz_provider_llm.http import Http
 
 PORT: Final = 11434
-_CLOUD: Final = "ollama.com"
+CLOUD: Final = "ollama.com"
 REFRESH_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 2.0  # for a server to say what it holds; those that take longer are left out until the next look
 _URLS_SHOWN: Final = 3
@@ -197,8 +197,8 @@ def url_of(host: str) -> str:
     Raises ConfigurationError for what is none of this.
     """
     scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
-    if rest == _CLOUD:
-        return f"https://{_CLOUD}:443"
+    if rest == CLOUD:
+        return f"https://{CLOUD}:443"
     parts = urlsplit(f"//{rest}")
     default = {"http": 80, "https": 443}.get(scheme, PORT) if separator else PORT
     try:

@@ -3,18 +3,20 @@
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Final
+from urllib.parse import urlsplit
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
 from gz_provider_llm.http import Http
-from gz_provider_llm.instances import PORT, Instance, Instances, ports_of, slots_from, url_of, urls_from
+from gz_provider_llm.instances import CLOUD, PORT, Instance, Instances, ports_of, slots_from, url_of, urls_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.ollama import Ollama
 from gz_provider_llm.options import (
     add_key_options,
     api_key,
     default_idle_timeout,
+    key_hint,
     long_silence,
     parser_for,
     serve,
@@ -77,6 +79,7 @@ def _http(url: str, key: str, options: Namespace) -> Http:
         idle_timeout_seconds=options.idle_timeout,
         long_silence_seconds=long_silence(options, IDLE_TIMEOUT_SECONDS),
         busy_statuses=_BUSY,
+        key_hint=key_hint(options) if key or urlsplit(url).hostname == CLOUD else "",
         hint=HINT,
     )
 

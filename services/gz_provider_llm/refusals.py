@@ -132,6 +132,8 @@ def said(answer: object) -> tuple[str, str]:
             return f"{message}: {raw}", f"{error.get('type') or ''} {error.get('code') or ''}"
         case {"error": {"message": str(message)} as error}:
             return message, f"{error.get('type') or ''} {error.get('code') or ''}"
+        case {"error": str(message), "signin_url": str(url)}:  # Ollama's, for models in its cloud
+            return f"{message}: sign in by `ollama signin`, or at {url}", ""
         case {"error": str(message), **rest}:
             return message, f"{rest.get('type') or ''} {rest.get('code') or ''}"
         case {"message": str(message), **rest} | {"detail": str(message), **rest}:

@@ -67,6 +67,13 @@ def test_meaning(status: int, answer: object, kind: type[GleitzeitError]) -> Non
     assert type(meaning(status, *said(answer), "http://x", None, (429,))) is kind
 
 
+def test_where_to_sign_in_for_a_model_in_ollama_s_cloud() -> None:
+    answer = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=x"}
+    error = meaning(401, *said(answer), "http://x", None, (429,))
+    assert isinstance(error, Unauthorized)
+    assert "`ollama signin`, or at https://ollama.com/connect?name=x" in error.message
+
+
 def test_of_a_page_the_title_is_told() -> None:
     assert said("<html>\r\n<head><title>502 Bad\n Gateway</title></head></html>") == ("502 Bad Gateway", "")
     assert said("<p>what?") == ("<p>what?", "")
