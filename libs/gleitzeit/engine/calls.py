@@ -79,13 +79,8 @@ class Calls(Places):
         """Ask whether the result is known; until the answer comes the task is in no queue."""
         definition = task.definition
         assert definition.cache is not None
-        try:
-            key = self._params.cache_key(workflow, task)
-        except BlobNeeded as needed:
-            self._need_blob(workflow, task, needed)
-            return
-        except errors.GleitzeitError as error:
-            self._fail_task(workflow, task, task.attempt, failure(error))
+        key = self._had(workflow, task, lambda: self._params.cache_key(workflow, task))
+        if key is None:
             return
         self._effect(fx.LookUp(Lookup(workflow, task, definition, key, definition.cache.ttl_seconds)))
 
@@ -124,14 +119,10 @@ class Calls(Places):
                 return
         call = Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
         call.provider, call.instance = provider, instance
-        try:
-            call.params, digest = self._params.build(call)
-        except BlobNeeded as needed:
-            self._need_blob(workflow, task, needed)
+        built = self._had(workflow, task, lambda: self._params.build(call))
+        if built is None:
             return
-        except errors.GleitzeitError as error:
-            self._fail_task(workflow, task, task.attempt, failure(error))
-            return
+        call.params, digest = built
         self._loads.pop(task, None)
         self.scheduler.health.enter(call)
         lease = self._lease_ms / 1000

@@ -2,7 +2,8 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ _CANCELLED = "the workflow was cancelled"
 NO_FALLBACK = frozenset({errors.BudgetExceeded.name, errors.LoopExhausted.name, "CALL_LOST", "CONCURRENCY_REPLACED"})
 """What is spent is spent for the alternatives too; what may have had its effect is not repeated elsewhere; and who made
 room for another does not come back by another way."""
+T = TypeVar("T")
 
 
 class Settling(Sweeps):
@@ -268,6 +270,16 @@ class Settling(Sweeps):
             _, why = self.scheduler.why_waiting(workflow, task)
             self._fail_task(workflow, task, task.attempt, failure(errors.CircuitOpen(why)))
         return moves
+
+    def _had(self, workflow: Workflow, task: Task, read: Callable[[], T]) -> T | None:
+        """What a task that is ready is to begin with. None if that cannot be had now: it comes back, or has failed."""
+        try:
+            return read()
+        except BlobNeeded as needed:
+            self._need_blob(workflow, task, needed)
+        except errors.GleitzeitError as error:
+            self._fail_task(workflow, task, task.attempt, failure(error))
+        return None
 
     def _need_blob(self, workflow: Workflow, task: Task, needed: BlobNeeded) -> None:
         """What the task is to be started with looks into a large value; until that is answered it is in no queue."""

@@ -11,7 +11,6 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import inner
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.children import ENDS, report_of
 from gleitzeit.engine.core import failure, to_ms
 from gleitzeit.engine.naming import not_found
@@ -26,13 +25,8 @@ REJECTED = "APPROVAL_REJECTED"
 
 class Waits(Signals):
     def _begin_inner(self, workflow: Workflow, task: Task) -> None:
-        try:
-            params = self._params.resolved(workflow, task)
-        except BlobNeeded as needed:
-            self._need_blob(workflow, task, needed)
-            return
-        except errors.GleitzeitError as error:
-            self._fail_task(workflow, task, task.attempt, failure(error))
+        params = self._had(workflow, task, lambda: self._params.resolved(workflow, task))
+        if params is None:
             return
         try:
             what = inner.METHODS[task.definition.method](params, self._now)
