@@ -13,6 +13,7 @@ from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.replay import replay
+from gleitzeit.engine.standing import Standing
 from gleitzeit.engine.task import Fan, Task
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
@@ -149,7 +150,7 @@ class Desk:
 def snapshot(workflow: Workflow) -> object:
     """All that can be seen of a workflow, as plain values; two are equal only if nothing differs."""
     seen: dict[str, object] = {}
-    for name in Workflow.__slots__:
+    for name in Standing.__slots__:
         value = getattr(workflow, name)
         if name == "tasks":
             value = [
