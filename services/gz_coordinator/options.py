@@ -3,7 +3,7 @@
 import argparse
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gleitzeit.config import default_folder, read_token, values
@@ -23,27 +23,42 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="Any JSON-RPC 2.0 client can talk to it over a WebSocket: workflow.submit, workflow.watch, "
         "rpc.discover. GET /healthz, /readyz and /metrics answer on the same port.",
     )
-    parser.add_argument("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", help="default %(default)s")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default ~/.gleitzeit)")
-    parser.add_argument(
+    _of_itself(parser.add_argument_group("where it is").add_argument)
+    _of_the_journal(parser.add_argument_group("the journal").add_argument)
+    _of_providers(parser.add_argument_group("providers").add_argument)
+    _of_clients(parser.add_argument_group("clients, and what their documents may").add_argument)
+    return parser.parse_args(arguments)
+
+
+def _of_itself(add: Callable[..., object]) -> None:
+    add("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", help="default %(default)s")
+    add("--state", type=Path, metavar="DIR", help="state folder (default ~/.gleitzeit)")
+    add("--embedded", action="store_true", help="end when the last client has left and nothing runs")
+    add("--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)")
+    add("--log-level", default="info", choices=logs.LEVELS)
+    add("--log-format", default="auto", choices=["auto", "text", "json"])
+
+
+def _of_the_journal(add: Callable[..., object]) -> None:
+    add(
         "--journal",
         metavar="URL",
         default=revealed("--journal"),
         help="sqlite:///PATH, memory:, postgresql://… or redis://… (default: journal.db in the state folder)",
     )
-    parser.add_argument(
+    add(
         "--journal-fallback",
         metavar="URL,…",
         default=revealed("--journal-fallback"),
         help="the journals to take, loudly and in this order, if the one before cannot be reached at the start",
     )
-    parser.add_argument(
+    add(
         "--advertise",
         metavar="URL",
         default="",
         help="where other coordinators on the same journal reach this one (default: where it listens)",
     )
-    parser.add_argument(
+    add(
         "--shard-lease-seconds",
         metavar="S",
         type=float,
@@ -51,40 +66,61 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         help="where a journal is shared: how long until others take over from a coordinator that died (default "
         f"{journal.LEASE_SECONDS:g})",
     )
-    parser.add_argument(
+    add(
+        "--resume",
+        choices=["none", "all"],
+        help="unfinished workflows: hold them, or go on (default: all; none with --embedded)",
+    )
+    add(
+        "--retention",
+        metavar="DURATION",
+        type=duration,
+        help="forget workflows that ended so long ago, as 30d (default: never)",
+    )
+    add(
+        "--retention-count",
+        metavar="N",
+        type=int,
+        help="forget all but the N newest of the workflows that have ended (default: none)",
+    )
+
+
+def _of_providers(add: Callable[..., object]) -> None:
+    add(
         "--nats",
         metavar="URL",
         default=revealed("--nats"),
         help="where providers are found; without it only by provider.register",
     )
-    parser.add_argument(
-        "--cluster", metavar="ID", help="providers of other clusters are not seen (default: of the state folder)"
-    )
-    parser.add_argument(
+    add("--cluster", metavar="ID", help="providers of other clusters are not seen (default: of the state folder)")
+    add(
         "--expect",
         metavar="NAME,…",
         help="providers that are started with it: a task whose model nobody lists waits for them (default: a second "
         "after each one that comes)",
     )
-    parser.add_argument("--embedded", action="store_true", help="end when the last client has left and nothing runs")
-    parser.add_argument(
-        "--resume",
-        choices=["none", "all"],
-        help="unfinished workflows: hold them, or go on (default: all; none with --embedded)",
+    add(
+        "--lease-seconds",
+        metavar="S",
+        type=float,
+        default=os.environ.get("GLEITZEIT_LEASE_SECONDS", LEASE_SECONDS),
+        help="how long a provider goes on with a call while no coordinator asks for it (default 900: a restart costs "
+        "nothing)",
     )
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="clients must present the token that stands in it"
-    )
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, if it stands in another file")
-    parser.add_argument(
+
+
+def _of_clients(add: Callable[..., object]) -> None:
+    add("--token-file", type=Path, metavar="FILE", help="clients must present the token that stands in it")
+    add("--tls-cert", type=Path, metavar="FILE", help="serve wss:// with this certificate chain (PEM)")
+    add("--tls-key", type=Path, metavar="FILE", help="its private key, if it stands in another file")
+    add(
         "--allow-env",
         default="",
         metavar="NAME,…",
         help="environment variables of this process that documents may read as ${env.NAME} (default: none); what the "
         "client sends in `env` counts first",
     )
-    parser.add_argument(
+    add(
         "--allow-root",
         action="append",
         default=[],
@@ -93,32 +129,6 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a folder whose files documents may name, for clients that do not read them themselves; may be repeated "
         "(default: none)",
     )
-    parser.add_argument(
-        "--retention",
-        metavar="DURATION",
-        type=duration,
-        help="forget workflows that ended so long ago, as 30d (default: never)",
-    )
-    parser.add_argument(
-        "--retention-count",
-        metavar="N",
-        type=int,
-        help="forget all but the N newest of the workflows that have ended (default: none)",
-    )
-    parser.add_argument(
-        "--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)"
-    )
-    parser.add_argument(
-        "--lease-seconds",
-        metavar="S",
-        type=float,
-        default=os.environ.get("GLEITZEIT_LEASE_SECONDS", LEASE_SECONDS),
-        help="how long a provider goes on with a call while no coordinator asks for it (default 900: a restart costs "
-        "nothing)",
-    )
-    parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
-    parser.add_argument("--log-format", default="auto", choices=["auto", "text", "json"])
-    return parser.parse_args(arguments)
 
 
 def duration(text: str) -> float:

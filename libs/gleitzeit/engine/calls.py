@@ -370,7 +370,7 @@ class Calls(Places):
                 call.lost_at = None
                 self._effect(fx.AttachCall(call))
             else:
-                self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
+                self._at(self._now + SUCCESSOR_GRACE_MS, self._has_successor, call)
 
     def _provider_down(self, item: inp.ProviderDown) -> None:
         self.scheduler.provider_gone(item.instance)
@@ -401,7 +401,7 @@ class Calls(Places):
         else:
             self._give_up(call, why)
 
-    def _succeeded(self, call: Call) -> None:
+    def _has_successor(self, call: Call) -> None:
         """Another instance has had its provider's name for a while: a successor, unless its own one exists too."""
         if call.id in self.calls and call.lost_at is not None and call.instance not in self._seen:
             self._orphan(call, 0)

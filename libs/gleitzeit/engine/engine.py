@@ -148,7 +148,7 @@ class Engine(GoingBack):
                 call.lost_at = None
                 self._effect(fx.AttachCall(call))
             elif call.provider in names:
-                self._at(self._now + SUCCESSOR_GRACE_MS, self._succeeded, call)
+                self._at(self._now + SUCCESSOR_GRACE_MS, self._has_successor, call)
         self._decision.answers.append(fx.Answer(item.token))
 
     def _disown(self, item: inp.Disown) -> None:

@@ -224,13 +224,13 @@ class Provider:
 
         `capacity_default` is for those whose `--capacity` has no number for its default, but some words.
         """
-        from gleitzeit.provider.process import parser
+        from gleitzeit.provider.process import parser  # it imports us; and who embeds a provider has no command line
 
         return parser(self, capacity_default)
 
     def main(self, options: argparse.Namespace | None = None) -> None:
         """The whole process: listen, announce, serve until SIGTERM, finish what runs, and return."""
-        from gleitzeit.provider.process import run
+        from gleitzeit.provider.process import run  # as above
 
         run(self, options or self.parser().parse_args())
 
