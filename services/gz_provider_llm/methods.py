@@ -162,7 +162,9 @@ class LlmMethods:
             else:
                 say = call.stream if params.get("stream", True) else None
                 wire = await self._conversed(call, params, kind, Watch(say), patient=False)
-        warnings += wire.get("warnings", ())
+        for warning in wire.get("warnings", ()):
+            call.log(warning, "warning")
+            warnings.append(warning)
         return wire | {"warnings": warnings} if warnings else wire
 
     def _files_of(self, params: Mapping[str, Any]) -> Files:
@@ -214,7 +216,7 @@ class LlmMethods:
 
         models = await self._models_for(params, kind)
         (result, extra), spent = await first_that_can(models, ask, lambda words: call.log(words, "warning"))
-        result = replace(result, usage=sum_of([result.usage, spent]))
+        result = replace(result, usage=sum_of([result.usage, spent]), warnings=(*result.warnings, *_about(result)))
         if session_id:
             self._sessions.add(session_id, (*asked, _said(result)))
         said = chat_wire(result, self._backend.name, watch.timings_ms(), offered_tools=bool(request.tools))
@@ -315,6 +317,13 @@ def _continued(history: tuple[Message, ...], asked: tuple[Message, ...]) -> tupl
     """System messages stay first."""
     system = tuple(message for message in asked if message.role == "system")
     return (*system, *history, *(message for message in asked if message.role != "system")) if history else asked
+
+
+def _about(result: ChatResult) -> tuple[str, ...]:
+    """What else there is to say of an answer: one of a model that thinks may be empty, and nothing is wrong."""
+    if result.content or result.tool_calls or result.finish_reason != "length":
+        return ()
+    return ("max_tokens was used up before the answer began: by thoughts, perhaps; raise it",)
 
 
 def _said(result: ChatResult) -> Message:

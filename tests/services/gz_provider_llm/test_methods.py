@@ -134,6 +134,15 @@ async def test_what_a_server_has_no_place_for_is_said() -> None:
         assert made.logged() == result["warnings"]
 
 
+async def test_an_answer_that_ends_before_it_begins_is_told() -> None:
+    async with peer(saying(reason="length"), CALLS_G, saying("x", reason="length")) as made:
+        result = await made.call("chat", model="m", prompt="hi")
+        assert "before the answer began" in result["warnings"][0]
+        assert made.logged() == result["warnings"]
+        assert "warnings" not in await made.call("chat", model="m", prompt="hi", tools=[{"name": "g"}])
+        assert "warnings" not in await made.call("chat", model="m", prompt="hi")
+
+
 async def test_an_option_that_nobody_knows_is_named() -> None:
     vector = answer(200, {"data": [{"index": 0, "embedding": [0.5]}]})
     async with peer(saying("x"), vector, saying("x")) as made:
