@@ -18,6 +18,7 @@ from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import COORDINATOR
+from gleitzeit.process.restart import Backoff
 from gleitzeit.schemas import MethodSchema
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Connection, connect
@@ -30,7 +31,9 @@ log = logging.getLogger("gz.coordinator.providers")
 
 DISCOVER_TIMEOUT_SECONDS = 5.0
 REFUSALS_UNTIL_GONE = 3
-DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+REDIAL = Backoff(first_seconds=0.05, factor=1.5, max_seconds=5.0, healthy_seconds=5.0)
+"""A connection that did not last was no success, whatever was said by it: else who hangs up at once would be dialled
+twenty times a second."""
 COALESCE = 64
 LEFT = "left"
 """In a connection's data: it is being closed so that our calls end."""
@@ -50,7 +53,10 @@ Status = Literal["connecting", "ready", "lost", "draining"]
 
 
 class Link:
-    def __init__(self, links: "Links", seen: ProviderSeen, registration: Registration | None = None) -> None:
+    def __init__(
+        self, links: "Links", seen: ProviderSeen, registration: Registration | None = None, *, pause_seconds: float = 0
+    ) -> None:
+        """It begins with a pause of so many seconds."""
         self.name = seen.name
         self.url = seen.url
         self.instance = seen.instance
@@ -62,7 +68,10 @@ class Link:
         """Why it is not ready."""
         self.same_as: Link | None = None
         """The link that has this provider already, by another spelling of its address."""
+        self.asked = False
+        """Somebody waits for its first connection, and does without it if that fails."""
         self._links = links
+        self._pause_seconds = pause_seconds
         self._changed = self._closed = False
         self._stirred = asyncio.Event()
         """One of both has become true."""
@@ -71,8 +80,11 @@ class Link:
 
     async def run(self) -> None:
         """Until the provider is gone for good."""
-        refusals, delays = 0, _delays()
+        refusals = failures = 0
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._pause_seconds)
         while True:
+            lasted = 0.0
             try:
                 await self._connect()
             except (errors.GleitzeitError, TimeoutError, ValueError) as error:
@@ -83,15 +95,17 @@ class Link:
                 self.same_as = same.link
                 return
             else:
-                refusals, delays = 0, _delays()
+                refusals, began = 0, clock()
                 await self._serve()
+                lasted = clock() - began
             if not self.first.done():
                 self.first.set_result(self.status == "ready" or not self.problem)
             if refusals == REFUSALS_UNTIL_GONE:
-                self._report_down(gone=True)
+                self.report_down(gone=True)
                 if self.registration is None:
                     return
-            await asyncio.sleep(next(delays))
+            failures, pause_seconds = REDIAL.after(failures, lasted)
+            await asyncio.sleep(pause_seconds)
 
     async def _connect(self) -> None:
         connection = await connect(
@@ -110,7 +124,7 @@ class Link:
             connection.coalesce = COALESCE
             connection.split_batches = True
         if description.instance != self.instance:
-            self._report_down(gone=True)
+            self.report_down(gone=True)
             self._links.unlink(self)
             self._links.post(inp.ProviderSeen(description.instance))  # discovery need not say so any more
         self.name, self.instance, self.description = description.name, description.instance, description
@@ -167,28 +181,28 @@ class Link:
 
     async def _serve_blobs(self) -> None:
         """Large values go by a connection of their own, so that nothing small waits behind them. For ever."""
-        delays = _delays()
+        failures = 0
         while True:
+            began = asyncio.get_running_loop().time()
             try:
-                connection = await connect(
-                    self.url, methods=self._links.blob_methods, open_timeout_seconds=DISCOVER_TIMEOUT_SECONDS
-                )
-            except errors.GleitzeitError as error:
-                log.debug("no connection for the large values of %s: %s", self.name, error)
-                await asyncio.sleep(next(delays))
-                continue
-            closed = asyncio.Event()
-            connection.add_close_callback(partial(_set, closed))
-            try:
-                wish = {"_meta": {"fence": self._links.fence()}}
-                await connection.call("blob.serve", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
-                await closed.wait()
-                delays = _delays()
+                await self._serve_blobs_once()
             except (errors.GleitzeitError, TimeoutError) as error:
                 log.debug("%s takes no large values from us: %s", self.name, error)
-            finally:
-                await connection.close()
-            await asyncio.sleep(next(delays))
+            failures, pause_seconds = REDIAL.after(failures, asyncio.get_running_loop().time() - began)
+            await asyncio.sleep(pause_seconds)
+
+    async def _serve_blobs_once(self) -> None:
+        connection = await connect(
+            self.url, methods=self._links.blob_methods, open_timeout_seconds=DISCOVER_TIMEOUT_SECONDS
+        )
+        closed = asyncio.Event()
+        connection.add_close_callback(partial(_set, closed))
+        try:
+            wish = {"_meta": {"fence": self._links.fence()}}
+            await connection.call("blob.serve", wish, timeout_seconds=DISCOVER_TIMEOUT_SECONDS)
+            await closed.wait()
+        finally:
+            await connection.close()
 
     async def _serve_until_closed(self) -> None:
         while not self._closed:
@@ -206,8 +220,7 @@ class Link:
         code, reason = _end_of(self.connection)
         log.info("lost the connection to provider %s (%s) %s", self.name, shown(self.url), reason)
         self.connection = None
-        gone = self.description is not None and not self.description.durable_calls
-        self._report_down(gone=gone, reason=reason, too_large=code == MESSAGE_TOO_BIG)
+        self.report_down(gone=self.is_foreign, reason=reason, too_large=code == MESSAGE_TOO_BIG)
 
     async def _refresh(self, connection: Connection) -> None:
         try:
@@ -232,7 +245,12 @@ class Link:
         else:
             self._links.on_notification(method, params)
 
-    def _report_down(self, *, gone: bool, reason: str = "", too_large: bool = False) -> None:
+    @property
+    def is_foreign(self) -> bool:
+        """It keeps no table of calls: they end with its connection."""
+        return self.description is not None and not self.description.durable_calls
+
+    def report_down(self, *, gone: bool, reason: str = "", too_large: bool = False) -> None:
         self.status = "lost"
         self._links.post(inp.ProviderDown(self.instance, gone, reason, too_large))
 
@@ -313,9 +331,9 @@ class Links:
         if known is not None:
             known.problem = known.problem or "it was registered anew meanwhile"
             self._drop(known)
-            lost = known.description is not None and not known.description.durable_calls
-            self.post(inp.ProviderDown(known.instance, gone=lost))
+            self.post(inp.ProviderDown(known.instance, gone=known.is_foreign))
         link = self._registered(registration, known.instance if known is not None else "")
+        link.asked = True
         await link.first
         while link.status != "ready" and (other := self._links.get(link.url)) is not None and other is not link:
             if other.registration is not registration:
@@ -370,10 +388,16 @@ class Links:
         task.add_done_callback(lambda done: self._ended(link, done))
 
     def _ended(self, link: Link, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the link to %s broke", shown(link.url), exc_info=error)
-        if self._links.get(link.url) is link:
+        error = None if task.cancelled() else task.exception()
+        is_known = self._links.get(link.url) is link
+        if is_known:
             self._drop(link)
+        if error is not None:  # a mistake of ours, which is no reason to forget who is there
+            log.error("the link to %s broke", shown(link.url), exc_info=error)
+            link.report_down(gone=link.is_foreign, reason="the link to it broke")
+            if is_known and (link.first.done() or not link.asked):
+                seen = ProviderSeen(link.name, link.instance, link.url)
+                self._start(Link(self, seen, link.registration, pause_seconds=REDIAL.max_seconds))
         if not link.first.done():
             link.first.set_result(False)
 
@@ -410,8 +434,7 @@ class Links:
     def leave_foreign(self, reason: str) -> bool:
         """End our calls at providers that keep no table of them: say so, and close the connections, which is what ends
         them if the provider knows no such word. Whether there were any connections."""
-        foreign = [link for link in self if link.description is not None and not link.description.durable_calls]
-        connections = [link.connection for link in foreign if link.connection is not None]
+        connections = [link.connection for link in self if link.is_foreign and link.connection is not None]
         for connection in connections:
             if not connection.data.get(LEFT):
                 connection.data[LEFT] = True
@@ -441,9 +464,3 @@ def _end_of(connection: Connection | None) -> tuple[int | None, str]:
 
 def _set(event: asyncio.Event, _: Connection) -> None:
     event.set()
-
-
-def _delays() -> Iterator[float]:
-    yield from DELAYS_SECONDS
-    while True:
-        yield DELAYS_SECONDS[-1]

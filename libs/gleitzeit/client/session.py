@@ -18,6 +18,7 @@ from gleitzeit.client.views import id_of
 from gleitzeit.client.watch import decode
 from gleitzeit.errors import ConnectionLost, MethodNotFound
 from gleitzeit.process.reach import Reach
+from gleitzeit.process.restart import Backoff
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport import Connection
 
@@ -26,6 +27,8 @@ Find = Callable[[], Awaitable[Reach]]
 
 RECONNECT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Between attempts to reach the coordinator again; the last one repeats."""
+HUNG_UP_ON = Backoff(first_seconds=0.05, max_seconds=1.0, healthy_seconds=1.0)
+"""Who is let in and hung up on at once waits, too, as where a proxy answers and nobody is behind it."""
 PATIENCE_SECONDS = 60.0
 """How long we try to reach a coordinator that went away."""
 SENT_AGAIN = 3
@@ -44,6 +47,11 @@ class Session:
         self._find = find
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
+        self._opened_at = self._hung_up_since = 0.0
+        self._hung_up = 0
+        """So many connections in a row, of which at most the first one lasted, have been lost; …"""
+        self._pause_seconds = 0.0
+        """… before the next one."""
         self._closed = False
         self._subscriptions: dict[str, Subscription] = {}
         self.on_waiting: OnWaiting = lambda words: None
@@ -113,6 +121,7 @@ class Session:
         async with self._connecting:
             if self._connection is None or self._connection.closed:
                 self._connection = await self._kept(await self._open())
+                self._opened_at = asyncio.get_running_loop().time()
                 self._connection.add_close_callback(self._lost)
             return self._connection
 
@@ -149,6 +158,11 @@ class Session:
         place = self._place
         now = asyncio.get_running_loop().time
         deadline, hopeless_since = now() + patience_seconds, None
+        if self._hung_up > 1:
+            deadline = self._hung_up_since + patience_seconds
+            if now() + self._pause_seconds > deadline:
+                raise ConnectionLost(f"whoever answers at {shown(self.url)} hangs up at once, each time")
+            await asyncio.sleep(self._pause_seconds)
         for pause in chain(RECONNECT_PAUSES_SECONDS, repeat(RECONNECT_PAUSES_SECONDS[-1])):
             try:
                 await self._connected()
@@ -170,6 +184,10 @@ class Session:
             inbox.put(item)
 
     def _lost(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        self._hung_up, self._pause_seconds = HUNG_UP_ON.after(self._hung_up, now - self._opened_at)
+        if self._hung_up == 1:
+            self._hung_up_since = now
         reason = connection.close_reason or f"the connection to {shown(self.url)} was closed"
         for inbox in self._subscriptions.values():
             inbox.lose(reason)

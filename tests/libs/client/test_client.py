@@ -3,6 +3,7 @@ import contextlib
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.client import AmbiguousId, Client, ConnectionItem, LogItem, StreamItem, WatchEvent, WatchItem
 from gleitzeit.errors import ConnectionLost, DocumentError, InvalidState, MethodNotFound, WorkflowNotFound
@@ -290,6 +291,24 @@ async def test_a_submit_with_a_key_whose_answer_is_lost_is_sent_again(client: Cl
     coordinator.answers_lost = 1
     with pytest.raises(ConnectionLost):
         await client.submit_definition(document)
+
+
+async def test_one_that_lets_everybody_in_and_hangs_up_is_given_up_and_not_stormed() -> None:
+    """As a proxy does whose coordinator is away."""
+    dialled = 0
+
+    async def hanging_up(socket: ServerConnection) -> None:
+        nonlocal dialled
+        dialled += 1
+        await socket.recv()
+
+    async with serve(hanging_up, "127.0.0.1", 0) as server:
+        client = Client(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        with pytest.raises(ConnectionLost, match="hangs up"):
+            async for _ in client.watch("wf-1", patience_seconds=1.0):
+                pass
+        await client.close()
+    assert 3 <= dialled <= 8
 
 
 async def test_nobody_there() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.discovery.base import ProviderLost, ProviderSeen
@@ -15,7 +16,7 @@ from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import PIECE
 from gleitzeit.transport import Server
 from gz_coordinator.descriptions import Registration, methods_in
-from gz_coordinator.links import Links
+from gz_coordinator.links import REDIAL, Links
 
 FENCE = {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"}
 
@@ -32,10 +33,22 @@ class World:
 
     def __init__(self) -> None:
         self.posted: list[inp.Input] = []
+        self.mistakes = 0
+        """So many times what we do with the methods of a provider goes wrong."""
         self.links = Links(
-            "me", lambda: FENCE, self.posted.append, lambda provider, methods: None, lambda method, params: None
+            "me",
+            lambda: FENCE,
+            self.posted.append,
+            lambda provider, methods: self._take_methods(),
+            lambda method, params: None,
+            blob_methods=Methods(),
         )
         self.servers: list[Server] = []
+
+    def _take_methods(self) -> None:
+        if self.mistakes:
+            self.mistakes -= 1
+            raise RuntimeError("a mistake of ours")
 
     async def provider(self, describe: Callable[..., object]) -> Server:
         """`describe` may be asynchronous, and takes the request then."""
@@ -339,6 +352,49 @@ async def test_a_slow_provider_that_answered_what_was_given_up_is_left_alone(
         await asyncio.sleep(0.2)
         assert not connection.closed
         await world.links.close()
+
+
+@pytest.mark.parametrize("what", ["all of it", "the connection for large values"])
+async def test_who_describes_itself_and_hangs_up_is_dialled_ever_more_rarely(world: World, what: str) -> None:
+    loop = asyncio.get_running_loop()
+    dialled: list[float] = []
+
+    async def hanging_up(socket: ServerConnection) -> None:
+        async for frame in socket:
+            asked = json.loads(frame)
+            about = document(name="p", instance="i1", calls="v1", blobs="v1")
+            result = about if asked["method"] == "rpc.discover" else {}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}))
+            if what == "all of it" or asked["method"] == "blob.serve":
+                dialled.append(loop.time())
+                return
+
+    async with serve(hanging_up, "127.0.0.1", 0) as server:
+        await world.links.register(Registration(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        await world.until(lambda: len(dialled) == 8)
+        assert dialled[-1] - dialled[-2] > 10 * REDIAL.first_seconds
+        await world.links.close()
+
+
+async def test_a_mistake_of_ours_gives_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gz_coordinator.links.REDIAL", replace(REDIAL, max_seconds=0.05))
+    server = await world.provider(lambda: document(name="p"))
+    link = await world.links.register(Registration(server.url))
+    world.mistakes = 1
+    link.changed()
+    await world.until(lambda: len(world.told(inp.ProviderReady)) == 2)
+    assert {down.gone for down in world.told(inp.ProviderDown) if down.instance == link.instance} == {True}
+    assert [(again.status, again.registration) for again in world.links] == [("ready", link.registration)]
+    await world.until(lambda: len(server.connections) == 1)
+
+
+async def test_who_cannot_be_registered_for_a_mistake_of_ours_is_not_tried_any_more(world: World) -> None:
+    server = await world.provider(lambda: DURABLE)
+    world.mistakes = 1
+    with pytest.raises(ProviderNotFound):
+        await world.links.register(Registration(server.url))
+    assert not list(world.links)
+    await world.until(lambda: not server.connections)
 
 
 def test_others_have_their_turns_while_many_methods_are_read() -> None:
