@@ -26,8 +26,7 @@ def event_params(workflow_id: str, seq: int, event: bytes) -> bytes:
 
 def stream_params(text: Text, offset: int, delta: str, *, gap: bool = False) -> bytes:
     """Params of `notifications/stream`, for a watcher."""
-    call = text.call
-    where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (_json(call.workflow.id), _json(call.task.id), call.attempt)
+    where = b'"workflow_id":%b,"task_id":%b,"attempt":%d' % (_json(text.workflow_id), _json(text.task_id), text.attempt)
     said = b'"seq":%d,"offset":%d,"delta":%b' % (text.seq, offset, _json(delta))
     return b"{%b,%b%b}" % (where, said, b',"gap":true' if gap else b"")
 

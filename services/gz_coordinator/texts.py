@@ -1,32 +1,59 @@
-"""What running calls have streamed: the last part of each text, so that one who comes later can read it from there.
+"""What calls have streamed: the last part of each text, so that one who comes later can read it from there.
 
 Offsets count characters (Unicode code points) from the beginning of the attempt's text. All of it is bounded: a text
 to TEXT_BYTES, all texts together to ALL_BYTES, where the one that was silent for longest loses its beginning first.
+What has ended is kept for ENDED_SECONDS, for who had lost the connection when it did: as long as our clients try to
+come back.
 """
 
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gleitzeit.engine.underway import Call
 
 TEXT_BYTES = 1 << 20
 ALL_BYTES = 64 << 20
+ENDED_SECONDS = 60.0
+ENDED_BYTES = 16 << 20
+ENDED_COUNT = 10_000
 PIECE_CHARACTERS = 4096
 """Small deltas are put together up to this size: it takes less room, and less time to read again."""
 
 
 class Text:
-    """Of one running call. It has the characters from `start` up to `end`; `seq` is the provider's last number."""
+    """Of one call. It has the characters from `start` up to `end`; `seq` is the provider's last number."""
 
-    __slots__ = ("_pieces", "call", "end", "seq", "size_bytes", "start")
+    __slots__ = (
+        "_call", "_pieces", "attempt", "began_at", "call_id", "end", "ended_at", "kept_until", "number", "seq",
+        "size_bytes", "start", "task_id", "workflow_id",
+    )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
-        self.call = call
+        self._call: Call | None = call
+        self.workflow_id = call.workflow.id
+        self.task_id = call.task.id
+        self.attempt = call.attempt
+        self.call_id = call.id
+        self.began_at = call.workflow.seq
+        """The number of the workflow's last event when it began."""
+        self.ended_at = self.number = 0
+        """Of one that has ended: the first event of which nobody had been told then, and how many had ended before."""
+        self.kept_until = 0.0
         self.start = 0
         self.end = 0
         self.seq = 0
         self.size_bytes = 0
         self._pieces: deque[str] = deque()
+
+    @property
+    def current(self) -> bool:
+        """Whether it may still grow."""
+        return self._call is not None and self._call.current
+
+    def let_go(self) -> None:
+        """It has ended, and is no reason to keep its workflow in memory."""
+        self._call = None
 
     def append(self, delta: str) -> int:
         """Returns how many bytes it takes now, more or (if the beginning was lost) less than before."""
@@ -77,20 +104,26 @@ class Text:
 
 
 class Texts:
-    """Of all running calls."""
+    """Of all running calls, and of those that have ended lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._texts: OrderedDict[str, Text] = OrderedDict()
         """By call id; what was silent for longest comes first."""
         self._by_workflow: dict[str, dict[str, Text]] = {}
         self._size_bytes = 0
+        self._ended: deque[Text] = deque()
+        self._ended_by_workflow: dict[str, deque[Text]] = {}
+        self._ended_bytes = 0
+        self.ended = 0
+        """How many have ended so far."""
 
     def __len__(self) -> int:
         return len(self._texts)
 
     @property
     def size_bytes(self) -> int:
-        return self._size_bytes
+        return self._size_bytes + self._ended_bytes
 
     def seq_of(self, call_id: str) -> int:
         """The number of the last delta that came; a provider need only repeat what follows it."""
@@ -122,18 +155,48 @@ class Texts:
         self._shrink()
         return text, began
 
-    def prune(self, workflow_id: str) -> list[Text]:
-        """Forget the texts of a workflow's calls that have ended; they are returned, empty."""
+    def end(self, workflow_id: str, seq: int) -> list[Text]:
+        """The texts of a workflow's calls that have ended, with the event of this number or a later one; they are kept
+        for a while."""
+        self._forget_ended()
         texts = self._by_workflow.get(workflow_id)
         if texts is None:
             return []
-        ended = [text for text in texts.values() if not text.call.current]
+        ended = [text for text in texts.values() if not text.current]
         for text in ended:
-            self._size_bytes -= text.clear()
-            del texts[text.call.id], self._texts[text.call.id]
+            del texts[text.call_id], self._texts[text.call_id]
+            self._size_bytes -= text.size_bytes
+            self._keep(text, seq)
         if not texts:
             del self._by_workflow[workflow_id]
         return ended
+
+    def ended_of(self, workflow_id: str) -> list[Text]:
+        """What is kept of texts that have ended, in that order."""
+        self._forget_ended()
+        return list(self._ended_by_workflow.get(workflow_id, ()))
+
+    def _keep(self, text: Text, seq: int) -> None:
+        self.ended += 1
+        text.let_go()
+        text.ended_at, text.number, text.kept_until = seq, self.ended, self._clock() + ENDED_SECONDS
+        self._ended.append(text)
+        self._ended_by_workflow.setdefault(text.workflow_id, deque()).append(text)
+        self._ended_bytes += text.size_bytes
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """What is too old, or too much."""
+        now = self._clock()
+        while self._ended and (
+            self._ended[0].kept_until <= now or self._ended_bytes > ENDED_BYTES or len(self._ended) > ENDED_COUNT
+        ):
+            text = self._ended.popleft()
+            self._ended_bytes -= text.clear()
+            of_workflow = self._ended_by_workflow[text.workflow_id]
+            of_workflow.popleft()
+            if not of_workflow:
+                del self._ended_by_workflow[text.workflow_id]
 
     def _shrink(self) -> None:
         for text in self._texts.values():

@@ -50,6 +50,9 @@ class Watcher:
         self.live = workflow_id is None
         """Has everything before, and takes what comes."""
         self.lagging = False
+        self.texts_ended = 0
+        """How many texts had ended when it began to watch."""
+        self._after = sent
         self.line = 0
         """The number of the last line that it has, or that it does not ask for."""
         self.behind: dict[str, Text] = {}
@@ -62,23 +65,30 @@ class Watcher:
     def full(self) -> bool:
         return self.connection.buffered_bytes > MAX_LAG_BYTES
 
+    def lacks_end_of(self, text: Text) -> bool:
+        """Whether it misses what is kept of a text that has ended: it has a part, or had seen its task begin, or came
+        before it ended."""
+        if (had := self._has.get(text.task_id)) is not None and had.attempt == text.attempt:
+            return True
+        return self.sent < text.ended_at and (text.began_at <= self._after or text.number > self.texts_ended)
+
     def position(self, text: Text) -> int:
-        at = self._positions.get(text.call.id)
+        at = self._positions.get(text.call_id)
         if at is None:
-            had = self._has.pop(text.call.task.id, Position())
-            at = self._positions[text.call.id] = had.offset if had.attempt in (0, text.call.attempt) else 0
+            had = self._has.pop(text.task_id, Position())
+            at = self._positions[text.call_id] = had.offset if had.attempt in (0, text.attempt) else 0
         return at
 
     def send_text(self, text: Text, offset: int, delta: str, *, gap: bool = False) -> None:
         self.connection.notify(STREAM, stream_params(text, offset, delta, gap=gap))
-        self._positions[text.call.id] = offset + len(delta)
+        self._positions[text.call_id] = offset + len(delta)
 
     def passed(self, text: Text) -> None:
         """It was sent up to the end of the text by other means."""
-        self._positions[text.call.id] = text.end
+        self._positions[text.call_id] = text.end
 
     def forget(self, text: Text) -> None:
-        self._positions.pop(text.call.id, None)
+        self._positions.pop(text.call_id, None)
 
     def send_line(self, line: Line) -> None:
         self.connection.notify(LINE, line.params)

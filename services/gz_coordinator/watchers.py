@@ -3,8 +3,9 @@
 A watcher that does not read is not waited for and costs a bounded amount: beyond MAX_LAG_BYTES in its socket nothing
 more is queued for it, and once it has caught up it gets `notifications/resync` with the number to go on from. Of a text
 it then gets the rest, as far as that is still kept: where something is missing, a delta with `gap: true` stands for it,
-whose `offset` is where the text goes on. Who watches from the first event on also gets the lines that tasks have said
-before, each between the events where it belongs, as far as they are kept.
+whose `offset` is where the text goes on. So does one that was away when the call ended, before the event that says so.
+Who watches from the first event on also gets the lines that tasks have said before, each between the events where it
+belongs, as far as they are kept.
 """
 
 import asyncio
@@ -107,6 +108,7 @@ class Watchers:
         """
         self._drop(watcher.workflow_id, watcher.connection)
         self._by_workflow.setdefault(watcher.workflow_id, set()).add(watcher)
+        watcher.texts_ended = self.texts.ended
         if watcher.live or watcher.sent:
             watcher.line = self.lines.last
         if watcher.live:
@@ -146,9 +148,9 @@ class Watchers:
         for workflow_id in [key for key in self._by_workflow if key is not None and gone(key)]:
             texts = self.texts.of_workflow(workflow_id)
             for watcher in self._by_workflow.pop(workflow_id):
-                left.append((watcher, {t.call.task.id: Position(watcher.position(t), t.call.attempt) for t in texts}))
-        for workflow_id in {text.call.workflow.id for text in self.texts.of_workflow(None) if not text.call.current}:
-            self._prune_texts(workflow_id)
+                left.append((watcher, {t.task_id: Position(watcher.position(t), t.attempt) for t in texts}))
+        for text in [text for text in self.texts.of_workflow(None) if not text.current]:
+            self._end_texts(text.workflow_id, text.began_at)
         return left
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:
@@ -161,12 +163,13 @@ class Watchers:
             told = [(seq, event_params(workflow.id, seq, event)) for seq, event in enumerate(encoded, first_seq)]
             for watcher in watchers:
                 self._send_live(watcher, told)
-        self._prune_texts(workflow.id)
+        self._end_texts(workflow.id, first_seq)
 
-    def _prune_texts(self, workflow_id: str) -> None:
-        for text in self.texts.prune(workflow_id):
+    def _end_texts(self, workflow_id: str, seq: int) -> None:
+        for text in self.texts.end(workflow_id, seq):
             for watcher in self._of(workflow_id):
-                if text.call.id not in watcher.behind:
+                catches_up = watcher.workflow_id is not None and (watcher.lagging or not watcher.live)
+                if not catches_up and text.call_id not in watcher.behind:
                     watcher.forget(text)
 
     def _of(self, workflow_id: str) -> list[Watcher]:
@@ -228,7 +231,7 @@ class Watchers:
     def _catch_up_texts(self, watcher: Watcher) -> None:
         if watcher.stream:
             for text in self.texts.of_workflow(watcher.workflow_id):
-                if text.call.current:
+                if text.current:
                     self._send_rest(watcher, text)
 
     def _send_rest(self, watcher: Watcher, text: Text) -> None:
@@ -242,7 +245,7 @@ class Watchers:
                 if not watcher.behind:
                     self._errands.start(self._follow(watcher))
                 if len(watcher.behind) < MAX_BEHIND:
-                    watcher.behind[text.call.id] = text
+                    watcher.behind[text.call_id] = text
                 return
             watcher.send_text(text, offset, piece)
 
@@ -258,7 +261,13 @@ class Watchers:
             if watcher.full:
                 continue
             del watcher.behind[call_id]
-            if not text.call.current:
+            if not text.current:
+                watcher.forget(text)
+
+    def _send_end(self, watcher: Watcher, text: Text) -> None:
+        if watcher.lacks_end_of(text):
+            self._send_rest(watcher, text)
+            if text.call_id not in watcher.behind:
                 watcher.forget(text)
 
     def _catch_up_from_memory(self, watcher: Watcher) -> bool:
@@ -318,8 +327,11 @@ class Watchers:
     def _send_page(self, watcher: Watcher, workflow_id: str, page: deque[Record]) -> None:
         """Events, as far as the socket takes them, and before each the lines that had been said by then."""
         lines = deque(self.lines.after(workflow_id, watcher.line) if watcher.stream else ())
+        texts = deque(self.texts.ended_of(workflow_id) if watcher.stream else ())
         while page and not watcher.full:
             record = page.popleft()
+            while texts and texts[0].ended_at <= record.seq:
+                self._send_end(watcher, texts.popleft())
             while lines and lines[0].seq < record.seq:
                 watcher.send_line(lines.popleft())
             watcher.connection.notify(EVENT, event_params(workflow_id, record.seq, record.event))
@@ -333,8 +345,11 @@ class Watchers:
 
     def _begin_live(self, watcher: Watcher, workflow_id: str) -> None:
         watcher.live = True
-        for line in self.lines.after(workflow_id, watcher.line) if watcher.stream else ():
-            watcher.send_line(line)
+        if watcher.stream:
+            for line in self.lines.after(workflow_id, watcher.line):
+                watcher.send_line(line)
+            for text in self.texts.ended_of(workflow_id):
+                self._send_end(watcher, text)
         self._catch_up_texts(watcher)
 
     async def _resync(self, watcher: Watcher) -> None:

@@ -15,6 +15,7 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import CallLost, TaskCancelled, TaskStarted, WorkflowSubmitted
 from gleitzeit.transport import Connection
+from gz_coordinator.texts import ENDED_SECONDS, Texts
 from gz_coordinator.watcher import MAX_LAG_BYTES, Position, Watcher
 from gz_coordinator.watchers import Watchers
 
@@ -59,9 +60,11 @@ class Scene:
     """A workflow `w` with a task `t` that runs, and its watchers."""
 
     def __init__(self) -> None:
+        self.now = 0.0
         tasks = (TaskDefinition("t", "llm/chat"),)
         self.workflow = Workflow(WorkflowSubmitted(1, "w", Definition("w", tasks)))
         self.watchers = Watchers(MemoryJournal(), cast(Any, self._read))
+        self.watchers.texts = Texts(lambda: self.now)
         self.seq = 0
         self.begin()
 
@@ -172,13 +175,28 @@ async def test_a_slow_watcher_that_watches_no_more_is_sent_nothing_more() -> Non
     assert len(socket.heard) == before
 
 
-async def test_what_was_lost_is_said_also_when_the_call_has_ended() -> None:
+async def test_a_slow_watcher_gets_the_rest_also_when_the_call_has_ended() -> None:
+    scene = Scene()
+    socket = scene.watch()
+    socket.slow = True
+    for _ in range(40):
+        scene.say("x" * 30_000)
+    scene.end()
+    socket.read()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert socket.text == "x" * 30_000 * 40
+
+
+async def test_what_was_lost_is_said_also_when_the_call_has_ended_long_ago() -> None:
     scene = Scene()
     socket = scene.watch()
     socket.slow = True
     for _ in range(60):
         scene.say("x" * 30_000)
     scene.end()
+    scene.now = ENDED_SECONDS
+    assert scene.watchers.texts.ended_of("w") == []
     socket.read()
     for _ in range(5):
         await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """What is kept of streams: the end of each text, at its place, within bounds."""
 
+import weakref
 from itertools import pairwise
 from typing import Any, cast
 
@@ -15,6 +16,12 @@ from gz_coordinator.texts import Text, Texts
 class Workflow:
     def __init__(self, name: str) -> None:
         self.id = name
+        self.seq = 2
+
+
+class Task:
+    def __init__(self, name: str) -> None:
+        self.id = name
 
 
 class Running:
@@ -23,6 +30,7 @@ class Running:
     def __init__(self, name: str = "w/t/1", workflow: str = "w") -> None:
         self.id = name
         self.workflow = Workflow(workflow)
+        self.task, self.attempt = Task(name.split("/")[1]), 1
         self.current = True
 
 
@@ -68,7 +76,7 @@ def test_all_together_are_bounded_and_the_silent_one_pays() -> None:
     for number in range(80):
         kept.add(call(f"w/t{number}/1"), "x" * texts.TEXT_BYTES, 1, None)
     assert kept.size_bytes <= texts.ALL_BYTES
-    of = {text.call.id: text for text in kept.of_workflow("w")}
+    of = {text.call_id: text for text in kept.of_workflow("w")}
     assert of["w/t0/1"].empty
     assert len(whole(of["w/t79/1"])) == texts.TEXT_BYTES
 
@@ -99,12 +107,46 @@ def test_a_provider_that_lost_the_beginning_says_where_it_goes_on() -> None:
     assert (began, text.start, text.end) == (1000, 1000, 1005)
 
 
-def test_texts_of_ended_calls_are_forgotten() -> None:
-    kept, one, other = Texts(), call(), call("w/o/1")
+def test_texts_of_ended_calls_are_kept_for_a_while() -> None:
+    now = 0.0
+    kept, one, other = Texts(lambda: now), call(), call("w/o/1")
     kept.add(one, "ab", 1, None)
     kept.add(other, "cd", 1, None)
     cast(Any, one).current = False
-    (ended,) = kept.prune("w")
+    (ended,) = kept.end("w", 3)
+    assert kept.end("w", 4) == kept.end("unknown", 1) == []
+    assert (kept.ended_of("w"), ended.ended_at, whole(ended), len(kept), kept.size_bytes) == ([ended], 3, "ab", 1, 4)
+    now = texts.ENDED_SECONDS
+    assert kept.ended_of("w") == []
     assert (ended.empty, ended.start, len(kept), kept.size_bytes) == (True, 2, 1, 2)
-    assert kept.prune("w") == []
-    assert kept.prune("unknown") == []
+
+
+def test_what_is_kept_of_ended_calls_is_bounded_and_the_first_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "ENDED_BYTES", 10)
+    monkeypatch.setattr(texts, "ENDED_COUNT", 3)
+    kept = Texts(lambda: 0.0)
+
+    def ends(number: int, delta: str) -> list[str]:
+        running = call(f"w/t{number}/1")
+        kept.add(running, delta, 1, None)
+        cast(Any, running).current = False
+        kept.end("w", number)
+        assert kept.size_bytes == sum(text.size_bytes for text in kept.ended_of("w"))
+        return [text.task_id for text in kept.ended_of("w")]
+
+    assert ends(1, "abcde") == ["t1"]
+    assert ends(2, "fghij") == ["t1", "t2"]
+    assert ends(3, "k") == ["t2", "t3"]
+    assert ends(4, "l") == ["t2", "t3", "t4"]
+    assert ends(5, "m") == ["t3", "t4", "t5"]
+    assert ends(6, "too large by itself") == []
+
+
+def test_a_workflow_is_not_kept_for_what_its_calls_had_said() -> None:
+    kept, running = Texts(lambda: 0.0), call()
+    workflow = weakref.ref(running.workflow)
+    kept.add(running, "ab", 1, None)
+    cast(Any, running).current = False
+    kept.end("w", 3)
+    del running
+    assert workflow() is None

@@ -20,8 +20,8 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.transport import Connection
 from gleitzeit.transport.memory import connect_memory
-from gz_coordinator.notices import LINE, RESYNC
-from gz_coordinator.watcher import Watcher
+from gz_coordinator.notices import LINE, RESYNC, STREAM
+from gz_coordinator.watcher import Position, Watcher
 from gz_coordinator.watchers import AGAIN_SECONDS, Watchers
 from gz_coordinator.workflow_streams import summary_of
 
@@ -49,6 +49,8 @@ class Scene:
         self.journal = Frail()
         self.watchers = Watchers(self.journal, self._read)
         self.events: list[ev.AnyEvent] = []
+        self.call: Call | None = None
+        """The one that writes."""
         self.seen: list[Any] = []
 
     async def begin(self) -> "Scene":
@@ -73,8 +75,22 @@ class Scene:
         call = Call(workflow, workflow.tasks["a"], 1, "w/a/1")
         self.watchers.forward(call, LINE, raw({"level": "info", "data": text, "progressToken": "w/a/1"}))
 
-    def watch(self, after: int = 0, *, workflow_id: str | None = "w", stream: bool = True) -> None:
-        self.watchers.add(Watcher(self.connection, workflow_id, after, stream=stream))
+    async def writes(self, text: str, *after: ev.AnyEvent) -> None:
+        """The task's call writes a text; then this happens."""
+        if self.call is None:
+            workflow = self.workflow
+            self.call = Call(workflow, workflow.tasks["a"], 1, "w/a/1")
+        self.watchers.forward(self.call, STREAM, raw({"delta": text}))
+        for event in after:
+            self.call.workflow.apply(event)
+        if after:
+            await self.append(*after)
+
+    def watch(
+        self, after: int = 0, *, workflow_id: str | None = "w", stream: bool = True, has: Position | None = None
+    ) -> None:
+        known = {"a": has} if has is not None else {}
+        self.watchers.add(Watcher(self.connection, workflow_id, after, stream=stream, has=known))
 
     async def _read(self, workflow_id: str, look: Any) -> None:
         look(self.workflow)
@@ -86,6 +102,8 @@ class Scene:
             assert "progressToken" not in fields
         if method == RESYNC:
             self.seen.append((fields["seq"], fields["error"]["data"]["name"]))
+        elif method == STREAM:
+            self.seen.append((fields["offset"], fields["delta"]))
         else:
             self.seen.append(fields["data"] if method == LINE else fields["event"]["type"])
 
@@ -136,6 +154,38 @@ async def test_who_watches_all_hears_what_comes(scene: Scene) -> None:
     scene.say("two")
     await settle()
     assert scene.seen == ["two"]
+
+
+@pytest.mark.parametrize("page", ["in memory", "in the journal"])
+async def test_who_was_away_when_a_call_ended_has_the_end_of_its_text_first(scene: Scene, page: str) -> None:
+    await scene.writes("abcdef", *ENDED)
+    if page == "in the journal":
+        scene.watchers.recent.forget(lambda workflow_id: True)
+    for after, has, rest in (
+        (2, Position(4, 1), [(4, "ef")]),  # has a part
+        (2, Position(6, 1), []),  # has all
+        (2, None, [(0, "abcdef")]),  # had seen its task begin
+        (1, None, []),  # had not: it gets what one gets who comes now
+        (3, None, []),  # had seen it end
+        (3, Position(4, 1), [(4, "ef")]),  # had seen that, too, and says what it has
+        (4, Position(4, 1), [(4, "ef")]),
+    ):
+        scene.seen.clear()
+        scene.watch(after, has=has)
+        await settle()
+        events = ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"][after:]
+        at = events.index("TaskCompleted") if rest and "TaskCompleted" in events else 0
+        assert scene.seen == [*events[:at], *rest, *events[at:]], (after, has)
+
+
+async def test_a_call_that_ends_while_a_watcher_catches_up_is_heard_to_its_end(scene: Scene) -> None:
+    await scene.writes("abc")
+    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watch()
+    assert scene.seen == []
+    await scene.writes("def", *ENDED)
+    await settle()
+    assert scene.seen == ["WorkflowSubmitted", "TaskStarted", (0, "abcdef"), "TaskCompleted", "WorkflowCompleted"]
 
 
 async def test_who_wants_events_only_gets_no_lines(scene: Scene) -> None:
