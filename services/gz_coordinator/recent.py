@@ -5,7 +5,7 @@ journal's thread, and back, would be half of what a short task takes. Bounded: a
 WORKFLOW_BYTES is read from the journal, and so is all but what began last of ALL_BYTES.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -50,10 +50,11 @@ class Recent:
         begun = self._begun.get(workflow_id)
         return None if begun is None or seq > len(begun.events) else begun.events[seq:]
 
-    def forget(self, gone: Callable[[str], bool]) -> None:
-        """Of these workflows others may append events from now on."""
-        for workflow_id in [name for name in self._begun if gone(name)]:
-            self._drop(workflow_id)
+    def clear(self) -> None:
+        """Of some workflows others may append events from now on. To look for these takes longer than to read others
+        from the journal once more."""
+        self._begun.clear()
+        self.size_bytes = 0
 
     def _drop(self, workflow_id: str) -> None:
         begun = self._begun.pop(workflow_id, None)

@@ -103,7 +103,9 @@ async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[
     """Forget workflows that another coordinator will have, some of them in each turn. When it returns nothing of them
     is under way; `gone` are those that are forgotten."""
     families: dict[str, list[str]] = {}
+    known: set[str] = set()
     for number, name in enumerate(list(service.engine.workflows), 1):
+        known.add(name)
         if wanted(name):
             families.setdefault(_family(name), []).append(name)
         if number % LOOKED_AT == 0:
@@ -113,7 +115,8 @@ async def give_away(service: Service, wanted: Callable[[str], bool], gone: list[
     for some in _slices(families, GIVEN):
         await service.ask(partial(_disowning, frozenset(some + schedules)))
         gone += some
-    await service.ask(lambda token: inp.Disown(token, wanted))  # what has begun meanwhile, and what is no workflow
+    # What has begun meanwhile, and what is no workflow.
+    await service.ask(lambda token: inp.Disown(token, wanted, known=known))
     service.ended.drop_disowned()
 
 

@@ -144,7 +144,7 @@ class Watchers:
         """Workflows have moved to another coordinator: their watchers, who are forgotten here, each with how much of
         the text of which task it has."""
         left = []
-        self.recent.forget(gone)
+        self.recent.clear()
         for workflow_id in [key for key in self._by_workflow if key is not None and gone(key)]:
             texts = self.texts.of_workflow(workflow_id)
             for watcher in self._by_workflow.pop(workflow_id):

@@ -152,7 +152,10 @@ class Engine(GoingBack):
         self._decision.answers.append(fx.Answer(item.token))
 
     def _disown(self, item: inp.Disown) -> None:
-        names = self.workflows if item.names is None else filter(self.workflows.__contains__, item.names)
+        if item.names is not None:
+            names = [name for name in item.names if name in self.workflows]
+        else:
+            names = [name for name in self.workflows if name not in item.known]
         gone = [self.workflows[name] for name in names if item.wanted(name)]
         for workflow in gone:
             workflow.disowned = True

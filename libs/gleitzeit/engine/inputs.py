@@ -149,7 +149,9 @@ class Disown(Struct, frozen=True, eq=False):
     token: Any
     wanted: Callable[[str], bool]
     names: Collection[str] | None = None
-    """Only these are looked at; None: all."""
+    """Only these are looked at; None: all …"""
+    known: Collection[str] = frozenset()
+    """… but for these, which somebody has looked at: to ask about 100,000 takes as long as many turns."""
 
 
 # Permits of keys, between coordinators

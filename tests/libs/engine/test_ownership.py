@@ -7,7 +7,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.calls import SUCCESSOR_GRACE_MS
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.replay import replay
-from gleitzeit.model.shards import SHARDS, shard_of
+from gleitzeit.model.shards import SCHEDULES, SHARDS, shard_of
 
 
 def everything(workflow_id: str) -> bool:
@@ -68,6 +68,15 @@ def test_of_a_disowned_workflow_nothing_is_decided_any_more() -> None:
     assert len(desk.events["w"]) == number
     desk.tell(inp.Cancel("cancel", "w"))
     assert isinstance(desk.error(), errors.WorkflowNotFound)
+
+
+def test_nobody_is_asked_about_workflows_that_were_looked_at_before() -> None:
+    desk = Desk()
+    for name in ("a", "b", "c"):
+        desk.submit(task("t"), workflow_id=name)
+    asked: list[str] = []
+    desk.tell(inp.Disown("", lambda name: not asked.append(name), known=frozenset({"a", "c"})))
+    assert (asked, list(desk.engine.workflows)) == (["b", SCHEDULES], ["a", "c"])
 
 
 def test_a_workflow_that_comes_back_is_a_new_one() -> None:

@@ -160,7 +160,7 @@ async def test_who_watches_all_hears_what_comes(scene: Scene) -> None:
 async def test_who_was_away_when_a_call_ended_has_the_end_of_its_text_first(scene: Scene, page: str) -> None:
     await scene.writes("abcdef", *ENDED)
     if page == "in the journal":
-        scene.watchers.recent.forget(lambda workflow_id: True)
+        scene.watchers.recent.clear()
     for after, has, rest in (
         (2, Position(4, 1), [(4, "ef")]),  # has a part
         (2, Position(6, 1), []),  # has all
@@ -180,7 +180,7 @@ async def test_who_was_away_when_a_call_ended_has_the_end_of_its_text_first(scen
 
 async def test_a_call_that_ends_while_a_watcher_catches_up_is_heard_to_its_end(scene: Scene) -> None:
     await scene.writes("abc")
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     scene.watch()
     assert scene.seen == []
     await scene.writes("def", *ENDED)
@@ -226,7 +226,7 @@ async def test_what_is_known_no_more_is_read_from_the_journal(scene: Scene) -> N
 
 
 async def test_who_watches_no_more_while_it_catches_up_is_told_nothing_more(scene: Scene) -> None:
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     scene.say("one")
     reading, go_on = asyncio.Event(), asyncio.Event()
     real = scene._read
@@ -253,7 +253,7 @@ async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_e
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gz_coordinator.watchers.TRIES", 1)
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     await scene.journal.close()
     scene.watch()
     await settle()
@@ -264,7 +264,7 @@ async def test_who_cannot_be_told_the_past_is_hung_up_on_and_does_not_wait_for_e
 async def test_who_catches_up_and_comes_to_what_cannot_be_read_is_told_so(
     scene: Scene, error: errors.GleitzeitError
 ) -> None:
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     scene.journal.trouble = [None, error]
     scene.watch()
     await settle()
@@ -274,14 +274,14 @@ async def test_who_catches_up_and_comes_to_what_cannot_be_read_is_told_so(
 
 async def test_a_first_page_that_is_damaged_is_an_error_for_who_asks(scene: Scene) -> None:
     assert await scene.watchers.first_page("w", 0) is None, "it is all in memory"
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     scene.journal.trouble = [errors.JournalCorrupt("a record is damaged")]
     with pytest.raises(errors.JournalCorrupt):
         await scene.watchers.first_page("w", 0)
 
 
 async def test_a_first_page_that_was_read_is_not_read_again(scene: Scene) -> None:
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     page = await scene.watchers.first_page("w", 0)
     scene.watchers.add(Watcher(scene.connection, "w", 0, stream=True), page)
     await scene.append(*ENDED)
@@ -293,7 +293,7 @@ async def test_a_journal_that_is_away_for_a_while_costs_a_watcher_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gz_coordinator.watchers.AGAIN_SECONDS", AGAIN_SECONDS / 1_000)
-    scene.watchers.recent.forget(lambda workflow_id: True)
+    scene.watchers.recent.clear()
     scene.journal.trouble = [None, errors.JournalError("it does not answer")] * 3
     scene.watch()
     await scene.append(*ENDED)
