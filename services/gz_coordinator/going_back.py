@@ -14,14 +14,16 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal
 from gz_coordinator.workflow_streams import load_or_quarantine
 
+MOVES = inp.Adopt | inp.Disown
+"""Who waits for one of them waits until there is space: nobody else has these workflows meanwhile."""
 MOST = 2_000
 """Workflows that are read again; a decision about more of them is held."""
 
 
-def has_to_go_back(engine: Engine, inputs: Sequence[inp.Input], decision: Decision) -> bool:
+def has_to_go_back(engine: Engine, inputs: Sequence[inp.Input]) -> bool:
     """Whether somebody waits for what is no new workflow, so that it is not enough to forget what is new. What moves
-    workflows between coordinators cannot go back, and what schedules decide is held."""
-    if decision.schedules or any(isinstance(item, inp.Adopt | inp.Disown) for item in inputs):
+    workflows between coordinators cannot go back: it has turns of its own."""
+    if any(isinstance(item, MOVES) for item in inputs):
         return False
     asked = [item for item in inputs if is_request(item)]
     return any(map(_is_entangled, asked)) and len(engine.entangled()) <= MOST

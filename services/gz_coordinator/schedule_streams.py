@@ -1,7 +1,7 @@
 """Schedules in the journal: a stream each, and beside it, as the counts of its summary row, where it stands."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import msgspec
 from msgspec import Raw
@@ -46,8 +46,16 @@ async def load_schedules(
 ) -> AsyncIterator[tuple[Schedule, int]]:
     """All that are not deleted, each with the time of its last fact. One that cannot be read is a warning, and its
     stream is quarantined."""
+    async for found in _loaded(journal, (), warnings, quarantined):
+        yield found
+
+
+async def _loaded(
+    journal: Journal, names: tuple[str, ...], warnings: list[str], quarantined: dict[str, str]
+) -> AsyncIterator[tuple[Schedule, int]]:
+    """Without names all."""
     before = None
-    while page := await journal.find(Find(kind=KIND, active=True, before=before, limit=500)):
+    while page := await journal.find(Find(kind=KIND, keys=names, active=True, before=before, limit=500)):
         for row in page:
             try:
                 yield await _load(journal, row), row.updated_at
@@ -56,6 +64,13 @@ async def load_schedules(
                 warnings.append(f"schedule {row.key} is quarantined, it cannot be read: {error}")
                 log.error(warnings[-1])
         before = (page[-1].created_at, page[-1].stream)
+
+
+async def load_some(
+    journal: Journal, names: Collection[str], warnings: list[str], quarantined: dict[str, str]
+) -> list[Schedule]:
+    """Those of these names that are not deleted."""
+    return [schedule async for schedule, _ in _loaded(journal, tuple(names), warnings, quarantined)] if names else []
 
 
 async def _load(journal: Journal, row: Summary) -> Schedule:

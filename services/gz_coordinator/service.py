@@ -24,11 +24,11 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append, Journal
 from gz_coordinator.clock import Clock
 from gz_coordinator.ended import Ended
-from gz_coordinator.going_back import as_in_the_journal, calls_in, has_to_go_back, is_request, tokens_in
+from gz_coordinator.going_back import MOVES, as_in_the_journal, calls_in, has_to_go_back, is_request, tokens_in
 from gz_coordinator.limit_streams import FreeLimits, limit_append
 from gz_coordinator.narration import narrate, narrate_circuits
 from gz_coordinator.own_ids import own_id_append
-from gz_coordinator.schedule_streams import schedule_append
+from gz_coordinator.schedule_streams import load_some, schedule_append
 from gz_coordinator.space import Space
 from gz_coordinator.workflow_streams import blobs_of, load_or_quarantine, summary_of
 
@@ -260,23 +260,25 @@ class Service:
     async def _withdraw(self, inputs: Sequence[inp.Input], decision: Decision, commit: list[Append]) -> list[Append]:
         """Who asked for something does not wait for space. Returns what is still to be made durable."""
         self._inbox = self.space.without_requests(self._inbox)
-        if has_to_go_back(self.engine, inputs, decision):
+        if has_to_go_back(self.engine, inputs):
             await self._go_back(inputs, decision)
             return []
         gone = self.space.withdraw(self.engine, inputs, decision)
+        self.space.answer_held(self.engine, inputs, decision)
         return [append for append in commit if append.stream not in gone]
 
     async def _go_back(self, inputs: Sequence[inp.Input], decision: Decision) -> None:
         names = self.engine.entangled()
         workflows = await as_in_the_journal(self.journal, names, self.quarantined)
-        tokens = self.engine.go_back(self.clock(), names, workflows, calls_in(inputs, decision))
+        schedules = await load_some(self.journal, decision.schedules, [], self.quarantined)
+        tokens = self.engine.go_back(self.clock(), names, workflows, calls_in(inputs, decision), schedules)
         for workflow in workflows:
             self.ended.settle(workflow)
         self._inbox.extendleft(item for item in reversed(inputs) if not is_request(item))
         for token in [*tokens, *tokens_in(inputs, decision)]:
             if token is not None:
                 self.space.answer(token)
-        for part in (decision.appends, decision.limits, decision.effects, decision.answers):
+        for part in (decision.appends, decision.schedules, decision.limits, decision.effects, decision.answers):
             part.clear()
 
     def _pace(self, seconds: float) -> None:
@@ -305,7 +307,11 @@ class Service:
         inputs: list[inp.Input] = []
         size_bytes = 0
         while self._inbox and len(inputs) < MAX_INPUTS and size_bytes < MAX_INPUT_BYTES:
+            if inputs and isinstance(self._inbox[0], MOVES):
+                break
             item = self._inbox.popleft()
+            if isinstance(item, MOVES):
+                return [item]
             if isinstance(item, inp.CallCompleted):
                 size_bytes += len(item.result)
             inputs.append(item)

@@ -11,6 +11,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.journal.base import Append, Journal
+from gz_coordinator.going_back import MOVES
 from gz_coordinator.own_ids import own_id_stream
 
 log = logging.getLogger("gz.coordinator")
@@ -18,6 +19,9 @@ log = logging.getLogger("gz.coordinator")
 FULL_RETRY_SECONDS = 1.0
 TRIES_BEFORE_WITHDRAWAL = 2
 """Who asks waits no longer than that for a journal that is full for a moment."""
+
+
+_LATER = "what was asked for is decided, and counts as soon as there is space"
 
 
 def _full(trouble: str) -> errors.ResourceExhausted:
@@ -106,14 +110,22 @@ class Space:
         there is no space."""
         kept = deque[inp.Input]()
         for item in waiting:
-            token = None if isinstance(item, inp.Adopt | inp.Disown) else getattr(item, "token", None)
+            token = None if isinstance(item, MOVES) else getattr(item, "token", None)
             if token is None:
                 kept.append(item)
             else:
                 self.answer(token)
         return kept
 
-    def answer(self, token: "asyncio.Future[fx.Answer]") -> None:
+    def answer_held(self, engine: Engine, inputs: Sequence[inp.Input], decision: Decision) -> None:
+        """Who waits for what is decided, and is held until there is space, is told so instead of waiting for that."""
+        moves = {id(item.token) for item in inputs if isinstance(item, MOVES)}
+        for token in [*engine.take_askers(), *(answer.token for answer in decision.answers)]:
+            if id(token) not in moves:
+                self.answer(token, _LATER)
+
+    def answer(self, token: "asyncio.Future[fx.Answer]", more: str = "") -> None:
         """That there is no space."""
         if not token.done():
-            token.set_result(fx.Answer(None, error=_full(self.stalled)))
+            trouble = f"{self.stalled}; {more}" if more else self.stalled
+            token.set_result(fx.Answer(None, error=_full(trouble)))

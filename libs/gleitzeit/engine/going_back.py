@@ -1,7 +1,7 @@
 """What was decided and cannot be made durable, as the journal is full, is taken back: before anybody has heard of it.
 
-What is new is forgotten. Where that is not all, every workflow that the decision was about goes back to what the
-journal says of it, as if it were adopted anew, but for its calls: these run on.
+What is new is forgotten. Where that is not all, every workflow and schedule that the decision was about goes back to
+what the journal says of it, as if it were adopted anew, but for its calls: these run on.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -10,6 +10,7 @@ from typing import Any
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine.permits import Limit
 from gleitzeit.engine.requests import Requests
+from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model.permits import Held, parts_of
@@ -66,11 +67,17 @@ class GoingBack(Requests):
         return names
 
     def go_back(
-        self, now: int, names: Collection[str], workflows: Sequence[Workflow], ended: Iterable[Call]
+        self,
+        now: int,
+        names: Collection[str],
+        workflows: Sequence[Workflow],
+        ended: Iterable[Call],
+        schedules: Iterable[Schedule] = (),
     ) -> list[Any]:
         """The last decision comes to nothing: those `names` that are among `workflows` are again what these are, the
-        others never were. `ended` are calls whose ends have been told, or decided. Returns the tokens of those who wait
-        for something to come to its end. What has been told since must be told again but for requests, then decide."""
+        others never were; so are the `schedules` that it was about. `ended` are calls whose ends have been told, or
+        decided. Returns the tokens of those who wait for something to come to its end. What has been told since must be
+        told again but for requests, then decide."""
         dropped, self._decision = self._decision, self._carried
         held = {name for name in names if self._were_held.get(name, name in self.scheduler.held)}
         self._resumed = {call.id: call for call in (*ended, *self.calls.values())}
@@ -81,10 +88,13 @@ class GoingBack(Requests):
         self._forget_found()
         self._permits_as_before()
         self._forget_unfinished(list(gone.values()))
+        self._schedules_as_before(dropped.schedules, gone.values())
         for workflow in workflows:
             if workflow.id in gone:
                 workflow.source = gone[workflow.id].source
             self.adopt(now, workflow, held=workflow.id in held)
+        for schedule in schedules:
+            self.adopt_schedule(now, schedule)
         attached = {effect.call.id for effect in dropped.effects if isinstance(effect, fx.AttachCall)}
         for workflow in workflows:
             for call in [call for call in self.calls.values() if call.workflow is workflow]:
@@ -99,6 +109,15 @@ class GoingBack(Requests):
                 self._pass_on(limit)
         self._moved.clear()
         return tokens
+
+    def _schedules_as_before(self, names: Iterable[str], gone: Iterable[Workflow]) -> None:
+        """As far as nothing is said of them in the journal."""
+        for name in names:
+            self.schedules.pop(name, None)
+        for workflow in gone:
+            origin = workflow.submitted.origin
+            if origin is not None:
+                self._scheduled.get(origin.schedule, {}).pop(workflow.id, None)
 
     def _permits_as_before(self) -> None:
         for permit in [permit for permit in self._permits.values() if permit.workflow.disowned]:

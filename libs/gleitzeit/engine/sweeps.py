@@ -57,6 +57,12 @@ class Sweeps(Core):
         for token in self._askers.pop(workflow.id, ()):
             self._answer(token, workflow)
 
+    def take_askers(self) -> list[Any]:
+        """All who wait for the end of something that takes many turns. It goes on, and nobody is answered then."""
+        askers = [token for tokens in self._askers.values() for token in tokens]
+        self._askers.clear()
+        return askers
+
     def _forget_sweeps(self, workflow: Workflow) -> list[Any]:
         """Returns who waits for their end."""
         self._sweeps.pop(workflow.id, None)

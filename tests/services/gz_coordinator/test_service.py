@@ -4,21 +4,26 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 from tests.libs.engine.builders import CATALOGUE, NOW, definition, task
 
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.core import SETTLED
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
+from gleitzeit.engine.schedule import replay as replay_schedule
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Concurrency
 from gleitzeit.model.events import WorkflowSubmitted
-from gz_coordinator import ended, space
+from gleitzeit.model.schedules import AnyScheduleFact, ScheduleDefinition
+from gz_coordinator import ended, going_back, space
 from gz_coordinator import service as service_module
 from gz_coordinator.service import Service
 
@@ -46,6 +51,8 @@ class Gated(MemoryJournal):
     def __init__(self) -> None:
         super().__init__()
         self.full = False
+        self.room: int | None = None
+        """So many appends until it is full."""
         self.open = asyncio.Event()
         self.open.set()
         self.waiting = asyncio.Event()
@@ -53,6 +60,9 @@ class Gated(MemoryJournal):
     async def append(self, commit: Sequence[Append]) -> None:
         self.waiting.set()
         await self.open.wait()
+        self.full = self.full or self.room == 0
+        if self.room:
+            self.room -= 1
         if self.full:
             raise errors.JournalFull("no space")
         await super().append(commit)
@@ -303,6 +313,122 @@ async def test_who_asks_in_the_very_turn_that_finds_the_journal_full_is_told_so_
     assert not [
         event for name in ("w-first", "w-second") for event in await journal.read(name) if b"Signal" in event.event
     ]
+
+
+EVERY = ScheduleDefinition("s", definition(task("t")), every_seconds=3600.0, start=NOW - 5 * 3_600_000)
+TO_SCHEDULES: list[Callable[[Any], inp.Input]] = [
+    lambda token: inp.PutSchedule(token, replace(EVERY, name="other")),
+    lambda token: inp.PutSchedule(token, replace(EVERY, every_seconds=60.0), None, True),
+    lambda token: inp.ChangeSchedule(token, "s", "pause"),
+    lambda token: inp.ChangeSchedule(token, "s", "delete"),
+    lambda token: inp.Trigger(token, "s", "w-by-hand", False),
+    lambda token: inp.Backfill(token, "s", (NOW - 7_200_000, NOW - 3_600_000)),
+]
+
+
+@pytest.mark.parametrize("request_", TO_SCHEDULES)
+async def test_what_is_asked_of_a_schedule_while_the_journal_is_full_has_never_been(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, request_: Callable[[Any], inp.Input]
+) -> None:
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
+    service, engine, journal = desk.service, desk.service.engine, desk.service.journal
+    assert isinstance(journal, Gated)
+    echo = service.performer
+    assert isinstance(echo, Echo)
+    echo.busy = True
+    await service.ask(lambda token: inp.PutSchedule(token, EVERY))
+    await service.ask(lambda token: inp.Trigger(token, "s", "w-first", False))
+    schedule = engine.schedules["s"]
+    before = schedule.checkpoint(), schedule.definition, engine.under_way(schedule), list(engine.workflows)
+    journal.full = True
+    with pytest.raises(errors.ResourceExhausted, match=r"no space$"):
+        await asyncio.wait_for(service.ask(request_), 30)
+    assert list(engine.schedules) == ["s"]
+    schedule = engine.schedules["s"]
+    assert (schedule.checkpoint(), schedule.definition, engine.under_way(schedule), list(engine.workflows)) == before
+    journal.full = False
+    while service.space.stalled:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await asyncio.wait_for(service.ask(request_), 30)
+    for known in engine.schedules.values():
+        facts = [
+            msgspec.json.decode(r.event, type=AnyScheduleFact) for r in await journal.read(f"$schedule/{known.name}")
+        ]
+        assert replay_schedule(facts).checkpoint() == known.checkpoint()
+
+
+async def test_who_waits_for_the_end_of_a_large_cancel_is_told_when_the_journal_is_full_and_it_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
+    service, engine, journal = desk.service, desk.service.engine, desk.service.journal
+    assert isinstance(journal, Gated)
+    many = definition(*(task(f"t{number}", method="later/do") for number in range(4 * SETTLED)))
+    await service.ask(lambda token: inp.Submit(token, "w", many, Raw(b"{}")))
+    while await service.between_turns(lambda: engine.more):
+        pass
+    journal.room = 2
+    cancelling = asyncio.create_task(service.ask(lambda token: inp.Cancel(token, "w")))
+    with pytest.raises(errors.ResourceExhausted, match="is decided, and counts as soon as there is space"):
+        await asyncio.wait_for(cancelling, 30)
+    assert 0 < engine.workflows["w"].counts["cancelled"] < 4 * SETTLED
+    journal.full, journal.room = False, None
+    async with asyncio.timeout(30):
+        while not await service.read("w", lambda workflow: workflow.final):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert engine.workflows["w"].state == "cancelled"
+
+
+async def test_who_asks_beside_very_many_others_is_told_that_it_counts_when_there_is_space(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More workflows than are read again go on as they were decided about."""
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(going_back, "MOST", 2)
+    service, journal = desk.service, desk.service.journal
+    assert isinstance(journal, Gated)
+    echo = service.performer
+    assert isinstance(echo, Echo)
+    echo.busy = True
+    for name in ("a", "b", "c"):
+        await service.ask(lambda token, name=name: inp.Submit(token, name, LIMITED, Raw(b"{}")))
+    journal.full = True
+    asked = [service.ask(lambda token, name=name: inp.Pause(token, name)) for name in ("a", "b", "c")]
+    outcomes = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+    assert all("counts as soon as" in str(outcome) for outcome in outcomes), outcomes
+    journal.full = False
+    async with asyncio.timeout(30):
+        while not all([await service.read(name, lambda w: w.state == "paused") for name in ("a", "b", "c")]):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_who_asks_beside_workflows_that_move_has_not_been_heard(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "FULL_RETRY_SECONDS", 0.01)
+    service, engine, journal = desk.service, desk.service.engine, desk.service.journal
+    assert isinstance(journal, Gated)
+    echo = service.performer
+    assert isinstance(echo, Echo)
+    echo.busy = True
+    for name in ("stays", "goes"):
+        await service.ask(lambda token, name=name: inp.Submit(token, name, LIMITED, Raw(b"{}")))
+    journal.full = True
+    asked = [
+        asyncio.create_task(service.ask(request))
+        for request in (
+            lambda token: inp.Pause(token, "stays"),
+            lambda token: inp.Disown(token, "goes".__eq__),
+            lambda token: inp.Hold(token, "stays"),
+        )
+    ]
+    first, last = await asyncio.wait_for(asyncio.gather(asked[0], asked[2], return_exceptions=True), 30)
+    assert all(isinstance(outcome, errors.ResourceExhausted) for outcome in (first, last))
+    assert engine.workflows["stays"].state == "running"
+    assert not engine.scheduler.held
+    journal.full = False
+    await asyncio.wait_for(asked[1], 30)
+    assert list(engine.workflows) == ["stays"]
 
 
 def _states(engine: Engine) -> dict[str, dict[str, str]]:
