@@ -17,8 +17,7 @@ from gz_coordinator.workflow_streams import CHILD, CHILD_SEPARATOR
 log = logging.getLogger("gz.coordinator")
 
 PAGE = 100
-FAMILY_PAGE = 2_000
-"""To find what begins with a name costs as much for one row as for all of them."""
+FAMILY_PAGE = 1_000
 LOOK_SECONDS = 60.0
 
 
@@ -34,7 +33,7 @@ class DeletionMethods:
         if not any(row.stream == workflow_id for row in rows):
             raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
         parent, is_child, _ = workflow_id.partition(CHILD_SEPARATOR)
-        if is_child and [row async for row in _rows(self._parts.journal, Find("workflow", stream_prefix=parent))]:
+        if is_child and await _row(self._parts.journal, "workflow", parent) is not None:
             raise errors.InvalidState(f"workflow {workflow_id} is a task of {parent}: delete that one")
         await forget(self._parts, rows)
         return {"workflow_id": workflow_id, "deleted": len(rows)}
@@ -56,9 +55,19 @@ async def forget(parts: Parts, rows: list[Summary]) -> None:
 async def family(journal: Journal, workflow_id: str) -> AsyncIterator[Summary]:
     """Its row, and those of the workflows that are or were its tasks, at any depth."""
     for kind in ("workflow", CHILD):
-        async for row in _rows(journal, Find(kind, stream_prefix=workflow_id, limit=FAMILY_PAGE)):
-            if row.stream == workflow_id or row.stream.startswith(workflow_id + CHILD_SEPARATOR):
-                yield row
+        if (row := await _row(journal, kind, workflow_id)) is not None:
+            yield row
+    after, prefix = "", workflow_id + CHILD_SEPARATOR
+    while page := await journal.find(Find(CHILD, stream_prefix=prefix, after=after, limit=FAMILY_PAGE)):
+        for row in page:
+            yield row
+        after = page[-1].stream
+
+
+async def _row(journal: Journal, kind: str, stream: str) -> Summary | None:
+    """The first of all that begin with its name is what has it."""
+    found = await journal.find(Find(kind, stream_prefix=stream, after="", limit=1))
+    return found[0] if found and found[0].stream == stream else None
 
 
 async def _rows(journal: Journal, query: Find) -> AsyncIterator[Summary]:

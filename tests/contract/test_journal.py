@@ -489,6 +489,7 @@ query = st.builds(
     st.sampled_from(["", "a", "ab", "ü", "z"]),
     st.sampled_from([None, True, False]),
     st.one_of(st.none(), st.tuples(st.integers(0, 4), st.sampled_from(STREAMS))),
+    st.sampled_from([None, None, "", "a", "aa", "b", "ü"]),
     st.integers(0, 6),
 )
 
@@ -514,6 +515,8 @@ class Model:
 
     def find(self, query: Find) -> list[Summary]:
         all_ = sorted((s for _, s in self.streams.values()), key=lambda s: (s.created_at, s.stream), reverse=True)
+        if query.after is not None:
+            all_.sort(key=lambda s: s.stream)
         return [
             s
             for s in all_
@@ -523,6 +526,7 @@ class Model:
             and s.stream.startswith(query.stream_prefix)
             and query.active in (None, s.active)
             and (query.before is None or (s.created_at, s.stream) < query.before)
+            and (query.after is None or s.stream > query.after)
         ][: query.limit]
 
 

@@ -67,7 +67,11 @@ class Unfinished(Struct, frozen=True):
 
 
 class Find(Struct, frozen=True):
-    """All given conditions hold. Newest `created_at` first; `before` continues after the last row of a page."""
+    """All given conditions hold. Newest `created_at` first; `before` continues after the last row of a page.
+
+    With `after` in the order of names instead, above this one: so a page of what begins with a name costs no more than
+    that page, however many there are.
+    """
 
     kind: str
     keys: tuple[str, ...] = ()
@@ -75,6 +79,7 @@ class Find(Struct, frozen=True):
     stream_prefix: str = ""
     active: bool | None = None
     before: tuple[int, str] | None = None
+    after: str | None = None
     limit: int = 100
 
 

@@ -8,7 +8,7 @@ from gleitzeit.errors import GleitzeitError, JournalCorrupt, JournalError
 from gleitzeit.journal import blob_rows, record_rows, statements
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
 from gleitzeit.journal.blobs import Piece
-from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, summary_of, unfinished
+from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, first, order, summary_of, unfinished
 from gleitzeit.journal.plan import End, Plan
 from gleitzeit.journal.records import SHORT_BYTES, Packed, unpack_whole
 from gleitzeit.journal.sqlite_file import SqliteFile, opening
@@ -150,12 +150,11 @@ class Database:
             for where, values in branches(query):
                 text = (
                     f"SELECT {SUMMARY_COLUMNS} FROM stream JOIN tail ON tail.stream = id WHERE {where}"
-                    " ORDER BY created_at DESC, name DESC LIMIT ?"
+                    f" ORDER BY {order(query)} LIMIT ?"
                 )
                 rows = self._connection.execute(text, (*values, query.limit))
                 summaries.extend(summary_of(row) for row in rows)
-        summaries.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
-        return summaries[: query.limit]
+        return first(query, summaries)
 
     def delete(self, streams: Sequence[str]) -> None:
         """As Journal.delete. The records of a long stream go with `forget_some`; nobody finds them any more."""

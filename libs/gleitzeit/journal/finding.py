@@ -1,6 +1,7 @@
 """`Journal.find` in SQL, as SQLite and PostgreSQL both understand it (`?` stands for a value), and in memory."""
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -19,13 +20,21 @@ def summary_of(row: Row) -> Summary:
 def branches(query: Find) -> Iterator[tuple[str, Row]]:
     """WHERE clauses whose rows, merged, answer the query: one for each key or status, as each is one walk on an index
     that ends at the limit, while `IN` would sort all that match."""
-    where = "kind = ?"
+    # By name what is wanted is a piece of the index of names: that of kinds must not be taken for it.
+    where = "kind = ?" if query.after is None else "kind || '' = ?"
     values: list[str | int] = [query.kind]
     if query.active is not None:
         where += f" AND active = {int(query.active)}"
-    if query.stream_prefix:
-        where += " AND name >= ? AND substr(name, 1, ?) = ?"
-        values += [query.stream_prefix, len(query.stream_prefix), query.stream_prefix]
+    prefix = query.stream_prefix
+    if prefix:
+        where += " AND name < ? AND substr(name, 1, ?) = ?"
+        values += [above(prefix), len(prefix), prefix]
+    if query.after is not None and query.after >= prefix:
+        where += " AND name > ?"
+        values.append(query.after)
+    elif prefix:
+        where += " AND name >= ?"
+        values.append(prefix)
     if query.before is not None:
         where += " AND (created_at, name) < (?, ?)"
         values += query.before
@@ -42,6 +51,23 @@ def branches(query: Find) -> Iterator[tuple[str, Row]]:
         yield where, tuple(values)
 
 
+def order(query: Find) -> str:
+    """For the rows of each of its branches."""
+    return "name" if query.after is not None else "created_at DESC, name DESC"
+
+
+def first(query: Find, found: Iterable[Summary]) -> list[Summary]:
+    """As many as it asks for, in its order, of all that its branches found."""
+    if query.after is not None:
+        return heapq.nsmallest(query.limit, found, key=lambda summary: summary.stream)
+    return heapq.nlargest(query.limit, found, key=position)
+
+
+def above(prefix: str) -> str:
+    """What comes in the order of names after all that begins with it, or soon after."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix[-1] < "\ud7ff" else prefix + chr(0x10FFFF)
+
+
 def matches(summary: Summary, query: Find) -> bool:
     return (
         summary.kind == query.kind
@@ -50,6 +76,7 @@ def matches(summary: Summary, query: Find) -> bool:
         and summary.stream.startswith(query.stream_prefix)
         and (query.active is None or summary.active == query.active)
         and (query.before is None or position(summary) < query.before)
+        and (query.after is None or summary.stream > query.after)
     )
 
 

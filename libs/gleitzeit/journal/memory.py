@@ -5,7 +5,6 @@ second owner, several coordinators and a full disk can be played through.
 """
 
 import hashlib
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,7 +14,7 @@ from msgspec import Struct, field
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalError, JournalFenced, JournalFull, JournalLocked
 from gleitzeit.journal import blobs
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary, Unfinished
-from gleitzeit.journal.finding import matches, position, unfinished
+from gleitzeit.journal.finding import first, matches, unfinished
 from gleitzeit.model.shards import shard_of
 
 
@@ -198,7 +197,7 @@ class MemoryJournal:
     async def find(self, query: Find) -> list[Summary]:
         self._owned()
         matching = (s.summary for s in self._store.streams.values() if matches(s.summary, query))
-        return heapq.nlargest(query.limit, matching, key=position)
+        return first(query, matching)
 
     async def unfinished(
         self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256

@@ -16,7 +16,7 @@ from gleitzeit.errors import ConfigurationError, JournalConflict, JournalCorrupt
 from gleitzeit.journal import blobs
 from gleitzeit.journal import redis_scripts as lua
 from gleitzeit.journal.base import Find, Record, Summary, Unfinished
-from gleitzeit.journal.finding import matches, position, unfinished
+from gleitzeit.journal.finding import first, matches, unfinished
 from gleitzeit.journal.merging import all_events
 from gleitzeit.journal.records import SHORT_BYTES, unpack_whole
 from gleitzeit.spec.urls import not_understood, shown
@@ -135,11 +135,12 @@ class RedisReading:
         }
         if query.before is not None:
             head["before"], head["before_name"] = query.before
+        if query.after is not None:
+            head["after"] = query.after
         found: list[Summary] = []
         for name in _sets(query):
             found += _summaries(await self._script(lua.FIND, encode({**head, "set": name})))
-        found.sort(key=lambda summary: (summary.created_at, summary.stream), reverse=True)
-        return found[: query.limit]
+        return first(query, found)
 
     async def unfinished(
         self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
@@ -201,8 +202,7 @@ class RedisView(RedisReading):
         self._owner = "a view"
 
     async def find(self, query: Find) -> list[Summary]:
-        rows = [row for row, _ in self._listed.values() if matches(row, query)]
-        return sorted(rows, key=position, reverse=True)[: query.limit]
+        return first(query, (row for row, _ in self._listed.values() if matches(row, query)))
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         _, last = self._listed[stream]
@@ -232,7 +232,7 @@ def _row(id_: bytes, flat: list[bytes]) -> tuple[int, int, int, bytes]:
 
 def _sets(query: Find) -> list[str]:
     """The sorted sets whose newest, merged, answer the query; an empty name is the list by name."""
-    if query.stream_prefix:
+    if query.stream_prefix or query.after is not None:
         return [""]
     if query.keys:
         return [f"k:{query.kind}\0{key}" for key in sorted(set(query.keys))]

@@ -93,7 +93,8 @@ return 'ok'
 """
 )
 
-# The newest `limit` of one sorted set that match, as one JSON array; the caller merges sets.
+# The newest `limit` of one sorted set that match, or with `after` the first by name, as one JSON array; the caller
+# merges sets.
 FIND = """
 local P = KEYS[1]
 local q = cmsgpack.unpack(ARGV[1])
@@ -112,7 +113,18 @@ local function look(name)
     table.insert(found, s[6])
   end
 end
-if q.set == '' then
+if q.after then
+  local from = q.after < q.prefix and '[' .. q.prefix or '(' .. q.after
+  while #found < q.limit do
+    local upto = q.prefix == '' and '+' or '[' .. q.prefix .. '\\255'
+    local names = redis.call('ZRANGEBYLEX', P .. 'n:' .. q.kind, from, upto, 'LIMIT', 0, q.limit)
+    if #names == 0 then break end
+    for _, name in ipairs(names) do
+      if #found < q.limit then look(name) end
+    end
+    from = '(' .. names[#names]
+  end
+elseif q.set == '' then
   for _, name in ipairs(redis.call('ZRANGEBYLEX', P .. 'n:' .. q.kind, '[' .. q.prefix, '[' .. q.prefix .. '\\255')) do
     look(name)
   end

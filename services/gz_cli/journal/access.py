@@ -110,11 +110,14 @@ def _no_help(locked: JournalLocked, why: str) -> JournalLocked:
 
 
 async def rows_of(journal: JournalView, query: Find) -> AsyncIterator[Summary]:
-    before = query.before
-    while page := await journal.find(msgspec.structs.replace(query, before=before, limit=PAGE)):
+    before, after = query.before, query.after
+    while page := await journal.find(msgspec.structs.replace(query, before=before, after=after, limit=PAGE)):
         for row in page:
             yield row
-        before = page[-1].created_at, page[-1].stream
+        if after is None:
+            before = page[-1].created_at, page[-1].stream
+        else:
+            after = page[-1].stream
 
 
 async def pages_of(journal: JournalView, stream: str) -> AsyncIterator[list[Record]]:

@@ -51,7 +51,9 @@ async def prune(url: str, target: Target, how: Prune) -> int:
         if how.dry_run:
             return _would_go(gone, len(ended), how)
         for stream in gone:
-            children = [row.stream async for row in rows_of(journal, Find("child", stream_prefix=f"{stream}~"))]
+            children = [
+                row.stream async for row in rows_of(journal, Find("child", stream_prefix=f"{stream}~", after=""))
+            ]
             await journal.delete([stream, f"$id/{stream}", *children])
         expired = [row.stream async for row in rows_of(journal, Find("cache")) if (row.expires_at or 0) <= now]
         for at in range(0, len(expired), TOGETHER):
