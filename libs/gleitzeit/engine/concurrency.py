@@ -19,6 +19,8 @@ from gleitzeit.model.permits import Ask, Held, HeldPermit, holder_of, parts_of
 LIMIT_REACHED = "CONCURRENCY_LIMIT"
 REPLACED = "CONCURRENCY_REPLACED"
 NEWER = "a newer one takes its place (concurrency)"
+MOST_SHOWN = 3
+"""Holders that are named to those behind them."""
 UNUSED_MS = 2_000
 """A task that had to wait for its permit, and then cannot start for another reason, lets others go first."""
 _HOLDING = frozenset({"running", "waiting"})
@@ -295,8 +297,28 @@ class Concurrency(Limits):
             permit = self._permit_of.get(subject)
             if permit is not None and not permit.granted:
                 most, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
-                return f"{most} {what}{'s' * (most != 1)} with the key {key!r} may {verb} at once (concurrency)"
+                many = f"{most} {what}{'s' * (most != 1)}"
+                holders = self._who_holds(permit.ask.limit)
+                return f"{many} with the key {key!r} may {verb} at once (concurrency){holders}"
         return ""
+
+    def _who_holds(self, name: str) -> str:
+        """Those first that somebody has to let go on; "" if another coordinator knows them."""
+        limit = self._limits.get(name)
+        if limit is None:
+            return ""
+        idle, busy = list[str](), list[str]()
+        for workflow_id, task_id in sorted({parts_of(holder) for holder in limit.grants}):
+            holder = f"{workflow_id}, task {task_id}" if task_id else workflow_id
+            workflow = self.workflows.get(workflow_id)
+            if workflow_id in self.scheduler.held or (workflow is not None and workflow.state == "paused"):
+                state = "held" if workflow_id in self.scheduler.held else "paused"
+                idle.append(f"{holder} ({state}: `gz resume {workflow_id}` lets it go on)")
+            else:
+                busy.append(holder)
+        shown = [*idle, *busy][:MOST_SHOWN]
+        more = len(idle) + len(busy) - len(shown)
+        return f"; now: {', '.join(shown)}{f' and {more:,} more' * bool(more)}" if shown else ""
 
 
 def _is_of_another_wish(permit: Permit, held: HeldPermit) -> bool:

@@ -30,7 +30,9 @@ def test_tasks_of_one_key_run_one_after_the_other_over_workflows() -> None:
     desk.submit(keyed("a"), keyed("b", "other"), workflow_id="two")
     assert desk.states("two") == {"a": "ready", "b": "running"}
     told = explain(desk.engine, desk.workflow("two"), desk.workflow("two").tasks["a"], desk.now)
-    assert (told.reason, told.message) == ("concurrency", "1 task with the key 'k' may run at once (concurrency)")
+    assert (told.reason, told.message) == (
+        "concurrency", "1 task with the key 'k' may run at once (concurrency); now: one, task a"
+    )  # fmt: skip
     desk.complete("a", workflow_id="one")
     assert desk.states("two") == {"a": "running", "b": "running"}
 
@@ -83,10 +85,22 @@ def test_workflows_of_one_key_wait_for_each_other() -> None:
     assert states(desk, "one", "two", "three") == ["running", "running", "pending"]
     told = explain(desk.engine, desk.workflow("three"), desk.workflow("three").tasks["a"], desk.now)
     assert (told.reason, told.message) == (
-        "concurrency", "2 workflows with the key 'k' may be under way at once (concurrency)"
+        "concurrency", "2 workflows with the key 'k' may be under way at once (concurrency); now: one, two"
     )  # fmt: skip
     desk.tell(inp.Cancel("c", "one"))
     assert states(desk, "two", "three") == ["running", "running"]
+
+
+def test_those_that_wait_are_told_whom_somebody_has_to_let_go_on() -> None:
+    desk = Desk()
+    for name in ("a", "b", "c", "d", "waits"):
+        submit(desk, name, limit=4)
+    desk.tell(inp.Pause("", "c"))
+    desk.tell(inp.Hold("", "d"))
+    told = explain(desk.engine, desk.workflow("waits"), desk.workflow("waits").tasks["a"], desk.now)
+    assert told.message.endswith(
+        "now: c (paused: `gz resume c` lets it go on), d (held: `gz resume d` lets it go on), a and 1 more"
+    )
 
 
 LATE_AND_URGENT = {"low": Priority.LOW, "one": Priority.NORMAL, "other": Priority.NORMAL, "urgent": Priority.URGENT}
