@@ -48,7 +48,10 @@ provider.main()
 class Ordeal:
     """A cluster with its load. `marks` has a line for the begin (+) and the end (-) of every execution."""
 
-    def __init__(self, cluster: Cluster, proxy: Proxy, marks: Path, seed: int, database: Postgres | Redis) -> None:
+    def __init__(
+        self, cluster: Cluster, proxy: Proxy, marks: Path, seed: int, database: Postgres | Redis, coordinators: int
+    ) -> None:
+        self.coordinators = coordinators
         self.cluster = cluster
         self.database = database
         self.proxy = proxy
@@ -101,7 +104,7 @@ class Ordeal:
         await self.all_are_there()
 
     async def all_are_there(self) -> None:
-        while len(self.cluster.living) < COORDINATORS:
+        while len(self.cluster.living) < self.coordinators:
             await self.cluster.start_coordinator()
 
     async def all_is_finished(self) -> None:
@@ -131,7 +134,8 @@ class Ordeal:
 
 @pytest.fixture
 async def ordeal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ordeal]:
-    kind, seed = request.param
+    kind, seed, *alone = request.param
+    coordinators = alone[0] if alone else COORDINATORS
     database = await asyncio.to_thread(Postgres if kind == "postgres" else Redis)
     cluster = Cluster(tmp_path, database.place())
     program, marks = tmp_path / "counter.py", tmp_path / "marks"
@@ -140,11 +144,11 @@ async def ordeal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     provider = await start_child("counter", command, environ=dict(os.environ), log=tmp_path / "counter.log")
     proxy = Proxy("127.0.0.1", urlsplit(await asyncio.wait_for(provider.ready, START_SECONDS)).port or 0)
     try:
-        for _ in range(COORDINATORS):
+        for _ in range(coordinators):
             await cluster.start_coordinator()
         connection = await cluster.connected(cluster.living[0])
         await connection.call("provider.register", {"url": await proxy.start(), "name": "counter"})
-        yield Ordeal(cluster, proxy, marks, seed, database)
+        yield Ordeal(cluster, proxy, marks, seed, database, coordinators)
     finally:
         await proxy.close()
         await cluster.stop()
@@ -184,7 +188,15 @@ async def test_a_database_that_is_killed_beneath_coordinators(ordeal: Ordeal) ->
     await _outlives_its_database(ordeal, 3)
 
 
+BENEATH = {
+    "postgres": ("postgres", 5),
+    "redis": ("redis", 6),
+    "one on postgres": ("postgres", 7, 1),
+    "one on redis": ("redis", 8, 1),
+}
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("ordeal", [("postgres", 5), ("redis", 6)], indirect=True, ids=["postgres", "redis"])
+@pytest.mark.parametrize("ordeal", BENEATH.values(), indirect=True, ids=BENEATH.keys())
 async def test_a_database_that_is_killed_beneath_coordinators_again_and_again(ordeal: Ordeal) -> None:
     await _outlives_its_database(ordeal, 12)
