@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,25 @@ async def test_nats_killed_and_restarted(stack: Stack, connection: Connection, t
 
     await support.eventually(reconnected)
     assert await support.providers_ready(connection, 2)
+
+
+@pytest.mark.long
+async def test_nats_that_stands_still_and_a_coordinator_that_is_killed_meanwhile(
+    stack: Stack, connection: Connection, tmp_path: Path
+) -> None:
+    paying = Load(stack, tmp_path, pays_for=0.5)
+    await paying.more(10)
+    pid = stack.pid("nats-server")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await paying.more(10)
+        await asyncio.sleep(15)  # the length of it is what is tested
+        stack.kill("gz_coordinator")
+        await asyncio.sleep(15)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await paying.more(10)
+    await paying.end()
 
 
 async def test_cancelled_work_really_stops(stack: Stack, connection: Connection, tmp_path: Path) -> None:
