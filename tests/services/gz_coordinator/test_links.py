@@ -355,7 +355,10 @@ async def test_a_slow_provider_that_answered_what_was_given_up_is_left_alone(
 
 
 @pytest.mark.parametrize("what", ["all of it", "the connection for large values"])
-async def test_who_describes_itself_and_hangs_up_is_dialled_ever_more_rarely(world: World, what: str) -> None:
+async def test_who_describes_itself_and_hangs_up_is_dialled_ever_more_rarely(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("gz_coordinator.links.REDIAL", replace(REDIAL, healthy_seconds=1_000.0))
     loop = asyncio.get_running_loop()
     dialled: list[float] = []
 
@@ -365,7 +368,8 @@ async def test_who_describes_itself_and_hangs_up_is_dialled_ever_more_rarely(wor
             about = document(name="p", instance="i1", calls="v1", blobs="v1")
             result = about if asked["method"] == "rpc.discover" else {}
             await socket.send(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}))
-            if what == "all of it" or asked["method"] == "blob.serve":
+            knows_us = "fence" in asked["params"]["_meta"]
+            if knows_us and (what == "all of it" or asked["method"] == "blob.serve"):
                 dialled.append(loop.time())
                 return
 
