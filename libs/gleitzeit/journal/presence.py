@@ -5,7 +5,10 @@ into a file without a name, and the next start finds nothing of it.
 """
 
 import os
+import shutil
 import sqlite3
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -62,16 +65,38 @@ def _difference(found: _Seen | None, seen: _Seen, written: bool) -> str:
 
 
 def rescue(connection: sqlite3.Connection, path: Path) -> str:
-    """Write all that the connection still sees to a file beside the place of the lost one; what came of it, in words
-    for people."""
+    """Write all that the connection still sees to a file beside the place of the lost one, or where that has no space
+    to the folder for temporary files, with a link to it; what came of it, in words for people."""
     rescued = path.with_name(path.name + RESCUED)
     try:
-        os.close(os.open(rescued, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection.execute("VACUUM INTO ?", (str(rescued),))
-        for place, kind in ((rescued, os.O_RDWR), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-            file = os.open(place, kind | os.O_CLOEXEC)
+        _keep(connection, rescued)
+    except (OSError, sqlite3.Error) as error:
+        return _rescue_elsewhere(connection, rescued, error)
+    return f"all that it held is kept in {rescued}"
+
+
+def _rescue_elsewhere(connection: sqlite3.Connection, rescued: Path, why: Exception) -> str:
+    folder = ""
+    try:
+        folder = tempfile.mkdtemp(prefix="gz-rescued-")
+        elsewhere = Path(folder) / rescued.name
+        _keep(connection, elsewhere)
+    except (OSError, sqlite3.Error) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return f"what it held could not be kept, neither beside it ({why}) nor in {tempfile.gettempdir()} ({error})"
+    with suppress(OSError):  # there is one from before
+        rescued.symlink_to(elsewhere)
+    return f"all that it held is kept in {elsewhere}: take it from there soon, as beside it there was no place ({why})"
+
+
+def _keep(connection: sqlite3.Connection, place: Path) -> None:
+    os.close(os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        connection.execute("VACUUM INTO ?", (str(place),))
+        for path, kind in ((place, os.O_RDWR), (place.parent, os.O_RDONLY | os.O_DIRECTORY)):
+            file = os.open(path, kind | os.O_CLOEXEC)
             os.fsync(file)
             os.close(file)
-    except (OSError, sqlite3.Error) as error:
-        return f"what it held could not be kept: {error}"
-    return f"all that it held is kept in {rescued}"
+    except (OSError, sqlite3.Error):
+        place.unlink(missing_ok=True)  # a part of it would be taken for all
+        raise

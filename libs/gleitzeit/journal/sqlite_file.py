@@ -164,10 +164,11 @@ def opening(path: Path) -> Iterator[None]:
 
 def _refuse_rescued(path: Path) -> None:
     rescued = path.with_name(path.name + RESCUED)
-    if rescued.exists():
+    if rescued.exists() or rescued.is_symlink():  # it may lead to a folder that others clean up
+        where = f"{rescued.resolve()}, to which {rescued} leads," if rescued.is_symlink() else str(rescued)
         raise ConfigurationError(
-            f"the journal {path} was taken away while it was in use, and {rescued} is what it held: to go on with that,"
-            f" remove {path} and {path}-wal if they are there and give it that name; else remove it"
+            f"the journal {path} was taken away while it was in use, and {where} is what it held: to go on with that,"
+            f" remove {path} and {path}-wal if they are there and give it that name; then remove {rescued}"
         )
 
 

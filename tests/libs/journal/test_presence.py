@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError, JournalFull, JournalReplaced
 from gleitzeit.journal.base import Append, Summary
@@ -87,6 +88,34 @@ def test_what_was_acknowledged_is_kept_and_nothing_more_is(
     again = Database(path)
     assert again.commit([[pack(append(4))]]) == [None]
     again.close()
+
+
+@pytest.mark.parametrize("elsewhere", ["", "full", "no folder"])
+def test_what_cannot_be_kept_on_a_full_disk_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, elsewhere: str
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        places = {"": others, "full": disk, "no folder": others / "none"}
+        monkeypatch.setattr("tempfile.tempdir", str(places[elsewhere]))
+        path = disk / "j.db"
+        database = written(path)
+        fill(disk)
+        path.unlink()
+        assert isinstance(database.commit([[pack(append(4))]])[0], JournalReplaced)
+        database.close()
+        rescued = disk / "j.db.rescued"
+        if elsewhere:
+            assert "could not be kept" in caplog.text
+            assert not rescued.exists()
+            assert not list(disk.glob("gz-*"))
+        else:
+            assert f"kept in {rescued.resolve()}" in caplog.text
+            assert rescued.resolve().is_relative_to(others)
+            with pytest.raises(ConfigurationError, match="taken away while it was in use"):
+                Database(path)
+            assert events(rescued.resolve()) == 3
 
 
 def test_a_replacement_is_left_alone(path: Path, tmp_path: Path) -> None:
