@@ -34,6 +34,8 @@ LISTEN_AGAIN_SECONDS = 1.0
 RESUMES = 2
 NOT_REACHED = "not_reached"
 """In the data of a ConnectionLost: the server never saw the request."""
+HTTP_STATUS = "http_status"
+"""In the same data: what was answered, where it was no JSON-RPC."""
 _SESSION = "mcp-session-id"
 _NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _MARK = b'"x-mcp-header"'
@@ -190,7 +192,8 @@ class HttpWire:
             self._end(GOING_AWAY, "the server has forgotten our session")
             raise ConnectionLost(f"{self.peer_name} has forgotten our session", {NOT_REACHED: True})
         raise ConnectionLost(
-            f"{self.peer_name} answered HTTP status {status}, and no JSON-RPC", {NOT_REACHED: status >= 400}
+            f"{self.peer_name} answered HTTP status {status}, and no JSON-RPC",
+            {NOT_REACHED: status >= 400, HTTP_STATUS: status},
         )
 
     async def _body(self, response: httpx.Response) -> bytes:

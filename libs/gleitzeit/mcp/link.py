@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from gleitzeit.errors import ConnectionLost, GleitzeitError
-from gleitzeit.mcp.http import HttpWire
+from gleitzeit.mcp.http import HTTP_STATUS, HttpWire
 from gleitzeit.mcp.inquiries import Inquiries
 from gleitzeit.mcp.old_http import open_old_http
 from gleitzeit.mcp.servers import McpServer
@@ -24,6 +25,7 @@ from gleitzeit.transport.base import Wire
 from gleitzeit.transport.connection import OnNotification
 
 STOP_SECONDS = 2.0
+_TAKES_NO_POST = (404, 405)
 SHOWN_NOISE = 5
 logger = logging.getLogger(__name__)
 
@@ -76,8 +78,36 @@ async def opened(
     """A running server, with hands shaken. It is stopped, or left, at the end of the block, whatever happens.
 
     `log` is where its stderr goes. Without `probe` it is taken for one of the old era: some of these die of a question
-    that they do not know. Raises LinkFailed.
+    that they do not know. A URL that takes no POST is tried by the HTTP of 2024-11-05, as the specification asks of
+    clients. Raises LinkFailed.
     """
+
+    def linked(one: McpServer) -> AbstractAsyncContextManager[Link]:
+        return _linked(one, environ, inquiries, on_notification, log, probe, handshake_seconds)
+
+    async with AsyncExitStack() as stack:
+        try:
+            link = await stack.enter_async_context(linked(server))
+        except LinkFailed as error:
+            if server.kind != "http" or (error.data or {}).get(HTTP_STATUS) not in _TAKES_NO_POST:
+                raise
+            try:
+                link = await stack.enter_async_context(linked(replace(server, kind="sse")))
+            except LinkFailed:
+                raise error from None
+        yield link
+
+
+@asynccontextmanager
+async def _linked(
+    server: McpServer,
+    environ: Mapping[str, str],
+    inquiries: Inquiries | None,
+    on_notification: OnNotification | None,
+    log: Path | None,
+    probe: bool,
+    handshake_seconds: float,
+) -> AsyncIterator[Link]:
     methods = inquiries or Inquiries(server.roots)
     async with _wire(server, environ, log) as (wire, child, complaints):
         connection = Connection(wire, methods=methods, on_notification=on_notification)

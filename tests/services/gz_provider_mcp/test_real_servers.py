@@ -152,6 +152,16 @@ async def test_everything_over_http(mode: str, kind: str, path: str, serve: Serv
             await use_everything(provided)
 
 
+async def test_the_oldest_http_is_found_out(serve: Serve) -> None:
+    """Of a URL alone nobody knows of which HTTP it is."""
+    async with (
+        everything_over_http("sse") as port,
+        serve({"every": {"url": f"http://127.0.0.1:{port}/sse"}}) as provided,
+    ):
+        await provided.ready()
+        assert (await provided.tool("every.echo", message="hi"))["response"] == "Echo: hi"
+
+
 async def test_nobody_at_that_address(serve: Serve) -> None:
     async with serve({"gone": {"url": "http://127.0.0.1:9/mcp"}, "nasty": nasty_server()}) as provided:
         answer = await provided.call("mcp/ping")
