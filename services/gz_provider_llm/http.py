@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from ssl import SSLCertVerificationError
 from typing import Any, NoReturn
 
 import aiohttp
@@ -421,6 +422,11 @@ def _mask(secret: str) -> re.Pattern[str]:
 
 def _reason(error: aiohttp.ClientError) -> str:
     """What the operating system said, which stands below the library's own words."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=SSLCertVerificationError() as why):
+            return f"its certificate is not trusted: {why.verify_message}; SSL_CERT_FILE names those that are"
+        case aiohttp.ClientConnectorSSLError():
+            return "it speaks no TLS, or another: is https right?"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error.strerror).lower() if isinstance(error, OSError) and error.strerror else str(error)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -144,6 +145,32 @@ async def test_nobody_listens() -> None:
     await http.close()
     assert caught.value.retryable
     assert KEY not in f"{caught.value.message}{caught.value.data}"
+
+
+async def test_a_certificate_that_nobody_trusts(certificate: Any) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.file, certificate.key)
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=context)
+    assert "certificate is not trusted: self-signed certificate; SSL_CERT_FILE" in await refused_by(server)
+
+
+async def test_a_server_without_tls() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    assert "speaks no TLS, or another: is https right?" in await refused_by(
+        await asyncio.start_server(plain, "127.0.0.1", 0)
+    )
+
+
+async def refused_by(server: asyncio.Server) -> str:
+    http = Http(f"https://localhost:{server.sockets[0].getsockname()[1]}")
+    with pytest.raises(Unreachable) as caught:
+        await http.get_json("/models")
+    await http.close()
+    server.close()
+    return caught.value.message
 
 
 async def test_no_such_host() -> None:
