@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import NULL
+from gleitzeit.model.traces import accepted
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
 from gleitzeit.spec.batches import has_batches
 from gleitzeit.spec.check import check
@@ -41,6 +42,7 @@ class Submitted(Struct, frozen=True):
     idempotency_key: str
     body_sha256: str
     hold: bool
+    traceparent: str = ""
 
 
 class Documents:
@@ -149,6 +151,9 @@ def _submitted(params: bytes, environ: bytes, described: bytes) -> tuple[bytes, 
     if repeated := _repeated(params):
         return msgspec.json.encode(Submitted(NULL, repeated, NULL, "", "", False)), b"null"
     catalogue = _catalogue(described)
+    trace = trace_in(asked)
+    if isinstance(asked, dict):
+        asked.pop("_meta", None)
     if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].check_params(asked):
         return b"null", b""
     document = asked["definition"]
@@ -158,13 +163,19 @@ def _submitted(params: bytes, environ: bytes, described: bytes) -> tuple[bytes, 
     verdict = _check(document, inputs, msgspec.json.decode(environ), catalogue)
     body = digest([document, inputs]) if key else ""
     raw_inputs = Raw(msgspec.json.encode(inputs))
-    found = Submitted(NULL, verdict.problems, raw_inputs, key, body, asked.get("hold", False))
+    found = Submitted(NULL, verdict.problems, raw_inputs, key, body, asked.get("hold", False), trace)
     return msgspec.json.encode(found), msgspec.json.encode(verdict.definition)
 
 
 def _catalogue(described: bytes) -> Catalogue:
     known = builtin()
     return known if described == b"{}" else known.with_methods(methods_of(msgspec.json.decode(described)))
+
+
+def trace_in(params: Any) -> str:
+    """What a submit says in `_meta`, beside its params, that it is a part of."""
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return accepted(meta.get("traceparent")) if isinstance(meta, dict) else ""
 
 
 def digest(body: Any) -> str:

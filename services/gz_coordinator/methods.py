@@ -28,7 +28,7 @@ from gz_coordinator.approvals import ApprovalMethods, link_of
 from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
-from gz_coordinator.documents import digest
+from gz_coordinator.documents import digest, trace_in
 from gz_coordinator.notices import COALESCE_WATCHERS, shortened
 from gz_coordinator.own_ids import OWN_ID, workflow_of
 from gz_coordinator.parts import Parts
@@ -131,6 +131,7 @@ class WorkflowMethods:
     ) -> dict[str, Any]:
         size_bytes = await self._parts.documents.size_of(request)
         what = Submission(definition, definition, size_bytes, inputs or {}, idempotency_key, hold)
+        what = replace(what, traceparent=trace_in(request.params))
         return await submit(self._parts, what)
 
     async def validate(self, request: Request, /, definition: Any) -> dict[str, Any]:

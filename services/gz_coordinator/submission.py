@@ -46,6 +46,7 @@ class Submission(Struct, frozen=True):
     idempotency_key: str = ""
     hold: bool = False
     origin: Origin | None = None
+    traceparent: str = ""
 
 
 async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
@@ -63,7 +64,15 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
     body = digest([what.body, what.inputs]) if what.idempotency_key else ""
     answer = await service.ask(
         lambda token: inp.Submit(
-            token, workflow_id, checked, inputs, what.idempotency_key, body, what.hold, what.origin
+            token,
+            workflow_id,
+            checked,
+            inputs,
+            what.idempotency_key,
+            body,
+            what.hold,
+            what.origin,
+            traceparent=what.traceparent,
         )
     )
     assert answer.workflow is not None
@@ -83,7 +92,8 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     workflow_id = await _id_for(parts, found.idempotency_key)
     with lasting(len(found.definition)):
         definition = await last_of(decoded_definition(found.definition))
-    what = inp.Submit(None, workflow_id, definition, found.inputs, found.idempotency_key, found.body_sha256, found.hold)
+    key, body, trace = found.idempotency_key, found.body_sha256, found.traceparent
+    what = inp.Submit(None, workflow_id, definition, found.inputs, key, body, found.hold, traceparent=trace)
     answer = await ask_in_steps(service, what, found.definition)
     assert answer.workflow is not None
     status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)

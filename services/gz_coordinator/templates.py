@@ -8,7 +8,7 @@ import msgspec
 from gleitzeit.engine.view import iso
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.events import Origin
-from gz_coordinator.documents import in_order
+from gz_coordinator.documents import in_order, trace_in
 from gz_coordinator.parts import Parts
 from gz_coordinator.submission import Submission, submit
 from gz_coordinator.template_shelf import Row, split_version
@@ -81,6 +81,7 @@ class TemplateMethods:
             idempotency_key=idempotency_key,
             hold=hold,
             origin=Origin(template=label),
+            traceparent=trace_in(request.params),
         )
         return {**await submit(self._parts, what), "template": label}
 

@@ -11,6 +11,8 @@ import support
 from support import Stack
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as open_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,3 +99,39 @@ async def test_a_provider_in_javascript(stack: Stack) -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+async def test_the_trace_of_who_submits_goes_on_to_providers(stack: Stack) -> None:
+    """Also in workflows that are tasks, and for a document that is checked in another process."""
+    heard: list[dict[str, Any]] = []
+
+    async def serve(socket: ServerConnection) -> None:
+        async for text in socket:
+            message = json.loads(text)
+            if "id" not in message:
+                continue
+            methods = [{"name": "spy/look", "params": [], "result": {"name": "result", "schema": {}}}]
+            described = {"openrpc": "1.4.1", "info": {"title": "spy", "version": "1.0.0"}, "methods": methods}
+            if message["method"] == "spy/look":
+                heard.append(message["params"]["_meta"])
+            result = described if message["method"] == "rpc.discover" else {}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    child = {"name": "child", "tasks": [{"id": "c", "method": "spy/look"}]}
+    tasks = [{"id": "a", "method": "spy/look"}, {"id": "b", "workflow": child, "dependencies": ["a"]}]
+    async with open_server(serve, "127.0.0.1", 0) as server, open_websocket(stack.url) as socket:
+        port = server.sockets[0].getsockname()[1]
+        await ask(socket, 1, "provider.register", {"url": f"ws://127.0.0.1:{port}/"})
+        traced = {"traceparent": given}
+        for number, (meta, size) in enumerate([(traced, 0), (traced, 300_000), ({}, 0)]):
+            definition = {"name": "traced", "description": "x" * size, "tasks": tasks}
+            submitted = await ask(socket, 10 + number, "workflow.submit", {"definition": definition, "_meta": meta})
+            await support.eventually(lambda: len(heard) == 2)
+            traces = [said["traceparent"].split("-") for said in heard]
+            assert {one[1] for one in traces} == {given.split("-")[1]} or not meta
+            assert len({one[1] for one in traces}) == 1
+            assert len({one[2] for one in traces} - {given.split("-")[2]}) == 2
+            history = await ask(socket, 20 + number, "workflow.history", [submitted["workflow_id"]])
+            assert history["events"][0]["event"].get("traceparent", "") == meta.get("traceparent", "")
+            heard.clear()

@@ -16,6 +16,7 @@ from gleitzeit.engine.retry import delay_seconds
 from gleitzeit.engine.view import error_view
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model import events as ev
+from gleitzeit.model.traces import carried_on
 from gleitzeit.spec.inputs import misfits
 from gleitzeit.spec.references import substitute
 
@@ -42,9 +43,9 @@ class Children(Flow):
         timeout = task.definition.timeout_seconds
         until = self._now + to_ms(timeout) if timeout is not None and run.wait else None
         self._record(workflow, ev.TaskWaiting(self._now, task.id, attempt, until, child=name))
-        submitted = ev.WorkflowSubmitted(
-            self._now, name, definition, Raw(msgspec.json.encode(run.inputs)), origin=origin
-        )
+        trace = carried_on(workflow.submitted.traceparent, workflow.id, name)
+        inputs = Raw(msgspec.json.encode(run.inputs))
+        submitted = ev.WorkflowSubmitted(self._now, name, definition, inputs, origin=origin, traceparent=trace)
         child = self._create(submitted, held=workflow.id in self.scheduler.held)
         if not run.wait:
             result = {"workflow_id": child.id, "status": child.state, "result": None, "outputs": None}

@@ -32,10 +32,18 @@ class Submit(Struct, frozen=True):
     """The workflow that it runs again."""
     built: Workflow | None = None
     """It, if it was too large to be built in a turn."""
+    traceparent: str = ""
 
     def event(self, at: int) -> WorkflowSubmitted:
         return WorkflowSubmitted(
-            at, self.workflow_id, self.definition, self.inputs, self.idempotency_key, self.body_sha256, self.origin
+            at,
+            self.workflow_id,
+            self.definition,
+            self.inputs,
+            self.idempotency_key,
+            self.body_sha256,
+            self.origin,
+            self.traceparent,
         )
 
 

@@ -22,6 +22,7 @@ from gleitzeit.model import events as ev
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.secrets import Place, taken_out
 from gleitzeit.model.shards import shard_of
+from gleitzeit.model.traces import carried_on
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.names import index_names
 from gleitzeit.spec.paths import Load, load_nothing
@@ -327,7 +328,8 @@ class CallParams:
             call.attempt,
         )
         who = b'"callId":%b,"instance":%b,"progressToken":%b' % (call_id, _json(call.instance), call_id)
-        meta = b'"_meta":{%b,%b%b' % (where, who, self._tail(call.workflow.id))
+        trace = carried_on(call.workflow.submitted.traceparent, call.workflow.id, call.id)
+        meta = b'"_meta":{%b,%b,"traceparent":"%b"%b' % (where, who, trace.encode(), self._tail(call.workflow.id))
         if definition.timeout_seconds is not None:
             meta += b',"deadlineSeconds":%b' % _json(definition.timeout_seconds)
         if definition.untrusted:

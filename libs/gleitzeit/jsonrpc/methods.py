@@ -281,7 +281,7 @@ class _Parameters:
 
     def by_name(self, params: Any) -> dict[str, Any]:
         if not isinstance(params, list):
-            return params or {}
+            return self._without_meta(params or {})
         if len(params) > len(self._positions):
             raise InvalidParams(self._count(params))
         return dict(zip(self._positions, params, strict=False))
@@ -293,15 +293,18 @@ class _Parameters:
             if too_many or len(params) < self._min_positions or self._keyword_only:
                 raise InvalidParams(self._count(params))
             return params, {}
-        params = params or {}
-        if "_meta" in params and not self._any_name and "_meta" not in self._names:
-            params = {name: value for name, value in params.items() if name != "_meta"}
+        params = self._without_meta(params or {})
         if not params.keys() >= self._required:
             raise InvalidParams(f"Invalid params: {_listed(self._required - params.keys())} missing")
         unknown = params.keys() & self._taken if self._any_name else params.keys() - self._names
         if unknown:
             raise InvalidParams(f"Invalid params: {_listed(unknown)} unknown{self._known()}")
         return (), params
+
+    def _without_meta(self, params: dict[str, Any]) -> dict[str, Any]:
+        if "_meta" not in params or self._any_name or "_meta" in self._names:
+            return params
+        return {name: value for name, value in params.items() if name != "_meta"}
 
     def _count(self, params: list[Any]) -> str:
         if not self._positions and not self._any_position:

@@ -60,6 +60,8 @@ class WorkflowSubmitted(Event, frozen=True, omit_defaults=True, tag=True):
     body_sha256: str = ""
     """Of the submit's definition and inputs, if it has a key: the same key with another body is refused."""
     origin: Origin | None = None
+    traceparent: str = ""
+    """What it is a part of (`model.traces`), if it was submitted with that."""
 
 
 class WorkflowPaused(Event, frozen=True, omit_defaults=True, tag=True):

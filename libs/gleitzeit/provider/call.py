@@ -53,6 +53,7 @@ class Meta(
     untrusted: bool = False
     secrets: list[Place] = []
     """Which texts of the params have secrets in them."""
+    traceparent: str = ""
     batch: str = ""
     """Of `rpc.discover`: "split" if the caller takes the answers to a batch one by one, as they come."""
     blobs: str = ""
@@ -160,6 +161,11 @@ class Call:
     def dependencies(self) -> dict[str, Any]:
         """The results of the tasks that this one depends on, by id and by name; for methods that asked for them."""
         return self.meta.dependencies
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context, for programs that record traces and for what the method asks in its turn; "" if none."""
+        return self.meta.traceparent
 
     @property
     def remaining_seconds(self) -> float | None:

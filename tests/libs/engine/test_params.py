@@ -9,6 +9,7 @@ from tests.libs.engine.builders import Desk, task
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.params import KEPT_SCOPES
 from gleitzeit.model import events as ev
+from gleitzeit.model.traces import carried_on
 
 
 def sent(desk: Desk, name: str) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def test_meta_says_who_calls_and_what_for() -> None:
             "workflow_id": "w/1", "task_id": "a b", "attempt": 1, "callId": "w%2F1/a%20b/1", "instance": "p#1",
             "progressToken": "w%2F1/a%20b/1", "fence": {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"},
             "leaseSeconds": 20.0, "deadlineSeconds": 2.5, "untrusted": True,
+            "traceparent": carried_on("", "w/1", "w%2F1/a%20b/1"),
         }
     }  # fmt: skip
 

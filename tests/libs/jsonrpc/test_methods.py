@@ -192,6 +192,8 @@ def test_a_params_schema_sees_positions_by_name_and_lists_all_problems():
     asked = Side(methods)
     assert asked.ask("subtract", [42, 23])["result"] == 19
     assert seen == [{"minuend": 42, "subtrahend": 23}]
+    assert asked.ask("subtract", {"minuend": 42, "_meta": {"progressToken": 1}})["result"] == 41
+    assert seen[1] == {"minuend": 42}, "what stands beside the params is none of the schema's"
     error = asked.ask("subtract", {"minuend": "x"})["error"]
     assert error["code"] == -32602
     assert error["message"] == "Invalid params: minuend: must be a number (and 1 more)"
