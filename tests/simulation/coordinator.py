@@ -161,6 +161,7 @@ class Request:
     def __init__(self, coordinator: "Coordinator", end: End, number: int, method: str) -> None:
         self.connection = end
         self.deferred = False
+        self.params: object = None  # what stands beside them; nothing does
         self._coordinator = coordinator
         self._number = number
         self._method = method
