@@ -6,6 +6,8 @@ New programs use `Client`. What an argument means is what it meant; the ways in 
 
 import os
 import shutil
+import socket
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,14 +18,17 @@ from gleitzeit.client.batch import BatchResult
 from gleitzeit.client.client import Client, Mode
 from gleitzeit.client.documents import Workflow
 from gleitzeit.client.views import AnyWorkflow, Json, TaskView, WorkflowResult, WorkflowRow, WorkflowView
+from gleitzeit.client.watch import WatchEvent
 from gleitzeit.errors import ConfigurationError
+
+_HERE = ("127.0.0.1", "localhost")
 
 
 class GleitzeitClient(Client):
     """`persistence` (sqlite, memory, redis, postgresql) with `db_path` or `redis_url` is the journal of an embedded
     stack; in memory it is gone with the client. `ollama_url` is what that stack's provider asks. `mode`, `api_host` and
-    `api_port` are those of `Client` and its url; `auto_start_server` False is mode `api`. Without any of them it is
-    `Client()`.
+    `api_port` are those of `Client` and its url, which in mode `auto` is passed over where it is on this machine and
+    nobody answers; `auto_start_server` False is mode `api`. Without any of them it is `Client()`.
 
     What runs a workflow lives in processes of its own now, so `keep_server_running` and `native_config` have nothing to
     say any more: a warning tells.
@@ -59,7 +64,10 @@ class GleitzeitClient(Client):
         if api_host or api_port:
             if mode == "native":
                 raise ConfigurationError("mode native goes without api_host and api_port")
-            options["url"] = f"ws://{api_host or '127.0.0.1'}:{api_port or 8765}/"
+            host, port = api_host or "127.0.0.1", api_port or 8765
+            may_start = mode == "auto" and auto_start_server and host in _HERE
+            if not may_start or _answers(host, port):
+                options["url"] = f"ws://{host}:{port}/"
         elif persistence is not None or db_path is not None or redis_url is not None:
             mode = "native"
             state, settings["journal"] = self._journal(persistence, db_path, redis_url)
@@ -97,6 +105,25 @@ class GleitzeitClient(Client):
         """A document for `run_workflow`."""
         return {"name": name, "description": description, "tasks": [dict(task) for task in tasks]}
 
+    async def run_workflow(
+        self, workflow: Workflow, inputs: Mapping[str, object] | bool | None = None, watch: bool = False, **options: Any
+    ) -> WorkflowResult:
+        """`watch`, which was the second argument too, tells on stderr what happens meanwhile."""
+        given = None if isinstance(inputs, bool) else inputs
+        if watch or inputs is True:
+            options.setdefault("on_item", _tell)
+        return await super().run_workflow(workflow, given, **options)
+
+    async def execute_python(
+        self, code: str | None = None, context: Mapping[str, object] | None = None, **options: Any
+    ) -> Json:
+        """`script_file` is `file`; a first argument that is the name of one, too."""
+        if (file := options.pop("script_file", None)) is not None:
+            options["file"] = file
+        elif code is not None and code.endswith(".py") and "\n" not in code:
+            code, options["file"] = None, code
+        return await super().execute_python(code, context=context, **options)
+
     async def submit_workflow(self, workflow: Workflow, **options: Any) -> str:
         """The id of the workflow."""
         return (await self.submit(workflow, **options)).workflow_id
@@ -131,6 +158,20 @@ class GleitzeitClient(Client):
         return await self.run_task(method if "/" in method else f"{protocol.partition('/')[0]}/{method}", params)
 
 
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _tell(item: object) -> None:
+    if isinstance(item, WatchEvent):
+        task = getattr(item.event, "task", "")
+        print(f"{type(item.event).__name__} {task}".rstrip(), file=sys.stderr)
+
+
 async def chat(prompt: str | Sequence[Mapping[str, object]], model: str | None = None, **options: Any) -> str:
     """`Client.chat` by a client of its own."""
     async with Client() as client:
@@ -153,8 +194,8 @@ async def run_workflow(workflow: Workflow, **options: Any) -> WorkflowResult:
 
 
 async def execute_python(code: str | None = None, **options: Any) -> Json:
-    """`Client.execute_python` by a client of its own."""
-    async with Client() as client:
+    """`GleitzeitClient.execute_python` by a client of its own."""
+    async with GleitzeitClient() as client:
         return await client.execute_python(code, **options)
 
 

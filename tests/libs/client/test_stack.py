@@ -3,12 +3,14 @@
 import asyncio
 import inspect
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gleitzeit
 from gleitzeit.client import Client, GleitzeitClient, StreamItem, SyncClient, WatchEvent, WatchItem, earlier
 from gleitzeit.errors import ConfigurationError, DocumentError, TaskError, WorkflowNotFound
 from gleitzeit.process.absent import NoModel, NotRunning
@@ -129,7 +131,7 @@ def test_the_twin_takes_the_same_arguments() -> None:
             assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters, name
 
 
-async def test_earlier_names(environ: dict[str, str]) -> None:
+async def test_earlier_names(environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with GleitzeitClient(persistence="memory", environ=environ) as client:
         tasks: list[dict[str, Any]] = [
             {"id": "a", "protocol": "echo/v1", "method": "echo", "params": {"message": "hi"}},
@@ -144,6 +146,13 @@ async def test_earlier_names(environ: dict[str, str]) -> None:
         assert (await client.get_task_result(workflow_id, "a")).status == "completed"
         assert [row.name for row in await client.list_workflows(5)] == ["earlier"]
         assert (await client.execute_task("echo/v1", "echo", {"message": "x"}))["message"] == "x"
+        script = tmp_path / "script.py"
+        script.write_text("result = context['n']")
+        assert await client.execute_python(script_file=script, context={"n": 1}, timeout=10) == 1
+        assert await client.execute_python(str(script), {"n": 2}) == 2
+        capsys.readouterr()
+        assert (await client.run_workflow(document, True)).status == "failed"
+        assert capsys.readouterr().err.splitlines()[-1] == "WorkflowFailed"
         assert (await client.status()).journal == "memory:"
         folder = client.folder or ""
         assert os.listdir(folder)
@@ -151,9 +160,23 @@ async def test_earlier_names(environ: dict[str, str]) -> None:
         os.listdir(folder)
 
 
+def test_clients_stand_where_earlier_versions_had_them() -> None:
+    assert gleitzeit.GleitzeitClient is GleitzeitClient
+    assert gleitzeit.Client is Client
+    assert gleitzeit.execute_python is earlier.execute_python
+    assert set(gleitzeit.__all__) <= set(dir(gleitzeit))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = gleitzeit.nothing
+
+
 async def test_earlier_arguments(tmp_path: Path) -> None:
     assert GleitzeitClient(api_host="there", api_port=1).url == "ws://there:1/"
     assert GleitzeitClient(auto_start_server=False).mode == "api"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert GleitzeitClient(api_host="localhost", api_port=port).url == f"ws://localhost:{port}/"
+    assert GleitzeitClient(api_host="localhost", api_port=port).url == "", "nobody answers there: one of its own"
+    assert GleitzeitClient(api_port=port, auto_start_server=False).url == f"ws://127.0.0.1:{port}/"
     with pytest.warns(DeprecationWarning, match="native_config has no effect"):
         GleitzeitClient(native_config={"x": 1})
     with pytest.raises(ConfigurationError):
