@@ -228,6 +228,8 @@ async def _ask_what_is_full(stack: Stack, fill_it: Callable[[], Any], free_it: C
     once = {"concurrency": {"key": "k", "limit": 1}}
     waiting = [await support.submit(connection, wait | once, echo("a")) for _ in range(3)]
     runs = await support.submit(connection, {"id": "d", "method": "echo/delay", "params": {"seconds": 1}})
+    hourly = {"every": "1h", "definition": {"name": "s", "tasks": [echo("a") | {"params": {"message": "s"}}]}}
+    await connection.call("schedule.put", {"name": "kept", **hourly})
     fill_it()
     long = os.urandom(100_000).hex()  # more than there is room for in what the journal has already
     about = [{"workflow_id": name} for name in waiting]
@@ -237,9 +239,12 @@ async def _ask_what_is_full(stack: Stack, fill_it: Callable[[], Any], free_it: C
         connection.call("workflow.cancel", about[1]),
         connection.call("workflow.pause", about[2]),
         connection.call("workflow.submit", {"definition": definition}),
+        connection.call("schedule.pause", {"name": "kept"}),
+        connection.call("schedule.trigger", {"name": "kept"}),
+        connection.call("schedule.put", {"name": "late", **hourly}),
     ]
     outcomes = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
-    assert [type(outcome) for outcome in outcomes] == [ResourceExhausted] * 4, outcomes
+    assert [type(outcome) for outcome in outcomes] == [ResourceExhausted] * 7, outcomes
     await asyncio.sleep(1)  # meanwhile the call ends, which cannot be written
     free_it()
 
@@ -248,6 +253,8 @@ async def _ask_what_is_full(stack: Stack, fill_it: Callable[[], Any], free_it: C
 
     await support.eventually(well_again)
     assert (await support.finished(stack.url, runs))["status"] == "completed"
+    schedules = (await connection.call("schedule.list"))["schedules"]
+    assert [(one["name"], one["status"], one["fired"]) for one in schedules] == [("kept", "active", 0)]
     for one in about:
         view = await connection.call("workflow.get", one)
         assert (view["status"], view["tasks"][1]["status"]) == ("running", "completed")
