@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.services.gz_cli.here import gz
 from tests.services.gz_cli.up import wait_for_line
-
-from gz_cli.main import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -30,12 +29,6 @@ def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (("failing.yaml", FAILING), ("waiting.yaml", WAITING)):
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-
-
-def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def submitted(capsys: pytest.CaptureFixture[str], file: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from tests.services.gz_cli.here import gz
 from typer.main import get_command
 
 from gz_cli.app import complete
-from gz_cli.main import main
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -35,12 +35,6 @@ def _nobody_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GLEITZEIT_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("GLEITZEIT_DEBUG", raising=False)
-
-
-def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_every_example_is_valid(capsys: pytest.CaptureFixture[str]) -> None:

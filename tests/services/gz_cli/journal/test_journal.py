@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.servers import Postgres, Redis
+from tests.services.gz_cli import here
 
 from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
 from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gleitzeit.model.blobs import name_of
 from gz_cli.journal.access import KINDS
-from gz_cli.main import main
 
 FIXTURE = Path(__file__).parents[3] / "libs/journal/fixtures/format-1.db"
 
@@ -37,9 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main(["journal", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return here.gz(capsys, "journal", *arguments)
 
 
 def test_an_older_file_is_migrated_and_kept(capsys: pytest.CaptureFixture[str], file: Path) -> None:

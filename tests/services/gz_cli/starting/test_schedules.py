@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from gz_cli.main import main
+from tests.services.gz_cli.here import gz
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -16,12 +15,6 @@ def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GLEITZEIT_STATE", str(state))
     monkeypatch.chdir(tmp_path)
-
-
-def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_a_schedule_from_making_to_deleting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from gz_cli.main import main
+from tests.services.gz_cli.here import gz
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -14,12 +13,6 @@ def _here(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GLEITZEIT_STATE", str(state))
     monkeypatch.chdir(tmp_path)
-
-
-def gz(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_a_document_is_kept_listed_shown_run_and_forgotten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
