@@ -5,6 +5,7 @@ OpenAI know no `max_tokens`, models that do not think refuse to be told how long
 everywhere. A refusal of that kind costs nothing, and no list of names stays true; so it is asked, and learnt.
 """
 
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from typing import Final, TypeVar
@@ -92,6 +93,28 @@ def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
         return Message(role="user", content="\n\n".join(system)), *others
     others[at] = replace(others[at], content="\n\n".join([*system, others[at].content]))
     return tuple(others)
+
+
+def joined(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """For models to whom user and assistant speak in turn: what one says twice in a row is one message."""
+    made: list[Message] = []
+    for message in messages:
+        last = made[-1] if made else None
+        if last is None or not _goes_on(last, message):
+            made.append(message)
+            continue
+        content = "\n\n".join(filter(None, (last.content, message.content)))
+        made[-1] = replace(last, content=content, images=last.images + message.images)
+    return tuple(made)
+
+
+def needs_joining(messages: Sequence[Message]) -> bool:
+    return any(_goes_on(*neighbours) for neighbours in itertools.pairwise(messages))
+
+
+def _goes_on(first: Message, second: Message) -> bool:
+    of_tools = first.tool_calls or second.tool_calls or first.role == "tool"
+    return first.role == second.role and not of_tools
 
 
 def left_out(request: ChatRequest, lessons: Collection[str], names: Iterable[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from gz_provider_llm.fetching import fetched_pdf
 from gz_provider_llm.files import Image
 from gz_provider_llm.http import Http
 from gz_provider_llm.known_options import COMPATIBLE
-from gz_provider_llm.lessons import SAMPLING, Lessons, left_out, refused_one, without_system
+from gz_provider_llm.lessons import SAMPLING, Lessons, joined, left_out, needs_joining, refused_one, without_system
 from gz_provider_llm.openai_answer import BROKEN_OFF, Answer, usage_of, vector
 from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, Tool, ToolCall
 from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo, count_of, text_of
@@ -37,7 +37,8 @@ _NOWHERE: Final = frozenset({"num_ctx", "load_balancing_strategy"})
 # What an answer may be had without, where a model does not take it.
 _DROPPED: Final = (*SAMPLING, "reasoning_effort")
 _SAYS_EFFORT: Final = re.compile(r"reasoning[_.]?effort")
-_NO_SYSTEM: Final = re.compile(r"system role|roles are supported|roles must alternate|role' does not support 'system'")
+_NO_SYSTEM: Final = re.compile(r"system role|roles are supported|role' does not support 'system'")
+_IN_TURN: Final = "roles must alternate"
 _SAYS_FORMAT: Final = re.compile(r"response_format|response format|json_schema|json_object")
 
 
@@ -174,6 +175,8 @@ class OpenAI:
             messages = in_words(messages, request.json_schema)
         if "system" in lessons:
             messages = without_system(messages)
+        if "in turn" in lessons:
+            messages = joined(messages)
         body = self._common(request, lessons)
         body["messages"] = [self._message(message, lessons) for message in messages]
         if request.tools:
@@ -308,12 +311,21 @@ def _lesson(request: ChatRequest, known: Collection[str], message: str) -> str:
     is_of_schema = "invalid schema" in lower or NO_GRAMMAR.search(lower)
     if request.json and not is_of_schema and _SAYS_FORMAT.search(lower):
         return "json_object" if request.json_schema is None or "json_schema" in known else "json_schema"
-    if any(message.role == "system" for message in request.messages) and _NO_SYSTEM.search(lower):
-        return "system"
+    if order := _order(request, known, lower):
+        return order
     if refused := refused_one(message, _DROPPED):
         return refused
     # Which of our words for it a model knows, it says in many ways.
     return "reasoning_effort" if request.reasoning_effort and _SAYS_EFFORT.search(lower) else ""
+
+
+def _order(request: ChatRequest, known: Collection[str], says: str) -> str:
+    """What a model's template does not take of the roles in which is spoken."""
+    if _IN_TURN in says and "in turn" not in known and needs_joining(request.messages):
+        return "in turn"
+    has_system = any(message.role == "system" for message in request.messages)
+    refuses = _NO_SYSTEM.search(says) or (_IN_TURN in says and "optional system message" not in says)
+    return "system" if has_system and refuses else ""
 
 
 def _response_format(request: ChatRequest, lessons: Collection[str]) -> dict[str, Any] | None:

@@ -497,6 +497,25 @@ async def test_a_model_without_a_system_s_role_is_told_by_the_user(status: int, 
         assert server.asked[-1].body["messages"] == [{"role": "user", "content": "s\n\nu"}]
 
 
+async def test_a_model_to_whom_is_spoken_in_turn_hears_one_message_for_two() -> None:
+    says = "After the optional system message, conversation roles must alternate user/assistant/user/assistant/..."
+    calls = (ToolCall("1", "f", {}),)
+    said = [
+        Message(role="system", content="s"), Message(role="user", content="a"),
+        Message(role="user", content="b", images=(IMAGE,)), Message(role="assistant", tool_calls=calls),
+        Message(role="tool", content="7", tool_call_id="1"), Message(role="tool", content="8", tool_call_id="1"),
+    ]  # fmt: skip
+    async with openai(refusal(says), HELLO) as (backend, server):
+        await backend.chat(request(messages=tuple(said)), lambda delta: None)
+        roles = [message["role"] for message in server.asked[1].body["messages"]]
+        assert roles == ["system", "user", "assistant", "tool", "tool"]
+        assert server.asked[1].body["messages"][1]["content"][0] == {"type": "text", "text": "a\n\nb"}
+    async with openai(refusal(says)) as (backend, server):
+        with pytest.raises(BadRequest):
+            await backend.chat(request(messages=(said[0], said[3])), lambda delta: None)
+        assert len(server.asked) == 1
+
+
 @pytest.mark.parametrize("says", ["temperature must be below 2", "Invalid schema for response_format 'answer'"])
 async def test_mistakes_are_not_asked_again(says: str) -> None:
     async with openai(refusal(says)) as (backend, server):
