@@ -34,10 +34,16 @@ _LINES: dict[type, _Line] = {
     ev.TaskRetrying: (logging.INFO, lambda w, e: f"task {e.task} failed and is tried again: {e.error.message}"),
     ev.CallLost: (
         logging.WARNING,
-        lambda w, e: f"task {e.task} {'may run twice' if e.may_have_run else 'is called anew'}: {e.reason}",
+        lambda w, e: f"task {e.task} {_after_loss(e)}: {e.reason}",
     ),
     ev.CallRefused: (logging.DEBUG, lambda w, e: f"task {e.task} was not taken: {e.reason}"),
 }
+
+
+def _after_loss(event: ev.CallLost) -> str:
+    if event.approval is not None:
+        return "may have run, and somebody is asked whether it is to run again"
+    return "may run twice" if event.may_have_run else "is called anew"
 
 
 def narrate_circuits(changes: list[Change]) -> None:

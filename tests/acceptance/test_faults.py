@@ -223,6 +223,27 @@ async def test_at_most_once_where_the_author_says_so(stack: Stack, connection: C
     assert view["tasks"][0]["error"]["name"] == "CALL_LOST"
 
 
+async def test_a_person_says_whether_a_lost_call_is_made_again(
+    stack: Stack, connection: Connection, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    workflow_id = await support.submit(connection, python("pay", in_vain_at_first(marks), on_lost="ask"))
+    await support.eventually(marks.exists)
+    stack.kill("gz_provider_python")
+
+    async def question() -> str:
+        (task,) = (await connection.call("workflow.get", {"workflow_id": workflow_id}))["tasks"]
+        return str(task["asks"]["message"]) if "asks" in task else ""
+
+    assert "may have had its effect: once more?" in await support.eventually(question)
+    stack.kill("gz_coordinator")
+    again = await support.connected(stack, 2)
+    await again.call("task.complete", {"workflow_id": workflow_id, "task_id": "pay", "approved": True})
+    await again.close()
+    view = await support.finished(stack.url, workflow_id)
+    assert (view["status"], marks.read_text()) == ("completed", "xx")
+
+
 async def test_nats_killed_and_restarted(stack: Stack, connection: Connection, tmp_path: Path) -> None:
     marks, go = tmp_path / "marks", tmp_path / "go"
     running = await support.submit(connection, python("slow", held(marks, go)))

@@ -11,7 +11,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.blobs import BlobNeeded
 from gleitzeit.engine.breaker import speaks_of_provider
-from gleitzeit.engine.core import COORDINATOR, call_id, failure, to_ms
+from gleitzeit.engine.core import COORDINATOR, LOST_CODE, call_id, call_lost, failure, to_ms
 from gleitzeit.engine.places import Places
 from gleitzeit.engine.retry import asked_seconds, busy_seconds, delay_seconds
 from gleitzeit.engine.scheduler import CACHE
@@ -337,12 +337,17 @@ class Calls(Places):
             self._record(workflow, ev.CallLost(self._now, task.id, call.attempt, reason, may_have_run=False))
         elif task.losses + 1 >= MAX_LOSSES:
             message = f"quarantined: {MAX_LOSSES} calls of this task lost their provider ({reason})"
-            self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "QUARANTINED"))
+            self._fail_task(workflow, task, call.attempt, ev.Failure(LOST_CODE, message, "QUARANTINED"))
         elif self._may_repeat(task):
             self._record(workflow, ev.CallLost(self._now, task.id, call.attempt, reason))
+        elif task.definition.on_lost == "ask":
+            question = ev.Approval(
+                f"{reason} while it ran this call; it may have had its effect: once more?", of_call=True
+            )
+            self._record(workflow, ev.CallLost(self._now, task.id, call.attempt, reason, approval=question))
         else:
             message = f"{reason} while it ran this call, which may have had its effect; it is not repeated (on_lost)"
-            self._fail_task(workflow, task, call.attempt, ev.Failure(-30005, message, "CALL_LOST"))
+            self._fail_task(workflow, task, call.attempt, call_lost(message))
         if call.sent and self.scheduler.lost(call):
             self._all_move_on(call.method)
 

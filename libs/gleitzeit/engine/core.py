@@ -29,6 +29,7 @@ from gleitzeit.schemas import Catalogue
 
 COORDINATOR = "coordinator"
 """The roster's name for the engine itself, which serves the methods whose schema says `x-runs: coordinator`."""
+LOST_CODE = -30005  # of an unhealthy provider
 MAX_QUEUED = 1_000_000
 SETTLED = 2_000
 """So many tasks are queued in one turn, or events follow from others, or workflows are looked at: others wait for its
@@ -76,6 +77,10 @@ def call_id(workflow_id: str, task_id: str, attempt: int) -> str:
 
 def failure(error: errors.GleitzeitError, data: Raw = ev.NULL) -> ev.Failure:
     return ev.Failure(error.code, error.message, error.name, data, error.retryable)
+
+
+def call_lost(message: str, data: Raw = ev.NULL) -> ev.Failure:
+    return ev.Failure(LOST_CODE, message, "CALL_LOST", data)
 
 
 def to_ms(seconds: float) -> int:

@@ -1,13 +1,16 @@
 """Every move a task or a workflow can make, in two tables. The lookup is the check: a pair not in here cannot happen.
 
-Keys are (state, cause). A cause is the name of an event class, or one of two that need no event of their own because
-they follow from one: DEPENDENCIES_MET (the last dependency is done) and RESET (`WorkflowRetried` names the task).
+Keys are (state, cause). A cause is the name of an event class, or one that needs no event of its own because it follows
+from one: DEPENDENCIES_MET (the last dependency is done), RESET (`WorkflowRetried` names the task), ASKED (a person
+is to say whether a lost call is made again) and AGAIN (one has said so).
 """
 
 from gleitzeit.model.events import TaskStatus, WorkflowStatus
 
 DEPENDENCIES_MET = "dependencies met"
 RESET = "reset"
+ASKED = "a person is asked about a lost call"
+AGAIN = "a lost call may be made again"
 
 TASK: dict[tuple[TaskStatus, str], TaskStatus] = {
     ("pending", DEPENDENCIES_MET): "ready",
@@ -31,11 +34,13 @@ TASK: dict[tuple[TaskStatus, str], TaskStatus] = {
     ("running", "TaskCancelled"): "cancelled",
     ("running", "CallRefused"): "retrying",
     ("running", "CallLost"): "ready",
+    ("running", ASKED): "waiting",
     ("retrying", "TaskReleased"): "ready",
     ("retrying", "TaskFellBack"): "ready",
     ("retrying", "TaskTurnedBack"): "retrying",
     ("retrying", "TaskFailed"): "failed",
     ("retrying", "TaskCancelled"): "cancelled",
+    ("waiting", AGAIN): "ready",
     ("waiting", "TaskCompleted"): "completed",
     ("waiting", "TaskRetrying"): "retrying",
     ("waiting", "TaskRepeated"): "retrying",

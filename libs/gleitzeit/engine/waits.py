@@ -12,7 +12,7 @@ from gleitzeit import errors
 from gleitzeit.engine import inner
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.children import ENDS, report_of
-from gleitzeit.engine.core import failure, to_ms
+from gleitzeit.engine.core import call_lost, failure, to_ms
 from gleitzeit.engine.naming import not_found
 from gleitzeit.engine.signals import MAX_SIGNALS, Signals
 from gleitzeit.engine.workflow import Task, Workflow
@@ -124,12 +124,18 @@ class Waits(Signals):
         self, workflow: Workflow, task: Task, approved: bool, values: Raw, comment: str = "", by: str = ""
     ) -> None:
         assert task.approval is not None
+        if approved and task.approval.of_call:
+            self._record(workflow, ev.TaskReleased(self._now, task.id, by, comment))
+            return
         result = inner.answer_result(approved, values, comment, by, self._now)
         if approved or task.approval.on_reject == "continue":
             self._finish(workflow, task, result)
         else:
             message = f"rejected{f' by {by}' if by else ''}{f': {comment}' if comment else ''}"
             error = ev.Failure(errors.TaskError.code, message, REJECTED, result)
+            if task.approval.of_call:
+                message = f"its provider was lost while it ran this call, which may have had its effect; {message}"
+                error = call_lost(message, result)
             self._fail_task(workflow, task, task.attempt, error)
 
     def _unanswered(self, workflow: Workflow, task: Task, approval: ev.Approval) -> None:

@@ -245,15 +245,19 @@ class Workflow(Standing):
 
     def _lost(self, event: ev.CallLost) -> None:
         task = self._task(event, event.task, event.attempt)
-        state = self._next(task, "CallLost")
+        state = self._next(task, "CallLost" if event.approval is None else states.ASKED)
         if event.may_have_run:
             task.losses += 1
             task.refusals = 0
+        task.approval = event.approval
         self._ready_again(task, state, event.at)
 
     def _task_released(self, event: ev.TaskReleased) -> None:
         task = self._task(event, event.task)
-        self._ready_again(task, self._next(task, "TaskReleased"), event.at)
+        asked = task.approval is not None and task.approval.of_call
+        state = self._next(task, states.AGAIN if asked else "TaskReleased")
+        task.approval = None
+        self._ready_again(task, state, event.at)
 
     def _failed(self, event: ev.TaskFailed) -> None:
         task = self._task(event, event.task, event.attempt)

@@ -135,6 +135,8 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     form: Raw = Raw(b"{}")
     on_timeout: Literal["fail", "reject", "approve"] = "fail"
     on_reject: Literal["fail", "continue"] = "fail"
+    of_call: bool = False
+    """Whether a call that was lost, and may have had its effect, is made again (`on_lost: ask`)."""
 
 
 class TaskWaiting(Event, frozen=True, omit_defaults=True, tag=True):
@@ -236,9 +238,11 @@ class UndoAdded(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class TaskReleased(Event, frozen=True, omit_defaults=True, tag=True):
-    """The back-off is over: the task is ready again."""
+    """The task is ready again: its back-off is over, or a person (`by`) has said that a lost call may be made again."""
 
     task: str
+    by: str = ""
+    comment: str = ""
 
 
 class TaskFailed(Event, frozen=True, omit_defaults=True, tag=True):
@@ -277,12 +281,14 @@ class CallRefused(Event, frozen=True, omit_defaults=True, tag=True):
 
 
 class CallLost(Event, frozen=True, omit_defaults=True, tag=True):
-    """The provider that had the call is gone. With `may_have_run` the work may be done twice by the next attempt."""
+    """The provider that had the call is gone. With `may_have_run` the work may be done twice by the next attempt; with
+    `approval` a person says whether there is one, by TaskReleased or TaskFailed."""
 
     task: str
     attempt: int
     reason: str
     may_have_run: bool = True
+    approval: Approval | None = None
 
 
 WorkflowStatus = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]

@@ -80,7 +80,7 @@ async def _questions(client: Coordinator, workflow_id: str, items_of: str = "") 
             elif task.child and task.status == "waiting":
                 async for question in _questions(client, task.child):
                     yield question
-            elif task.items and task.method in ("approval/ask", "workflow/run"):
+            elif task.items and (task.items.get("waiting") or task.method in ("approval/ask", "workflow/run")):
                 async for question in _questions(client, workflow_id, task.task_id):
                     yield question
         after = page.next

@@ -32,7 +32,7 @@ def _parts(event: Mapping[str, Any]) -> Iterator[str]:
     if event.get("reason"):
         yield first_line(str(event["reason"]))
     if event.get("may_have_run", True) and event.get("type") == "CallLost":
-        yield "it may have run"
+        yield "it may have run" + "; a person is asked" * ("approval" in event)
     if "result" in event:
         yield short(payload(event["result"]))
     if event.get("outputs") is not None:

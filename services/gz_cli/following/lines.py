@@ -3,7 +3,7 @@
 from gleitzeit.model import events
 from gleitzeit.model.events import AnyEvent
 from gleitzeit.spec.durations import how_soon
-from gz_cli.following.progress import WorkflowProgress, waits_for
+from gz_cli.following.progress import WorkflowProgress, asks, waits_for
 from gz_cli.following.tree import MARKS
 from gz_cli.terminal.durations import clock, counted, duration
 from gz_cli.terminal.ink import Span, first_line
@@ -63,6 +63,9 @@ def event_line(progress: WorkflowProgress, event: AnyEvent) -> Line | None:
             pause = how_soon((event.until - event.at) / 1000)
             text = f"{_name(progress, event.task)} has to wait, asked again {pause}: {first_line(event.reason)}"
             return _line(event.at, "retrying", text)
+        case events.CallLost() if event.approval is not None:
+            question = asks(progress.workflow_id, event.task, event.approval)
+            return _line(event.at, "waiting", f"{_name(progress, event.task)} {question}")
         case events.CallLost():
             twice = " (it may have run)" if event.may_have_run else ""
             text = f"{_name(progress, event.task)} lost its provider{twice}: {event.reason}"
@@ -143,8 +146,8 @@ def _item_completed(progress: WorkflowProgress, event: events.TaskCompleted | ev
 
 
 def _started(progress: WorkflowProgress, event: events.TaskStarted | events.TaskWaiting) -> Line | None:
-    asks = isinstance(event, events.TaskWaiting) and event.approval is not None
-    if not asks and (len(progress.tasks) > MANY or event.task not in progress.tasks):
+    is_asked = isinstance(event, events.TaskWaiting) and event.approval is not None
+    if not is_asked and (len(progress.tasks) > MANY or event.task not in progress.tasks):
         return None
     name = _name(progress, event.task)
     if isinstance(event, events.TaskStarted):

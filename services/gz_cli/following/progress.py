@@ -247,9 +247,12 @@ class WorkflowProgress:
                 task.error = event.error
             case events.TaskReleased():
                 self._move(task, "ready")
-            case events.CallRefused() | events.CallLost():
-                self._move(task, "retrying" if isinstance(event, events.CallRefused) else "ready")
+            case events.CallRefused():
+                self._move(task, "retrying")
                 task.note = event.reason
+            case events.CallLost():
+                self._move(task, "ready" if event.approval is None else "waiting")
+                task.note = event.reason if event.approval is None else asks(self.workflow_id, task.id, event.approval)
             case events.TaskCompleted():
                 self._end(task, "completed", event.at)
             case events.TaskCached():
@@ -296,10 +299,14 @@ class WorkflowProgress:
             self._active[task.id] = None
 
 
+def asks(workflow_id: str, task_id: str, approval: events.Approval) -> str:
+    return f"asks: {first_line(approval.message)} (gz approve {workflow_id} {shlex.quote(task_id)})"
+
+
 def waits_for(event: events.TaskWaiting, workflow_id: str) -> str:
     """What a task does that has begun to wait, and what its reader can do about it; "" if it does not really wait."""
     if event.approval is not None:
-        return f"asks: {first_line(event.approval.message)} (gz approve {workflow_id} {shlex.quote(event.task)})"
+        return asks(workflow_id, event.task, event.approval)
     if event.child:
         return f"runs the workflow {event.child}"
     if event.signals:

@@ -469,7 +469,6 @@ def test_an_attach_answered_by_another_instance_is_a_loss() -> None:
         ("shop/pay", "", 1, False),
         ("shop/pay", "", 2, True),
         ("shop/pay", "retry", 1, True),
-        ("shop/pay", "ask", 3, False),
     ],
 )
 def test_what_may_have_run_is_repeated_only_if_that_is_allowed(
@@ -483,6 +482,51 @@ def test_what_may_have_run_is_repeated_only_if_that_is_allowed(
         error = desk.workflow().error
         assert error is not None
         assert error.name == "CALL_LOST"
+
+
+def asked_about_a_lost_call() -> Desk:
+    desk = Desk()
+    desk.submit(task("a", on_lost="ask"), task("b", "a"))
+    desk.tell(inp.ProviderDown("p#1", gone=True))
+    return desk
+
+
+def answered(desk: Desk, approved: bool) -> None:
+    desk.tell(inp.Complete("c", "w", "a", approved, raw({}), "it was not paid", "Ada"))
+
+
+def test_whether_a_lost_call_is_made_again_a_person_says_also_after_a_restart() -> None:
+    desk = asked_about_a_lost_call()
+    asks = desk.workflow().tasks["a"].approval
+    assert asks is not None
+    assert "may have had its effect: once more?" in asks.message
+    desk = desk.restart()
+    desk.provider("q#1")
+    desk.wait(3600)
+    assert desk.states() == {"a": "waiting", "b": "pending"}
+    answered(desk, approved=True)
+    released = next(event for event in desk.events["w"] if isinstance(event, ev.TaskReleased))
+    assert (released.by, released.comment) == ("Ada", "it was not paid")
+    assert desk.states() == {"a": "running", "b": "pending"}
+    desk.complete("a")
+    assert desk.states() == {"a": "completed", "b": "running"}
+
+
+def test_a_lost_call_that_is_not_to_be_made_again_has_failed() -> None:
+    desk = asked_about_a_lost_call()
+    answered(desk, approved=False)
+    error = desk.workflow().error
+    assert error is not None
+    assert (desk.states()["a"], error.name) == ("failed", "CALL_LOST")
+    assert "rejected by Ada: it was not paid" in error.message
+
+
+def test_who_is_asked_about_a_call_may_cancel_instead() -> None:
+    desk = asked_about_a_lost_call()
+    desk.tell(inp.Cancel("c", "w"))
+    assert desk.states() == {"a": "cancelled", "b": "cancelled"}
+    answered(desk, approved=True)
+    assert desk.states() == {"a": "cancelled", "b": "cancelled"}
 
 
 def test_a_task_that_kills_its_provider_three_times_is_quarantined() -> None:

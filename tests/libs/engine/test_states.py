@@ -220,5 +220,6 @@ def test_every_state_is_reached_and_every_final_one_is_left_only_by_a_retry() ->
     assert {state for state, _ in states.WORKFLOW} | set(states.WORKFLOW.values()) == set(get_args(ev.WorkflowStatus))
     assert {cause for state, cause in states.TASK if state in ev.TASK_FINAL} == {states.RESET, "UndoAdded"}
     assert {cause for state, cause in states.WORKFLOW if state in ev.WORKFLOW_FINAL} == {"WorkflowRetried"}
-    known = {cls.__name__ for cls in get_args(ev.AnyEvent)} | {states.DEPENDENCIES_MET, states.RESET}
+    own = {states.DEPENDENCIES_MET, states.RESET, states.ASKED, states.AGAIN}
+    known = {cls.__name__ for cls in get_args(ev.AnyEvent)} | own
     assert {cause for _, cause in (*states.TASK, *states.WORKFLOW)} <= known

@@ -24,6 +24,10 @@ DEFINITION = Definition(name="Hello", tasks=(TaskDefinition(id="a", method="echo
         (ev.SignalReceived(0, "go", Raw(b'{"by":"Ada"}')), 'signal go, {"by":"Ada"}'),
         (ev.CallLost(0, "a", 1, "provider died"), "attempt 1, provider died, it may have run"),
         (ev.CallLost(0, "a", 1, "provider died", may_have_run=False), "attempt 1, provider died"),
+        (
+            ev.CallLost(0, "a", 1, "provider died", approval=ev.Approval("once more?", of_call=True)),
+            "attempt 1, provider died, it may have run; a person is asked",
+        ),
         (ev.WorkflowRetried(0, ("a", "b")), "a, b"),
         (ev.WorkflowCancelled(0, "enough"), "enough"),
         (ev.WorkflowFailed(0, msgspec.structs.replace(FAILURE, task="a")), "a: ValueError: no"),

@@ -1,6 +1,7 @@
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
@@ -70,6 +71,8 @@ def test_the_story_of_a_workflow(progress: WorkflowProgress, definition: Definit
     assert told(progress, ev.TaskCompleted(at=2500, task="find", attempt=2)) == "✓ find completed in 100 ms (1/6)"
     lost = ev.CallLost(at=2600, task="join", attempt=1, reason="provider died")
     assert told(progress, lost) == "↻ join lost its provider (it may have run): provider died"
+    asked = replace(lost, approval=ev.Approval("it may have run: once more?", of_call=True))
+    assert told(progress, asked) == "◷ join asks: it may have run: once more? (gz approve wf-1 join)"
     assert (
         told(progress, ev.TaskFailed(at=2700, task="join", attempt=2, error=FAILURE)) == "✗ join failed: no such file"
     )
