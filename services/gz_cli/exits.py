@@ -1,5 +1,6 @@
 """How a command ends: its exit code, and the sentence for a person when something went wrong."""
 
+import errno
 import os
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ AMBIGUOUS_ID = "AMBIGUOUS_ID"
 NOT_STARTED = ("CHILD_EXITED", "STACK_FAILED")
 """A stack could not start; by name, because their classes bring asyncio along."""
 DEBUG = "GLEITZEIT_DEBUG"
+OTHER_STATE = "what runs here is kept in a folder: --state DIR, or GLEITZEIT_STATE, names one that can be written"
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def show_tracebacks() -> None:
@@ -70,7 +73,8 @@ def complaint(error: Exception) -> Complaint:
     if isinstance(error, TimeoutError):
         return Complaint(TIMED_OUT, str(error) or "it took too long")
     if isinstance(error, OSError) and error.filename:
-        return Complaint(USAGE, of_file(error))
+        of_state = error.errno in _NOT_WRITABLE and f"{os.sep}.gleitzeit" in str(error.filename)
+        return Complaint(USAGE, of_file(error), OTHER_STATE if of_state else "")
     if isinstance(error, OSError):
         return Complaint(FAILED, error.strerror or str(error))
     return Complaint(FAILED, f"{type(error).__name__}: {error}", "this is a bug; --debug shows where")

@@ -47,7 +47,7 @@ class PythonMethods:
         job = Job(
             kind="function" if "function" in params else "execute",
             limits=self._settings.limits,
-            working_dir=str(self._working_dir(params, path)),
+            working_dir=_as_text(self._working_dir(params, path)),
             code=params.get("code", ""),
             path=str(path or ""),
             function=params.get("function", ""),
@@ -136,7 +136,7 @@ class PythonMethods:
         return Job(
             kind=kind,
             limits=self._settings.limits,
-            working_dir=str(self._settings.directory),
+            working_dir=_as_text(self._settings.directory),
             functions_dir=str(self._settings.functions_dir),
             environment=scene.environment(os.environ, {}),
             **members,
@@ -180,6 +180,14 @@ class PythonMethods:
         if not folder.is_dir():
             raise InvalidParams(f"working_dir is no directory: {folder}")
         return folder
+
+
+def _as_text(folder: Path) -> str:
+    """Raises TaskError for a name that no message can have in it."""
+    try:
+        return str(folder).encode().decode()
+    except UnicodeEncodeError:
+        raise TaskError(f"the name of the folder {os.fsencode(folder)!r} is no UTF-8 text", retryable=False) from None
 
 
 def _with_cpu_limit(job: Job, timeout_seconds: float) -> Job:

@@ -33,6 +33,7 @@ from gleitzeit.client.views import (
     WorkflowRow,
     WorkflowView,
     id_of,
+    understood,
 )
 from gleitzeit.client.watch import (
     ConnectionItem,
@@ -102,7 +103,7 @@ class Coordinator(Session):
         asked = {"definition": definition, "inputs": inputs or None, "hold": hold or None}
         if not idempotency_key:
             return await self._view(Submitted, "workflow.submit", **asked)
-        return msgspec.convert(await self._call_once("workflow.submit", asked, idempotency_key), Submitted)
+        return understood(await self._call_once("workflow.submit", asked, idempotency_key), Submitted)
 
     async def validate(self, definition: object) -> Validation:
         """What the coordinator, which knows its providers' methods, says of a definition."""
@@ -202,7 +203,7 @@ class Coordinator(Session):
         """Run one that has ended once more, as a new one; what nothing has changed for takes its old result. `inputs`
         and `params` (of tasks) are those that are to be different. The same key makes no second one."""
         what = {"workflow_id": workflow_id, "from_task": from_task, "set": inputs, "params": params, "hold": hold}
-        return msgspec.convert(await self._call_once("workflow.rerun", what, idempotency_key), State)
+        return understood(await self._call_once("workflow.rerun", what, idempotency_key), State)
 
     async def diff(self, a: AnyWorkflow, b: AnyWorkflow) -> Difference:
         """What two workflows were given and what came of it, task by task."""
@@ -213,7 +214,7 @@ class Coordinator(Session):
     ) -> Signalled:
         """Kept until a task waits for it. The same key with the same name and payload is the same signal."""
         params = {"workflow_id": workflow_id, "name": name, "payload": payload}
-        return msgspec.convert(await self._call_once("workflow.signal", params, idempotency_key), Signalled)
+        return understood(await self._call_once("workflow.signal", params, idempotency_key), Signalled)
 
     async def history(
         self, workflow_id: AnyWorkflow, *, after: int = 0, limit: int | None = None, events: Sequence[str] = ()

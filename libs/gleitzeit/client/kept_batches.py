@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.client.batch import BatchResult, BatchSummary, FileResult
 from gleitzeit.client.coordinator import Coordinator
-from gleitzeit.client.views import Json
+from gleitzeit.client.views import Json, understood
 
 
 class BatchRow(Struct, frozen=True):
@@ -45,7 +44,7 @@ class _Files(BatchRow, frozen=True, kw_only=True):
 
 async def listed(client: Coordinator, limit: int = 50) -> tuple[BatchRow, ...]:
     """The newest first."""
-    return msgspec.convert(await client.call("batch.list", {"limit": limit}), _Page).batches
+    return understood(await client.call("batch.list", {"limit": limit}), _Page).batches
 
 
 async def kept(client: Coordinator, batch_id: str) -> KeptBatch:
@@ -54,7 +53,7 @@ async def kept(client: Coordinator, batch_id: str) -> KeptBatch:
     after: int | None = 0
     while after is not None:
         answer = await client.call("batch.get", {"batch_id": batch_id, "after": after})
-        page = msgspec.convert(answer, _Files)
+        page = understood(answer, _Files)
         for path, one in page.results.items():
             results[path] = replace(one, content=await client.blobs.whole(one.content))
         after = page.next
@@ -66,4 +65,4 @@ async def kept(client: Coordinator, batch_id: str) -> KeptBatch:
 
 async def resumed(client: Coordinator, batch_id: str) -> BatchRow:
     """What failed or was not begun is asked (again). Raises WorkflowNotFound."""
-    return msgspec.convert(await client.call("batch.resume", {"batch_id": batch_id}), BatchRow)
+    return understood(await client.call("batch.resume", {"batch_id": batch_id}), BatchRow)

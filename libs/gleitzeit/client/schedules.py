@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gleitzeit.client.templates import Call
-from gleitzeit.client.views import Json, State
+from gleitzeit.client.views import Json, State, understood
 
 CallAgain = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 CallOnce = Callable[[str, Mapping[str, Any], str | None], Awaitable[Any]]
@@ -74,7 +73,7 @@ class Schedules:
 
     async def list(self) -> tuple[ScheduleView, ...]:
         """All of them, without the workflows that they start."""
-        return msgspec.convert(await self._call("schedule.list", {}), _List).schedules
+        return understood(await self._call("schedule.list", {}), _List).schedules
 
     async def get(self, name: str) -> ScheduleView:
         """With the workflow that it starts. Raises ScheduleNotFound, as all below."""
@@ -94,13 +93,13 @@ class Schedules:
 
     async def trigger(self, name: str, *, idempotency_key: str | None = None) -> State:
         """The same key starts no second workflow."""
-        return msgspec.convert(await self._call_once("schedule.trigger", {"name": name}, idempotency_key), State)
+        return understood(await self._call_once("schedule.trigger", {"name": name}, idempotency_key), State)
 
     async def backfill(self, name: str, since: str | float, until: str | float | None = None) -> ScheduleView:
         """For the times of the past for which no workflow was ever started; so it may be asked for again. If an answer
         was lost on the way, what it had started counts as `known`."""
         asked = {"name": name, "since": since, "until": until}
-        return msgspec.convert(await self._call_again("schedule.backfill", asked), ScheduleView)
+        return understood(await self._call_again("schedule.backfill", asked), ScheduleView)
 
     async def _view(self, method: str, params: Mapping[str, Any]) -> ScheduleView:
-        return msgspec.convert(await self._call(method, params), ScheduleView)
+        return understood(await self._call(method, params), ScheduleView)

@@ -1,12 +1,12 @@
 """One socket to a coordinator, opened when it is first needed, and again when it was lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, repeat
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
-import msgspec
 from msgspec import Raw
 
 from gleitzeit.client.blobs import BlobChannel
@@ -14,7 +14,7 @@ from gleitzeit.client.connecting import SILENCE_SECONDS, OnWaiting, Place, gone,
 from gleitzeit.client.schedules import Schedules
 from gleitzeit.client.subscription import Subscription
 from gleitzeit.client.templates import Templates
-from gleitzeit.client.views import id_of
+from gleitzeit.client.views import id_of, understood
 from gleitzeit.client.watch import decode
 from gleitzeit.errors import ConnectionLost, MethodNotFound
 from gleitzeit.process.reach import Reach
@@ -31,6 +31,8 @@ HUNG_UP_ON = Backoff(first_seconds=0.05, max_seconds=1.0, healthy_seconds=1.0)
 """Who is let in and hung up on at once waits, too, as where a proxy answers and nobody is behind it."""
 PATIENCE_SECONDS = 60.0
 """How long we try to reach a coordinator that went away."""
+PATIENT_SECONDS = 5.0
+"""After them somebody is told that there is no answer yet."""
 SENT_AGAIN = 3
 """So often, when the answer is lost."""
 SUCCESSOR_SECONDS = 2.0
@@ -83,7 +85,8 @@ class Session:
         """Call any method of the coordinator; the decoded result. Raises TimeoutError after `timeout_seconds`."""
         connection = await self._connected()
         try:
-            return await connection.call(method, params, timeout_seconds=timeout_seconds)
+            with self._patient(method):
+                return await connection.call(method, params, timeout_seconds=timeout_seconds)
         except MethodNotFound as error:
             if "/" not in method:
                 raise
@@ -113,7 +116,19 @@ class Session:
 
     async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
         connection = await self._connected()
-        return msgspec.json.decode(await connection.call_raw(method, _given(params)), type=cls)
+        with self._patient(method):
+            answer = await connection.call_raw(method, _given(params))
+        return understood(answer, cls)
+
+    @contextmanager
+    def _patient(self, method: str) -> Iterator[None]:
+        """Who waits for long is told for what."""
+        words = f"the coordinator at {shown(self.url)} has not answered {method} yet"
+        telling = asyncio.get_running_loop().call_later(PATIENT_SECONDS, self.on_waiting, words)
+        try:
+            yield
+        finally:
+            telling.cancel()
 
     async def _connected(self) -> Connection:
         """Raises RuntimeError if this client was closed, be it while it connects."""

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 
-from gleitzeit.client.views import Json, Submitted
+from gleitzeit.client.views import Json, Submitted, understood
 
 
 class Call(Protocol):
@@ -44,18 +43,18 @@ class Templates:
     async def put(self, definition: object, *, name: str | None = None) -> TemplateView:
         """Keep a document. Without a name it is called like its workflow. Raises DocumentError."""
         params = {"definition": definition} | ({"name": name} if name is not None else {})
-        return msgspec.convert(await self._call("template.put", params), TemplateView)
+        return understood(await self._call("template.put", params), TemplateView)
 
     async def get(self, name: str) -> TemplateView:
         """With its definition."""
-        return msgspec.convert(await self._call("template.get", {"name": name}), TemplateView)
+        return understood(await self._call("template.get", {"name": name}), TemplateView)
 
     async def list(self, *, prefix: str = "") -> tuple[TemplateView, ...]:
         """All of them, by name."""
         found, after = list[TemplateView](), ""
         while True:
             answer = await self._call("template.list", {"prefix": prefix, "after": after})
-            page = msgspec.convert(answer, TemplatePage)
+            page = understood(answer, TemplatePage)
             found += page.templates
             if page.next is None:
                 return tuple(found)
@@ -78,4 +77,4 @@ class Templates:
         params: dict[str, object] = {"name": name, "inputs": inputs, "hold": hold}
         if idempotency_key is not None:
             params["idempotency_key"] = idempotency_key
-        return msgspec.convert(await self._call("template.run", params), Submitted)
+        return understood(await self._call("template.run", params), Submitted)

@@ -1,12 +1,14 @@
 """What a coordinator answers, typed. Times are ISO 8601 in UTC, durations seconds. Unknown members are ignored."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
-from gleitzeit.errors import GleitzeitError, TaskError, TaskNotFound, error_for
+from gleitzeit.errors import GleitzeitError, ProtocolError, TaskError, TaskNotFound, error_for
 from gleitzeit.spec.paths import look_up
 
+View = TypeVar("View")
 Json = Any
 """Whatever JSON can say."""
 
@@ -29,6 +31,16 @@ def id_of(workflow: AnyWorkflow) -> str:
         kind = type(workflow).__name__
         raise TypeError(f"a workflow is its id, or what submit() returned, not {kind}")
     return found
+
+
+def understood(answer: Any, cls: type[View]) -> View:
+    """A result as JSON (Raw) or decoded already. Raises ProtocolError for one of another shape."""
+    try:
+        return msgspec.json.decode(answer, type=cls) if isinstance(answer, Raw) else msgspec.convert(answer, cls)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(
+            f"an answer of the coordinator is not understood ({error}): it is of another version, or no coordinator"
+        ) from None
 
 
 class Submitted(Struct, frozen=True):

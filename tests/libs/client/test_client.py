@@ -6,8 +6,17 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.client import AmbiguousId, Client, ConnectionItem, LogItem, StreamItem, WatchEvent, WatchItem
-from gleitzeit.errors import ConnectionLost, DocumentError, InvalidState, MethodNotFound, WorkflowNotFound
+from gleitzeit.errors import (
+    ConnectionLost,
+    DocumentError,
+    InvalidState,
+    MethodNotFound,
+    ProtocolError,
+    WorkflowNotFound,
+)
+from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.model import events as ev
+from gleitzeit.transport import Server
 
 STARTED = ev.TaskStarted(at=1, task="t", attempt=1, provider="p", instance="i")
 COMPLETED = ev.TaskCompleted(at=2, task="t", attempt=1)
@@ -51,6 +60,38 @@ async def test_errors_arrive_as_the_exceptions_they_were(client: Client, coordin
 async def test_a_method_of_tasks_is_none_of_the_coordinator(client: Client) -> None:
     with pytest.raises(MethodNotFound, match=r"no method 'echo/echo' at .*: methods with a '/' are for tasks"):
         await client.call("echo/echo", {"message": "x"})
+
+
+@pytest.mark.parametrize("answer", [{}, None, "x", [], {"workflows": 3}])
+async def test_who_answers_otherwise_is_of_another_version(answer: object) -> None:
+    methods = Methods()
+    methods.add("workflow.list", lambda request, /, **params: answer)
+    methods.add("workflow.submit", lambda request, /, **params: answer)
+    server = Server(methods)
+    await server.start()
+    async with Client(server.url) as client:
+        with pytest.raises(ProtocolError, match=r"is not understood \(.*\): it is of another version"):
+            await client.list()
+        with pytest.raises(ProtocolError, match="is not understood"):
+            await client.submit_definition({"name": "x"})
+    await server.close()
+
+
+async def test_who_waits_for_an_answer_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gleitzeit.client.session.PATIENT_SECONDS", 0.01)
+    methods = Methods()
+    methods.add("workflow.list", lambda request, /, **params: request.defer())
+    server = Server(methods)
+    await server.start()
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with Client(server.url) as client:
+        client.on_waiting = told.put_nowait
+        asking = asyncio.create_task(client.list())
+        async with asyncio.timeout(20):
+            assert await told.get() == f"the coordinator at {server.url} has not answered workflow.list yet"
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    await server.close()
 
 
 async def test_pages_of_tasks(client: Client, coordinator: Any) -> None:

@@ -44,6 +44,8 @@ def test_the_sentence_names_the_file_and_the_advice_the_way_out() -> None:
         "x.yaml: No such file or directory"
     )
     assert "gz up" in complaint(NotRunning("no coordinator")).advice
+    assert "--state" in complaint(PermissionError(13, "Permission denied", "/home/ada/.gleitzeit/logs")).advice
+    assert complaint(PermissionError(13, "Permission denied", "/home/ada/x.yaml")).advice == ""
     assert "gz list" in complaint(errors.WorkflowNotFound("x")).advice
 
 
