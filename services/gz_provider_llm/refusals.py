@@ -45,8 +45,11 @@ _STATUS_OF_TYPE: Final = {
 }
 _LOADING: Final = ("loading model", "currently loading", "model is loading")
 """By a server that is being started."""
-_OF_A_TEMPLATE: Final = ("jinja", "chat template", "roles are supported", "role not supported", "roles must alternate")
-"""What a model's own template does not take, it never will, though some servers call it a fault of theirs."""
+_FOR_GOOD: Final = (
+    "jinja", "chat template", "roles are supported", "role not supported", "roles must alternate",
+    "input is not supported",
+)  # fmt: skip
+"""What a model, or its template, does not take, it never will, though some servers call it a fault of theirs."""
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _OVERFLOW: Final = (
     "context_length_exceeded", "exceed_context_size", "context length", "context window", "context size",
@@ -102,7 +105,7 @@ def meaning(
         return ModelNotFound(told)
     if _has(text, _UNREADABLE):
         return UnreadableOutput(told, {"status": status})
-    if (status >= 500 and not _has(text, _OF_A_TEMPLATE)) or status in _PASSING:
+    if (status >= 500 and not _has(text, _FOR_GOOD)) or status in _PASSING:
         return ServerError(told, {"status": status})
     return BadRequest(told, {"status": status})
 

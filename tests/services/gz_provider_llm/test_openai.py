@@ -666,6 +666,14 @@ async def test_real_json(llama: OpenAI, llama_server: LlamaServer) -> None:
     assert result.finish_reason == "stop"
 
 
+async def test_a_real_model_that_sees_no_images(llama_server: LlamaServer) -> None:
+    backend = OpenAI(Http(f"{llama_server.url}/v1"), is_openai=False)
+    shown = request(model=llama_server.model, messages=(Message(role="user", content="hi", images=(IMAGE,)),))
+    with pytest.raises(BadRequest, match="image input is not supported"):
+        await backend.chat(shown, lambda delta: None)
+    await backend.close()
+
+
 async def test_real_context_overflow(llama: OpenAI, llama_server: LlamaServer) -> None:
     long = (Message(role="user", content="sun " * 40_000),)
     with pytest.raises(ContextOverflow, match="tokens"):

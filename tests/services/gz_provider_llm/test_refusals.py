@@ -57,6 +57,7 @@ def anthropic(kind: str, message: str) -> dict[str, Any]:
         (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}], Unauthorized),
         (422, openai("`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 …"), ContextOverflow),
         (529, anthropic("overloaded_error", "Overloaded"), ServerError),
+        (500, {"error": {"message": "image input is not supported - hint: …", "type": "server_error"}}, BadRequest),
         (503, {"error": "Model a/b is currently loading", "estimated_time": 20.0}, RateLimited),
         (500, {"error": {"message": "Jinja Exception: System role not supported", "type": "server_error"}}, BadRequest),
         (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {
