@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.simulation.laws import broken
+from tests.simulation.laws import BY_THE_CLIENT, broken
 from tests.simulation.loop import Process
 from tests.simulation.network import End, Message
 
@@ -201,7 +201,7 @@ class Client:
             await self._signal()
         chance = self.random.random()
         if chance < 0.04:
-            await self._change("workflow.cancel", reason="by the client")
+            await self._change("workflow.cancel", reason=BY_THE_CLIENT)
         elif chance < 0.10:
             await self._change("workflow.pause")
         elif chance < 0.18:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
+from tests.simulation.deciding import Deciding
 from tests.simulation.laws import broken
 from tests.simulation.loop import PROCESS, Crashed, Process
 from tests.simulation.network import End, Message, Wire
 
 from gleitzeit import errors
-from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.memory import MemoryJournal
@@ -182,7 +182,7 @@ def _functions(parts: Parts) -> dict[str, Any]:
 class Coordinator:
     """One start of the process, from reading the journal to its death."""
 
-    engine: Engine
+    engine: Deciding
     service: Service
     links: Links
 
@@ -217,7 +217,7 @@ class Coordinator:
             epochs = await self.disk.memory.claim(self.owner)
             world.laws.claimed(self.owner, epochs)
             identity = Identity("simulation", epochs[0], self.owner, lease_seconds=world.rates.lease)
-        self.engine = Engine(world.catalogue, identity)
+        self.engine = Deciding(world.catalogue, identity)
         self.engine.settled, self.engine.at_once = world.room
         self.service = service = Service(self.engine, self.disk, self.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed

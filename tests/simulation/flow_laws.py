@@ -105,7 +105,16 @@ def wanted(durable: "Durable", task: "DurableTask") -> str:
 def _any_failed(durable: "Durable", needs: "list[DurableTask]") -> bool:
     """Or did not get its turn because something else failed."""
     states = [other.state for other in needs if other.state != "skipped" or not other.bypassed]
-    return "failed" in states or "skipped" in states or ("cancelled" in states and durable.outcome_now == "failed")
+    return "failed" in states or "skipped" in states or ("cancelled" in states and durable.outcome == "failed")
+
+
+def note_wanted(durable: "Durable") -> None:
+    """It is about to be cancelled: what runs after a failure, and could start before that, still may. Of what runs
+    last it was said before."""
+    for task in document_tasks(durable):
+        if task.definition.trigger == "failure" and not task.definition.late and task.state in ("pending", "ready"):
+            ended = all(durable.tasks[name].state in ENDED for name in task.definition.dependencies)
+            task.was_wanted = ended and not wanted(durable, task)
 
 
 def _not_chosen(other: "DurableTask", task: "DurableTask") -> bool:
@@ -117,10 +126,10 @@ def _not_chosen(other: "DurableTask", task: "DurableTask") -> bool:
 
 
 def check_start(durable: "Durable", task: "DurableTask") -> None:
-    """It is about to run."""
+    """It is about to run. Whether it is wanted was asked before it began: what it has begun it goes on with."""
     if task.origin is not None:
         return
-    cause = wanted(durable, task)
+    cause = "" if task.began or task.was_wanted else wanted(durable, task)
     if cause:
         raise Breach(18, f"{task.name} starts though it is not wanted ({cause})")
     if task.definition.late:
@@ -172,13 +181,13 @@ def check_undo(durable: "Durable", name: str) -> None:
 
 
 def check_end(durable: "Durable", status: str) -> None:
-    if status == "completed" or durable.hurried or _is_out_of_time(durable):
+    if status == "completed" or durable.hurried:
         return
     if durable.undoable:
         raise Breach(22, f"it is {status}, and {durable.undoable} were not undone")
 
 
-def _is_out_of_time(durable: "Durable") -> bool:
+def is_out_of_time(durable: "Durable") -> bool:
     """What runs at the end has its time, too."""
     seconds = durable.definition.timeout_seconds
     return seconds is not None and durable.closing is not None and durable.at >= durable.closing.at + seconds * 1000

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from tests.simulation import flow_laws, permit_laws, schedule_laws, time_laws
+from tests.simulation.deciding import Deciding
 
 from gleitzeit import errors
 from gleitzeit.engine.calls import MAX_LOSSES
@@ -30,6 +31,8 @@ _decode_event = msgspec.json.Decoder(ev.AnyEvent).decode
 _json = msgspec.json.Encoder().encode
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _FINAL = ("completed", "failed", "cancelled")
+BY_THE_CLIENT = "by the client"
+"""Why clients cancel."""
 _NO_FALLBACK = ("BUDGET_EXCEEDED", "CALL_LOST", "LOOP_EXHAUSTED", "CONCURRENCY_REPLACED")
 
 
@@ -69,7 +72,7 @@ class DurableTask:
         self.name = name or definition.id
         self.parent, self.number, self.origin = parent, number, origin
         self.items: list[DurableTask] | None = None
-        self.bypassed = self.undone = self.began = self.anew = False
+        self.bypassed = self.undone = self.began = self.anew = self.was_wanted = False
         self.round = 0
         self.last: Any = None
         self.error: Any = None
@@ -95,7 +98,8 @@ class DurableTask:
     def reset(self) -> None:
         self.state, self.failures, self.losses, self.alternative = "pending", 0, 0, 0
         self.put_off, self.turned_back = {}, False
-        self.round, self.last, self.bypassed, self.undone, self.began = 0, None, False, False, False
+        self.round, self.last, self.bypassed, self.undone = 0, None, False, False
+        self.began = self.was_wanted = False
 
     @property
     def call(self) -> Any:
@@ -126,8 +130,8 @@ class Durable:
         self.has_late = any(task.late for task in first.definition.tasks)
         self.late_began = False
         self.retried = False
-        self.hurried = False
-        """A second cancel, or its time, has cut short what runs at the end."""
+        self.cancels = self.cancels_now = 0
+        """How often somebody has asked for its end since it was submitted or retried, and in this commit."""
 
     @property
     def outcome(self) -> str:
@@ -147,6 +151,14 @@ class Durable:
     @property
     def final(self) -> bool:
         return self.status in _FINAL
+
+    @property
+    def hurried(self) -> bool:
+        """Whether what runs at the end may be cut short: by a second cancel, or as its time is over."""
+        if self.closing is None:
+            return False
+        first = self.closing.error is None and self.closing.reason == BY_THE_CLIENT
+        return self.cancels > first or flow_laws.is_out_of_time(self)
 
     def apply(self, event: ev.AnyEvent) -> None:
         self.seq += 1
@@ -243,6 +255,7 @@ class Durable:
     def _WorkflowCancelling(self, event: ev.WorkflowCancelling) -> None:
         if self.closing is not None:
             raise broken(2, f"{self.id} is cancelled, and is closing already")
+        flow_laws.note_wanted(self)
         self.closing, self.status = event, "running"
 
     def _completed(self, task: DurableTask) -> None:
@@ -390,10 +403,8 @@ class Durable:
         self._call_ended(task, event.at)
         task.timed_out.add(task.attempt)
         task.state = "cancelled"
-        spared = flow_laws.is_spared(task) and not flow_laws.is_given_up(task)
-        if spared and self.closing is None:
+        if flow_laws.is_spared(task) and not flow_laws.is_given_up(task) and not self.hurried:
             raise broken(21, f"{self.id}/{event.task} runs always, and is cancelled")
-        self.hurried |= spared
 
     def _CallRefused(self, event: ev.CallRefused) -> None:
         task = self._task(event, "running")
@@ -438,7 +449,7 @@ class Durable:
         self.spent = Spent()
         for task in self.tasks.values():
             task.spent, task.started_at = Spent(), None
-        self.closing, self.late_began, self.hurried = None, False, False
+        self.closing, self.late_began, self.cancels = None, False, self.cancels_now
         names = set(event.tasks)
         for name in event.tasks:
             self._reset(self.tasks[name], names)
@@ -529,7 +540,7 @@ class Laws:
 
     # The journal
 
-    def appended(self, commit: Any, engine: Engine, now: int) -> None:
+    def appended(self, commit: Any, engine: Deciding, now: int) -> None:
         """The commit is durable; `now` is what its writer's clock says."""
         self.counts["appends"] += 1
         self.cancelled = []
@@ -537,6 +548,7 @@ class Laws:
         workflows = [append for append in commit if not append.stream.startswith((SCHEDULES, LIMITS))]
         with self._others_told():
             for append in workflows:
+                self._cancels_asked(append.stream, engine)
                 for encoded in append.events:
                     event = _decode_event(encoded)
                     self._event(append.stream, event, now)
@@ -553,6 +565,12 @@ class Laws:
         for append in workflows:
             self._summary_fits(append.stream, append.summary)
         self._capacities_hold()
+
+    def _cancels_asked(self, stream: str, engine: Deciding) -> None:
+        durable = self.durable.get(stream)
+        if durable is not None:
+            durable.cancels_now = engine.take_cancels(stream)
+            durable.cancels += durable.cancels_now
 
     @contextmanager
     def _others_told(self) -> Iterator[None]:

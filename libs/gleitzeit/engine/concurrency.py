@@ -85,7 +85,8 @@ class Concurrency(Limits):
                 permit.granted = True
             case "reached":
                 self._turned_away(permit)
-        return permit.granted and not permit.dropped  # who made room may have taken this one along
+        # Who made room may have taken this one along, or is about to.
+        return permit.granted and not permit.dropped and not self._is_stopped(workflow, task)
 
     def _hold_again(self, workflow: Workflow, task: Task) -> None:
         """After a start: a task that runs or waits holds its permit."""

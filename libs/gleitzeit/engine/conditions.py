@@ -58,7 +58,7 @@ def _for_a_failure(workflow: Workflow, task: Task) -> bool:
         case "skipped":
             return not task.bypassed
         case _:
-            return task.state == "cancelled" and workflow.outcome_now == "failed"
+            return task.state == "cancelled" and (workflow.outcome or workflow.outcome_now) == "failed"
 
 
 def _nothing_ran(workflow: Workflow, task: Task, needs: list[Task]) -> Unwanted | None:

@@ -239,7 +239,9 @@ class Settling(Sweeps):
             self._at(task.queued_at + to_ms(seconds), self._queue_timeout, workflow, task, task.queued_at)
 
     def _is_wanted(self, workflow: Workflow, task: Task) -> bool:
-        """Whether a task that could start is to; if not, that is recorded."""
+        """Whether a task that could start is to; if not, that is recorded. One that has begun goes on."""
+        if task.completed_at or task.failures or task.losses or task.refusals:
+            return True
         try:
             unwanted = why_unwanted(workflow, task, lambda: self._params.scope(workflow, task))
         except BlobNeeded as needed:

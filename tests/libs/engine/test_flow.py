@@ -68,6 +68,20 @@ def test_what_somebody_cancelled_has_not_failed() -> None:
     assert desk.states() == {"a": "cancelled", "told": "skipped", "always": "running"}
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_has_begun_after_a_failure_goes_on_though_somebody_cancels_meanwhile(late: bool) -> None:
+    desk = Desk()
+    told = task("told", "a", trigger="failure", late=late, attempts=2)
+    desk.submit(task("bad"), task("a"), told, error_policy="fail_fast")
+    desk.fail("bad")
+    desk.fail("told")
+    desk.tell(inp.Cancel("c", "w"))
+    desk.wait(1)
+    assert desk.states() == {"bad": "failed", "a": "cancelled", "told": "running"}
+    desk.complete("told")
+    assert desk.workflow().state == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("condition", "state"),
     [

@@ -11,7 +11,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.replay import replay
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
-from gleitzeit.model.definition import ForEach, TaskDefinition
+from gleitzeit.model.definition import Concurrency, ForEach, TaskDefinition
 
 MANY, ROOM, AT_ONCE = 1_000, 200, 100
 Build = Callable[[Desk, int], inp.Input]
@@ -180,6 +180,17 @@ def test_items_of_what_was_cut_short_do_not_start_with_who_takes_over() -> None:
     other.provider("p#1", 8, frozenset({"echo/echo"}))
     started = [e for e in other.events["w"][len(desk.events["w"]) :] if isinstance(e, ev.TaskStarted)]
     assert (other.workflow().state, started) == ("cancelled", [])
+
+
+def test_who_fails_its_own_workflow_by_taking_a_place_does_not_start() -> None:
+    desk = _desk(room=4, at_once=0)
+    first = task("first", concurrency=Concurrency("k", 1))
+    each = task("each", "gate", for_each=ForEach(raw([1, 2, 3])), concurrency=Concurrency("k", 1, "cancel_running"))
+    desk.submit(first, task("gate"), *_independent(12)[1:], each, error_policy="fail_fast")
+    desk.complete("gate")
+    assert desk.sent() == []
+    assert desk.states()["each[0]"] == "cancelled"
+    assert desk.workflow().state == "failed"
 
 
 def test_others_do_not_wait_while_many_become_ready() -> None:

@@ -1,0 +1,29 @@
+"""The engine of a coordinator, of which the laws see who has asked it to end a workflow."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.core import Decision
+from gleitzeit.engine.engine import Engine
+
+
+class Deciding(Engine):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._cancels: dict[str, list[Any]] = {}
+        """By workflow under way: the tokens of those who asked for its end, since it was written last."""
+
+    def decide(self, now: int, inputs: Iterable[inp.Input]) -> Decision:
+        for item in inputs:
+            if type(item) is inp.Cancel:
+                workflow = self.workflows.get(item.workflow_id)
+                if workflow is not None and not workflow.final:
+                    self._cancels.setdefault(workflow.id, []).append(item.token)
+        return super().decide(now, inputs)
+
+    def take_cancels(self, workflow_id: str) -> int:
+        """How often this commit, or a turn since the last one of the workflow, was asked to end it. Who was answered
+        that there is no space has asked in vain."""
+        tokens = self._cancels.pop(workflow_id, ())
+        return sum(not token.done() or token.result().error is None for token in tokens)
