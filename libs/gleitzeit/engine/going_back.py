@@ -102,6 +102,8 @@ class GoingBack(Requests):
         for effect in dropped.effects:
             if isinstance(effect, fx.AskPermit) and effect.permit.dropped:
                 self._never_asked(effect.permit)
+            elif isinstance(effect, fx.AskPlaces):
+                self._never_reported(effect.report)
         self._decision.effects += [effect for effect in dropped.effects if not _is_over(effect, gone)]
         self._resumed = {}
         for name in list(self._moved):
@@ -156,4 +158,4 @@ def _is_over(effect: fx.Effect, gone: Collection[str]) -> bool:
             return permit.dropped
         case fx.ReturnPermit(permit):
             return parts_of(permit.holder)[0] in gone
-    return isinstance(effect, fx.KeepResult)
+    return isinstance(effect, fx.KeepResult | fx.AskPlaces)

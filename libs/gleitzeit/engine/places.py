@@ -45,6 +45,12 @@ class Places(Waits):
         else:
             share.places, share.given_by = item.places, item.given_by
 
+    def _never_reported(self, report: Report) -> None:
+        """Nobody has heard it, and it may not be true any more: of what it says has ended, some goes on."""
+        share = self._shares[report.url]
+        share.asking, share.due = False, True
+        self.more = True
+
     def _note_places(self) -> None:
         """At the end of each turn: ask for what is wanted, say what is free."""
         for share in list(self._shares.values()):

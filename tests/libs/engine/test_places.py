@@ -8,6 +8,7 @@ from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.params import Identity
 from gleitzeit.engine.places import BEAT_MS
+from gleitzeit.engine.replay import replay
 from gleitzeit.model.places import Report
 
 URL = "ws://p"
@@ -120,3 +121,21 @@ def test_what_a_lost_connection_ended_holds_no_more_than_its_places() -> None:
     back = desk.tell(inp.ProviderReady("p", "p#2", METHODS, 3, foreign=URL))
     assert sorted(desk.states("w").values()) == ["running", "running"]
     assert asked(back) == [(2, 2)], "what it serves may be otherwise now"
+
+
+def test_what_was_never_durable_is_never_reported() -> None:
+    """Two calls run, one of them is cancelled, and the journal is full: both of them run on."""
+    desk = desk_of(8)
+    give(desk, 0)
+    for name in ("v", "w"):
+        desk.submit(task("a"), workflow_id=name)
+    give(desk, 2)
+    desk.tell(inp.PlacesWanted(URL))
+    give(desk, 0)
+    before = replay(desk.events["w"])
+    ended = desk.call("a")
+    dropped = desk.turn((inp.Cancel("cancel", "w"),))
+    assert asked(dropped) == [(1, 1)]
+    desk.engine.go_back(desk.now, desk.engine.entangled(), [before], [ended])
+    del desk.events["w"][before.seq :]
+    assert asked(desk.turn()) == [(2, 2)]
