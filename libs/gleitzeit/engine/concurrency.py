@@ -206,14 +206,24 @@ class Concurrency(Limits):
             error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
             self._fail_task(workflow, task, task.attempt, error)
             return
+        if workflow.closing is not None:
+            self._closes_without(workflow)
+            return
         count = "1 workflow" if many == 1 else f"{many} workflows"
         message = f"{count} with the key {key!r} may be under way at once (concurrency)"
         error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
         self._cancel_workflow(workflow, "the limit of its concurrency key is reached", error)
 
+    def _closes_without(self, workflow: Workflow) -> None:
+        """It ends already: what runs at its end is not cut short, and needs no permit."""
+        self.scheduler.unpark(workflow)
+        self.more = True
+
     def _evict(self, permit: Permit, reason: str) -> None:
         if permit.task is None:
-            if not permit.workflow.final and permit.workflow.closing is None:  # what runs always is not cut short
+            if permit.workflow.closing is not None:
+                self._closes_without(permit.workflow)
+            elif not permit.workflow.final:
                 self._cancel_workflow(permit.workflow, reason)
             return
         workflow, task = permit.workflow, permit.task

@@ -1,6 +1,9 @@
 """Permits between coordinators: one grant for one wish, durable before it is told, and nothing of that where one is
 alone."""
 
+from typing import Any
+
+import pytest
 from msgspec.structs import replace
 from tests.libs.engine.builders import CATALOGUE, NOW, Desk, task
 
@@ -82,6 +85,19 @@ def test_what_is_more_urgent_than_what_another_is_asked_for_is_asked_for_beside_
     desk.tell(inp.PermitAnswered(permit, "granted"))
     assert desk.states("high0") == {"a": "running"}
     assert [one.permit.workflow.id for one in desk.last.effects if isinstance(one, fx.AskPermit)] == ["high2"]
+
+
+@pytest.mark.parametrize(("on_conflict", "verdict"), [("fail", "reached"), ("cancel_running", "replaced")])
+def test_who_is_turned_away_after_it_was_cancelled_ends_as_it_would_have(on_conflict: Any, verdict: str) -> None:
+    desk = beside_the_keeper()
+    limit = Concurrency("k", 1, on_conflict)
+    desk.submit(task("a"), task("last", trigger="always", late=True), concurrency=limit)
+    (permit,) = (one.permit for one in desk.last.effects if isinstance(one, fx.AskPermit))
+    desk.tell(inp.Cancel("cancel", "w"))
+    desk.tell(inp.PermitAnswered(permit, verdict))
+    assert desk.states() == {"a": "cancelled", "last": "running"}
+    desk.complete("last")
+    assert desk.workflow().state == "cancelled"
 
 
 def test_what_is_said_of_an_earlier_wish_frees_nothing() -> None:
