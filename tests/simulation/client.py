@@ -27,6 +27,9 @@ LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere,
 class Client:
     """Owns one workflow. `other` makes a different document, for the same key."""
 
+    cancels = (1, 1, 2)
+    """How often it asks for the end, if it does."""
+
     def __init__(
         self, world: "World", name: str, definition: Definition, other: Callable[[], Definition], random: Random
     ) -> None:
@@ -192,6 +195,12 @@ class Client:
         with contextlib.suppress(*LATER, errors.InvalidState):
             await self._ask(method, workflow_id=self.workflow_id, **params)
 
+    async def _cancel(self) -> None:
+        """Law 21: who is impatient asks again and again, and what ends by the first may not have ended by then."""
+        await self._connection()
+        times = self.random.choice(self.cancels)
+        await asyncio.gather(*(self._change("workflow.cancel", reason=BY_THE_CLIENT) for _ in range(times)))
+
     async def _meddle(self) -> None:
         with contextlib.suppress(*LATER):
             await self._watch()
@@ -201,7 +210,7 @@ class Client:
             await self._signal()
         chance = self.random.random()
         if chance < 0.04:
-            await self._change("workflow.cancel", reason=BY_THE_CLIENT)
+            await self._cancel()
         elif chance < 0.10:
             await self._change("workflow.pause")
         elif chance < 0.18:
@@ -220,3 +229,15 @@ class Client:
         except errors.InvalidState:
             return
         raise broken(4, f"the key {self.name} was accepted for another document")
+
+
+class Hasty(Client):
+    """Its workflow is a wide one, of which not all can be queued, or ended, in one turn; and it wants its end soon."""
+
+    cancels = (3,)
+
+    async def _submit(self) -> None:
+        await super()._submit()
+        await asyncio.sleep(self.random.choice([0.0, 0.1, 1.0]))
+        if self.world.faulty:
+            await self._cancel()

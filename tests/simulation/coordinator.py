@@ -217,7 +217,7 @@ class Coordinator:
             epochs = await self.disk.memory.claim(self.owner)
             world.laws.claimed(self.owner, epochs)
             identity = Identity("simulation", epochs[0], self.owner, lease_seconds=world.rates.lease)
-        self.engine = Deciding(world.catalogue, identity)
+        self.engine = Deciding(world.catalogue, identity, world.laws.counts)
         self.engine.settled, self.engine.at_once = world.room
         self.service = service = Service(self.engine, self.disk, self.clock)
         parts = Parts(service, self.disk, identity, "memory:")  # type: ignore[arg-type]  # Disk cannot be closed

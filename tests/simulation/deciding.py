@@ -6,11 +6,14 @@ from typing import Any
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.core import Decision
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.params import Identity
+from gleitzeit.schemas import Catalogue
 
 
 class Deciding(Engine):
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, catalogue: Catalogue, identity: Identity, counts: dict[str, int]) -> None:
+        super().__init__(catalogue, identity)
+        self._counts = counts
         self._cancels: dict[str, list[Any]] = {}
         """By workflow under way: the tokens of those who asked for its end, since it was written last."""
 
@@ -27,3 +30,7 @@ class Deciding(Engine):
         that there is no space has asked in vain."""
         tokens = self._cancels.pop(workflow_id, ())
         return sum(not token.done() or token.result().error is None for token in tokens)
+
+    def go_back(self, *arguments: Any) -> list[Any]:
+        self._counts["went_back"] += 1
+        return super().go_back(*arguments)

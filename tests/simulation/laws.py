@@ -509,7 +509,11 @@ class Laws:
         """Idempotency key -> workflow id."""
         self.capacities: dict[str, int] = {}
         self.paid: set[tuple[str, str]] = set()
-        """(instance, call id) of everything that was ever executed."""
+        """(instance, call id) of everything that was ever executed, …"""
+        self.arrived: set[tuple[str, str]] = set()
+        """… of all requests that have come, …"""
+        self.refused: set[tuple[str, str]] = set()
+        """… and of those that were answered with busy."""
         self.running: dict[tuple[str, str], list[Execution]] = {}
         """By (workflow, task)."""
         self.shared = False
@@ -532,7 +536,7 @@ class Laws:
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
              "turned_back", "limited",
              "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
-             "filled", "handed"), 0
+             "filled", "handed", "went_back"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
         self.permits = permit_laws.PermitLaws(self.durable, self.counts)
@@ -777,6 +781,8 @@ class Laws:
             raise broken(11, f"{meta.call_id} of a deposed coordinator is executed by {instance}")
         if (instance, meta.call_id) in self.paid:
             raise broken(6, f"{meta.call_id} is executed a second time by {instance}")
+        if (instance, meta.call_id) in self.refused:
+            raise broken(6, f"{meta.call_id} is executed by {instance}, which has turned it away")
         self.paid.add((instance, meta.call_id))
         durable = self.durable[meta.workflow_id]
         task = durable.tasks[meta.task_id]
@@ -805,11 +811,12 @@ class Laws:
             self.outcomes[meta.call_id] = outcome
         elif getattr(outcome, "code", None) == errors.ProviderBusy.code:  # it had done nothing yet
             self.paid.discard((instance, meta.call_id))
+            self.refused.add((instance, meta.call_id))
             self.limits[meta.call_id] = msgspec.json.decode(outcome.data)["retryAfterSeconds"]
 
-    def turned_away(self, call_id: str) -> None:
-        """Its provider has no room for it: if it has spoken of a limit before, that has not arrived."""
-        self.limits.pop(call_id, None)
+    def turned_away(self, instance: str, call_id: str) -> None:
+        """Its provider has no room for it, or says once more what it has said of it."""
+        self.refused.add((instance, call_id))
 
     def instance_died(self, instance: str) -> None:
         for running in self.running.values():

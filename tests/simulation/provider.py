@@ -158,12 +158,13 @@ class Provider:
         assert meta.fence is not None
         self._bind(end, meta.fence)
         respond = partial(self._respond, end, number)
+        self.world.laws.arrived.add((self.instance, meta.call_id))
         try:
             entry, start = self.table.send(
                 meta.call_id, end.data["number"], respond, lease_seconds=meta.lease_seconds, instance=meta.instance
             )
         except ProviderBusy:
-            self.world.laws.turned_away(meta.call_id)
+            self.world.laws.turned_away(self.instance, meta.call_id)
             raise
         if start:
             self._start(entry, meta, params)

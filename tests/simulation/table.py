@@ -12,7 +12,10 @@ LAWS: dict[int, tuple[str, str]] = {
         "laws.py:apply laws.py:_reset client.py:_check_view",
         "runs_again_what_has_completed goes_on_with_what_has_ended",
     ),
-    3: ("laws.py:_memory_is_the_replay laws.py:recovered", "moves_memory_beside_the_journal"),
+    3: (
+        "laws.py:_memory_is_the_replay laws.py:recovered",
+        "moves_memory_beside_the_journal keeps_in_memory_what_a_full_journal_took_back",
+    ),
     4: (
         "laws.py:submit_acknowledged laws.py:all_over client.py:_submit_another",
         "makes_a_workflow_for_every_submit accepts_another_body_for_a_key",
@@ -25,7 +28,7 @@ LAWS: dict[int, tuple[str, str]] = {
     6: (
         "laws.py:execution_started",
         "executes_again_at_restart executes_what_it_runs_already forgets_tombstones ignores_the_instance"
-        " says_that_what_was_sent_has_not_run",
+        " says_that_what_was_sent_has_not_run executes_what_it_has_turned_away forgets_results_that_nobody_has_heard",
     ),
     7: (
         "laws.py:_result_is_real laws.py:_cached_result_is_real",
@@ -60,7 +63,7 @@ LAWS: dict[int, tuple[str, str]] = {
         "lets_what_is_low_starve",
     ),
     14: ("laws.py:_params_are_right", "substitutes_twice falls_back_to_the_same_call"),
-    15: ("client.py:_receive", "leaves_a_gap_before_live_events"),
+    15: ("client.py:_receive", "leaves_a_gap_before_live_events begins_anew_with_a_watch_that_moves"),
     16: ("laws.py:_nothing_is_left", "keeps_the_place_of_a_probe keeps_the_place_of_an_ended_call"),
     17: (
         "laws.py:all_over client.py:_watch_to_the_end",
@@ -68,9 +71,15 @@ LAWS: dict[int, tuple[str, str]] = {
         " relays_nothing_after_a_move forgets_what_is_left_of_a_sweep",
     ),
     18: ("flow_laws.py:check_start flow_laws.py:check_skip", "runs_what_is_not_wanted"),
-    19: ("flow_laws.py:_check_items flow_laws.py:check_parents_end", "lets_all_items_run_at_once"),
+    19: (
+        "flow_laws.py:_check_items flow_laws.py:check_parents_end",
+        "lets_all_items_run_at_once starts_though_its_workflow_is_being_stopped",
+    ),
     20: ("flow_laws.py:repeated flow_laws.py:check_rounds", "forgets_the_bound_of_a_loop"),
-    21: ("flow_laws.py:check_start laws.py:_TaskCancelled", "cancels_what_runs_always"),
+    21: (
+        "flow_laws.py:check_start laws.py:_TaskCancelled",
+        "cancels_what_runs_always cuts_short_who_is_turned_away",
+    ),
     22: ("flow_laws.py:check_undo flow_laws.py:check_end", "undoes_nothing undoes_the_first_thing_first"),
     23: (
         "time_laws.py:_completed time_laws.py:_failed",
@@ -80,7 +89,8 @@ LAWS: dict[int, tuple[str, str]] = {
     24: ("time_laws.py:committed", "forgets_whose_task_a_child_is"),
     25: (
         "time_laws.py:committed permit_laws.py:_most_urgent_first",
-        "starts_beyond_the_limit_of_a_key passes_permits_on_by_arrival gives_one_permit_to_all_items",
+        "starts_beyond_the_limit_of_a_key passes_permits_on_by_arrival gives_one_permit_to_all_items"
+        " forgets_which_permits_it_had_when_it_goes_back",
     ),
     26: (
         "schedule_laws.py:_fired schedule_laws.py:_is_next schedule_laws.py:committed planner.py:_there"

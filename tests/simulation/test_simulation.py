@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.libs.engine import test_queue
+from tests.libs.engine import test_places, test_queue, test_scheduler
 from tests.simulation import noticed
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.table import LAWS
 from tests.simulation.world import installed, run
 
-from gleitzeit.engine import queue
+from gleitzeit.engine import going_back, queue, scheduler
+from gleitzeit.engine.effects import AskPlaces
+from gleitzeit.engine.engine import Engine
 
 SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "50"))
 """How long worlds are played in a usual run, beside the first hundred. The one number to raise."""
@@ -63,6 +65,7 @@ def test_no_law_is_broken() -> None:
     assert happened["lent"] > 50
     assert happened["filled"] > 30
     assert happened["handed"] > 10
+    assert happened["went_back"] > 5
 
 
 def test_no_law_is_broken_as_long_as_there_is_time() -> None:
@@ -103,6 +106,22 @@ def test_a_planted_bug_in_the_queue_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(queue, "PATIENCE", 1_000_000)
     with pytest.raises(AssertionError):
         test_queue.test_what_is_low_waits_for_a_bounded_number_of_turns()
+
+
+def test_a_planted_bug_between_pools_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is less urgent goes first at a provider that is not for all."""
+    monkeypatch.setattr(scheduler, "PATIENCE", 0)
+    with pytest.raises(AssertionError):
+        test_scheduler.test_what_is_urgent_goes_first_at_the_only_provider_that_it_can_go_to()
+
+
+def test_a_planted_bug_about_places_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reports what a full journal took back. One in 500 worlds notices that, by law 9."""
+    is_over = going_back._is_over
+    monkeypatch.setattr(going_back, "_is_over", lambda one, gone: type(one) is not AskPlaces and is_over(one, gone))
+    monkeypatch.setattr(Engine, "_never_reported", lambda self, report: None)
+    with pytest.raises(AssertionError):
+        test_places.test_what_was_never_durable_is_never_reported()
 
 
 @pytest.mark.parametrize("law", sorted(LAWS))

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 from functools import partial
 from random import Random
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
-from tests.simulation.client import Client
+from tests.simulation.client import Client, Hasty
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.flow_documents import with_flow
 from tests.simulation.foreign import Foreign
@@ -30,6 +31,7 @@ from gleitzeit.model.definition import (
     BreakerPolicy,
     Budget,
     CachePolicy,
+    Concurrency,
     Definition,
     Priority,
     RetryPolicy,
@@ -37,11 +39,15 @@ from gleitzeit.model.definition import (
 )
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.schemas import Catalogue, method_schema
-from gz_coordinator import links, peers, schedules
+from gz_coordinator import links, peers, schedules, steps
 
 DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
 MAX_CRASHES = 12
+HASTE = (6, 15)
+"""In two of sixteen worlds, in which little happens in a turn, two clients are in a hurry."""
+GARBAGE = 16
+"""So many worlds may be in memory that are over: their parts know each other."""
 SHARDS = 8
 """Of a shared journal: fewer than in life, and as good."""
 
@@ -98,7 +104,7 @@ def draw(random: Random) -> Rates:
         cuts=random.choice([0, 2, 6]),
         partitions=random.choice([0, 0, 1, 3]),
         restarts=random.choice([0, 1, 3]),
-        full_disks=random.choice([0, 0, 1]),
+        full_disks=random.choice([0, 0, 1, 3, 8]),
         sicknesses=random.choice([0, 2, 6]),
         pauses=random.choice([0, 1, 3]),
         isolations=random.choice([0, 0, 2]),
@@ -147,6 +153,9 @@ class World:
         self._crowded = seed % 8 == 3 and not self.quiet
         clients = random.randint(1, 6)
         self.clients = [self._client(i) for i in range(6 if self._crowded else clients)]
+        for number in range(2 if seed % 16 in HASTE and not self.quiet else 0):
+            chance = Random(f"{seed}/hasty/{number}")
+            self.clients.append(Hasty(self, f"hasty-{number}", wide(chance), partial(wide, chance), chance))
         if not self.quiet and random.random() < 0.5:
             self.clients.append(Planner(self, "planner", Random(f"{seed}/planner")))
 
@@ -323,13 +332,14 @@ class World:
             end.wire.cut("the network broke", self.rates.notice)
 
     def maybe_replay(self, url: str, instance: str, call_id: str, method: str, params: bytes) -> None:
-        """A request that has been executed comes again, to whoever listens at the address by then."""
+        """A request that has arrived comes again, to whoever listens at the address by then: it may have been executed,
+        or turned away."""
         if self.faulty and self.random.random() < self.rates.replay:
             self._after(0, 8, self._replay, url, instance, call_id, method, params)
 
     def _replay(self, url: str, instance: str, call_id: str, method: str, params: bytes) -> None:
         provider = next((p for p in self.providers if p.url == url and p.process is not None), None)
-        if provider is not None and (instance, call_id) in self.laws.paid and provider.ends:
+        if provider is not None and (instance, call_id) in self.laws.arrived and provider.ends:
             end = next(reversed(provider.ends.values()))
             end.wire.carry(end, ("request", 0, method, params))
 
@@ -483,6 +493,28 @@ def definition(random: Random, *, breakers: float, crowded: bool) -> Definition:
     )
 
 
+def wide(random: Random) -> Definition:
+    """Many tasks that nobody waits for; a few of them run in any case."""
+    tasks = [_task(random, number) for number in range(random.randint(8, 12))]
+    always = {random.choice(tasks).id for _ in range(random.randint(0, 2))}
+    return Definition(
+        name="wide",
+        tasks=tuple(
+            replace(task, dependencies=(), trigger="always" if task.id in always else "success",
+                    params=_without(task.params), fallback=())
+            for task in tasks
+        ),
+        error_policy=random.choice(["isolate", "fail_fast"]),
+        concurrency=random.choice([None, Concurrency("k0", 1, "fail"), Concurrency("k0", 1, "cancel_running")]),
+    )  # fmt: skip
+
+
+def _without(params: Raw) -> Raw:
+    """References to what it does not depend on."""
+    value = msgspec.json.decode(params)
+    return Raw(msgspec.json.encode({**value, "in": []} if "in" in value else value))
+
+
 def _budget(random: Random, *, calls: int, seconds: float) -> Budget:
     """Of one kind, and at most so much."""
     kind = random.choice(["calls", "tokens", "seconds"])
@@ -565,13 +597,17 @@ def _bury(world: World) -> None:
     processes += [one.process for one in world.seats if one is not None]
     for process in processes:
         process.kill()
+    if world.seed % GARBAGE == 0:
+        gc.collect()
 
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """While it lasts, the coordinator's links connect to simulated providers, and nothing comes by chance."""
-    real, real_id = links.connect, schedules.new_workflow_id
+    real, real_id, huge_bytes = links.connect, schedules.new_workflow_id, steps.HUGE_BYTES
+    steps.HUGE_BYTES = sys.maxsize  # else who takes over would keep all worlds before this one in memory for ever
     gc.freeze()  # what is there already need not be looked at again and again: a third of the time
+    gc.disable()  # `_bury` looks for garbage, now and then
     links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
     peers.connect = connect_peer  # type: ignore[assignment]  # as above
     schedules.new_workflow_id = new_id
@@ -580,4 +616,6 @@ def installed() -> Iterator[None]:
     finally:
         links.connect = peers.connect = real
         schedules.new_workflow_id = real_id
+        steps.HUGE_BYTES = huge_bytes
+        gc.enable()
         gc.unfreeze()

@@ -1,0 +1,80 @@
+"""Planted bugs in what came late: a full journal, call ids that were answered with busy, results that nobody has
+heard, watches that move, and ends that are cut short."""
+
+from typing import Any
+
+from tests.simulation.mutants import OF_TWO, Patch, mutant
+
+from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.workflow import Workflow
+from gleitzeit.provider.calls import CallTable
+from gz_coordinator.relays import Relay
+
+OF_TWO |= {
+    "begins_anew_with_a_watch_that_moves",
+    "cuts_short_who_is_turned_away",
+}
+
+# When the journal is full
+
+
+@mutant
+def keeps_in_memory_what_a_full_journal_took_back() -> list[Patch]:
+    def only_answer(self: Engine, *_: Any) -> list[Any]:
+        return []
+
+    return [(Engine, "go_back", only_answer)]
+
+
+@mutant
+def forgets_which_permits_it_had_when_it_goes_back() -> list[Patch]:
+    return [(Engine, "_permits_as_before", _nothing_at_all)]
+
+
+def _nothing_at_all(self: Any) -> None:
+    """As if there were none."""
+
+
+# Providers
+
+
+@mutant
+def executes_what_it_has_turned_away() -> list[Patch]:
+    return [(CallTable, "_refuse", lambda self, call_id, refusal: None)]
+
+
+@mutant
+def forgets_results_that_nobody_has_heard() -> list[Patch]:
+    lost = CallTable.lost
+
+    def and_forget(self: CallTable, connection: int, now: float) -> Any:
+        for entry in [entry for entry in self._kept.values() if entry.connection == connection]:
+            del self._kept[entry.key]
+            self.kept_bytes -= entry.size_bytes
+        return lost(self, connection, now)
+
+    return [(CallTable, "lost", and_forget)]
+
+
+# Watches
+
+
+@mutant
+def begins_anew_with_a_watch_that_moves() -> list[Patch]:
+    return [(Relay, "position", lambda self: {"after": 0, "streams": {}})]
+
+
+# Ends
+
+
+@mutant
+def cuts_short_who_is_turned_away() -> list[Patch]:
+    def cancel(self: Engine, workflow: Workflow) -> None:
+        self._cancel_workflow(workflow, "it is turned away")
+
+    return [(Engine, "_closes_without", cancel)]
+
+
+@mutant
+def starts_though_its_workflow_is_being_stopped() -> list[Patch]:
+    return [(Engine, "_is_stopped", lambda self, workflow, task: False)]
