@@ -32,7 +32,7 @@ from gz_coordinator.performer import CallPerformer
 from gz_coordinator.recovery import recover
 from gz_coordinator.shared import Shared
 from gz_coordinator.shelf import CacheShelf
-from gz_coordinator.steps import look_for_garbage_for_ever
+from gz_coordinator.steps import look_for_garbage_for_ever, look_once_only
 from gz_coordinator.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
@@ -148,7 +148,7 @@ class Coordinator:
             self._background.append(asyncio.create_task(keep_for_ever(parts, parts.retention), name="retention"))
         gc.freeze()
         gc.enable()
-        gc.set_threshold(50_000)
+        look_once_only()
         if parts.embedded:
             watching = asyncio.create_task(self._end_when_idle(server), name="end when idle")
             await self._lifetime.drain.wait()

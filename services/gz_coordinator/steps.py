@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -18,6 +19,9 @@ T = TypeVar("T")
 LARGE_BYTES = 256 << 10
 HUGE_BYTES = 1 << 20
 GARBAGE_SECONDS = 3600.0
+LONG_LOOK_SECONDS = 0.02
+NEW_OBJECTS = 50_000
+"""After so many more there is a look for garbage in the new ones."""
 HOPS = 6
 PIECE_BYTES = 64 << 10
 """Of the tasks of a definition, in one step."""
@@ -122,6 +126,27 @@ def lasting(size_bytes: int) -> Iterator[None]:
 class _Garbage:
     unseen = False
     """Whether there may be some where nobody looks."""
+    began = 0.0
+    """When a look in what is not quite new began."""
+
+
+def look_once_only() -> None:
+    """What a long look for garbage has found to be none is left alone by the next ones: while 100,000 workflows come in
+    some would take a quarter of a second, in which nobody is answered. From then on as `lasting`. The first look after
+    which that is so has to come soon."""
+    gc.set_threshold(NEW_OBJECTS, 1)
+    if _looked not in gc.callbacks:
+        gc.callbacks.append(_looked)
+
+
+def _looked(phase: str, info: dict[str, int]) -> None:
+    if info["generation"] == 0:
+        return
+    if phase == "start":
+        _Garbage.began = time.perf_counter()
+    elif time.perf_counter() - _Garbage.began > LONG_LOOK_SECONDS:
+        gc.freeze()
+        _Garbage.unseen = True
 
 
 async def look_for_garbage_for_ever() -> None:

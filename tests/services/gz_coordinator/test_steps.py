@@ -103,3 +103,20 @@ async def _turns_beside(loading: Coroutine[Any, Any, Workflow]) -> int:
         turns += 1
     assert len((await task_).tasks) == 20 * STEP
     return turns
+
+
+def test_what_a_long_look_for_garbage_has_seen_is_left_alone_by_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, threshold = len(gc.callbacks), gc.get_threshold()
+    for _ in range(2):
+        steps.look_once_only()
+        assert len(gc.callbacks) == before + 1
+    frozen = gc.get_freeze_count()
+    try:
+        for generation, seconds, is_left in ((2, 1_000.0, False), (0, 0.0, False), (1, 0.0, True)):
+            monkeypatch.setattr(steps, "LONG_LOOK_SECONDS", seconds)
+            gc.collect(generation)
+            assert (gc.get_freeze_count() > frozen) == is_left
+    finally:
+        gc.callbacks.pop()
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
