@@ -7,7 +7,7 @@ A long run does not hold a host up: after `wait_seconds` the tool answers with a
 import asyncio
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from gleitzeit.engine import view
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.mcp.serving import Serving, ToolCall, UnknownTool
-from gleitzeit.schemas import MethodSchema, SchemaProblem, method_schema
+from gleitzeit.schemas import MethodSchema, SchemaProblem, method_schema, near
 from gleitzeit.spec.load import load_text
 from gz_coordinator.mcp_tools import FINAL, TOOLS
 from gz_coordinator.parts import Parts
@@ -73,7 +73,7 @@ class WorkflowTools:
             return await function(call)
         if call.name.startswith(TEMPLATE):
             return await self._run_template(call)
-        raise UnknownTool(f"Unknown tool: {call.name}")
+        raise _unknown(call.name, TOOLS)
 
     async def _ask(self, call: ToolCall, method: str, **params: Any) -> Any:
         """One of the coordinator's own methods."""
@@ -158,6 +158,8 @@ class WorkflowTools:
         catalogue = self._parts.service.engine.catalogue
         wanted = call.arguments.get("protocol")
         names = catalogue.names(wanted) if wanted else catalogue.names()
+        if not names:
+            await self._ask(call, "protocol.get", protocol=wanted)  # which says what there is
         described = [(name, catalogue.methods[name]) for name in names]
         return {
             "methods": [
@@ -177,11 +179,17 @@ class WorkflowTools:
         return found
 
     async def _run_template(self, call: ToolCall) -> dict[str, Any]:
-        row = (await self._templates()).get(call.name)
+        templates = await self._templates()
+        row = templates.get(call.name)
         if row is None:
-            raise UnknownTool(f"Unknown tool: {call.name}")
+            raise _unknown(call.name, templates)
         status = await self._ask(call, "template.run", name=row["name"], inputs=call.arguments)
         return await self._waited(call, status, WAIT_SECONDS)
+
+
+def _unknown(name: str, known: Collection[str]) -> UnknownTool:
+    meant = near(name, known)
+    return UnknownTool(f"Unknown tool: {name}" + (f" (did you mean '{meant}'?)" if meant else ""))
 
 
 def tool_name(template: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 import support
 from mcp import Client, StdioServerParameters, stdio_client
 
+from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import Connection, connect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for `mcp_servers`
@@ -204,9 +205,17 @@ async def test_a_host_on_the_coordinator_s_socket(connection: Connection) -> Non
         ("get_workflow", {"workflow": "x"}, "unknown key 'workflow' (did you mean 'workflow_id'?)"),
         ("list_workflows", {"status": "compelted"}, "not 'compelted' (did you mean 'completed'?)"),
         ("get_workflow", {"workflow_id": 3}, "get_workflow: workflow_id: must be text, not 3"),
+        ("list_methods", {"protocol": "ecko/v1"}, "did you mean 'echo/v1'?"),
     ):
         answer = await connection.call("tools/call", {"name": name, "arguments": arguments})
         assert (answer.get("isError", False), said in answer["content"][0]["text"]) == (said != "", True), answer
+    with pytest.raises(GleitzeitError, match=r"Unknown tool: submit_workflw \(did you mean 'submit_workflow'\?\)"):
+        await connection.call("tools/call", {"name": "submit_workflw", "arguments": {}})
+    wrong = {"definition": {"name": "x", "tasks": [{"id": "a", "method": "echo/ecko"}]}}
+    answer = await connection.call("tools/call", {"name": "submit_workflow", "arguments": wrong})
+    assert answer["content"][0]["text"] == (
+        "tasks[0].method: protocol 'echo/v1' has no method 'echo/ecko' (did you mean 'echo/echo'?)"
+    )
     assert await connection.call("ping") == {}
     assert (await connection.call("system.status"))["draining"] is False
 

@@ -158,16 +158,17 @@ def tool_result(value: Any) -> dict[str, Any]:
 
 
 def _words(error: GleitzeitError) -> str:
-    """The message, and every problem of a document with its place."""
+    """The message, and every problem of a document with its place. Of one alone the message may say all."""
     problems = (error.data or {}).get("problems")
-    if not isinstance(problems, list):
+    told = [one for one in problems if isinstance(one, dict) and "message" in one] if isinstance(problems, list) else []
+    if len(told) == 1 and told[0]["message"] in error.message:
         return error.message
-    listed = [
-        f"- {'.'.join(map(str, one.get('path', ())))}: {one['message']}"
-        for one in problems
-        if isinstance(one, dict) and "message" in one
-    ]
-    return "\n".join([error.message, *listed])
+    return "\n".join([error.message, *map(_problem, told)])
+
+
+def _problem(one: Mapping[str, Any]) -> str:
+    meant = f" (did you mean '{one['suggestion']}'?)" if one.get("suggestion") else ""
+    return f"- {'.'.join(map(str, one.get('path', ())))}: {one['message']}{meant}"
 
 
 def text_block(text: str) -> dict[str, Any]:
