@@ -56,6 +56,7 @@ class Settings(Struct, frozen=True):
     threads: int | None = None
     gpu_layers: int | None = None
     idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS
+    long_silence_seconds: float = 0.0
 
 
 class LlamaCpp:
@@ -172,6 +173,7 @@ class LlamaProcess:
             headers={"authorization": f"Bearer {key}"},
             secrets=[key],
             idle_timeout_seconds=self._settings.idle_timeout_seconds,
+            long_silence_seconds=self._settings.long_silence_seconds,
         )
         return OpenAI(self._http, is_openai=False, capacity=self._settings.parallel, name=LlamaCpp.name)
 

@@ -10,7 +10,7 @@ from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
 from gz_provider_llm.llamacpp import CONTEXT_TOKENS, PARALLEL, LlamaCpp, Settings, check
 from gz_provider_llm.methods import build
-from gz_provider_llm.options import default_idle_timeout, parser_for, serve, settings_of
+from gz_provider_llm.options import default_idle_timeout, long_silence, parser_for, serve, settings_of
 
 VARIABLE: Final = "GLEITZEIT_GGUF"
 IDLE_TIMEOUT_SECONDS: Final = 300.0
@@ -31,6 +31,7 @@ def provider(options: Namespace) -> Provider:
         threads=options.threads,
         gpu_layers=options.gpu_layers,
         idle_timeout_seconds=options.idle_timeout,
+        long_silence_seconds=long_silence(options, IDLE_TIMEOUT_SECONDS),
     )
     check(settings)
     return build(LlamaCpp(settings), settings_of(options))
