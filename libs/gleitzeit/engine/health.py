@@ -39,7 +39,7 @@ class Health:
         provider = self._roster.get(call.instance)
         if provider is None:
             return
-        if call.task.failures and repeats(call.task):
+        if repeats(call.task):
             provider.budget.repetition()
         else:
             provider.budget.first_attempt()
