@@ -1,6 +1,6 @@
 import pytest
 
-from gz_cli.terminal.durations import ago, duration, size, to_ms
+from gz_cli.terminal.durations import ago, counted, duration, size, to_ms
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_ago_reads_the_moment_of_the_wire() -> None:
     now = to_ms("2026-11-20T13:46:00.000Z")
     assert now is not None
     assert ago("2026-11-20T13:45:57.900Z", now) == "2 s ago"
+    assert ago("2026-11-20T13:45:59.000Z", now) == "1 s ago"
     assert ago("2026-11-20T13:45:00.400Z", now) == "1 min ago"
     assert ago("2026-11-20T13:45:59.500Z", now) == "just now"
     assert ago("2026-11-20T13:46:10Z", now) == "just now"  # its clock is ahead of ours
@@ -45,3 +46,12 @@ def test_a_moment_without_an_offset_is_utc() -> None:
 )
 def test_sizes_in_words(bytes_: int, words: str) -> None:
     assert size(bytes_) == words
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(0), counted(1), counted(2), counted(1200, "item")] == [
+        "0 tasks",
+        "1 task",
+        "2 tasks",
+        "1,200 items",
+    ]
