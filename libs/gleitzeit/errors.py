@@ -11,8 +11,8 @@ protocol's own failures, stand where they are raised.
     │   └── CircularDependency        -28006  tasks that wait for each other, and nothing else is wrong
     ├── WorkflowNotFound              -28002
     ├── InvalidState                  -28007  e.g. to cancel a workflow that has ended
-    ├── TemplateNotFound          -28011
-    ├── ScheduleNotFound          -28012
+    ├── TemplateNotFound              -28011
+    ├── ScheduleNotFound              -28012
     ├── TaskError                     -29002  a task's method failed; says whether to try again
     │   ├── TaskValidation            -29001  a validation task found that something does not hold
     │   ├── TaskTimeout               -29003
