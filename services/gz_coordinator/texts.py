@@ -164,12 +164,25 @@ class Texts:
             return []
         ended = [text for text in texts.values() if not text.current]
         for text in ended:
-            del texts[text.call_id], self._texts[text.call_id]
-            self._size_bytes -= text.size_bytes
+            self._drop(text)
             self._keep(text, seq)
-        if not texts:
-            del self._by_workflow[workflow_id]
         return ended
+
+    def leave(self) -> list[Text]:
+        """Forget those of calls that are another coordinator's now: there they go on, and may come back from there."""
+        gone = [text for text in self._texts.values() if not text.current]
+        for text in gone:
+            self._drop(text)
+            text.clear()
+        return gone
+
+    def _drop(self, text: Text) -> None:
+        del self._texts[text.call_id]
+        self._size_bytes -= text.size_bytes
+        of_workflow = self._by_workflow[text.workflow_id]
+        del of_workflow[text.call_id]
+        if not of_workflow:
+            del self._by_workflow[text.workflow_id]
 
     def ended_of(self, workflow_id: str) -> list[Text]:
         """What is kept of texts that have ended, in that order."""

@@ -149,8 +149,9 @@ class Watchers:
             texts = self.texts.of_workflow(workflow_id)
             for watcher in self._by_workflow.pop(workflow_id):
                 left.append((watcher, {t.task_id: Position(watcher.position(t), t.attempt) for t in texts}))
-        for text in [text for text in self.texts.of_workflow(None) if not text.current]:
-            self._end_texts(text.workflow_id, text.began_at)
+        for text in self.texts.leave():
+            for watcher in self._by_workflow.get(None, ()):
+                watcher.forget(text)
         return left
 
     def publish(self, workflow: Workflow, first_seq: int, encoded: Sequence[bytes]) -> None:

@@ -150,3 +150,13 @@ def test_a_workflow_is_not_kept_for_what_its_calls_had_said() -> None:
     kept.end("w", 3)
     del running
     assert workflow() is None
+
+
+def test_of_what_is_another_coordinators_nothing_is_kept() -> None:
+    kept, gone, stays = Texts(lambda: 0.0), call(), call("w/o/1")
+    kept.add(gone, "ab", 1, None)
+    kept.add(stays, "cd", 1, None)
+    cast(Any, gone).current = False
+    kept.leave()
+    assert ([text.call_id for text in kept.of_workflow("w")], kept.ended_of("w"), kept.size_bytes) == (["w/o/1"], [], 2)
+    assert kept.seq_of(gone.id) == 0, "it may come back, and is heard from its beginning then"
