@@ -68,6 +68,8 @@ class TimeLaws:
                 self._completed(stream, event)
             case ev.TaskFailed():
                 self._failed(stream, event)
+            case ev.TaskCancelled():
+                self._wants.pop((stream, event.task), None)
         if isinstance(event, _ENDS) and stream in self._waits:
             self._ended.append((stream, self._durable[stream].status))
         name = getattr(event, "task", None)
