@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
-from gz_provider_llm.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
-from gz_provider_llm.http import Http
+from gz_provider_llm.backends.anthropic import ANTHROPIC_URL, ANTHROPIC_VERSION, CAPACITY, Anthropic
 from gz_provider_llm.methods import build
 from gz_provider_llm.options import (
     add_key_options,
@@ -20,6 +19,7 @@ from gz_provider_llm.options import (
     server_hint,
     settings_of,
 )
+from gz_provider_llm.transport.http import Http
 
 URL_VARIABLE = "ANTHROPIC_BASE_URL"
 VARIABLE = "ANTHROPIC_API_KEY"

@@ -10,7 +10,7 @@ from typing import Any
 
 from gleitzeit.errors import GleitzeitError
 from gz_provider_llm.errors import BadRequest
-from gz_provider_llm.files import Files
+from gz_provider_llm.shapes.files import Files
 
 _OF_THE_BATCH = frozenset({"batch_mode", "files", "image_paths", "directory", "file_pattern"})
 

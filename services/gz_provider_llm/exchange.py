@@ -8,11 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.provider import Call
-from gz_provider_llm.backend import OnDelta
+from gz_provider_llm.backends.backend import OnDelta
 from gz_provider_llm.errors import BadOutput, ModelNotFound, UnreadableOutput
-from gz_provider_llm.requests import ChatRequest
-from gz_provider_llm.results import ChatResult, Usage, sum_of, usage_wire
-from gz_provider_llm.structured import TRIES, Format, ask_again
+from gz_provider_llm.shapes.requests import ChatRequest
+from gz_provider_llm.shapes.results import ChatResult, Usage, sum_of, usage_wire
+from gz_provider_llm.shapes.structured import TRIES, Format, ask_again
 
 
 class Asked(Protocol):

@@ -8,7 +8,7 @@ from typing import Final
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
-from gz_provider_llm.llamacpp import CONTEXT_TOKENS, PARALLEL, LlamaCpp, Settings, check
+from gz_provider_llm.backends.llamacpp import CONTEXT_TOKENS, PARALLEL, LlamaCpp, Settings, check
 from gz_provider_llm.methods import build
 from gz_provider_llm.options import default_idle_timeout, long_silence, parser_for, serve, settings_of
 

@@ -15,7 +15,8 @@ from gleitzeit.errors import GleitzeitError, InvalidParams, TaskTimeout
 from gleitzeit.provider import Call, Provider
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import in_words
-from gz_provider_llm.backend import Backend, Follower, OnDelta, Puller
+from gz_provider_llm.backends.backend import Backend, Follower, OnDelta, Puller
+from gz_provider_llm.backends.known_options import warnings_about
 from gz_provider_llm.batch import items_of, run_batch
 from gz_provider_llm.errors import (
     BadRequest,
@@ -23,13 +24,12 @@ from gz_provider_llm.errors import (
     RateLimited,
 )
 from gz_provider_llm.exchange import Exchange, Watch
-from gz_provider_llm.files import Files
-from gz_provider_llm.known_options import warnings_about
 from gz_provider_llm.limits import Limits, Rate
-from gz_provider_llm.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
-from gz_provider_llm.results import ChatResult, EmbedResult, chat_wire, embed_wire, known_as, sum_of
 from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.several import first_that_can
+from gz_provider_llm.shapes.files import Files
+from gz_provider_llm.shapes.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
+from gz_provider_llm.shapes.results import ChatResult, EmbedResult, chat_wire, embed_wire, known_as, sum_of
 
 FIRST_LOOK_SECONDS = 1.0
 """For a server to say which models it has, before others know of the provider."""

@@ -8,10 +8,18 @@ from urllib.parse import urlsplit
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
-from gz_provider_llm.http import Http
-from gz_provider_llm.instances import CLOUD, PORT, Instance, Instances, ports_of, slots_from, url_of, urls_from
+from gz_provider_llm.backends.ollama import Ollama
+from gz_provider_llm.backends.ollama_instances import (
+    CLOUD,
+    PORT,
+    Instance,
+    Instances,
+    ports_of,
+    slots_from,
+    url_of,
+    urls_from,
+)
 from gz_provider_llm.methods import build
-from gz_provider_llm.ollama import Ollama
 from gz_provider_llm.options import (
     add_key_options,
     api_key,
@@ -22,6 +30,7 @@ from gz_provider_llm.options import (
     serve,
     settings_of,
 )
+from gz_provider_llm.transport.http import Http
 
 VARIABLE: Final = "OLLAMA_API_KEY"
 """Ollama's own servers want a key, and so does a proxy before one's own, perhaps; the server itself has none."""

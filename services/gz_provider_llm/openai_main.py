@@ -6,9 +6,8 @@ from urllib.parse import urlsplit
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
-from gz_provider_llm.http import Http
+from gz_provider_llm.backends.openai import CAPACITY, OPENAI_URL, OpenAI
 from gz_provider_llm.methods import build
-from gz_provider_llm.openai import CAPACITY, OPENAI_URL, OpenAI
 from gz_provider_llm.options import (
     add_key_options,
     api_key,
@@ -20,6 +19,7 @@ from gz_provider_llm.options import (
     server_hint,
     settings_of,
 )
+from gz_provider_llm.transport.http import Http
 
 URL_VARIABLE = "OPENAI_BASE_URL"
 VARIABLE = "OPENAI_API_KEY"

@@ -9,8 +9,8 @@ from pathlib import Path
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import give_up, positive
-from gz_provider_llm.http import IDLE_TIMEOUT_SECONDS, LONG_SILENCE_SECONDS, Key
 from gz_provider_llm.methods import Settings
+from gz_provider_llm.transport.http import IDLE_TIMEOUT_SECONDS, LONG_SILENCE_SECONDS, Key
 
 
 def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParser:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from gz_provider_llm.requests import Message
+from gz_provider_llm.shapes.requests import Message
 
 SESSIONS = 256
 MESSAGES = 40

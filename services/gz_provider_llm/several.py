@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from gz_provider_llm.errors import LlmError, ModelNotFound, RateLimited, Unauthorized
-from gz_provider_llm.results import Usage, sum_of, usage_of_wire, usage_wire
+from gz_provider_llm.shapes.results import Usage, sum_of, usage_of_wire, usage_wire
 
 _T = TypeVar("_T")
 _Failed = LlmError | RateLimited

@@ -219,7 +219,7 @@ def computing(served: Served, llama: LlamaServer) -> bool:
     """Whether the server generates something; of llama.cpp as a child, whether it takes processor time."""
     if served.provider != "llamacpp":
         return llama.is_busy()
-    pid = served.stack.pid("gz_provider_llm.llama_server")
+    pid = served.stack.pid("gz_provider_llm.backends.llama_server")
     before = processor_ticks(pid)
     time.sleep(0.05)
     return processor_ticks(pid) > before + 1

@@ -133,7 +133,7 @@ HELD = {
     "status.filters": "tests/acceptance/compatibility/test_runs.py::test_statuses_and_events_have_our_names_only",
     "events": "tests/libs/model/test_earlier.py::test_every_earlier_event_means_some_of_ours",
     "cli.payload": "tests/services/gz_cli/terminal/test_output.py::",
-    "method.llm.files": "tests/services/gz_provider_llm/test_files.py::",
+    "method.llm.files": "tests/services/gz_provider_llm/shapes/test_files.py::",
     "method.llm.batch_mode": "tests/services/gz_provider_llm/test_methods.py::",
     "method.mcp.builtin": "tests/services/gz_mcp_builtin/test_main.py::",
     "reference.env": "tests/libs/spec/test_environment.py::",
@@ -146,7 +146,7 @@ HELD = {
     "codes.names": "tests/acceptance/compatibility/test_codes.py::test_what_is_answered",
     "codes.retryable": "tests/libs/test_errors.py::test_what_earlier_versions_tried_again",
     "ruling.16": "tests/services/gz_provider_python/test_main.py::",
-    "ruling.21": "tests/services/gz_provider_llm/test_files.py::",
+    "ruling.21": "tests/services/gz_provider_llm/shapes/test_files.py::",
 }
 
 LATER: dict[str, str] = {}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `tiny_model`, `llama` and `ollama_front`
+sys.path.insert(0, str(Path(__file__).parent))  # for what is no test here, as `samples`
 
 import tiny_model
 from llama import API_KEY, LlamaServer

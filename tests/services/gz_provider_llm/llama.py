@@ -25,9 +25,12 @@ class LlamaServer:
         environ = {**os.environ, "GLEITZEIT_READY_FD": str(write_end), "GLEITZEIT_PARENT_FD": str(parent_end)}
         if api_key:
             environ["GLEITZEIT_LLAMA_KEY"] = api_key
-        command = [sys.executable, "-m", "gz_provider_llm.llama_server", "--model", str(model), "--threads", "1"]
+        command = [sys.executable, "-m", "gz_provider_llm.backends.llama_server", "--model", str(model)]
         self.process = subprocess.Popen(
-            [*command, *options], env=environ, stdin=subprocess.DEVNULL, pass_fds=(write_end, parent_end)
+            [*command, "--threads", "1", *options],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(write_end, parent_end),
         )
         os.close(write_end)
         os.close(parent_end)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from fake_server import answer, fake_server, sse, stream
-from test_answers import ANTHROPIC, OPENAI
+from samples import STOP, chunk, end, ending, text
 
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import connect
@@ -20,7 +20,10 @@ def header(headers: dict[str, str]) -> str:
     return (headers.get("x-api-key") or headers["authorization"]).removeprefix("bearer ")
 
 
-@pytest.mark.parametrize(("main", "events"), [(openai_main, OPENAI), (anthropic_main, ANTHROPIC)])
+@pytest.mark.parametrize(
+    ("main", "events"),
+    [(openai_main, [chunk(content="a"), end("stop")]), (anthropic_main, [*text("a"), ending("end_turn"), STOP])],
+)
 async def test_a_key_that_is_no_longer_accepted_is_read_again(
     main: ModuleType, events: list[object], tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ async def ask(url: str) -> dict[str, Any]:
 
 def llama_of(pid: int) -> int:
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert b"gz_provider_llm.llama_server" in Path(f"/proc/{child}/cmdline").read_bytes()
+    assert b"gz_provider_llm.backends.llama_server" in Path(f"/proc/{child}/cmdline").read_bytes()
     return int(child)
 
 

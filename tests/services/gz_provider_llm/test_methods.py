@@ -10,19 +10,18 @@ import msgspec
 import pytest
 from fake_server import AT_ONCE_SECONDS, Answer, FakeServer, answer, fake_server, sse, stream
 from llama import LlamaServer
-from test_files import PNG, encoded
-from test_openai import SCHEMA, USAGE, chunk, end
+from samples import PNG, SCHEMA, USAGE, chunk, encoded, end
 
 from gleitzeit.errors import GleitzeitError, InvalidParams, ProviderBusy, TaskCancelled, TaskError, TaskTimeout
 from gleitzeit.schemas import builtin
 from gleitzeit.transport import Connection, connect
-from gz_provider_llm.backend import Backend, OnDelta, OnProgress
+from gz_provider_llm.backends.backend import Backend, OnDelta, OnProgress
+from gz_provider_llm.backends.openai import OpenAI
 from gz_provider_llm.errors import ModelNotFound
-from gz_provider_llm.http import Http
 from gz_provider_llm.methods import METHODS, Settings, build
-from gz_provider_llm.openai import OpenAI
-from gz_provider_llm.requests import ChatRequest, EmbedRequest
-from gz_provider_llm.results import ChatResult, EmbedResult, ModelInfo
+from gz_provider_llm.shapes.requests import ChatRequest, EmbedRequest
+from gz_provider_llm.shapes.results import ChatResult, EmbedResult, ModelInfo
+from gz_provider_llm.transport.http import Http
 
 NO_MODEL = answer(404, {"error": {"message": "The model `m` does not exist"}})
 

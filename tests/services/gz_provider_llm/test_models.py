@@ -6,10 +6,10 @@ from pathlib import Path
 from llama import LlamaServer
 
 from gleitzeit.transport import Connection, connect
-from gz_provider_llm.http import Http
+from gz_provider_llm.backends.openai import OpenAI
 from gz_provider_llm.methods import Settings, build
-from gz_provider_llm.openai import OpenAI
-from gz_provider_llm.results import known_as
+from gz_provider_llm.shapes.results import known_as
+from gz_provider_llm.transport.http import Http
 
 
 async def announced(connection: Connection) -> list[str]:

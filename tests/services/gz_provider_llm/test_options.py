@@ -13,15 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 from fake_server import Answer, answer, fake_server, sse, stream
-from test_anthropic import STOP, ending, text
-from test_openai import chunk, end
+from samples import STOP, chunk, end, ending, text
 
 from gleitzeit.errors import ConfigurationError, GleitzeitError
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.transport import connect
 from gz_provider_llm import anthropic_main, ollama_main, openai_main
-from gz_provider_llm.http import LONG_SILENCE_SECONDS
 from gz_provider_llm.options import api_key, key_hint, long_silence, rates_of, server_hint, settings_of
+from gz_provider_llm.transport.http import LONG_SILENCE_SECONDS
 
 KEY = "sk-very-secret"
 OPENAI_SAYS = stream(sse(chunk(content="hi"), end("stop")))

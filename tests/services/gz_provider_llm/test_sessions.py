@@ -1,7 +1,7 @@
 import pytest
 
-from gz_provider_llm.requests import Message
 from gz_provider_llm.sessions import Sessions
+from gz_provider_llm.shapes.requests import Message
 
 
 def exchange(number: int) -> list[Message]:

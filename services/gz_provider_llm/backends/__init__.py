@@ -1,0 +1,1 @@
+"""One kind of model server each: its wire, mapped from the shared shape and back."""

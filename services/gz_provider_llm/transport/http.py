@@ -1,0 +1,432 @@
+"""The one module that knows the HTTP client: pooled requests, answers line by line, and what their failures mean.
+
+Cancelling the task that waits here closes the socket of its request at once. What a server says about an error is
+passed on without the secrets that were sent to it.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from ssl import SSLCertVerificationError
+from typing import Any, NoReturn
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from gleitzeit.errors import GleitzeitError
+from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
+from gz_provider_llm.transport.lines import Event, EventReader, Splitter
+from gz_provider_llm.transport.refusals import error_in, meaning, said, status_in
+from gz_provider_llm.transport.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
+from gz_provider_llm.transport.waits import retry_after, until_reset
+
+logger = logging.getLogger(__name__)
+
+SHORT_SECRET = 8
+"""A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
+KEY_IN_QUERY = 16
+"""From so many characters on, what stands in the query of a URL is taken for a key."""
+NOT_ACCEPTED = 401
+IDLE_TIMEOUT_SECONDS = 60.0
+LONG_SILENCE_SECONDS = 600.0
+"""For an answer that comes all at once, or is thought about first: OpenAI's server says nothing meanwhile."""
+LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
+BODY_LIMIT_BYTES = 64 * 1024 * 1024
+ERROR_LIMIT_BYTES = 64 * 1024
+MESSAGE_LIMIT = 2000
+_HALVES = re.compile("[\ud800-\udfff]")
+_NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+
+class Key(Struct, frozen=True):
+    """With the headers in which it stands."""
+
+    secret: str = ""
+    headers: dict[str, str] = {}
+
+
+class Http:
+    """A pool of connections to one server.
+
+    `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
+    that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
+    when the key is not accepted. `renewed` is asked then for the key as it is now: with another one the request is sent
+    again. `long_silence_seconds` end answers of which nothing may come for long, unless the idle timeout is longer.
+    A connection takes one request after the other, but is not used again when its server may be about to close it: then
+    a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
+    llama-server closes one after each stream, without announcing it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: Collection[str] = (),
+        idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
+        long_silence_seconds: float = 0.0,
+        busy_statuses: Collection[int] = (429,),
+        hint: str = "",
+        key_hint: str = "",
+        renewed: Callable[[], "Key | None"] | None = None,
+    ) -> None:
+        parsed = checked_url(base_url)
+        self.url = str(parsed.with_query(None).with_fragment(None)).rstrip("/")
+        """Without a trailing slash, and without its query, which follows the path of each request."""
+        self._query = parsed.query
+        self.shown_url = str(parsed.with_user(None).with_query(None).with_fragment(None)).rstrip("/")
+        """As it may be told to everybody."""
+        self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password, *_keys_in(parsed)) if secret)
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._long_silence_seconds = max(idle_timeout_seconds, long_silence_seconds)
+        self._busy_statuses = frozenset(busy_statuses)
+        self._hint = hint
+        self._key_hint = key_hint
+        self._renewed = renewed
+        self._key = (renewed() if renewed is not None else None) or Key()
+        self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
+        """Asked when the server has said nothing for the idle timeout: whether it is known to work nevertheless."""
+        self._sessions = Sessions(parsed, headers_for(parsed, headers or {}))
+        self._closes_after_streams = parsed.scheme == "http"
+        """Until it is heard what server it is."""
+
+    async def get_json(self, path: str, *, base: str = "") -> Any:
+        """`base` is where the path begins, if not at `url`. Raises what `errors.py` names."""
+        return await self._json("GET", path, None, base)
+
+    async def post_json(self, path: str, body: object) -> Any:
+        """Raises what `errors.py` names."""
+        return await self._json("POST", path, body)
+
+    async def _json(self, method: str, path: str, body: object, base: str = "") -> Any:
+        async with self._opened(method, path, body, base, patient=body is not None) as reply:
+            content = await reply.read(BODY_LIMIT_BYTES)
+            if len(content) > BODY_LIMIT_BYTES:
+                raise ServerError(f"the answer of {self.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
+            return self.decode(content)
+
+    @asynccontextmanager
+    async def lines(self, path: str, body: object) -> AsyncIterator[AsyncIterator[bytes]]:
+        """POST, and the answer line by line (NDJSON), without empty lines. Decode them with `decode`.
+
+        The end of the lines is the end of the answer, or a connection that was closed in a way that HTTP cannot tell
+        from it: raise StreamCut if what should come last has not come.
+        """
+        async with (
+            self._opened("POST", path, body, streams=True) as reply,
+            aclosing(self._lines(reply)) as lines,
+        ):
+            yield lines
+            await _use_up(reply, lines)
+
+    @asynccontextmanager
+    async def events(self, path: str, body: object, *, patient: bool = False) -> AsyncIterator[AsyncIterator[Event]]:
+        """POST, and the answer as server-sent events. For its end see `lines`. `patient`: it may be silent for long."""
+        async with (
+            self._opened("POST", path, body, streams=True, patient=patient) as reply,
+            aclosing(self._events(reply)) as events,
+        ):
+            yield events
+            await _use_up(reply, events)
+
+    async def close(self) -> None:
+        await self._sessions.close()
+
+    def decode(self, content: bytes | str) -> Any:
+        """JSON from the server; raises ServerError for what is none."""
+        try:
+            return msgspec.json.decode(content)
+        except (msgspec.DecodeError, RecursionError):
+            with suppress(ValueError, RecursionError):
+                return msgspec.json.decode(_mended(content))
+            shown = content if isinstance(content, str) else content.decode(errors="replace")
+            raise ServerError(f"{self.shown_url} answered what is no JSON: {self._public(shown[:200])!r}") from None
+
+    def error(self, status: int, answer: object, headers: Mapping[str, str] | None = None) -> GleitzeitError:
+        """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
+        message, kind = said(answer)
+        wait = retry_after(headers or {}, time.time())
+        if wait is None and status == 429:
+            wait = until_reset(headers or {}, answer, time.time())
+        shown = self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}"
+        error = meaning(status, shown, kind, self.shown_url, wait, self._busy_statuses)
+        if isinstance(error, Unauthorized) and self._key_hint:
+            return Unauthorized(f"{error.message.rstrip('.')}. {self._key_hint}", error.data)
+        return error
+
+    def error_in_stream(self, answer: object) -> GleitzeitError:
+        """What an error means that came in the middle of an answer with status 200."""
+        return self.error(status_in(answer), answer)
+
+    def checked(self, answer: object, expected: str) -> dict[str, Any]:
+        """An answer with status 200, or a piece of one. Raises what an error means that stands there in its place, and
+        ServerError for what is nothing of the kind."""
+        if (error := error_in(answer)) is not None:
+            raise self.error_in_stream(error)
+        if not isinstance(answer, dict):
+            raise self.nonsense(expected)
+        return answer
+
+    def nonsense(self, expected: str) -> ServerError:
+        """For an answer that does not look as the API says."""
+        return ServerError(f"{self.shown_url} did not answer with {expected}")
+
+    @contextmanager
+    def reading(self, expected: str) -> Iterator[None]:
+        """Around code that takes an answer apart as the API says that it looks: raises ServerError if it does not."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise self.nonsense(expected) from None
+
+    def cut(self) -> StreamCut:
+        """For an answer that ended without its proper end."""
+        return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
+
+    @asynccontextmanager
+    async def _opened(
+        self, method: str, path: str, body: object, base: str = "", *, streams: bool = False, patient: bool = False
+    ) -> AsyncIterator["_Reply"]:
+        seconds = self._long_silence_seconds if patient else self._idle_timeout_seconds
+        patience = _Patience(seconds, self.works_on)
+        session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
+        url = without_user((base or self.url) + path)
+        if self._query:
+            url = url.extend_query(self._query)
+        try:
+            async with patience.limit, self._sent(session, method, url, body, patience) as reply:
+                yield reply
+        except TimeoutError:
+            if not patience.limit.expired():
+                raise
+            raise self._silent(seconds) from None
+        finally:
+            patience.end()
+
+    @asynccontextmanager
+    async def _sent(
+        self, session: aiohttp.ClientSession, method: str, url: URL, body: object, patience: "_Patience"
+    ) -> AsyncIterator["_Reply"]:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        patience.begin()
+        for _ in range(2):  # the loop hears now of connections that the server has closed: none of them is used again
+            await asyncio.sleep(0)
+        response = await self._response(session, method, url, content, headers)
+        if response.status == NOT_ACCEPTED and self._has_new_key():
+            response.close()
+            response = await self._response(session, method, url, content, headers)
+        logger.debug("HTTP Request: %s %s: %d", method, url.with_query(None), response.status)
+        patience.heard()
+        self._closes_after_streams = response.headers.get("server") in CLOSE_AFTER_STREAMS
+        reply = _Reply(response, patience)
+        try:
+            if not 200 <= response.status < 300:
+                await self._refuse(reply)
+            yield reply
+        except aiohttp.ClientError as error:
+            raise self._failed(error, begun=True) from None
+        finally:
+            response.close()
+
+    async def _response(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> aiohttp.ClientResponse:
+        own = {**headers, **self._key.headers}
+        try:
+            return await session.request(method, url, data=content, headers=own, allow_redirects=False)
+        except aiohttp.ClientError as error:
+            raise self._failed(error, begun=False) from None
+
+    def _has_new_key(self) -> bool:
+        key = self._renewed() if self._renewed is not None else None
+        if key is None or key == self._key:
+            return False
+        self._key = key
+        self._secrets = (*self._secrets, _mask(key.secret))
+        return True
+
+    async def _refuse(self, reply: "_Reply") -> NoReturn:
+        content = await reply.read(ERROR_LIMIT_BYTES)
+        try:
+            answer = msgspec.json.decode(content)
+        except (msgspec.DecodeError, RecursionError):
+            answer = content.decode(errors="replace")
+        if 300 <= reply.response.status < 400 and (where := reply.response.headers.get("location")):
+            answer = f"what is asked for is at {where.partition('?')[0]}: is the URL right?"
+        raise self.error(reply.response.status, answer, reply.response.headers)
+
+    async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
+        splitter = Splitter(self.shown_url)
+        async for chunk in reply.chunks():
+            for line in splitter.feed(chunk):
+                if line:
+                    yield line
+        if line := splitter.rest():
+            if line.startswith(b"{"):
+                self._check_whole(line)
+            yield line
+
+    async def _events(self, reply: "_Reply") -> AsyncGenerator[Event]:
+        splitter, reader = Splitter(self.shown_url, returns=True), EventReader()
+        async for chunk in reply.chunks():
+            for line in splitter.feed(chunk):
+                if (event := reader.take(line)) is not None:
+                    yield event
+        rest = splitter.rest()
+        if (event := reader.end(rest)) is not None:
+            if rest.startswith(b"data:") and event.data.startswith("{"):
+                self._check_whole(event.data)
+            yield event
+
+    def _check_whole(self, last: bytes | str) -> None:
+        """What no line feed ended is whole nevertheless, if it is JSON. Raises StreamCut for what is not."""
+        try:
+            self.decode(last)
+        except ServerError:
+            raise self.cut() from None
+
+    def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
+        if isinstance(error, _NEVER_ARRIVED):
+            hint = f". {self._hint}" if self._hint else ""
+            data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
+            return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
+        if begun:
+            return self.cut()
+        if isinstance(error, aiohttp.ClientResponseError):
+            return ServerError(f"{self.shown_url} did not answer as HTTP has it: is it a model server?")
+        return StreamCut(f"{self.shown_url} closed the connection before it answered")
+
+    def _silent(self, seconds: float) -> IdleTimeout:
+        message = f"{self.shown_url} said nothing for {seconds:g} s"
+        fewer, longer = "--capacity or GLEITZEIT_LLM_CAPACITY", "--idle-timeout or GLEITZEIT_LLM_IDLE_TIMEOUT"
+        hint = f"if it is only busy, let it have fewer calls at once ({fewer}) or wait longer ({longer})"
+        return IdleTimeout(f"{message}; {hint}", {"seconds": seconds})
+
+    def _public(self, text: str) -> str:
+        for secret in self._secrets:
+            text = secret.sub("***", text)
+        return text
+
+
+class _Patience:
+    """Ends a request, by `limit`, when nothing of its answer has come for so long, unless the server is known to work.
+
+    Duties of the caller: `begin` within `limit`, `heard` for whatever comes, `end` in any case.
+    """
+
+    def __init__(self, seconds: float, works: Callable[[], Awaitable[bool]]) -> None:
+        self.limit = asyncio.timeout(None)
+        self._seconds = seconds
+        self._works = works
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._timer = self._loop.call_at(self._heard_at + self._seconds, self._look)
+
+    def heard(self) -> None:
+        self._heard_at = self._loop.time()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _look(self) -> None:
+        due = self._heard_at + self._seconds
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._asking = self._loop.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        silent_since = self._heard_at
+        if await self._works():
+            self.heard()
+        if self._heard_at == silent_since:
+            self.limit.reschedule(self._loop.time())
+        else:
+            self._look()
+
+
+class _Reply(Struct, frozen=True):
+    """An answer whose body has yet to be read."""
+
+    response: aiohttp.ClientResponse
+    patience: _Patience
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self.response.content.iter_any():
+            self.patience.heard()
+            yield chunk
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """All of it, or a little more than the limit."""
+        content = bytearray()
+        async for chunk in self.chunks():
+            content += chunk
+            if len(content) > limit_bytes:
+                break
+        return bytes(content)
+
+
+async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
+    """What follows the last event has to be read before the connection can be used again. It should be there."""
+    if reply.response.headers.get("server") in CLOSE_AFTER_STREAMS:
+        return
+    with suppress(TimeoutError, aiohttp.ClientError, GleitzeitError):
+        async with asyncio.timeout(LEFTOVER_SECONDS):
+            async for _ in rest:
+                pass
+
+
+async def _nobody_knows() -> bool:
+    return False
+
+
+def _mended(content: bytes | str) -> str:
+    """JSON with U+FFFD for halves of characters: some cut a text between them. Raises ValueError for no JSON."""
+    text = content if isinstance(content, str) else content.decode()
+    return _HALVES.sub("\ufffd", json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _keys_in(url: URL) -> list[str]:
+    """What a URL has in its query may be a key."""
+    return [value for value in url.query.values() if len(value) >= KEY_IN_QUERY]
+
+
+def _mask(secret: str) -> re.Pattern[str]:
+    whole = re.escape(secret)
+    return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
+
+
+def _reason(error: aiohttp.ClientError) -> str:
+    """What the operating system said, which stands below the library's own words."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=SSLCertVerificationError() as why):
+            return f"its certificate is not trusted: {why.verify_message}; SSL_CERT_FILE names those that are"
+        case aiohttp.ClientConnectorSSLError():
+            return "it speaks no TLS, or another: is https right?"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error.strerror).lower() if isinstance(error, OSError) and error.strerror else str(error)
