@@ -154,7 +154,7 @@ def _submitted(params: bytes, environ: bytes, described: bytes) -> tuple[bytes, 
     trace = trace_in(asked)
     if isinstance(asked, dict):
         asked.pop("_meta", None)
-    if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].check_params(asked):
+    if not isinstance(asked, dict) or catalogue.methods["workflow.submit"].take_params(asked):
         return b"null", b""
     document = asked["definition"]
     if has_batches(document) or any(places_of(document)):

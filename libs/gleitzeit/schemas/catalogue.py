@@ -76,10 +76,21 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
         """All that is wrong with a params object; empty when it fits."""
         return explain(self.params_validator, value, self.params)
 
+    @cached_property
+    def _never_null(self) -> frozenset[str]:
+        """Params that may be left out, and of which null would mean nothing."""
+        optional = self.params.get("properties", {}).keys() - set(self.params.get("required", ()))
+        alone = compile_schema({key: self.params[key] for key in ("properties", "$defs") if key in self.params})
+        return frozenset(name for name in optional if not alone.is_valid({name: None}))
+
     def take_params(self, params: dict[str, Any]) -> list[SchemaProblem]:
-        """As `check_params`, for who uses `params` as it is then: 2.0, which JSON Schema takes for a whole number, is
-        made 2 in it, as neither a slice nor SQL takes it for one.
+        """As `check_params`, for who uses `params` as it is then. 2.0, which JSON Schema takes for a whole number, is
+        made 2 in it, as neither a slice nor SQL takes it for one. null, by which many clients say that there is nothing
+        to say, is taken out where it is no value.
         """
+        if None in params.values():
+            for name in [name for name in self._never_null if name in params and params[name] is None]:
+                del params[name]
         for name in self._whole_params:
             value = params.get(name)
             if isinstance(value, float) and value.is_integer():

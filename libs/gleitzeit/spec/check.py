@@ -36,6 +36,7 @@ from gleitzeit.spec.linking import Linker
 from gleitzeit.spec.names import Names
 from gleitzeit.spec.problems import Path, Problem
 from gleitzeit.spec.reference_checks import ReferenceChecks
+from gleitzeit.spec.scalars import in_curly_quotes
 from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
 from gleitzeit.spec.spending import read_budget
 from gleitzeit.spec.subworkflows import complaint, is_file
@@ -371,6 +372,9 @@ class _Check:
         elif name.isspace():
             key = "name" if fields.text("name") else "id"
             fields.wrong(key, f"the {key} of a workflow must not be empty")
+        elif in_curly_quotes(name):
+            told = f"the name has {name[0]} and {name[-1]} around it, which are letters of it: quotes are \" or '"
+            self._findings.warning(fields.at("name" if fields.text("name") else "id"), told)
         return name
 
     def _error_policy(self, fields: Fields, config: Mapping[str, Any]) -> tuple[ErrorPolicy, RetryPolicy | None]:

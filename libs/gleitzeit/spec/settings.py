@@ -7,7 +7,7 @@ from gleitzeit.model.definition import Backoff, ErrorPolicy, Priority, RetryPoli
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.foreign import OF_A_RETRY
-from gleitzeit.spec.scalars import whole_number
+from gleitzeit.spec.scalars import plain_scalar, whole_number
 
 MOST_ATTEMPTS: Final = 100
 DEFAULT_ATTEMPTS: Final = 3
@@ -60,21 +60,29 @@ RETRY_KEYS: Final = frozenset(
 
 
 def read_priority(fields: Fields, key: str = "priority") -> Priority | None:
-    """By name, or a number from 1 to 4: higher is more urgent."""
-    return fields.converted(key, parse_priority)
+    """By name, or by number: higher is more urgent. One that is beyond the four is told of, and is the nearest."""
+    priority = fields.converted(key, parse_priority)
+    number = _number(fields.raw.get(key))
+    if priority is not None and number not in (None, priority):
+        told = f"'{key}': numbers go from 1 (low) to 4 (urgent), and {number} is {priority.name.lower()}, too"
+        fields.findings.warning(fields.at(key), told)
+    return priority
 
 
 def parse_priority(value: object) -> Priority:
-    """Raises ValueError in words for the author."""
-    if isinstance(value, str):
-        if value.lower() in _PRIORITIES:
-            return _PRIORITIES[value.lower()]
-        if value.strip() in ("1", "2", "3", "4"):
-            value = int(value)
-    number = whole_number(value)
-    if number is None or not Priority.LOW <= number <= Priority.URGENT:
+    """Numbers beyond the four mean the nearest: other systems count to 10, or from 0. Raises ValueError in words for
+    the author."""
+    if isinstance(value, str) and value.lower() in _PRIORITIES:
+        return _PRIORITIES[value.lower()]
+    number = _number(value)
+    if number is None:
         raise ValueError("must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)")
-    return Priority(number)
+    return Priority(min(max(number, Priority.LOW), Priority.URGENT))
+
+
+def _number(value: object) -> int | None:
+    """That of a priority; a text may hold it."""
+    return whole_number(plain_scalar(value.strip()) if isinstance(value, str) else value)
 
 
 def read_retry(fields: Fields) -> RetryPolicy | None:

@@ -6,6 +6,7 @@ from shlex import quote
 import msgspec
 
 from gleitzeit.client.coordinator import Coordinator
+from gleitzeit.spec.scalars import in_curly_quotes
 from gz_cli import exits
 from gz_cli.documents import editor, starters
 from gz_cli.exits import UsageError
@@ -13,18 +14,26 @@ from gz_cli.terminal.talk import put, say
 
 
 def init(name: str, kind: str, state: Path, *, force: bool) -> int:
-    """Write NAME.yaml, and the schema that its first line names. Raises UsageError."""
+    """Write NAME.yaml, and the schema that its first line names, unless the state folder can hold none. Raises
+    UsageError."""
     file = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     title = file.stem if file.suffix else ""
     if not any(one.isalnum() for one in title) or not title.isprintable() or title != title.strip():
         raise UsageError(f"{name!r} is no name: it needs a letter or a digit, and no space around it")
+    if in_curly_quotes(title):
+        raise UsageError(f"{name!r} is no name: {title[0]} and {title[-1]} would be letters of it; quotes are \" or '")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already; --force writes over it")
     schema = (state / editor.FILE).absolute()
-    if not schema.exists():
-        editor.write(editor.schema(), schema)
+    named: str | None = schema.as_uri()
+    try:
+        if not schema.exists():
+            editor.write(editor.schema(), schema)
+    except OSError as error:
+        named = None
+        say(f"warning: the editor is not told how to complete it: {exits.of_file(error)}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(starters.document(kind, title, schema.as_uri()), encoding="utf-8")
+    file.write_text(starters.document(kind, title, named), encoding="utf-8")
     allow = " --allow-shell" if kind == "shell" else ""
     model = ", with another model by -p model=NAME (`gz models` lists them)" if kind in ("llm", "mixed") else ""
     say(f"{file} is written; `gz run {quote(str(file))}{allow}` runs it{model}")

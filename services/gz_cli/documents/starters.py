@@ -210,8 +210,9 @@ STARTERS: Final = {
 }
 
 
-def document(kind: str, name: str, schema: str) -> str:
-    """`schema` is where an editor finds the JSON Schema."""
+def document(kind: str, name: str, schema: str | None) -> str:
+    """`schema` is where an editor finds the JSON Schema, if it does."""
     is_plain = _PLAIN.fullmatch(name) is not None and plain_scalar(name) == name
     title = name if is_plain else json.dumps(name, ensure_ascii=False)
-    return f"# yaml-language-server: $schema={schema}\n{STARTERS[kind].format(name=title)}"
+    first = f"# yaml-language-server: $schema={schema}\n" if schema is not None else ""
+    return first + STARTERS[kind].format(name=title)

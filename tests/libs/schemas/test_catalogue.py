@@ -41,6 +41,23 @@ def test_a_whole_number_that_came_as_a_fraction_is_taken_as_one(given: object, t
     assert type(params["share"]) is float
 
 
+def test_null_is_as_good_as_nothing_unless_it_is_a_value() -> None:
+    kinds = {
+        "id": {"type": "string"},
+        "after": {"$ref": "#/$defs/place"},
+        "name": {"type": ["string", "null"]},
+        "any": {},
+    }
+    listed = {"properties": kinds, "required": ["id"], "$defs": {"place": {"type": "integer"}}, "maxProperties": 4}
+    method = method_schema("a.list", {"params": listed})
+    params = dict.fromkeys(("id", "after", "name", "any"))
+    [problem] = method.take_params(params)
+    assert (problem.path, problem.message) == (("id",), "must be text, not null")
+    params["id"] = "x"
+    assert method.take_params(params) == []
+    assert params == {"id": "x", "name": None, "any": None}
+
+
 def test_methods_are_found_by_name_and_by_alias() -> None:
     assert CATALOGUE.get("echo/echo") is ECHO
     assert CATALOGUE.get("echo/say") is ECHO

@@ -362,3 +362,10 @@ def test_of_several_mistakes_in_one_text_none_hides_the_others() -> None:
 def test_a_child_needs_its_workflow() -> None:
     found = check(flow({"id": "t", "type": "workflow"}), builtin())
     assert ["workflow/run needs a 'workflow'" in one.message for one in found.problems] == [True]
+
+
+def test_a_name_in_the_quotes_of_a_word_processor_is_warned_of() -> None:
+    definition, [problem] = checked({**flow({"id": "a", "method": "echo/echo"}), "name": "“report”"})
+    assert definition is not None
+    assert (problem.severity, problem.path) == ("warning", ("name",))
+    assert problem.message.startswith("the name has “ and ” around it, which are letters of it")

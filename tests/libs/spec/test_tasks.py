@@ -187,7 +187,21 @@ def test_priorities(given_priority: object, expected: int) -> None:
     assert task(priority=given_priority).priority == expected
 
 
-@pytest.mark.parametrize("given_priority", [0, -5, 5, 99, "0", "5", "-1", 2.5, True])
+@pytest.mark.parametrize(
+    ("given_priority", "expected"),
+    [(0, "low"), (-5, "low"), (5, "urgent"), (99, "urgent"), ("0", "low"), ("10", "urgent")],
+)
+def test_a_number_beyond_the_priorities_is_the_nearest_and_told_of(given_priority: object, expected: str) -> None:
+    definition, [problem] = checked(flow({**ECHO, "priority": given_priority}))
+    assert definition is not None
+    assert definition.tasks[0].priority.name.lower() == expected
+    assert (problem.severity, problem.path) == ("warning", ("tasks", 0, "priority"))
+    assert problem.message == (
+        f"'priority': numbers go from 1 (low) to 4 (urgent), and {given_priority} is {expected}, too"
+    )
+
+
+@pytest.mark.parametrize("given_priority", ["", "1e999", 2.5, True, [3], "9" * 30])
 def test_priorities_that_do_not_exist(given_priority: object) -> None:
     message = error({**ECHO, "priority": given_priority})
     assert message == "'priority': must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)"

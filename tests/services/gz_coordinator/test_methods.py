@@ -44,3 +44,12 @@ def test_params_by_position_are_those_that_the_schema_lists(name: str) -> None:
     _request, *parameters = signature(functions()[name]).parameters.values()
     assert [parameter.name for parameter in parameters] == list(schema.get("properties", ()))
     assert {p.name for p in parameters if p.default is p.empty} == set(schema.get("required", ()))
+
+
+@pytest.mark.parametrize("name", functions())
+def test_null_is_taken_for_what_may_be_left_out(name: str) -> None:
+    """As clients in TypeScript or Java send it, for each param that they say nothing of."""
+    method = builtin().methods[name]
+    for param in set(method.params.get("properties", ())) - set(method.params.get("required", ())):
+        problems = method.take_params({param: None})
+        assert [problem for problem in problems if problem.path] == [], param

@@ -37,9 +37,7 @@ def test_what_is_written_is_a_good_document(kind: str, tmp_path: Path, monkeypat
     assert beginnings.init("my-first.yaml", kind, tmp_path / "state", force=True) == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["a: b", 'x"y', "ü ö", "null", "123", "#x1", "it's", "{x}", "${x}", "- a", "a #b", "“q”"]
-)
+@pytest.mark.parametrize("name", ["a: b", 'x"y', "ü ö", "null", "123", "#x1", "it's", "{x}", "${x}", "- a", "a #b"])
 def test_whatever_its_name_the_document_is_good(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert beginnings.init(name, "python", tmp_path / "state", force=False) == 0
@@ -49,9 +47,20 @@ def test_whatever_its_name_the_document_is_good(name: str, tmp_path: Path, monke
     assert ready.checked.name == name
 
 
-@pytest.mark.parametrize("name", ["", "  ", "-", "..", ".yaml", "a\nb", "bad\udcff", " a", "sub/"])
+@pytest.mark.parametrize("name", ["", "  ", "-", "..", ".yaml", "a\nb", "bad\udcff", " a", "sub/", "“q”"])
 def test_what_is_no_name_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="is no name"):
         beginnings.init(name, "python", tmp_path / "state", force=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_for_the_schema_the_document_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "state").write_text("a file where the folder should be")
+    assert beginnings.init("here", "python", tmp_path / "state", force=False) == 0
+    assert "warning: the editor is not told how to complete it" in capsys.readouterr().err
+    assert (tmp_path / "here.yaml").read_text().startswith("name: here\n")
+    assert prepare_file(tmp_path / "here.yaml", environ={}).problems == ()
