@@ -22,7 +22,7 @@ from gleitzeit.errors import InvalidParams
 from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import METHOD_NOT_FOUND, METHOD_NOT_FOUND_TEXT, failure_of
 from gleitzeit.jsonrpc.messages import Failure
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 
 logger = logging.getLogger(__name__)
 

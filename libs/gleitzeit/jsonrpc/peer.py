@@ -9,28 +9,27 @@ have not answered, the batches they came in, and the messages that wait to leave
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from msgspec import UNSET, Raw, Struct
 
-from gleitzeit.errors import InvalidParams, Overloaded, ParseError, PayloadTooLarge, TaskCancelled
+from gleitzeit.errors import Overloaded, ParseError, PayloadTooLarge
 from gleitzeit.jsonrpc import codec
+from gleitzeit.jsonrpc.arrays import Batch, coalesced
 from gleitzeit.jsonrpc.codes import INVALID_REQUEST, INVALID_REQUEST_TEXT, PARSE_ERROR, PARSE_ERROR_TEXT, failure_of
 from gleitzeit.jsonrpc.inspection import Inspection
 from gleitzeit.jsonrpc.messages import NULL, Encoded, Failure, Lost, Malformed, Message, Reply, Result
+from gleitzeit.jsonrpc.request import Request
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 # Requests of one connection that may wait for their answer here; beyond it a request is answered OVERLOADED at once.
 MAX_UNANSWERED = 65_536
 # Requests that we gave up and that may be answered yet; of an older one the answer counts as one to nothing.
 MAX_FORGOTTEN = 65_536
-# An array that leaves is not made longer than this: what is behind it should not wait for a whole large frame.
-COALESCE_BYTES = 1024 * 1024
 
 CANCELLED = "notifications/cancelled"
 
 OnReply: TypeAlias = Callable[[Reply], None]
-OnCancel: TypeAlias = Callable[[str], object]
 
 
 class Answered(Struct, frozen=True, gc=False):
@@ -43,145 +42,8 @@ class Answered(Struct, frozen=True, gc=False):
 class Cancelled(Struct, frozen=True, gc=False):
     """The shell calls `request.cancel(reason)`."""
 
-    request: "Request"
+    request: Request
     reason: str
-
-
-class _Batch:
-    """The answers to an array, until all its requests have theirs."""
-
-    __slots__ = ("answers", "pending", "size_bytes")
-
-    def __init__(self) -> None:
-        self.answers: list[bytes] = []
-        self.pending = 0
-        self.size_bytes = 0
-
-
-class Request:
-    """A request or notification that arrived, as its method's function sees it.
-
-    A function usually just returns its result or raises. To answer later, without a task that waits, it takes the
-    request over:
-
-        def execute(request: Request, /, **params: object) -> None:
-            request.defer()
-            calls[request.params["_meta"]["callId"]].append(request)    # … and one day, from wherever:
-            request.answer({"exit_code": 0})                            # or request.fail(TaskError("…"))
-
-    After `defer()` what the function returns means nothing. Exactly one of `answer` and `fail` counts: the first. Both
-    are allowed at any time, also when the connection is gone or the request was a notification: then they do nothing.
-
-    `cancel` comes from the other side (`notifications/cancelled`). The functions given to `on_cancel` are called with
-    its reason; they have the duty to see that the request is answered soon, properly with TaskCancelled. A deferred
-    request without any is answered so at once.
-    """
-
-    __slots__ = (
-        "_batch",
-        "_deferred",
-        "_on_cancel",
-        "_params",
-        "_peer",
-        "answered",
-        "cancelled",
-        "method",
-        "raw_id",
-        "raw_params",
-    )
-
-    def __init__(
-        self, peer: "Peer", method: str, raw_params: Raw | None, raw_id: bytes | None, batch: _Batch | None
-    ) -> None:
-        self.method = method
-        self.raw_params = raw_params
-        self.raw_id = raw_id
-        self.answered = raw_id is None
-        self.cancelled = False
-        self._peer = peer
-        self._batch = batch
-        self._deferred = False
-        self._on_cancel: list[OnCancel] | None = None
-        self._params: Any = UNSET
-
-    @property
-    def connection(self) -> Any:
-        """The `transport.Connection` on which it came (Any, because this layer is below that one)."""
-        return self._peer.owner
-
-    @property
-    def id(self) -> str | int | float | None:
-        """As the caller wrote it; None also for a notification."""
-        return None if self.raw_id is None else codec.decode_value(self.raw_id)
-
-    @property
-    def is_notification(self) -> bool:
-        return self.raw_id is None
-
-    @property
-    def params(self) -> Any:
-        """Decoded once: a dict, a list, or None if there are none. `raw_params` is the same as JSON.
-
-        Raises InvalidParams for a number that `codec.decode_value` cannot read.
-        """
-        if self._params is UNSET:
-            try:
-                self._params = None if self.raw_params is None else codec.decode_value(self.raw_params)
-            except ParseError as error:
-                raise InvalidParams(f"Invalid params: {error.message}") from None
-        return self._params
-
-    @property
-    def deferred(self) -> bool:
-        return self._deferred
-
-    def defer(self) -> None:
-        """Take the answer over: it comes by `answer` or `fail`, whenever that is. Twice is the same as once."""
-        if not self._deferred:
-            self._deferred = True
-            self._peer.await_answer(self)
-
-    def answer(self, result: object) -> None:
-        """Send the result: any value that JSON can hold, or JSON already encoded as bytes or Raw."""
-        if self.answered or self.raw_id is None:
-            return
-        try:
-            encoded = codec.encode(result)
-        except (TypeError, ValueError) as error:
-            self.fail(error)
-            return
-        self._peer.answer(self, codec.encode_result(self.raw_id, encoded))
-
-    def fail(self, error: BaseException | Failure) -> None:
-        """Send an error: one of ours as it is, a Failure of another peer as it came, anything else as an internal
-        error.
-        """
-        if self.answered or self.raw_id is None:
-            return
-        failure = error if isinstance(error, Failure) else failure_of(error)
-        self._peer.answer(self, codec.encode_failure(self.raw_id, failure))
-
-    def on_cancel(self, callback: OnCancel) -> None:
-        """Have `callback(reason)` called when the caller cancels; at once if it has; never once it is answered."""
-        if self.cancelled:
-            callback("")
-        elif self.answered:
-            return
-        elif self._on_cancel is None:
-            self._on_cancel = [callback]
-        else:
-            self._on_cancel.append(callback)
-
-    def cancel(self, reason: str) -> None:
-        """The caller does not want the answer any more (for the shell; see the class)."""
-        if self.answered or self.cancelled:
-            return
-        self.cancelled = True
-        callbacks, self._on_cancel = self._on_cancel, None
-        if not callbacks:
-            self.fail(TaskCancelled(reason or "cancelled by the caller"))
-        for callback in callbacks or ():
-            callback(reason)
 
 
 Received: TypeAlias = Request | Answered | Cancelled
@@ -266,7 +128,7 @@ class Peer:
     def take_frames(self) -> list[bytes]:
         """All that waits, in its order: a message a frame, or with `coalesce` above 1 arrays of up to that many."""
         waiting, self._outbox, self.waiting_bytes = self._outbox, [], 0
-        return waiting if self.coalesce == 1 or len(waiting) < 2 else _coalesced(waiting, self.coalesce)
+        return waiting if self.coalesce == 1 or len(waiting) < 2 else coalesced(waiting, self.coalesce)
 
     def _push(self, message: bytes) -> None:
         if self._lost:
@@ -299,12 +161,10 @@ class Peer:
     def answer(self, request: Request, message: bytes) -> None:
         """Queue the encoded response to a request, alone or when the array is complete that it came in."""
         assert request.raw_id is not None
-        request.answered = True
-        request._on_cancel = None  # they know the request: a cycle would keep its params until the next collection
         if self._unanswered.get(request.raw_id) is request:
             del self._unanswered[request.raw_id]
-        batch = request._batch
-        if len(message) > self._room(batch):
+        batch = request.batch
+        if len(message) > (self.max_frame_bytes if batch is None else batch.room_bytes(self.max_frame_bytes)):
             sizes = {"size_bytes": len(message), "limit_bytes": self.max_frame_bytes}
             failure = failure_of(PayloadTooLarge("the answer is larger than a frame may be", sizes))
             message = codec.encode_failure(request.raw_id, failure)
@@ -314,25 +174,13 @@ class Peer:
             batch.pending -= 1
             self._add_to(batch, message)
 
-    def _room(self, batch: _Batch | None) -> int:
-        """How long an answer may be: what the frame leaves, less the place for an error for each of the other
-        members.
-        """
-        return (
-            self.max_frame_bytes
-            if batch is None
-            else self.max_frame_bytes - batch.size_bytes - 512 * (batch.pending - 1)
-        )
-
-    def _add_to(self, batch: _Batch, message: bytes) -> None:
-        batch.answers.append(message)
-        batch.size_bytes += len(message) + 1
+    def _add_to(self, batch: Batch, message: bytes) -> None:
+        batch.add(message)
         self._complete(batch)
 
-    def _complete(self, batch: _Batch) -> None:
-        """Send the array if nothing is missing. One with notifications only has no answer at all."""
-        if batch.pending == 0 and batch.answers:
-            self._push(b"[%b]" % b",".join(batch.answers))
+    def _complete(self, batch: Batch) -> None:
+        if (message := batch.whole()) is not None:
+            self._push(message)
 
     # What arrives
 
@@ -359,7 +207,7 @@ class Peer:
             return self._receive_members(members, None)
         return self._receive_batch(members)
 
-    def _receive_members(self, members: list[Message | Malformed], batch: _Batch | None) -> list[Received]:
+    def _receive_members(self, members: list[Message | Malformed], batch: Batch | None) -> list[Received]:
         received: list[Received] = []
         for member in members:
             if isinstance(member, Malformed):
@@ -374,14 +222,14 @@ class Peer:
         """An array that is answered by one array. Its first pending place is held until all members are in, so that it
         cannot end early.
         """
-        batch = _Batch()
+        batch = Batch()
         batch.pending = 1
         received = self._receive_members(members, batch)
         batch.pending -= 1
         self._complete(batch)
         return received
 
-    def _receive_request(self, message: Message, method: str, received: list[Received], batch: _Batch | None) -> None:
+    def _receive_request(self, message: Message, method: str, received: list[Received], batch: Batch | None) -> None:
         params = message.params if len(message.params) else None
         if not len(message.id):
             if method != CANCELLED or not self._receive_cancelled(params, received):
@@ -423,7 +271,7 @@ class Peer:
         found = (self._outstanding.pop(int(request_id), None) for request_id in codec.ids_answered(frame))
         return [Answered(on_reply, Failure(PARSE_ERROR, message)) for on_reply in found if on_reply is not None]
 
-    def _refuse(self, request_id: bytes, code: int, text: str, reason: str, batch: _Batch | None = None) -> None:
+    def _refuse(self, request_id: bytes, code: int, text: str, reason: str, batch: Batch | None = None) -> None:
         message = codec.encode_failure(request_id, Failure(code, text, Raw(codec.encode({"reason": reason}))))
         if batch is None:
             self._push(message)
@@ -456,27 +304,3 @@ def _text(raw: Raw | None) -> str:
     """A string as it stands; nothing for whatever else a peer may write there."""
     value = codec.decode_value(raw) if raw is not None and memoryview(raw)[0] == ord('"') else ""
     return str(value)
-
-
-def _coalesced(messages: list[bytes], at_most: int) -> list[bytes]:
-    """Arrays of up to `at_most` messages, and of up to COALESCE_BYTES unless one message is larger. A message that is
-    an array stays alone.
-    """
-    frames: list[bytes] = []
-    start = size_bytes = 0
-    for index, message in enumerate(messages):
-        alone = message[0] == ord("[")
-        if index > start and (alone or index - start >= at_most or size_bytes + len(message) > COALESCE_BYTES):
-            frames.append(_array(messages[start:index]))
-            start, size_bytes = index, 0
-        size_bytes += len(message)
-        if alone:
-            frames.append(message)
-            start, size_bytes = index + 1, 0
-    if start < len(messages):
-        frames.append(_array(messages[start:]))
-    return frames
-
-
-def _array(messages: list[bytes]) -> bytes:
-    return messages[0] if len(messages) == 1 else b"[%b]" % b",".join(messages)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gleitzeit.errors import GleitzeitError, MethodNotFound
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 
 Elicit = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """From the params of `elicitation/create` to its result: `{action: accept | decline | cancel, content?}`."""

@@ -10,7 +10,7 @@ import msgspec
 
 from gleitzeit.errors import GleitzeitError, InvalidParams, RemoteError
 from gleitzeit.jsonrpc.codes import failure_of
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 from gleitzeit.mcp import eras
 
 PAGE = 100

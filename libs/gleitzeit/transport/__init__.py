@@ -1,7 +1,7 @@
 """Where bytes meet asyncio: JSON-RPC connections over WebSockets, or over memory."""
 
 from gleitzeit.jsonrpc.messages import Failure, Lost, Reply, Result
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 from gleitzeit.transport.base import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 from gleitzeit.transport.connection import Connection
 from gleitzeit.transport.memory import connect_memory

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 
 # `drain` waits while more than this is buffered; a peer that lets more than CLOSE_ABOVE_BYTES pile up is disconnected.
 HIGH_WATER_BYTES = 1024 * 1024

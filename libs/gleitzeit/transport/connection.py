@@ -13,7 +13,8 @@ from gleitzeit.jsonrpc import codec
 from gleitzeit.jsonrpc.codes import METHOD_NOT_FOUND, METHOD_NOT_FOUND_TEXT, exception_of
 from gleitzeit.jsonrpc.inspection import Inspection, pieces
 from gleitzeit.jsonrpc.messages import Encoded, Failure, Lost, Reply, Result
-from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES, Answered, OnReply, Peer, Received, Request
+from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES, Answered, OnReply, Peer, Received
+from gleitzeit.jsonrpc.request import Request
 from gleitzeit.transport.base import (
     ABNORMAL,
     CLOSE_ABOVE_BYTES,

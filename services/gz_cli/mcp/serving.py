@@ -17,7 +17,7 @@ from gleitzeit.client.connecting import open_reach
 from gleitzeit.client.models import with_what_is_at_hand
 from gleitzeit.errors import ConnectionLost, GleitzeitError
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
-from gleitzeit.jsonrpc.peer import Request
+from gleitzeit.jsonrpc.request import Request
 from gleitzeit.mcp.serving_stdio import stdio_connection
 from gleitzeit.process.reach import Reach, Target, running_or_started
 from gleitzeit.transport import Connection

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from gleitzeit.errors import TaskCancelled, TaskError
 from gleitzeit.jsonrpc.methods import Methods
-from gleitzeit.jsonrpc.peer import Peer, Request
+from gleitzeit.jsonrpc.peer import Peer
+from gleitzeit.jsonrpc.request import Request
 
 
 class Side:
