@@ -5,20 +5,12 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Final
 from urllib.parse import urlsplit
 
+from gleitzeit.config.ollama import CLOUD, PORT, ports_of, url_of, urls_at, urls_from
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import positive
 from gz_provider_llm.backends.ollama import Ollama
-from gz_provider_llm.backends.ollama_instances import (
-    CLOUD,
-    PORT,
-    Instance,
-    Instances,
-    ports_of,
-    slots_from,
-    url_of,
-    urls_from,
-)
+from gz_provider_llm.backends.ollama_instances import Instance, Instances, slots_from
 from gz_provider_llm.methods import build
 from gz_provider_llm.options import (
     add_key_options,
@@ -76,8 +68,7 @@ def run() -> None:
 
 def _urls(options: Namespace) -> list[str]:
     """Of the ports all: where nobody listens yet somebody may later, and a look at a closed port costs little."""
-    found = [f"http://127.0.0.1:{port}" for port in options.discover]
-    return list(dict.fromkeys([*options.url, *found])) or urls_from(os.environ)
+    return list(dict.fromkeys([*options.url, *urls_at(options.discover)])) or urls_from(os.environ)
 
 
 def _http(url: str, key: str, options: Namespace) -> Http:

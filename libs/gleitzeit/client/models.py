@@ -10,32 +10,28 @@ Found out before anything is started or submitted, and before what that takes is
 looked at. See `served` for what a coordinator has.
 """
 
-import importlib.util
 import itertools
 import re
-import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from gleitzeit.client import needs
-from gleitzeit.errors import ConfigurationError
+from gleitzeit.client import model_servers, needs
+from gleitzeit.config.ollama import full_name
 from gleitzeit.model.definition import Definition
 from gleitzeit.process.absent import NoModel
 from gleitzeit.process.reach import Reach, Target, started
 from gleitzeit.process.state import Address, find_running, model_settings
-from gleitzeit.spec.urls import not_understood, shown
+from gleitzeit.spec.urls import shown
 
 PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
 _MAKERS = ("openai", "anthropic")
 WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
-OLLAMA_PORT = 11434
 _PARAMETER = re.compile(r"\$\{(?:parameters|inputs)\.(\w+)\}")
-ASK_SECONDS = 0.4
 LOOK_AGAIN_SECONDS = 0.05
 OTHER_SETTINGS = "this joins a stack in use, whose models were set up with other keys, addresses or files"
 OUTLIVE_SECONDS = 2.0
@@ -46,7 +42,7 @@ WAYS = """Any one of these is enough:
   Ollama        curl -fsSL https://ollama.com/install.sh | sh
                 ollama pull llama3.2
   an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY
-  a model file  pip install 'gleitzeit[llamacpp]'
+  a model file  pip install xllamacpp
                 export GLEITZEIT_GGUF=/path/to/model.gguf"""
 
 
@@ -139,37 +135,74 @@ def with_what_is_at_hand(target: Target, environ: Mapping[str, str]) -> Target:
 def _with_providers(
     target: Target, definition: Definition, methods: list[str], environ: Mapping[str, str], wanted: set[str]
 ) -> Target:
-    if not methods or any(name not in WITHOUT_MODEL for name in target.providers):
+    """Raises NoModel where it is certain that none can be asked."""
+    if not methods:
         return target
+    chosen = [name for name in target.providers if name not in WITHOUT_MODEL]
+    if not chosen:
+        chosen = _chosen(definition, methods, environ, wanted)
+        target = target.with_providers((*target.providers, *chosen))
+    why = [model_servers.hindrance(name, environ) for name in chosen]
+    if all(why):
+        raise NoModel(f"{these(methods)} and {'; '.join(why)}", WAYS)
+    if chosen == ["ollama"] and _are_known(definition):
+        _require_models(methods, environ, wanted)
+    return target
+
+
+def _chosen(definition: Definition, methods: list[str], environ: Mapping[str, str], wanted: set[str]) -> list[str]:
+    """The providers that tasks name; for those that name none, the ones of this machine."""
     named = {provider for method, provider in _calls(definition) if method.startswith("llm/")}
     chosen = [name for name in PROVIDERS if name in named]
-    if "" in named:
-        found, looked = choose(environ)
-        if found is None:
-            raise NoModel(f"{these(methods)} and there is none: {looked}", WAYS)
-        elsewhere = wanted - models_at(ollama_url(environ)) if found == "ollama" else wanted
-        makers = keyed(environ, elsewhere)  # a task goes where its model is
-        if found != "ollama":
-            chosen += makers or [found]
-        else:
-            chosen += [found, *(makers if elsewhere else ())]
-        chosen = list(dict.fromkeys(chosen))
-    return target.with_providers((*target.providers, *chosen))
+    if "" not in named:
+        return chosen
+    found, looked = choose(environ)
+    if found is None:
+        raise NoModel(f"{these(methods)} and there is none: {looked}", WAYS)
+    elsewhere = wanted - (model_servers.ollama_models(environ) or set()) if found == "ollama" else wanted
+    ours = {model_servers.own_model(environ)} & elsewhere  # who calls a model like our file means that
+    makers = keyed(environ, elsewhere - ours)
+    if found == "ollama":
+        makers = makers if elsewhere - ours else []
+    elif ours and ours == wanted:
+        found, makers = "llamacpp", []
+    own = ["llamacpp"] if ours else []
+    return list(dict.fromkeys([*chosen, *([found] if found not in _MAKERS else ()), *makers, *own]))
+
+
+def _are_known(definition: Definition) -> bool:
+    """Whether every call of a model names one, as far as can be read, and none says that it may be fetched."""
+    calls = [params for method, params in _params(definition) if method.startswith("llm/")]
+    return not any(params.get("pull") for params in calls) and all(
+        isinstance(model, str) and ("${" not in model or _PARAMETER.fullmatch(model))
+        for params in calls
+        for model in _listed(params.get("model"))
+    )
+
+
+def _require_models(methods: list[str], environ: Mapping[str, str], wanted: set[str]) -> None:
+    """Raises NoModel if Ollama has none of them. What runs in its cloud need not be listed."""
+    held = model_servers.ollama_models(environ)
+    if held is None or not wanted or wanted & held or any(name.endswith("cloud") for name in wanted):
+        return
+    names = [name.removesuffix(":latest") for name in sorted(wanted)]
+    there = f"it has {', '.join(name.removesuffix(':latest') for name in sorted(held))}" if held else "it has none yet"
+    message = f"{these(methods)} and Ollama at {model_servers.ollama_shown(environ)} has no {', '.join(names)}; {there}"
+    raise NoModel(message, "Get it with:\n\n" + "\n".join(f"  ollama pull {name}" for name in names))
 
 
 def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:
     """The provider for this machine; and in words where nothing was found."""
-    url = ollama_url(environ)
-    if answers(url):
+    if model_servers.ollama_answers(environ):
         return "ollama", ""
     makers = keyed(environ)
     if makers:
         return makers[0], ""
-    missing = f"no Ollama answers at {shown(url)}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
-    if not environ.get("GLEITZEIT_GGUF"):
-        return None, f"{missing} and GLEITZEIT_GGUF are not set"
-    if importlib.util.find_spec("xllamacpp") is None:
-        return None, f"{missing} are not set; GLEITZEIT_GGUF is, but the extra `llamacpp` is not installed"
+    missing = f"no Ollama answers at {model_servers.ollama_shown(environ)}; OPENAI_API_KEY, ANTHROPIC_API_KEY"
+    if not environ.get(model_servers.FILE):
+        return None, f"{missing} and {model_servers.FILE} are not set"
+    if not model_servers.has_llamacpp():
+        return None, f"{missing} are not set; {model_servers.FILE} is, but the extra `llamacpp` is not installed"
     return "llamacpp", ""
 
 
@@ -189,81 +222,24 @@ def models_of(definition: Definition, inputs: Mapping[str, object]) -> set[str]:
     """The models that its tasks name, as far as that can be read from it, by their full names."""
     given = {**msgspec.json.decode(definition.parameters), **inputs}
     found = set()
-    for task in definition.tasks:
-        calls = [(task.method, task.params), *((other.method, other.params) for other in task.fallback)]
-        listed = [msgspec.json.decode(params).get("model") for method, params in calls if method.startswith("llm/")]
-        for model in itertools.chain.from_iterable(one if isinstance(one, list) else [one] for one in listed):
-            reference = _PARAMETER.fullmatch(model) if isinstance(model, str) else None
-            value = given.get(reference[1]) if reference is not None else model
-            if isinstance(value, str) and "${" not in value:
-                found.add(full_name(value))
+    listed = [_listed(params.get("model")) for method, params in _params(definition) if method.startswith("llm/")]
+    for model in itertools.chain.from_iterable(listed):
+        reference = _PARAMETER.fullmatch(model) if isinstance(model, str) else None
+        value = given.get(reference[1]) if reference is not None else model
+        if isinstance(value, str) and "${" not in value:
+            found.add(full_name(value))
     return found
 
 
-def full_name(model: str) -> str:
-    """Ollama's rule: a name without a tag means `:latest`."""
-    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+def _listed(model: object) -> list[object]:
+    return model if isinstance(model, list) else [model]
 
 
-def models_at(url: str) -> set[str]:
-    """What an Ollama has; nothing if it does not say."""
-    try:
-        listed = msgspec.json.decode(_got(url, "/api/tags") or b"{}", type=_Tags)
-    except msgspec.MsgspecError:
-        return set()
-    return {full_name(model.name) for model in listed.models or ()}
-
-
-class _Tag(msgspec.Struct):
-    name: str
-
-
-class _Tags(msgspec.Struct):
-    models: list[_Tag] | None = None
-
-
-def ollama_url(environ: Mapping[str, str]) -> str:
-    """As Ollama's own client reads OLLAMA_HOST: scheme and port may be left out. The first one of several."""
-    named = environ.get("GLEITZEIT_OLLAMA_URL") or environ.get("OLLAMA_HOST") or "127.0.0.1"
-    scheme, separator, rest = named.split(",")[0].strip().rpartition("://")
-    try:
-        parts = urlsplit(f"//{rest}")
-    except ValueError as error:
-        raise ConfigurationError(not_understood("Ollama", named, error)) from None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", None: "127.0.0.1"}.get(parts.hostname, parts.hostname)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    port = port or ({"http": 80, "https": 443}.get(scheme) if separator else None) or OLLAMA_PORT
-    return f"{scheme or 'http'}://{f'[{host}]' if host and ':' in host else host}:{port}{parts.path.rstrip('/')}"
-
-
-def answers(url: str) -> bool:
-    """Whether an Ollama is there."""
-    return _got(url, "/api/version") is not None
-
-
-def _got(url: str, path: str) -> bytes | None:
-    """The body of an answer with status 200."""
-    parts = urlsplit(url)
-    where = (parts.hostname or "", parts.port or OLLAMA_PORT)
-    try:
-        socket.create_connection(where, ASK_SECONDS).close()
-    except (OSError, UnicodeError):  # UnicodeError: no name of a machine
-        return None
-    import http.client  # 20 ms, ssl among them, which nobody needs where nobody listens
-
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(*where, timeout=ASK_SECONDS)
-    try:
-        connection.request("GET", f"{parts.path}{path}")
-        response = connection.getresponse()
-        return response.read() if response.status == http.client.OK else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+def _params(definition: Definition) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Method and params of everything that could be called."""
+    for task in definition.tasks:
+        for method, params in ((task.method, task.params), *((one.method, one.params) for one in task.fallback)):
+            yield method, msgspec.json.decode(params)
 
 
 def these(methods: list[str]) -> str:

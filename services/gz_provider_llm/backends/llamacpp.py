@@ -222,7 +222,7 @@ class LlamaProcess:
 def check(settings: Settings) -> None:
     """Raises ConfigurationError for what can never work, before anything is started."""
     if find_spec("xllamacpp") is None:
-        raise ConfigurationError("llama.cpp is not installed; get it with: pip install 'gleitzeit[llamacpp]'")
+        raise ConfigurationError("llama.cpp is not installed; get it with: pip install xllamacpp")
     for file in (settings.file, settings.mmproj):
         if file is not None:
             _check_file(file)

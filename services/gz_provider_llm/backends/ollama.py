@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from gleitzeit.config.ollama import full_name
 from gz_provider_llm.backends import ollama_wire as wire
 from gz_provider_llm.backends.backend import OnDelta, OnProgress
 from gz_provider_llm.backends.known_options import OLLAMA
 from gz_provider_llm.backends.lessons import Lessons, left_out
-from gz_provider_llm.backends.ollama_instances import Held, Instance, Instances, full_name
+from gz_provider_llm.backends.ollama_instances import Held, Instance, Instances
 from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
 from gz_provider_llm.shapes.requests import ChatRequest, EmbedRequest
 from gz_provider_llm.shapes.results import ChatResult, EmbedResult, ModelInfo, text_of, vector_of

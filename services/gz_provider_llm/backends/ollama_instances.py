@@ -13,13 +13,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.errors import ConfigurationError
-from gleitzeit.spec.urls import shown
+from gleitzeit.config.ollama import full_name
 from gz_provider_llm.errors import BadRequest, LlmError, ModelNotFound, RateLimited, ServerError, Unreachable
 from gz_provider_llm.transport.http import Http
 
-PORT: Final = 11434
-CLOUD: Final = "ollama.com"
 REFRESH_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 2.0  # for a server to say what it holds; those that take longer are left out until the next look
 _URLS_SHOWN: Final = 3
@@ -178,51 +175,6 @@ def preference(instance: Instance, model: str, strategy: str = "") -> tuple[int,
         case "model_affinity":
             return unloaded, instance.running
     return full, unloaded, instance.running
-
-
-def full_name(model: str) -> str:
-    """Ollama's rule: a name without a tag means `:latest`."""
-    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-
-
-def urls_from(environ: Mapping[str, str]) -> list[str]:
-    """Where Ollama is: as GLEITZEIT_OLLAMA_URL says (several with commas), or OLLAMA_HOST, or on this machine."""
-    named = environ.get("GLEITZEIT_OLLAMA_URL") or environ.get("OLLAMA_HOST") or ""
-    return [url_of(host) for host in named.split(",") if host.strip()] or [url_of("")]
-
-
-def url_of(host: str) -> str:
-    """The URL that Ollama's own client makes of OLLAMA_HOST: scheme, host and port may each be left out.
-
-    Raises ConfigurationError for what is none of this.
-    """
-    scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
-    if rest == CLOUD:
-        return f"https://{CLOUD}:443"
-    parts = urlsplit(f"//{rest}")
-    default = {"http": 80, "https": 443}.get(scheme, PORT) if separator else PORT
-    try:
-        port = default if parts.port is None else parts.port
-    except ValueError:
-        raise ConfigurationError(
-            f"{shown(host)!r} does not say where Ollama is: the port is no number up to 65535"
-        ) from None
-    name = parts.hostname or "127.0.0.1"
-    # A server that listens everywhere is asked here.
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-    user = f"{parts.username}:{parts.password or ''}@" if parts.username else ""
-    return f"{scheme or 'http'}://{user}{f'[{name}]' if ':' in name else name}:{port}{parts.path.rstrip('/')}"
-
-
-def ports_of(text: str) -> list[int]:
-    """Of `11434-11439`, or of one port. Raises ConfigurationError."""
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        raise ConfigurationError(f"{text!r} is no range of ports, such as 11434-11439")
-    ports = range(int(first), int(last or first) + 1)
-    if not ports or ports[0] < 1 or ports[-1] > 65_535 or len(ports) > 100:
-        raise ConfigurationError(f"{text!r} is no range of at most 100 ports between 1 and 65535")
-    return list(ports)
 
 
 def slots_from(environ: Mapping[str, str]) -> int:

@@ -74,8 +74,13 @@ def test_what_ollama_has_not_another_may_have(
     found = models.with_model(Reach(TARGET), definition, keys, inputs)
     assert found.target.providers == ("echo", "python", *providers)
     del keys["OPENAI_API_KEY"]
-    alone = models.with_model(Reach(TARGET), definition, keys, inputs)
-    assert alone.target.providers == ("echo", "python", "ollama"), "which says that it has not"
+    if "openai" not in providers or isinstance(model, list):  # it has one of the list
+        alone = models.with_model(Reach(TARGET), definition, keys, inputs)
+        assert alone.target.providers == ("echo", "python", "ollama")
+    else:
+        with pytest.raises(NoModel, match=r"has no gpt-4o-mini; it has llama3\.2") as caught:
+            models.with_model(Reach(TARGET), definition, keys, inputs)
+        assert "ollama pull gpt-4o-mini" in caught.value.ways
 
 
 @pytest.mark.parametrize(
@@ -118,20 +123,73 @@ def test_a_model_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "`llamacpp` is not installed" in why
 
 
+@pytest.mark.parametrize("more", [{"pull": True}, {"model": "${first.response}"}, {"model": None}])
+def test_a_model_that_ollama_may_come_to_have(
+    ollama: str, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
+) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    asked = [{"model": "other"}, {"model": "another", **more}]
+    tasks = (TaskDefinition(f"t{n}", "llm/chat", Raw(msgspec.json.encode(one))) for n, one in enumerate(asked))
+    found = models.with_model(Reach(TARGET), Definition("c", tuple(tasks)), {"OLLAMA_HOST": ollama})
+    assert found.target.providers == ("echo", "python", "ollama")
+
+
 @pytest.mark.parametrize(
-    ("host", "url"),
+    ("named", "providers", "beside_ollama"),
     [
-        ("", "http://127.0.0.1:11434"),
-        ("box", "http://box:11434"),
-        ("0.0.0.0:99", "http://127.0.0.1:99"),
-        ("https://box/ollama/", "https://box:443/ollama"),
-        ("http://box", "http://box:80"),
-        ("[::1]:5", "http://[::1]:5"),
-        ("box:port", "http://box:11434"),
+        (["tiny"], ("llamacpp",), ("ollama", "llamacpp")),
+        (["tiny", "gpt-4o-mini"], ("openai", "llamacpp"), ("ollama", "openai", "llamacpp")),
+        (["gpt-4o-mini"], ("openai",), ("ollama", "openai")),
     ],
 )
-def test_where_ollama_is(host: str, url: str) -> None:
-    assert models.ollama_url({"OLLAMA_HOST": host}) == url
+def test_a_model_that_is_called_like_our_file_is_that_one(
+    ollama: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: list[str],
+    providers: tuple[str, ...],
+    beside_ollama: tuple[str, ...],
+) -> None:
+    """Though there is a key, too, as many people have one in their environment."""
+    monkeypatch.setattr(models, "started", Reach)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF...")
+    tasks = (TaskDefinition(f"t{n}", "llm/chat", Raw(msgspec.json.encode({"model": m}))) for n, m in enumerate(named))
+    definition = Definition("c", tuple(tasks))
+    environ = {**NOBODY, "OPENAI_API_KEY": "x", "GLEITZEIT_GGUF": str(tmp_path / "tiny.gguf")}
+    alone = models.with_model(Reach(TARGET), definition, environ)
+    assert alone.target.providers == ("echo", "python", *providers)
+    beside = models.with_model(Reach(TARGET), definition, {**environ, "OLLAMA_HOST": ollama})
+    assert beside.target.providers == ("echo", "python", *beside_ollama)
+
+
+@pytest.mark.parametrize(
+    ("providers", "environ", "why"),
+    [
+        (("llamacpp",), {"GLEITZEIT_GGUF": "/nowhere/m.gguf"}, "cannot read the model /nowhere/m.gguf: No such file"),
+        (("llamacpp",), {"GLEITZEIT_GGUF": __file__}, "is no GGUF file"),
+        (("llamacpp",), {}, "GLEITZEIT_GGUF is not set"),
+        (("openai",), {}, "OPENAI_API_KEY is not set"),
+        (("anthropic", "ollama"), NOBODY, "no Ollama answers at http://127.0.0.1:1; ANTHROPIC_API_KEY is not set"),
+        ((), {**NOBODY, "OPENAI_BASE_URL": "http://127.0.0.1:1/v1?key=secret"}, "nobody answers at http://127.0.0.1:1"),
+        ((), {**NOBODY, "GLEITZEIT_GGUF": "/nowhere/m.gguf"}, "cannot read the model"),
+    ],
+)
+def test_why_a_provider_would_be_of_no_use(
+    monkeypatch: pytest.MonkeyPatch, providers: tuple[str, ...], environ: dict[str, str], why: str
+) -> None:
+    """It is said at once: nothing is started for it."""
+    monkeypatch.setattr(models, "started", Reach)
+    definition = chat(params=Raw(b'{"model":"m"}'))
+    with pytest.raises(NoModel) as caught:
+        models.with_model(Reach(TARGET.with_providers((*TARGET.providers, *providers))), definition, environ)
+    assert all(part in caught.value.message for part in why.split("; "))
+    assert "secret" not in caught.value.message
+
+
+def test_one_that_may_be_of_use_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    target = TARGET.with_providers(("echo", "ollama", "of-somebody-else"))
+    assert models.with_model(Reach(target), chat(), NOBODY).target is target
 
 
 def chat(**more: object) -> Definition:
@@ -228,13 +286,13 @@ def test_what_a_stack_is_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
     other = (Alternative("x", "llm/chat", provider="anthropic"),)
     models.with_model(Reach(TARGET), Definition("c", (TaskDefinition("a", "echo/echo"),)), NOBODY)
     models.with_model(Reach(TARGET), chat(), key)
-    models.with_model(Reach(TARGET), chat(provider="ollama"), NOBODY)
+    models.with_model(Reach(TARGET), chat(provider="anthropic"), {**key, "ANTHROPIC_API_KEY": "y"})
     models.with_model(Reach(TARGET), chat(fallback=other), key)
     models.with_model(Reach(TARGET.with_providers(("echo", "mine"))), chat(), NOBODY)
     assert begun == [
         ("echo", "python"),
         ("echo", "python", "openai"),
-        ("echo", "python", "ollama"),
+        ("echo", "python", "anthropic"),
         ("echo", "python", "anthropic", "openai"),
         ("echo", "mine"),
     ]
