@@ -116,9 +116,6 @@ class Parts:
 
     async def status(self) -> dict[str, Any]:
         engine = self.service.engine
-        counts: dict[str, int] = {}
-        for workflow in engine.workflows.values():
-            counts[workflow.state] = counts.get(workflow.state, 0) + 1
         trouble = self.service.space.trouble
         stalled = [trouble] if trouble else []
         return {
@@ -135,7 +132,7 @@ class Parts:
                 "url": shown(self.nats_url) if self.nats_url is not None else None,
                 "connected": self.directory is not None and self.directory.connected,
             },
-            "workflows": counts,
+            "workflows": engine.workflows.counts,
             "queued": engine.queued,
             "running": len(engine.calls),
             "providers": len(engine.scheduler.roster) - 1,

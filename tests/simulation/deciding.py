@@ -1,5 +1,6 @@
 """The engine of a coordinator, of which the laws see who has asked it to end a workflow."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,9 @@ class Deciding(Engine):
                 workflow = self.workflows.get(item.workflow_id)
                 if workflow is not None and not workflow.final:
                     self._cancels.setdefault(workflow.id, []).append(item.token)
-        return super().decide(now, inputs)
+        decision = super().decide(now, inputs)
+        assert self.workflows.counts == Counter(workflow.state for workflow in self.workflows.values())
+        return decision
 
     def take_cancels(self, workflow_id: str) -> int:
         """How often this commit, or a turn since the last one of the workflow, was asked to end it. Who was answered

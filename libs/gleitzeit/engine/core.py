@@ -16,6 +16,7 @@ from gleitzeit.engine.blobs import BlobNeeded, Looks
 from gleitzeit.engine.params import CallParams, Identity
 from gleitzeit.engine.permits import Limit, Permit
 from gleitzeit.engine.pools import Share
+from gleitzeit.engine.population import Population
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.scheduler import FLOW, Scheduler
 from gleitzeit.engine.turns import Turns
@@ -91,7 +92,7 @@ class Core:
     def __init__(self, catalogue: Catalogue, identity: Identity) -> None:
         self.catalogue = catalogue
         """Replace it when providers describe more methods."""
-        self.workflows: dict[str, Workflow] = {}
+        self.workflows = Population()
         self.calls: dict[str, Call] = {}
         self.schedules: dict[str, Schedule] = {}
         """Those that are not deleted, by name."""

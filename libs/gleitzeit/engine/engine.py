@@ -44,6 +44,7 @@ class Engine(GoingBack):
         self._start_tasks()
         self.more = self.more or self._room <= 0 or bool(self._sweeps)
         self._withdraw_sends()
+        self.workflows.note(append.workflow for append in self._decision.appends.values())
         if self._limits_changed:
             self._note_limits()
         if self._shares:

@@ -64,6 +64,7 @@ class Scheduler:
         self._lookups = _lookups()
         self._parked: dict[str, list[Lane]] = {}
         """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`)."""
+        self._parked_tasks = 0
         self._running: dict[str, int] = {}
         """Calls under way, by workflow."""
         self._load: dict[str, int] = {}
@@ -213,8 +214,7 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        parked = sum(len(lane) for lanes in self._parked.values() for lane in lanes)
-        return parked + sum(map(len, self._pools))
+        return self._parked_tasks + sum(map(len, self._pools))
 
     def add(self, workflow: Workflow, tasks: Iterable[Task]) -> None:
         """Queue tasks that are ready."""
@@ -273,7 +273,15 @@ class Scheduler:
         return -1 if lane is None else lane.level
 
     def _park(self, queue: Queue, workflow: Workflow) -> None:
-        self._parked.setdefault(workflow.id, []).extend(queue.detach(workflow.id))
+        lanes = queue.detach(workflow.id)
+        self._parked_tasks += sum(map(len, lanes))
+        self._parked.setdefault(workflow.id, []).extend(lanes)
+
+    def _parked_of(self, workflow_id: str) -> list[Lane]:
+        """Out of what is parked."""
+        lanes = self._parked.pop(workflow_id, [])
+        self._parked_tasks -= sum(map(len, lanes))
+        return lanes
 
     def _take(self, queue: Queue) -> tuple[Workflow, Task] | None:
         while (lane := queue.lane()) is not None:
@@ -288,7 +296,7 @@ class Scheduler:
     def unpark(self, workflow: Workflow) -> None:
         """Queue again what was parked, if the workflow may start something now."""
         if workflow.id in self._parked and self.may_start(workflow):
-            for lane in self._parked.pop(workflow.id):
+            for lane in self._parked_of(workflow.id):
                 lane.queue.attach(lane)
 
     def _unpark_all(self) -> None:
@@ -296,10 +304,11 @@ class Scheduler:
             for lane in lanes:
                 lane.queue.attach(lane)
         self._parked.clear()
+        self._parked_tasks = 0
 
     def forget(self, workflow: Workflow) -> None:
         """The workflow has ended: nothing of it waits any more."""
-        self._parked.pop(workflow.id, None)
+        self._parked_of(workflow.id)
         self.held.discard(workflow.id)
         for pool in self._pools:
             pool.queue.detach(workflow.id)

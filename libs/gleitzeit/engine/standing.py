@@ -24,8 +24,8 @@ class Standing:
     """`seq` is the number of the last event applied."""
 
     __slots__ = (
-        "closing", "completed_at", "counts", "created_at", "definition", "disowned", "error", "failing", "id",
-        "inputs", "late", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
+        "closing", "completed_at", "counted", "counts", "created_at", "definition", "disowned", "error", "failing",
+        "id", "inputs", "late", "late_open", "meter", "ordinary", "outcome", "outputs", "released", "retried_at", "seq",
         "signal_keys", "signals", "source", "started_at", "state", "stirred", "submitted", "tasks", "undoable",
         "undoing", "updated_at",
     )  # fmt: skip
@@ -60,6 +60,8 @@ class Standing:
         self.definition: Definition = submitted.definition
         self.inputs = submitted.inputs
         self.state: ev.WorkflowStatus = "pending"
+        self.counted: ev.WorkflowStatus = self.state
+        """As what it stands in the counts of its owner."""
         self.created_at = self.updated_at = submitted.at
         self.started_at = 0
         self.retried_at = 0

@@ -150,7 +150,7 @@ class Desk:
 def snapshot(workflow: Workflow) -> object:
     """All that can be seen of a workflow, as plain values; two are equal only if nothing differs."""
     seen: dict[str, object] = {}
-    for name in Standing.__slots__:
+    for name in set(Standing.__slots__) - {"counted"}:  # that is its owner's
         value = getattr(workflow, name)
         if name == "tasks":
             value = [
