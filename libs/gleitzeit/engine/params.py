@@ -278,7 +278,7 @@ class CallParams:
         if parent.fan is not None and parent.fan.values is not None:
             return parent.fan.values
         assert parent.definition.for_each is not None
-        values = fanout.values_of(parent.definition.for_each, self._scope(workflow))
+        values = fanout.values_of(parent.definition.for_each, self.scope(workflow, parent))
         if parent.fan is not None:
             parent.fan.values = values
         return values

@@ -317,3 +317,18 @@ def test_each_item_goes_round_by_itself() -> None:
     assert desk.states()["m[1]"] == "completed"
     assert desk.states()["m[0]"] == "running"
     assert b'"n":2' in desk.call("m[0]").params
+
+
+def test_what_comes_at_the_end_may_take_its_list_from_how_it_ended() -> None:
+    desk = Desk()
+    at_the_end: dict[str, object] = {"trigger": "always", "late": True}
+    desk.submit(task("a"), many(["${workflow.status}", "${workflow.error.task}"], **at_the_end))
+    desk.fail("a")
+    assert b'"message":"failed 0"' in desk.call("m[0]").params
+    assert b'"message":"a 1"' in desk.call("m[1]").params
+    again = desk.restart()
+    again.provider("p#1")
+    assert b'"message":"a 1"' in again.engine.params_of(again.call("m[1]"))
+    for number in range(2):
+        again.complete(f"m[{number}]", number)
+    assert again.workflow().state == "failed"
