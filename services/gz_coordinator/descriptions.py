@@ -74,7 +74,7 @@ def describe(
     if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
         raise ValueError(f"its capacity is {capacity!r}, not a number from 1")
     models, problems = about.get("models"), about.get("problems")
-    durable = about.get("calls") == "v1" and isinstance(about.get("instance"), str)
+    durable = _keeps_calls(about) and isinstance(about.get("instance"), str)
     return Description(
         name=str(about.get("name") or name),
         instance=about["instance"] if durable else next_instance(name),
@@ -88,6 +88,12 @@ def describe(
         else frozenset(),
         problem="; ".join(filter(_is_text, problems)) if isinstance(problems, list) else "",
     )
+
+
+def _keeps_calls(about: dict[str, Any]) -> bool:
+    """Whether it announces calls/v1: by a key of its own, or among its protocols."""
+    protocols = about.get("protocols")
+    return about.get("calls") == "v1" or (isinstance(protocols, list) and "calls/v1" in protocols)
 
 
 def _is_text(value: object) -> bool:

@@ -71,18 +71,23 @@ async def test_a_result_that_fits_into_no_frame_is_refused_by_its_size(stack: St
     assert len(calls) == 1
 
 
-async def test_a_call_that_can_be_attached_is_asked_for_less(stack: Stack, connection: Connection) -> None:
+@pytest.mark.parametrize(
+    ("name", "announced"), [("exact", {"calls": "v1"}), ("precise", {"protocols": ["precise/v1", "calls/v1"]})]
+)
+async def test_a_call_that_can_be_attached_is_asked_for_less(
+    stack: Stack, connection: Connection, name: str, announced: dict[str, Any]
+) -> None:
     """calls/v1 without our SDK: its result closes the socket, and is then asked for with a limit."""
     asked: list[dict[str, Any]] = []
-    about = {"name": "exact", "instance": "i1", "calls": "v1", "capacity": 2}
-    document = {"openrpc": "1.4.1", "methods": [{"name": "exact/say", "params": []}], "x-gleitzeit": about}
+    about = {"name": name, "instance": f"of-{name}", "capacity": 2, **announced}
+    document = {"openrpc": "1.4.1", "methods": [{"name": f"{name}/say", "params": []}], "x-gleitzeit": about}
 
     async def serving(socket: ServerConnection) -> None:
         async for frame in socket:
             one = json.loads(frame)
             asked.append(one)
             answer: dict[str, Any] = {"result": document}
-            if one["method"] == "exact/say":
+            if one["method"] == f"{name}/say":
                 answer = {"result": "x" * 17_000_000}
             elif one["method"] == "call.attach":
                 size = f"the result has 17000002 bytes, {one['params']['maxResultBytes']} are wanted"
@@ -93,11 +98,11 @@ async def test_a_call_that_can_be_attached_is_asked_for_less(stack: Stack, conne
     async with serve(serving, "127.0.0.1", 0, max_size=None) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         await connection.call("provider.register", {"url": url})
-        workflow_id = await support.submit(connection, {"id": "a", "method": "exact/say"})
+        workflow_id = await support.submit(connection, {"id": "a", "method": f"{name}/say"})
         view = await support.finished(stack.url, workflow_id)
     (task,) = view["tasks"]
     assert (task["status"], task["error"]["name"]) == ("failed", "PAYLOAD_TOO_LARGE")
-    assert sum(one["method"] == "exact/say" for one in asked) == 1, "it was paid once"
+    assert sum(one["method"] == f"{name}/say" for one in asked) == 1, "it was paid once"
 
 
 async def test_answers_with_wrong_ids_are_not_waited_for_without_end(stack: Stack, connection: Connection) -> None:
