@@ -88,7 +88,7 @@ class Coordinator:
             look_into=self._looks.into,
             ask_others=self._ask_others,
         )
-        parts.links.under_way = performer.under_way
+        parts.links.ties.under_way = performer.under_way
         parts.links.end_calls = performer.end_calls
 
     def share(self, journal: OwnedJournal, lease_seconds: float, token: str | None, tls: ssl.SSLContext | None) -> None:

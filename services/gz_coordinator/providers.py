@@ -10,7 +10,7 @@ from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import PIECE, MethodSchema, method_schema, near, verify_all
 from gleitzeit.spec.urls import shown
 from gz_coordinator.descriptions import Registration
-from gz_coordinator.links import Link
+from gz_coordinator.link import Link
 from gz_coordinator.parts import Parts
 
 

@@ -39,7 +39,7 @@ from gleitzeit.model.definition import (
 )
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.schemas import Catalogue, method_schema
-from gz_coordinator import links, peers, schedules, steps
+from gz_coordinator import link, peers, schedules, steps
 
 DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
@@ -445,7 +445,7 @@ class World:
 
 
 async def connect(url: str, *, on_notification: Any = None, open_timeout_seconds: float = 5.0, **_: Any) -> End:
-    """Stands where `gz_coordinator.links` expects the transport's `connect`."""
+    """Stands where `gz_coordinator.link` expects the transport's `connect`."""
     world: World = PROCESS.get().world
     return await world.connect_provider(url, on_notification)
 
@@ -604,17 +604,17 @@ def _bury(world: World) -> None:
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """While it lasts, the coordinator's links connect to simulated providers, and nothing comes by chance."""
-    real, real_id, huge_bytes = links.connect, schedules.new_workflow_id, steps.HUGE_BYTES
+    real, real_id, huge_bytes = link.connect, schedules.new_workflow_id, steps.HUGE_BYTES
     steps.HUGE_BYTES = sys.maxsize  # else who takes over would keep all worlds before this one in memory for ever
     gc.freeze()  # what is there already need not be looked at again and again: a third of the time
     gc.disable()  # `_bury` looks for garbage, now and then
-    links.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
+    link.connect = connect  # type: ignore[assignment]  # takes what links pass, and no more
     peers.connect = connect_peer  # type: ignore[assignment]  # as above
     schedules.new_workflow_id = new_id
     try:
         yield
     finally:
-        links.connect = peers.connect = real
+        link.connect = peers.connect = real
         schedules.new_workflow_id = real_id
         steps.HUGE_BYTES = huge_bytes
         gc.enable()
