@@ -252,6 +252,12 @@ class Call:
     def _do_stream(self, delta: str) -> None:
         if self.token is None:
             return
+        at = 0
+        while len(delta) - at > PIECE_CHARACTERS:  # a message has a largest size, and what comes at once may be larger
+            self._unsaid.append(delta[at : at + PIECE_CHARACTERS])
+            self.flush()
+            at += PIECE_CHARACTERS
+        delta = delta[at:] if at else delta
         self._unsaid.append(delta)
         self._unsaid_characters += len(delta)
         if self._unsaid_characters > PIECE_CHARACTERS or self._loop.time() - self._said_at >= PIECE_SECONDS:

@@ -25,7 +25,7 @@ from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthor
 from gz_provider_llm.transport.lines import Event, EventReader, Splitter
 from gz_provider_llm.transport.refusals import error_in, meaning, said, status_in
 from gz_provider_llm.transport.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
-from gz_provider_llm.transport.waits import retry_after, until_reset
+from gz_provider_llm.transport.waits import retry_after, told, until_reset
 
 logger = logging.getLogger(__name__)
 
@@ -152,9 +152,12 @@ class Http:
     def error(self, status: int, answer: object, headers: Mapping[str, str] | None = None) -> GleitzeitError:
         """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
         message, kind = said(answer)
-        wait = retry_after(headers or {}, time.time())
+        now = time.time()
+        wait = retry_after(headers or {}, now)
+        if wait is None:
+            wait = told(answer, now)
         if wait is None and status == 429:
-            wait = until_reset(headers or {}, answer, time.time())
+            wait = until_reset(headers or {}, answer, now)
         shown = self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}"
         error = meaning(status, shown, kind, self.shown_url, wait, self._busy_statuses)
         if isinstance(error, Unauthorized) and self._key_hint:

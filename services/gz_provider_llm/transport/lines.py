@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from gz_provider_llm.errors import ServerError
 
-LINE_LIMIT_BYTES = 16 * 1024 * 1024
+LINE_LIMIT_BYTES = 64 * 1024 * 1024
+"""As much as an answer may have that comes all at once."""
 _FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry", b"error"})
 
 

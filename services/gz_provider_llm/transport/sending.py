@@ -21,6 +21,8 @@ from gleitzeit.spec.urls import ESCAPES, not_understood
 CONNECT_TIMEOUT_SECONDS = 5.0
 KEEPALIVE_SECONDS = 30.0
 SHORT_KEEPALIVE_SECONDS = 2.0
+HEADER_BYTES, HEADERS = 64 * 1024, 1000
+"""Of one header, and how many: proxies and those who count limits by token and model add some, long ones, too."""
 CLOSE_AFTER_STREAMS = frozenset({"llama.cpp"})
 """What servers call themselves that close a connection after a stream without announcing it."""
 
@@ -91,6 +93,8 @@ class Sessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Silence is measured by those who wait, which can wait on.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+            max_field_size=HEADER_BYTES,
+            max_headers=HEADERS,
             trust_env=not _is_local(self._url.host or ""),  # a proxy is for the world outside
         )
 

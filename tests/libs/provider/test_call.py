@@ -121,6 +121,18 @@ async def test_a_piece_that_is_said_has_a_bound(listener: Listener) -> None:
     assert max(sizes) <= 3 * PIECE_CHARACTERS // 2
 
 
+async def test_a_large_piece_is_said_in_several_messages(listener: Listener) -> None:
+    call = Call("m", Meta(progress_token="p"), listener)
+    call.stream("a")
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 500))) * (PIECE_CHARACTERS // 200)
+    call.stream(text)
+    call.flush()
+    pieces = [params["delta"] for _, params in listener.heard]
+    assert "".join(pieces) == "a" + text
+    assert max(map(len, pieces)) <= PIECE_CHARACTERS
+    assert [params["seq"] for _, params in listener.heard] == list(range(1, len(pieces) + 1))
+
+
 async def test_a_piece_is_text(listener: Listener) -> None:
     with pytest.raises(TypeError, match="not bytes"):
         Call("m", Meta(progress_token="p"), listener).stream(b"a")  # type: ignore[arg-type]

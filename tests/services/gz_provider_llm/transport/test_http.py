@@ -63,6 +63,15 @@ async def test_json_both_ways_on_one_connection() -> None:
         assert server.connections == 1
 
 
+async def test_headers_may_be_long_and_many() -> None:
+    """As of proxies that say what they have done, and of servers that count limits by model."""
+    many = {f"x_limit_{number}": "y" * 100 for number in range(300)}
+    async with fake_server(answer(200, {"a": 1}, x_long="z" * 40_000, **many)) as server:
+        http = Http(server.url)
+        assert await http.get_json("/x") == {"a": 1}
+        await http.close()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
