@@ -88,6 +88,7 @@ async def main(chosen: argparse.Namespace) -> int:
                 identity = replace(identity, epochs=epochs)
                 await agree_on_cluster(journal, cluster, utc_clock()())
             engine, clock = Engine(builtin(), identity), utc_clock()
+            engine.scheduler.use(chosen.strategy)
             if chosen.expect:
                 engine.scheduler.expect(chosen.expect.split(","), clock())
             service = Service(engine, journal, clock)

@@ -11,6 +11,7 @@ from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal import base as journal
 from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
+from gleitzeit.spec.strategies import read_strategies
 from gz_coordinator.retention import Retention
 
 LEASE_SECONDS = 900.0
@@ -100,6 +101,14 @@ def _of_providers(add: Callable[..., object]) -> None:
         "after each one that comes)",
     )
     add(
+        "--strategy",
+        metavar="NAME,…",
+        type=strategies,
+        default={},
+        help="which provider gets a call where several could have it: least_loaded (the default), round_robin, "
+        "model_affinity or best_fit; of some protocols or methods as in least_loaded,llm=model_affinity",
+    )
+    add(
         "--lease-seconds",
         metavar="S",
         type=float,
@@ -135,6 +144,14 @@ def duration(text: str) -> float:
     """Seconds, or 30d. Raises ArgumentTypeError."""
     try:
         return values.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def strategies(text: str) -> dict[str, str]:
+    """Raises ArgumentTypeError."""
+    try:
+        return read_strategies(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

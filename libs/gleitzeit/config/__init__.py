@@ -95,6 +95,8 @@ class Config(Struct, frozen=True, kw_only=True):
     """How many of them, the newest; None: all."""
     allow_env: tuple[str, ...] = ()
     """The environment variables of a coordinator of ours that any document may read."""
+    strategy: str | None = None
+    """By which a coordinator of ours chooses the provider for a call; None: the least loaded."""
     sources: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 
@@ -343,6 +345,7 @@ SETTINGS: dict[str, Setting] = {
     "retention_seconds": Setting(values.seconds, ("GLEITZEIT_RETENTION",)),
     "retention_count": Setting(values.number, ("GLEITZEIT_RETENTION_COUNT",)),
     "allow_env": Setting(values.names, ("GLEITZEIT_ALLOW_ENV",)),
+    "strategy": Setting(values.strategies, ("GLEITZEIT_STRATEGY",)),
 }
 """In the order in which they are shown."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.scalars import whole_number
+from gleitzeit.spec.strategies import read_strategies
 from gleitzeit.spec.urls import ESCAPES, is_address, shown
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -155,6 +156,15 @@ def journals(value: object) -> tuple[str, ...]:
     if not isinstance(listed, list | tuple):
         raise ValueError(f"expected journals, such as sqlite:///PATH,memory:, not {kind(value)}")
     return tuple(journal(url) for url in listed if str(url).strip())
+
+
+def strategies(value: object) -> str:
+    """`round_robin`, or with commas, or `{llm: model_affinity}`."""
+    if isinstance(value, dict):
+        value = ",".join(f"{subject}={name}" for subject, name in value.items())
+    given = text(value)
+    read_strategies(given)
+    return given
 
 
 def attempts(value: object) -> int:

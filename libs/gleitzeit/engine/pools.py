@@ -1,11 +1,13 @@
 """Who could do what waits, how much of them is in use, how well they are, and what is in the way of the next task."""
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from gleitzeit.engine import breaker
 from gleitzeit.engine.breaker import Circuit, RetryBudget
 from gleitzeit.engine.inputs import ProviderReady
 from gleitzeit.engine.queue import Queue
+from gleitzeit.engine.strategies import Rank
 from gleitzeit.engine.workflow import Task
 from gleitzeit.model.definition import BreakerPolicy
 from gleitzeit.spec.durations import how_soon
@@ -13,6 +15,8 @@ from gleitzeit.spec.durations import how_soon
 CircuitKey = tuple[str, BreakerPolicy]
 MAX_CIRCUITS = 1_000
 """At one provider process."""
+MAX_WARM = 32
+"""So many models of one provider are remembered: more are hardly in its memory."""
 
 
 class Share:
@@ -43,8 +47,8 @@ class Provider:
     """A live provider process, how much of it is in use, and how well it is."""
 
     __slots__ = (
-        "budget", "capacity", "circuits", "drained", "draining", "foreign", "instance", "methods", "models", "name",
-        "pools", "running", "share", "started",
+        "budget", "capacity", "circuits", "drained", "draining", "foreign", "instance", "last_start", "methods",
+        "models", "name", "pools", "running", "share", "started", "warm",
     )  # fmt: skip
 
     def __init__(self, ready: ProviderReady, running: int = 0) -> None:
@@ -55,6 +59,10 @@ class Provider:
         """All whose tasks may come to it."""
         self.running = running
         self.started = 0
+        self.last_start = 0
+        """The number of its last call among those of all providers; 0: there was none."""
+        self.warm: dict[str, int] = {}
+        """By model that it was called with, the number of the last such call; the latest models, last."""
         self.share: Share | None = None
         """If other coordinators may call it, too, and it does not keep its capacity itself."""
         self.draining = False
@@ -75,6 +83,19 @@ class Provider:
     def go_on_from(self, before: "Provider") -> None:
         """It was as well as that on its last connection."""
         self.circuits, self.budget = before.circuits, before.budget
+
+    def begin(self, number: int) -> None:
+        """A call of it, with this number among those of all, is under way."""
+        self.running += 1
+        self.started += 1
+        self.last_start = number
+
+    def remember(self, model: str, number: int) -> None:
+        """It is called with that model."""
+        self.warm.pop(model, None)
+        self.warm[model] = number
+        if len(self.warm) > MAX_WARM:
+            del self.warm[next(iter(self.warm))]
 
     def circuit(self, key: CircuitKey, now: int) -> Circuit:
         """The one that counts such calls; made with the first failure. Documents choose their policies, so of very many
@@ -114,13 +135,22 @@ class Provider:
 
 
 class Pool:
-    """Tasks that compete for the same providers. With `circuit`, all of them are calls that this circuit counts."""
+    """Tasks that compete for the same providers. With `circuit`, all of them are calls that this circuit counts; with
+    `model`, all want that one. `rank` says which provider is chosen; None: the least loaded for its size."""
 
-    __slots__ = ("circuit", "passed", "providers", "queue", "retries")
+    __slots__ = ("circuit", "model", "passed", "providers", "queue", "rank", "retries")
 
-    def __init__(self, providers: tuple[Provider, ...] = (), circuit: CircuitKey | None = None) -> None:
+    def __init__(
+        self,
+        providers: tuple[Provider, ...] = (),
+        circuit: CircuitKey | None = None,
+        rank: Rank | None = None,
+        model: str = "",
+    ) -> None:
         self.providers = providers
         self.circuit = circuit
+        self.rank = rank
+        self.model = model
         self.queue = Queue()
         self.retries = Queue()
         """What failed because its provider was not well, and takes its turn when the provider's budget allows."""
@@ -133,14 +163,14 @@ class Pool:
         return self.queue.size + self.retries.size
 
     def choose(self, now: int, *, retry: bool = False) -> Provider | None:
-        """The provider for the next task: the least loaded for its size; None if none can take it."""
-        best, load = None, 1.0
+        """The provider for the next task; None if none can take it."""
+        best, least, rank = None, inf, self.rank
         for provider in self.providers:
             if provider.free > 0:
-                share = provider.running / provider.capacity
+                ranked = provider.running / provider.capacity if rank is None else rank(provider, self.model)
                 admitted = not provider.circuits or self._admits(provider, now)
-                if share < load and admitted and (not retry or provider.budget.allows(now)):
-                    best, load = provider, share
+                if ranked < least and admitted and (not retry or provider.budget.allows(now)):
+                    best, least = provider, ranked
         return best
 
     def _admits(self, provider: Provider, now: int) -> bool:

@@ -7,7 +7,7 @@ over PATIENCE times in a row is served all the same, and pools that want equally
 A method whose circuit has opened somewhere gets a pool of its own: others must not wait behind it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 
 from gleitzeit.engine import breaker
@@ -17,11 +17,13 @@ from gleitzeit.engine.health import Health, policy_of
 from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
 from gleitzeit.engine.pools import Pool, Provider, repeats, why_waiting_in
 from gleitzeit.engine.queue import PATIENCE, Lane, Queue
+from gleitzeit.engine.strategies import RANKS, Rank
 from gleitzeit.engine.underway import Call
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.model.definition import BreakerPolicy
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import how_soon
+from gleitzeit.spec.strategies import strategy_of
 
 CACHE = "$cache"
 """Stands for a provider where a task is next whose result may be known: look it up before it is called for."""
@@ -69,6 +71,9 @@ class Scheduler:
         """Calls under way, by workflow."""
         self._load: dict[str, int] = {}
         """Calls under way, by instance, also of those that are not connected at the moment."""
+        self._strategies: Mapping[str, str] = {}
+        self._starts = 0
+        """Calls that were ever under way."""
         self._regroup()
 
     # Providers
@@ -107,6 +112,14 @@ class Scheduler:
         """Providers of these names are started with us; no others are waited for."""
         self._awaited.expect(names, now)
 
+    def use(self, strategies: Mapping[str, str]) -> None:
+        """By which the provider for a call is chosen, as `spec.strategies` reads them."""
+        self._strategies = strategies
+        self._regroup()
+
+    def _rank(self, method: str) -> Rank | None:
+        return RANKS[strategy_of(method, self._strategies)]
+
     def begin(self, now: int) -> None:
         """There is work to go on with, from before our start."""
         if not self.roster:
@@ -123,13 +136,13 @@ class Scheduler:
         self._awaiting, self._likely = Pool(), {}
         for provider in self.roster.values():
             provider.pools = []
-        pools: dict[tuple[str, ...], Pool] = {}
+        pools: dict[tuple[Rank | str | None, ...], Pool] = {}
         for method, instances in serving.items():
-            apart = method in self._apart
-            key = (method, *instances) if apart else tuple(instances)
+            apart, rank = method in self._apart, self._rank(method)
+            key = (rank, method, *instances) if apart else (rank, *instances)
             if key not in pools:
                 pools[key] = Pool(
-                    tuple(self.roster[i] for i in instances), (method, breaker.DEFAULT) if apart else None
+                    tuple(self.roster[i] for i in instances), (method, breaker.DEFAULT) if apart else None, rank
                 )
             self._pool_of[method] = pools[key]
         self._pools = [self._unserved, self._awaiting, self._lookups, *pools.values()]
@@ -191,7 +204,8 @@ class Scheduler:
             chosen = chosen if chosen and model else tuple(named)
             if len(self._pools) >= self._many_pools:
                 self._prune_pools()
-            pool = self._pool_of[method, name, model, own] = Pool(chosen, (method, own or breaker.DEFAULT))
+            circuit, wanted = (method, own or breaker.DEFAULT), "" if model == _UNLISTED else model
+            pool = self._pool_of[method, name, model, own] = Pool(chosen, circuit, wide.rank, wanted)
             self._pools.append(pool)
         return pool
 
@@ -257,6 +271,8 @@ class Scheduler:
         if taken is None:
             return None
         pool.passed = 0
+        if pool.model and pool.rank is not None:
+            provider.remember(pool.model, self._starts + 1)
         return *taken, provider
 
     def wake_at(self) -> int | None:
@@ -319,10 +335,10 @@ class Scheduler:
     def started(self, workflow: Workflow, instance: str) -> None:
         self._running[workflow.id] = self._running.get(workflow.id, 0) + 1
         self._load[instance] = self._load.get(instance, 0) + 1
+        self._starts += 1
         provider = self.roster.get(instance)
         if provider is not None:
-            provider.running += 1
-            provider.started += 1
+            provider.begin(self._starts)
 
     def ended(self, workflow: Workflow, instance: str) -> None:
         _decrement(self._running, workflow.id)

@@ -24,6 +24,7 @@ _OF_THE_STACK = (
     ("log_level", "--log-level"),
     ("log_format", "--log-format"),
     ("allow_env", "--allow-env"),
+    ("strategy", "--strategy"),
 )
 _OF_PROVIDERS = (
     ("default_model", "GLEITZEIT_DEFAULT_MODEL"),

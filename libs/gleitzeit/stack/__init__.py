@@ -54,9 +54,9 @@ class StackConfig(Struct, frozen=True, kw_only=True):
 
     `listen` HOST:PORT is the coordinator's, port 0 any free one, which it keeps over restarts. `nats` is the URL of a
     shared server; without it a private one is started. `cluster` and `journal` have defaults in the state folder.
-    `resume` (none, all), `token_file`, `tls_cert`, `tls_key`, `allow_env`, `allow_root` and `retention_*` are
-    passed to the coordinator. A provider named twice is started twice. Without `log_files` our services write to our
-    stderr, or all to `log_file`.
+    `resume` (none, all), `token_file`, `tls_cert`, `tls_key`, `allow_env`, `allow_root`, `retention_*` and `strategy`
+    are passed to the coordinator. A provider named twice is started twice. Without `log_files` our services write to
+    our stderr, or all to `log_file`.
     """
 
     state: Path
@@ -74,6 +74,7 @@ class StackConfig(Struct, frozen=True, kw_only=True):
     allow_root: tuple[Path, ...] = ()
     retention_seconds: float | None = None
     retention_count: int | None = None
+    strategy: str | None = None
     embedded: bool = False
     drain_seconds: float = 10.0
     log_level: str = "info"
@@ -224,6 +225,7 @@ class Stack:
             "--allow-env": ",".join(config.allow_env) or None,
             "--retention": config.retention_seconds,
             "--retention-count": config.retention_count,
+            "--strategy": config.strategy,
         }
         options = [word for name, value in settings.items() if value is not None for word in (name, str(value))]
         options += [word for root in config.allow_root for word in ("--allow-root", str(root))]

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_level=options.log_level,
         log_format=options.log_format,
         allow_env=tuple(name for name in options.allow_env.split(",") if name),
+        strategy=options.strategy,
         log_files=True,
     )
     try:
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", choices=("none", "all"), help="passed to the coordinator")
     add("--drain-seconds", type=float, default=10.0, help="what a service may take to finish what runs (default: 10)")
     add("--allow-env", default="", metavar="NAME,…", help="passed to the coordinator")
+    add("--strategy", metavar="NAME,…", help="passed to the coordinator")
     add("--log-level", choices=LEVELS, default="info")
     add("--log-format", choices=FORMATS, default="auto")
     return parser

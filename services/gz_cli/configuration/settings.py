@@ -76,6 +76,7 @@ def stack(**arguments: object) -> "StackConfig":
         allow_root=config.allow_root,
         retention_seconds=config.retention_seconds,
         retention_count=config.retention_count,
+        strategy=config.strategy,
         log_level=given(config, "log_level") or "warning",  # what happens is told as events; logs are for trouble
         log_format=config.log_format,
         log_file=config.log_file,

@@ -1,0 +1,40 @@
+"""By what the provider for the next task of a pool is chosen, of those that have room: each has a rank, and the lowest
+is taken; of equal ones the first.
+
+least loaded      for its size (None: the pool reckons that by itself, as nearly all do)
+round robin       the one whose last call began first
+model affinity    the one that was called with this model last, which is likely in its memory; else the least loaded
+best fit          the one with the least room, so that others stay free for what comes at once, or can be ended
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gleitzeit.spec.strategies import BEST_FIT, LEAST_LOADED, MODEL_AFFINITY, ROUND_ROBIN
+
+if TYPE_CHECKING:
+    from gleitzeit.engine.pools import Provider
+
+Rank = Callable[["Provider", str], float]
+"""Of a provider that has room, for a model ("": none that is known)."""
+
+
+def _by_turns(provider: "Provider", model: str) -> float:
+    return provider.last_start
+
+
+def _by_model(provider: "Provider", model: str) -> float:
+    last = provider.warm.get(model) if model else None
+    return -last if last is not None else provider.running / provider.capacity
+
+
+def _by_room(provider: "Provider", model: str) -> float:
+    return provider.free
+
+
+RANKS: dict[str, Rank | None] = {
+    LEAST_LOADED: None,
+    ROUND_ROBIN: _by_turns,
+    MODEL_AFFINITY: _by_model,
+    BEST_FIT: _by_room,
+}
