@@ -7,8 +7,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from gz_cli.main import BROKEN_PIPE
-
 _BEFORE = "Value error, "
 """Of the library that converts, and of no use to anybody."""
 _NEVER_CUT = 1000
@@ -75,7 +73,7 @@ class Commands(Group):
         try:
             return list(super().parse_args(ctx, args))
         except BrokenPipeError:  # of --help
-            raise typer.Exit(BROKEN_PIPE) from None
+            raise _nobody_reads() from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -84,7 +82,13 @@ class Commands(Group):
             error.message = clearer(error.message)
             raise
         except BrokenPipeError:
-            raise typer.Exit(BROKEN_PIPE) from None
+            raise _nobody_reads() from None
+
+
+def _nobody_reads() -> typer.Exit:
+    from gz_cli.exits import BROKEN_PIPE  # seldom needed, and not light
+
+    return typer.Exit(BROKEN_PIPE)
 
 
 def _sentence(command: Any) -> str:

@@ -33,6 +33,8 @@ UNREACHABLE = 5
 TIMED_OUT = 6
 CANCELLED = 7
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
 
 AMBIGUOUS_ID = "AMBIGUOUS_ID"
 NOT_STARTED = ("CHILD_EXITED", "STACK_FAILED")

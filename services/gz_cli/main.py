@@ -17,8 +17,6 @@ short command."""
 
 
 VERSION = ["--version"]
-BROKEN_PIPE = 141
-"""Who read our output has gone (`gz list | head -1`): what a shell says of programs that SIGPIPE ends."""
 
 
 def run() -> None:
@@ -62,6 +60,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
+        from gz_cli.exits import BROKEN_PIPE
+
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         from gz_cli.exits import DEBUG, complaint
@@ -116,6 +116,8 @@ def _leave(code: int) -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
+        from gz_cli.exits import BROKEN_PIPE
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or BROKEN_PIPE
     sys.exit(code)
