@@ -5,7 +5,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from gz_provider_llm.backends.anthropic_answer import Answer
+from gz_provider_llm.backends.anthropic_answer import Answer, joined
 from gz_provider_llm.backends.backend import OnDelta
 from gz_provider_llm.backends.lessons import SAMPLING, Lessons, left_out, refused_one
 from gz_provider_llm.errors import BadRequest
@@ -19,6 +19,8 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 MAX_TOKENS = 4096  # the API demands a number where others do without
 CAPACITY = 8
+MOST_TURNS = 10
+"""Of an answer that its server interrupts to search or to run something, and goes on with when it is asked to."""
 WARMEST = 1
 """Others have temperatures up to 2."""
 
@@ -54,6 +56,19 @@ class Anthropic:
 
     async def _ask(self, request: ChatRequest, on_delta: OnDelta, lessons: frozenset[str]) -> ChatResult:
         body = chat_body(request, lessons)
+        answers = [await self._answer(request, body, on_delta)]
+        while answers[-1].paused and answers[-1].blocks and len(answers) < MOST_TURNS:
+            messages = [*body["messages"], *(answer.as_message() for answer in answers)]
+            onward = {**body, "messages": messages, **answers[-1].workplace()}
+            answers.append(await self._answer(request, onward, on_delta))
+        warnings = left_out(request, lessons, _DROPPED)
+        if _wants_thoughts(request) and "thinking" not in body and not warnings:
+            warnings = (f"max_tokens leaves {request.model} no room to think: reasoning_effort was left out",)
+        if body.get("temperature") == WARMEST < (request.temperature or 0):
+            warnings += (f"anthropic has no temperature above {WARMEST}: it was asked with that",)
+        return joined([answer.result(warnings) for answer in answers])
+
+    async def _answer(self, request: ChatRequest, body: dict[str, Any], on_delta: OnDelta) -> Answer:
         answer = Answer(request.model)
         if request.stream:
             await self._stream(body, answer, on_delta)
@@ -61,12 +76,7 @@ class Anthropic:
             message = self._http.checked(await self._http.post_json("/v1/messages", body), "a message")
             with self._http.reading("a message"):
                 answer.take(message)
-        warnings = left_out(request, lessons, _DROPPED)
-        if _wants_thoughts(request) and "thinking" not in body and not warnings:
-            warnings = (f"max_tokens leaves {request.model} no room to think: reasoning_effort was left out",)
-        if body.get("temperature") == WARMEST < (request.temperature or 0):
-            warnings += (f"anthropic has no temperature above {WARMEST}: it was asked with that",)
-        return answer.result(warnings)
+        return answer
 
     async def _stream(self, body: dict[str, Any], answer: Answer, on_delta: OnDelta) -> None:
         async with self._http.events("/v1/messages", body) as events:
@@ -146,7 +156,7 @@ def _tools(request: ChatRequest) -> dict[str, Any]:
     parts: dict[str, Any] = {"tools": []}
     for tool in request.tools:
         described = {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
-        parts["tools"].append(described | {"strict": True} if tool.strict else described)
+        parts["tools"].append(tool.own or (described | {"strict": True} if tool.strict else described))
     if request.tool_name:
         parts["tool_choice"] = {"type": "tool", "name": request.tool_name}
     elif request.tool_choice:

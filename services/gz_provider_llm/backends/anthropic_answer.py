@@ -1,13 +1,14 @@
 """An answer on Anthropic's wire, put together of its events. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gz_provider_llm.errors import Refused
 from gz_provider_llm.shapes.requests import ToolCall, tool_arguments
-from gz_provider_llm.shapes.results import ChatResult, Usage, count_of, text_of
+from gz_provider_llm.shapes.results import ChatResult, Usage, count_of, sum_of, text_of
 
 _FINISH: Final = {
     "end_turn": "stop",
@@ -32,6 +33,21 @@ class _Block(Struct):
     input: Any = None
     signature: str = ""
     data: str = ""
+    given: Mapping[str, Any] = {}
+    """As it began."""
+
+    def as_content(self) -> dict[str, Any]:
+        """All of it, as it has to stand in the request that goes on."""
+        match self.kind:
+            case "thinking" | "redacted_thinking":
+                return self.to_return()
+            case "text":
+                return {"type": "text", "text": "".join(self.texts)}
+        return {**self.given, "input": self.arguments} if self.json else dict(self.given)
+
+    @property
+    def arguments(self) -> Any:
+        return tool_arguments(self.json) if self.json else self.input or {}
 
     def to_return(self) -> dict[str, Any]:
         """A thought, as it has to stand in the next request: with its signature, or hidden as it came."""
@@ -50,6 +66,21 @@ class Answer(Struct):
     """Why it declined to answer."""
     blocks: dict[int, _Block] = field(default_factory=dict)
     usage: dict[str, int] | None = None
+    container: str = ""
+    """In which the server runs code."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it goes on when its server is given what there is of it."""
+        return self.stop_reason == "pause_turn"
+
+    def as_message(self) -> dict[str, Any]:
+        said = [block for block in self.blocks.values() if block.kind != "text" or "".join(block.texts).strip()]
+        return {"role": "assistant", "content": [block.as_content() for block in said]}
+
+    def workplace(self) -> dict[str, str]:
+        """What a request that goes on says beside the messages."""
+        return {"container": self.container} if self.container else {}
 
     def add(self, event: Mapping[str, Any]) -> str:
         """Returns the text that it brought. Kinds of events that are not known are passed over, as the API demands."""
@@ -79,6 +110,8 @@ class Answer(Struct):
         self.stop_reason = text_of(said.get("stop_reason"), self.stop_reason)
         if isinstance(details := said.get("stop_details"), dict):
             self.explanation = text_of(details.get("explanation"))
+        if isinstance(container := said.get("container"), dict):
+            self.container = text_of(container.get("id"), self.container)
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         self.model = text_of(message.get("model"), self.model)
@@ -92,7 +125,7 @@ class Answer(Struct):
 
     def _block(self, at: int, given: Mapping[str, Any]) -> str:
         kind, number, name = (text_of(given.get(member)) for member in ("type", "id", "name"))
-        block = _Block(kind, number, name, input=given.get("input"))
+        block = _Block(kind, number, name, input=given.get("input"), given=given)
         block.signature, block.data = text_of(given.get("signature")), text_of(given.get("data"))
         self.blocks[at] = block
         text = given.get("text") or given.get("thinking") or ""
@@ -119,7 +152,7 @@ class Answer(Struct):
     def result(self, warnings: tuple[str, ...] = ()) -> ChatResult:
         content = self._texts("text")
         calls = tuple(
-            ToolCall(block.id, block.name, tool_arguments(block.json) if block.json else block.input or {})
+            ToolCall(block.id, block.name, block.arguments)
             for block in self.blocks.values()
             if block.kind == "tool_use"
         )
@@ -138,6 +171,18 @@ class Answer(Struct):
 
     def _texts(self, kind: str) -> str:
         return "".join(text for block in self.blocks.values() if block.kind == kind for text in block.texts)
+
+
+def joined(parts: Sequence[ChatResult]) -> ChatResult:
+    """Of an answer that its server gave in several turns."""
+    if len(parts) == 1:
+        return parts[0]
+    return replace(
+        parts[-1],
+        content="".join(part.content for part in parts),
+        reasoning="\n\n".join(filter(None, (part.reasoning for part in parts))),
+        usage=sum_of([part.usage for part in parts]),
+    )
 
 
 def _usage(usage: Mapping[str, int] | None) -> Usage | None:

@@ -45,6 +45,8 @@ def chat_body(request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, 
     body = {"model": request.model, "messages": _messages(request.messages), **_common(request, lessons)}
     # There is no tool_choice on this wire: a tool that must not be called is not shown, nor are the others of one that
     # must.
+    if own := [tool.own["type"] for tool in request.tools if tool.own]:
+        raise BadRequest(f"Ollama has no tools of its own: leave {', '.join(own)} out, or ask another provider")
     tools = [tool for tool in request.tools if request.tool_name in ("", tool.name)]
     if tools and request.tool_choice != "none":
         shown = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]

@@ -188,7 +188,7 @@ class OpenAI:
         body = self._common(request, lessons)
         body["messages"] = [self._message(message, lessons) for message in messages]
         if request.tools:
-            body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+            body["tools"] = [tool.own or {"type": "function", "function": _function(tool)} for tool in request.tools]
         if request.tool_name:
             body["tool_choice"] = {"type": "function", "function": {"name": request.tool_name}}
         elif request.tool_choice:

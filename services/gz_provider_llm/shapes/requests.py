@@ -58,12 +58,14 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Tool(Struct, frozen=True):
-    """`parameters` is a JSON Schema of an object; `strict` holds the server to it, where it can."""
+    """`parameters` is a JSON Schema of an object; `strict` holds the server to it, where it can. `own` is one that the
+    server has and runs itself, as its API writes it: a search in the web."""
 
     name: str
     description: str
     parameters: dict[str, Any]
     strict: bool = False
+    own: dict[str, Any] | None = None
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
@@ -269,6 +271,8 @@ def _part(part: Mapping[str, Any], files: Files) -> str | Image:
 
 def _tool(given: Mapping[str, Any]) -> Tool:
     tool = given.get("function", given)
+    if tool.get("type", "function") not in ("function", "custom"):
+        return Tool(tool.get("name", tool["type"]), "", {}, own=dict(tool))
     parameters = tool.get("parameters") or tool.get("input_schema") or tool.get("inputSchema")
     strict = tool.get("strict") is True
     return Tool(tool["name"], tool.get("description", ""), parameters or {"type": "object", "properties": {}}, strict)

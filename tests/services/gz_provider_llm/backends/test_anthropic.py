@@ -9,7 +9,7 @@ from fake_server import Answer, FakeServer, answer, fake_server, hang, sse, stre
 from llama import LlamaServer
 from samples import IMAGE, SAID, SCHEMA, START, STOP, block, delta, ending, request, text
 
-from gz_provider_llm.backends.anthropic import Anthropic
+from gz_provider_llm.backends.anthropic import MOST_TURNS, Anthropic
 from gz_provider_llm.errors import (
     BadRequest,
     ContextOverflow,
@@ -375,6 +375,53 @@ async def test_strict_tools_and_images_in_the_web() -> None:
     assert body["tools"][0]["strict"] is True
     source = {"type": "url", "url": "https://example.org/a.png"}
     assert body["messages"][0]["content"] == [{"type": "image", "source": source}]
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+
+
+async def test_a_tool_of_the_server_s_own_goes_to_it_as_it_stands() -> None:
+    body = await body_of(tools=(Tool("f", "d", SCHEMA), Tool("web_search", "", {}, own=SEARCH)))
+    assert [tool["name"] for tool in body["tools"]] == ["f", "web_search"]
+    assert body["tools"][1] == SEARCH
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_answer_that_its_server_interrupts_is_gone_on_with(streamed: bool) -> None:
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result"}]}
+    first = [
+        *text("I look. "), block(1, type="server_tool_use", id="s", name="web_search", input={}),
+        delta(1, type="input_json_delta", partial_json='{"query": "x"}'), block(2, **found),
+        block(3, type="text", text=" "),
+        ending("pause_turn") | {"delta": {"stop_reason": "pause_turn", "container": {"id": "c"}}}, STOP,
+    ]  # fmt: skip
+    content = [
+        {"type": "text", "text": "I look. "},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
+        found,
+    ]
+    usage = {"input_tokens": 7, "output_tokens": 9}
+    message = {"model": "m-1", "content": content, "usage": usage}
+    whole = message | {"stop_reason": "pause_turn", "container": {"id": "c"}}
+    end = message | {"content": [{"type": "text", "text": "Found."}], "stop_reason": "end_turn"}
+    said = [stream(sse(*first)), stream(sse(*text("Found."), ending("end_turn"), STOP))]
+    script = said if streamed else [answer(200, whole), answer(200, end)]
+    deltas: list[str] = []
+    async with anthropic(*script) as (backend, server):
+        result = await backend.chat(request(stream=streamed), deltas.append)
+    assert (result.content.replace("  ", " "), result.finish_reason) == ("I look. Found.", "stop")
+    assert result.usage is not None
+    assert result.usage.total_tokens == 32
+    assert deltas == (["I look. ", " ", "Found."] if streamed else [])
+    assert server.asked[1].body["messages"][1:] == [{"role": "assistant", "content": content}]
+    assert server.asked[1].body["container"] == "c"
+
+
+async def test_an_answer_that_is_interrupted_for_ever_has_an_end() -> None:
+    async with anthropic(stream(sse(*text("x"), ending("pause_turn"), STOP))) as (backend, server):
+        result = await backend.chat(request(), lambda delta: None)
+    assert (result.content, result.finish_reason) == ("x" * MOST_TURNS, "pause_turn")
+    assert len(server.asked) == MOST_TURNS
 
 
 async def test_other_refusals_are_not_asked_again() -> None:

@@ -88,6 +88,11 @@ def test_a_choice_of_tools_is_made_by_what_is_shown() -> None:
     assert shown["function"]["name"] == "other"
 
 
+def test_there_are_no_tools_of_the_server_s_own() -> None:
+    with pytest.raises(BadRequest, match="leave browser_search out"):
+        chat(tools=(Tool("browser_search", "", {}, own={"type": "browser_search"}),))
+
+
 def test_a_conversation_for_a_server_without_chat() -> None:
     system = Message(role="system", content="Be brief.")
     assert generate(system, QUESTION) == {"model": "tiny", "prompt": "Why?", "system": "Be brief.", "stream": True}

@@ -519,10 +519,11 @@ async def test_thoughts_go_back_with_the_calls_that_they_led_to() -> None:
 
 async def test_strict_tools_and_images_in_the_web() -> None:
     _, body = await body_of(
-        tools=(Tool("f", "d", SCHEMA, True),),
+        tools=(Tool("f", "d", SCHEMA, True), Tool("browser_search", "", {}, own={"type": "browser_search"})),
         messages=(Message(role="user", images=(Image("", "", "https://example.org/a.png"),)),),
     )
     assert body["tools"][0]["function"]["strict"] is True
+    assert body["tools"][1] == {"type": "browser_search"}
     assert body["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
 
 

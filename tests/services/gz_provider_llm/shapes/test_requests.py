@@ -140,6 +140,14 @@ def test_tools_of_every_maker(files: Files, tool: dict[str, Any]) -> None:
     assert asked(files, tools=[tool]).tools == (Tool("f", "d", SCHEMA),)
 
 
+def test_a_tool_that_its_server_has(files: Files) -> None:
+    given = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+    (tool,) = chat_request({"prompt": "x", "tools": [given]}, "m", files).tools
+    assert (tool.name, tool.own) == ("web_search", given)
+    (tool,) = chat_request({"prompt": "x", "tools": [{"type": "browser_search"}]}, "m", files).tools
+    assert (tool.name, tool.own) == ("browser_search", {"type": "browser_search"})
+
+
 def test_a_tool_without_params(files: Files) -> None:
     assert asked(files, tools=[{"name": "f"}]).tools == (Tool("f", "", {"type": "object", "properties": {}}),)
 
