@@ -144,5 +144,5 @@ def test_what_can_never_work_is_said_at_start(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigurationError, match="is no GGUF file"):
         check("text.gguf")
     monkeypatch.setattr("gz_provider_llm.backends.llamacpp.find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'gleitzeit\[llamacpp\]'"):
+    with pytest.raises(ConfigurationError, match="pip install xllamacpp"):
         check("text.gguf")
