@@ -73,8 +73,8 @@ class Anthropic:
         if request.stream:
             await self._stream(body, answer, on_delta)
         else:
-            message = self._http.checked(await self._http.post_json("/v1/messages", body), "a message")
-            with self._http.reading("a message"):
+            message = self._http.server.checked(await self._http.post_json("/v1/messages", body), "a message")
+            with self._http.server.reading("a message"):
                 answer.take(message)
         return answer
 
@@ -83,15 +83,15 @@ class Anthropic:
             async for event in events:
                 if event.name == "ping":
                     continue
-                data = self._http.checked(self._http.decode(event.data), "events of a message")
-                with self._http.reading("events of a message"):
+                data = self._http.server.checked(self._http.server.decode(event.data), "events of a message")
+                with self._http.server.reading("events of a message"):
                     delta = answer.add(data)
                 if delta:
                     on_delta(delta)
                 if answer.complete:
                     break
         if not answer.complete:
-            raise self._http.cut()
+            raise self._http.server.cut()
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         raise BadRequest("anthropic has no embeddings: use another provider for this task")
@@ -105,7 +105,7 @@ class Anthropic:
                     for one in data
                     if isinstance(one, dict) and "id" in one
                 ]
-        raise self._http.nonsense("a list of models")
+        raise self._http.server.nonsense("a list of models")
 
     async def close(self) -> None:
         await self._http.close()

@@ -85,12 +85,12 @@ class Ollama:
         download = wire.Download()
         async with instance.http.lines("/api/pull", {"model": model, "stream": True}) as lines:
             async for line in lines:
-                said = instance.http.decode(line)
+                said = instance.http.server.decode(line)
                 if "error" in said:
                     raise _pull_failed(model, said["error"], instance)
                 on_progress(*download.add(said))
         if not download.done:
-            raise instance.http.cut()
+            raise instance.http.server.cut()
         await instance.refresh()
 
     async def close(self) -> None:
@@ -181,17 +181,17 @@ async def _embed(instance: Instance, request: EmbedRequest) -> EmbedResult:
         return await _embed_one_by_one(instance, request)
     try:
         given = await instance.http.post_json("/api/embed", wire.embed_body(request))
-        answer = instance.http.checked(given, _EMBEDDINGS)
+        answer = instance.http.server.checked(given, _EMBEDDINGS)
     except BadRequest as error:
         if not _has_no_such_path(error):
             raise
         instance.has_embed = False
         return await _embed_one_by_one(instance, request)
-    with instance.http.reading(_EMBEDDINGS):
+    with instance.http.server.reading(_EMBEDDINGS):
         vectors = [vector_of(vector) for vector in answer["embeddings"]]
         model, usage = text_of(answer.get("model"), request.model), wire.usage_of(answer)
     if len(vectors) != len(request.inputs):
-        raise instance.http.nonsense(_EMBEDDINGS)
+        raise instance.http.server.nonsense(_EMBEDDINGS)
     return EmbedResult(embeddings=vectors, model=model, usage=usage, provider_id=instance.name)
 
 
@@ -200,7 +200,7 @@ async def _embed_one_by_one(instance: Instance, request: EmbedRequest) -> EmbedR
     vectors = []
     for body in wire.old_embed_bodies(request):
         answer = await instance.http.post_json("/api/embeddings", body)
-        with instance.http.reading("an embedding"):
+        with instance.http.server.reading("an embedding"):
             vectors.append(vector_of(answer["embedding"]))
     return EmbedResult(embeddings=vectors, model=request.model, provider_id=instance.name)
 
@@ -211,14 +211,14 @@ async def _stream(instance: Instance, path: str, body: dict[str, Any], on_delta:
     try:
         async with http.lines(path, body) as lines:
             async for line in lines:
-                if text := answer.add(http.checked(http.decode(line), "what Ollama would")):
+                if text := answer.add(http.server.checked(http.server.decode(line), "what Ollama would")):
                     on_delta(text)
     except ServerError as error:
         raise _for_good(error) from None
     except (KeyError, TypeError, AttributeError):
-        raise ServerError(f"{http.shown_url} answered what Ollama would not") from None
+        raise ServerError(f"{http.server.shown_url} answered what Ollama would not") from None
     if not answer.done:
-        raise http.cut()
+        raise http.server.cut()
     return answer
 
 
@@ -234,7 +234,7 @@ def _pull_failed(model: str, said: object, instance: Instance) -> Exception:
     if "file does not exist" in str(said):
         message = f"there is no model {model} in Ollama's library: https://ollama.com/search"
         return ModelNotFound(message, {"model": model, "models": sorted(instance.models)})
-    return instance.http.error_in_stream({"error": said})
+    return instance.http.server.error_in_stream({"error": said})
 
 
 def _status(error: LlmError) -> int:

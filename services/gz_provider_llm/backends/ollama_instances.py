@@ -53,7 +53,7 @@ class Instance:
     @property
     def name(self) -> str:
         """Host and port."""
-        return urlsplit(self.http.shown_url).netloc
+        return urlsplit(self.http.server.shown_url).netloc
 
     def holds(self, model: str) -> bool:
         return full_name(model) in self.models
@@ -71,9 +71,10 @@ class Instance:
             self.loaded = {full_name(model["name"]) for model in loaded["models"] or []}
             self.error = None
         except TimeoutError:
-            self.fail(Unreachable(f"{self.http.shown_url} did not say within {PROBE_SECONDS:g} s what models it has"))
+            where = self.http.server.shown_url
+            self.fail(Unreachable(f"{where} did not say within {PROBE_SECONDS:g} s what models it has"))
         except (msgspec.ValidationError, KeyError, TypeError):
-            self.fail(ServerError(f"{self.http.shown_url} does not answer like an Ollama server"))
+            self.fail(ServerError(f"{self.http.server.shown_url} does not answer like an Ollama server"))
         except RateLimited:
             pass  # too busy to say: what was known stands
         except LlmError as error:
@@ -141,7 +142,7 @@ class Instances:
         errors = [instance.error for instance in self.all if instance.error is not None]
         if len(errors) == 1:
             return errors[0]
-        urls = [instance.http.shown_url for instance in self.all]
+        urls = [instance.http.server.shown_url for instance in self.all]
         where = ", ".join(urls[:_URLS_SHOWN]) + (", …" if len(urls) > _URLS_SHOWN else "")
         hint = "start it with: ollama serve"
         return Unreachable(f"no Ollama answers at {where}; {hint}", {"hint": hint})
@@ -150,7 +151,7 @@ class Instances:
         """The error with what there is, and the command that gets what is not."""
         models = sorted({held.name for instance in self.alive for held in instance.models.values()})
         there = f"there are: {', '.join(models)}" if models else "it has none yet"
-        where = ", ".join(instance.http.shown_url for instance in self.alive or self.all)
+        where = ", ".join(instance.http.server.shown_url for instance in self.alive or self.all)
         hint = f"ollama pull {model}"
         message = f"Ollama at {where} has no model {model}; {there}. Get it with: {hint}"
         return ModelNotFound(message, {"model": model, "models": models, "hint": hint})

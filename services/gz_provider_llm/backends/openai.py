@@ -134,11 +134,11 @@ class OpenAI:
         if request.stream:
             await self._stream(path, body, answer, on_delta, patient=self._may_be_silent(request))
         else:
-            self._add(answer, self._http.checked(await self._http.post_json(path, body), "a completion"))
+            self._add(answer, self._http.server.checked(await self._http.post_json(path, body), "a completion"))
         if not answer.begun:
-            raise self._http.nonsense("a completion")
+            raise self._http.server.nonsense("a completion")
         if answer.finish_reason in BROKEN_OFF:
-            raise self._http.error_in_stream({"error": f"the answer was given up ({answer.finish_reason})"})
+            raise self._http.server.error_in_stream({"error": f"the answer was given up ({answer.finish_reason})"})
         return answer.result(left_out(request, lessons, _DROPPED))
 
     def _may_be_silent(self, request: ChatRequest) -> bool:
@@ -153,7 +153,7 @@ class OpenAI:
             if not answer.finish_reason:  # what had said why it ends was whole
                 raise
         if not done and not answer.finish_reason:
-            raise self._http.cut()
+            raise self._http.server.cut()
         if rest := answer.end():
             on_delta(rest)
 
@@ -165,15 +165,15 @@ class OpenAI:
                     return True
                 if event.name == "ping":  # to keep the connection, with whatever in it
                     continue
-                chunk = self._http.decode(event.data)
+                chunk = self._http.server.decode(event.data)
                 if event.name == "error":
-                    raise self._http.error_in_stream(chunk)
-                if delta := self._add(answer, self._http.checked(chunk, "a completion")):
+                    raise self._http.server.error_in_stream(chunk)
+                if delta := self._add(answer, self._http.server.checked(chunk, "a completion")):
                     on_delta(delta)
         return False
 
     def _add(self, answer: Answer, chunk: dict[str, Any]) -> str:
-        with self._http.reading("a completion"):
+        with self._http.server.reading("a completion"):
             return answer.add(chunk)
 
     def chat_body(self, request: ChatRequest, lessons: Collection[str] = ()) -> dict[str, Any]:
@@ -242,13 +242,13 @@ class OpenAI:
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         expected = "embeddings for each input"
-        answer = self._http.checked(await self._http.post_json("/embeddings", body | request.options), expected)
-        with self._http.reading(expected):
+        answer = self._http.server.checked(await self._http.post_json("/embeddings", body | request.options), expected)
+        with self._http.server.reading(expected):
             data = sorted(answer["data"], key=lambda one: one.get("index", 0))
             vectors = [vector(one["embedding"]) for one in data]
             model, usage = text_of(answer.get("model"), request.model), usage_of(answer.get("usage"))
         if len(vectors) != len(request.inputs):
-            raise self._http.nonsense(expected)
+            raise self._http.server.nonsense(expected)
         return EmbedResult(embeddings=vectors, model=model, usage=usage)
 
     async def models(self) -> list[ModelInfo]:
@@ -256,8 +256,8 @@ class OpenAI:
         match answer:
             case {"data": list(data)} | list(data):  # Together's way
                 return [_model(one) for one in data if isinstance(one, dict) and "id" in one]
-        self._http.checked(answer, "a list of models")
-        raise self._http.nonsense("a list of models")
+        self._http.server.checked(answer, "a list of models")
+        raise self._http.server.nonsense("a list of models")
 
     async def close(self) -> None:
         await self._http.close()

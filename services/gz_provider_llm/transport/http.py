@@ -1,17 +1,13 @@
-"""The one module that knows the HTTP client: pooled requests, answers line by line, and what their failures mean.
+"""Requests over pooled connections, answers at once or line by line, and what failures of the HTTP client mean.
 
-Cancelling the task that waits here closes the socket of its request at once. What a server says about an error is
-passed on without the secrets that were sent to it.
+Cancelling the task that waits here closes the socket of its request at once.
 """
 
 import asyncio
-import json
 import logging
 import os
-import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from ssl import SSLCertVerificationError
 from typing import Any, NoReturn
 
@@ -21,16 +17,14 @@ from msgspec import Struct
 from yarl import URL
 
 from gleitzeit.errors import GleitzeitError
-from gz_provider_llm.errors import IdleTimeout, ServerError, StreamCut, Unauthorized, Unreachable
+from gz_provider_llm.errors import ServerError, StreamCut
 from gz_provider_llm.transport.lines import Event, EventReader, Splitter
-from gz_provider_llm.transport.refusals import error_in, meaning, said, status_in
+from gz_provider_llm.transport.patience import Patience
 from gz_provider_llm.transport.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
-from gz_provider_llm.transport.waits import retry_after, told, until_reset
+from gz_provider_llm.transport.server import Server
 
 logger = logging.getLogger(__name__)
 
-SHORT_SECRET = 8
-"""A secret below this many characters may be part of ordinary words: it is masked where it stands alone."""
 KEY_IN_QUERY = 16
 """From so many characters on, what stands in the query of a URL is taken for a key."""
 NOT_ACCEPTED = 401
@@ -40,8 +34,6 @@ LONG_SILENCE_SECONDS = 600.0
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
-MESSAGE_LIMIT = 2000
-_HALVES = re.compile("[\ud800-\udfff]")
 _NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
@@ -53,12 +45,12 @@ class Key(Struct, frozen=True):
 
 
 class Http:
-    """A pool of connections to one server.
+    """A pool of connections to one server; what it answers is judged by `server`.
 
-    `headers` go with every request; `secrets` are texts in them that nobody must read in an error. `busy_statuses` say
-    that the server is full and the request was not begun. `hint` is what to do when nobody listens there, `key_hint`
-    when the key is not accepted. `renewed` is asked then for the key as it is now: with another one the request is sent
-    again. `long_silence_seconds` end answers of which nothing may come for long, unless the idle timeout is longer.
+    `headers` go with every request; `secrets` are texts in them that nobody must read in an error. For `busy_statuses`,
+    `hint` and `key_hint` see Server. `renewed` is asked for the key as it is now when that is not accepted: with
+    another one the request is sent again. `long_silence_seconds` end answers of which nothing may come for long, unless
+    the idle timeout is longer.
     A connection takes one request after the other, but is not used again when its server may be about to close it: then
     a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
     llama-server closes one after each stream, without announcing it.
@@ -81,14 +73,15 @@ class Http:
         self.url = str(parsed.with_query(None).with_fragment(None)).rstrip("/")
         """Without a trailing slash, and without its query, which follows the path of each request."""
         self._query = parsed.query
-        self.shown_url = str(parsed.with_user(None).with_query(None).with_fragment(None)).rstrip("/")
-        """As it may be told to everybody."""
-        self._secrets = tuple(_mask(secret) for secret in (*secrets, parsed.password, *_keys_in(parsed)) if secret)
+        self.server = Server(
+            str(parsed.with_user(None).with_query(None).with_fragment(None)).rstrip("/"),
+            (*secrets, parsed.password or "", *_keys_in(parsed)),
+            busy_statuses=busy_statuses,
+            hint=hint,
+            key_hint=key_hint,
+        )
         self._idle_timeout_seconds = idle_timeout_seconds
         self._long_silence_seconds = max(idle_timeout_seconds, long_silence_seconds)
-        self._busy_statuses = frozenset(busy_statuses)
-        self._hint = hint
-        self._key_hint = key_hint
         self._renewed = renewed
         self._key = (renewed() if renewed is not None else None) or Key()
         self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
@@ -109,12 +102,12 @@ class Http:
         async with self._opened(method, path, body, base, patient=body is not None) as reply:
             content = await reply.read(BODY_LIMIT_BYTES)
             if len(content) > BODY_LIMIT_BYTES:
-                raise ServerError(f"the answer of {self.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
-            return self.decode(content)
+                raise ServerError(f"the answer of {self.server.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
+            return self.server.decode(content)
 
     @asynccontextmanager
     async def lines(self, path: str, body: object) -> AsyncIterator[AsyncIterator[bytes]]:
-        """POST, and the answer line by line (NDJSON), without empty lines. Decode them with `decode`.
+        """POST, and the answer line by line (NDJSON), without empty lines. Decode them with `server.decode`.
 
         The end of the lines is the end of the answer, or a connection that was closed in a way that HTTP cannot tell
         from it: raise StreamCut if what should come last has not come.
@@ -139,66 +132,12 @@ class Http:
     async def close(self) -> None:
         await self._sessions.close()
 
-    def decode(self, content: bytes | str) -> Any:
-        """JSON from the server; raises ServerError for what is none."""
-        try:
-            return msgspec.json.decode(content)
-        except (msgspec.DecodeError, RecursionError):
-            with suppress(ValueError, RecursionError):
-                return msgspec.json.decode(_mended(content))
-            shown = content if isinstance(content, str) else content.decode(errors="replace")
-            raise ServerError(f"{self.shown_url} answered what is no JSON: {self._public(shown[:200])!r}") from None
-
-    def error(self, status: int, answer: object, headers: Mapping[str, str] | None = None) -> GleitzeitError:
-        """What an error means of which a server said `answer` (decoded JSON, or text) with an HTTP status."""
-        message, kind = said(answer)
-        now = time.time()
-        wait = retry_after(headers or {}, now)
-        if wait is None:
-            wait = told(answer, now)
-        if wait is None and status == 429:
-            wait = until_reset(headers or {}, answer, now)
-        shown = self._public(message)[:MESSAGE_LIMIT] or f"HTTP status {status}"
-        error = meaning(status, shown, kind, self.shown_url, wait, self._busy_statuses)
-        if isinstance(error, Unauthorized) and self._key_hint:
-            return Unauthorized(f"{error.message.rstrip('.')}. {self._key_hint}", error.data)
-        return error
-
-    def error_in_stream(self, answer: object) -> GleitzeitError:
-        """What an error means that came in the middle of an answer with status 200."""
-        return self.error(status_in(answer), answer)
-
-    def checked(self, answer: object, expected: str) -> dict[str, Any]:
-        """An answer with status 200, or a piece of one. Raises what an error means that stands there in its place, and
-        ServerError for what is nothing of the kind."""
-        if (error := error_in(answer)) is not None:
-            raise self.error_in_stream(error)
-        if not isinstance(answer, dict):
-            raise self.nonsense(expected)
-        return answer
-
-    def nonsense(self, expected: str) -> ServerError:
-        """For an answer that does not look as the API says."""
-        return ServerError(f"{self.shown_url} did not answer with {expected}")
-
-    @contextmanager
-    def reading(self, expected: str) -> Iterator[None]:
-        """Around code that takes an answer apart as the API says that it looks: raises ServerError if it does not."""
-        try:
-            yield
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            raise self.nonsense(expected) from None
-
-    def cut(self) -> StreamCut:
-        """For an answer that ended without its proper end."""
-        return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
-
     @asynccontextmanager
     async def _opened(
         self, method: str, path: str, body: object, base: str = "", *, streams: bool = False, patient: bool = False
     ) -> AsyncIterator["_Reply"]:
         seconds = self._long_silence_seconds if patient else self._idle_timeout_seconds
-        patience = _Patience(seconds, self.works_on)
+        patience = Patience(seconds, self.works_on)
         session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
         url = without_user((base or self.url) + path)
         if self._query:
@@ -209,13 +148,13 @@ class Http:
         except TimeoutError:
             if not patience.limit.expired():
                 raise
-            raise self._silent(seconds) from None
+            raise self.server.silent(seconds) from None
         finally:
             patience.end()
 
     @asynccontextmanager
     async def _sent(
-        self, session: aiohttp.ClientSession, method: str, url: URL, body: object, patience: "_Patience"
+        self, session: aiohttp.ClientSession, method: str, url: URL, body: object, patience: Patience
     ) -> AsyncIterator["_Reply"]:
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"content-type": "application/json"}
@@ -258,7 +197,7 @@ class Http:
         if key is None or key == self._key:
             return False
         self._key = key
-        self._secrets = (*self._secrets, _mask(key.secret))
+        self.server.hide(key.secret)
         return True
 
     async def _refuse(self, reply: "_Reply") -> NoReturn:
@@ -269,10 +208,10 @@ class Http:
             answer = content.decode(errors="replace")
         if 300 <= reply.response.status < 400 and (where := reply.response.headers.get("location")):
             answer = f"what is asked for is at {where.partition('?')[0]}: is the URL right?"
-        raise self.error(reply.response.status, answer, reply.response.headers)
+        raise self.server.error(reply.response.status, answer, reply.response.headers)
 
     async def _lines(self, reply: "_Reply") -> AsyncGenerator[bytes]:
-        splitter = Splitter(self.shown_url)
+        splitter = Splitter(self.server.shown_url)
         async for chunk in reply.chunks():
             for line in splitter.feed(chunk):
                 if line:
@@ -283,7 +222,7 @@ class Http:
             yield line
 
     async def _events(self, reply: "_Reply") -> AsyncGenerator[Event]:
-        splitter, reader = Splitter(self.shown_url, returns=True), EventReader()
+        splitter, reader = Splitter(self.server.shown_url, returns=True), EventReader()
         async for chunk in reply.chunks():
             for line in splitter.feed(chunk):
                 if (event := reader.take(line)) is not None:
@@ -297,82 +236,25 @@ class Http:
     def _check_whole(self, last: bytes | str) -> None:
         """What no line feed ended is whole nevertheless, if it is JSON. Raises StreamCut for what is not."""
         try:
-            self.decode(last)
+            self.server.decode(last)
         except ServerError:
-            raise self.cut() from None
+            raise self.server.cut() from None
 
     def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
         if isinstance(error, _NEVER_ARRIVED):
-            hint = f". {self._hint}" if self._hint else ""
-            data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
-            return Unreachable(f"nobody answers at {self.shown_url} ({_reason(error)}){hint}", data)
+            return self.server.unreachable(_reason(error))
         if begun:
-            return self.cut()
+            return self.server.cut()
         if isinstance(error, aiohttp.ClientResponseError):
-            return ServerError(f"{self.shown_url} did not answer as HTTP has it: is it a model server?")
-        return StreamCut(f"{self.shown_url} closed the connection before it answered")
-
-    def _silent(self, seconds: float) -> IdleTimeout:
-        message = f"{self.shown_url} said nothing for {seconds:g} s"
-        fewer, longer = "--capacity or GLEITZEIT_LLM_CAPACITY", "--idle-timeout or GLEITZEIT_LLM_IDLE_TIMEOUT"
-        hint = f"if it is only busy, let it have fewer calls at once ({fewer}) or wait longer ({longer})"
-        return IdleTimeout(f"{message}; {hint}", {"seconds": seconds})
-
-    def _public(self, text: str) -> str:
-        for secret in self._secrets:
-            text = secret.sub("***", text)
-        return text
-
-
-class _Patience:
-    """Ends a request, by `limit`, when nothing of its answer has come for so long, unless the server is known to work.
-
-    Duties of the caller: `begin` within `limit`, `heard` for whatever comes, `end` in any case.
-    """
-
-    def __init__(self, seconds: float, works: Callable[[], Awaitable[bool]]) -> None:
-        self.limit = asyncio.timeout(None)
-        self._seconds = seconds
-        self._works = works
-        self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-        self._asking: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        self._timer = self._loop.call_at(self._heard_at + self._seconds, self._look)
-
-    def heard(self) -> None:
-        self._heard_at = self._loop.time()
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._asking is not None:
-            self._asking.cancel()
-
-    def _look(self) -> None:
-        due = self._heard_at + self._seconds
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
-        else:
-            self._asking = self._loop.create_task(self._ask())
-
-    async def _ask(self) -> None:
-        silent_since = self._heard_at
-        if await self._works():
-            self.heard()
-        if self._heard_at == silent_since:
-            self.limit.reschedule(self._loop.time())
-        else:
-            self._look()
+            return ServerError(f"{self.server.shown_url} did not answer as HTTP has it: is it a model server?")
+        return StreamCut(f"{self.server.shown_url} closed the connection before it answered")
 
 
 class _Reply(Struct, frozen=True):
     """An answer whose body has yet to be read."""
 
     response: aiohttp.ClientResponse
-    patience: _Patience
+    patience: Patience
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self.response.content.iter_any():
@@ -403,24 +285,9 @@ async def _nobody_knows() -> bool:
     return False
 
 
-def _mended(content: bytes | str) -> str:
-    """JSON with U+FFFD for halves of characters: some cut a text between them. Raises ValueError for no JSON."""
-    text = content if isinstance(content, str) else content.decode()
-    return _HALVES.sub("\ufffd", json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
 def _keys_in(url: URL) -> list[str]:
     """What a URL has in its query may be a key."""
     return [value for value in url.query.values() if len(value) >= KEY_IN_QUERY]
-
-
-def _mask(secret: str) -> re.Pattern[str]:
-    whole = re.escape(secret)
-    return re.compile(rf"(?<!\w){whole}(?!\w)" if len(secret) < SHORT_SECRET else whole)
 
 
 def _reason(error: aiohttp.ClientError) -> str:

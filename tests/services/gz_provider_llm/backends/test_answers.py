@@ -92,7 +92,7 @@ def test_strange_answers(events: list[Any], begin: Callable[[], Any], end: Calla
             answer = begin()
             with suppress(LlmError):
                 for event in with_strange(events, at, value):
-                    with http.reading("an answer"):
+                    with http.server.reading("an answer"):
                         assert isinstance(answer.add(event), str)
                 result = end(answer)
                 msgspec.convert(msgspec.to_builtins(result), ChatResult)  # each member is of its type
