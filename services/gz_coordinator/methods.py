@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -355,7 +355,12 @@ class WorkflowMethods:
             why = {"error": view.error_view(workflow.error)} if workflow.error is not None else {}
             return {**self._status(workflow), **why, "tasks": reasons}
 
-        return await self._service.read(workflow_id, look)
+        answer = await self._service.read(workflow_id, look)
+        if (shared := self._parts.shared) is not None and (limits := _limits_in(answer["tasks"])):
+            told = await shared.permits.holders(limits)
+            holders = {limit: self._engine.tell_holders(known) for limit, known in told.items()}
+            answer["tasks"] = [_with_holders(reason, holders) for reason in answer["tasks"]]
+        return answer
 
     def _reason(self, workflow: Workflow, task: Task, now: int) -> Reason:
         return self._with_links(explain(self._engine, workflow, task, now), workflow)
@@ -375,6 +380,17 @@ class WorkflowMethods:
 
     def _status(self, workflow: Workflow) -> dict[str, Any]:
         return view.status_view(workflow, held=self._held(workflow))
+
+
+def _limits_in(reasons: Iterable[Reason | None]) -> list[str]:
+    """Those whose holders another coordinator knows."""
+    found = [limit for one in reasons if one is not None for limit in (one.limit, *_limits_in([one.inner])) if limit]
+    return list(dict.fromkeys(found))
+
+
+def _with_holders(reason: Reason, holders: Mapping[str, str]) -> Reason:
+    inner = None if reason.inner is None else _with_holders(reason.inner, holders)
+    return replace(reason, message=reason.message + holders.get(reason.limit, ""), limit="", inner=inner)
 
 
 class _Kind(Struct):

@@ -3,7 +3,8 @@
 Every question may be asked again, and is, until it is answered: what is said twice counts once.
 """
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -14,17 +15,21 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.limits import ASK_AGAIN_MS
 from gleitzeit.engine.permits import Permit
 from gleitzeit.jsonrpc.methods import Request
-from gleitzeit.model.permits import Ask, HeldPermit, parts_of, stream_of
+from gleitzeit.model.permits import Ask, HeldPermit, Holder, parts_of, stream_of
 from gz_coordinator.errands import Errands
 from gz_coordinator.holdings import LOOK_AGAIN_SECONDS
 from gz_coordinator.peers import Peers
 from gz_coordinator.service import Service
 
-TAKE, GIVE_BACK, CHECK = METHODS = (
+TAKE, GIVE_BACK, CHECK, HOLDERS = METHODS = (
     "coordinator.take_permit", "coordinator.return_permits", "coordinator.check_permits",
+    "coordinator.permit_holders",
 )  # fmt: skip
 ANSWER_SECONDS = 5.0
+TELL_SECONDS = 2.0
+"""For who only wants to know."""
 _PAGE = 1_000
+_MOST_ASKED = 20
 _LATER = (errors.GleitzeitError, TimeoutError)
 """Whatever the other one says instead of an answer: it may be another one's business by now."""
 
@@ -112,6 +117,21 @@ class PermitExchange:
                     break
                 self._service.post(inp.PermitsGone(msgspec.convert(answer["permits"], tuple[HeldPermit, ...])))
 
+    async def holders(self, limits: Collection[str]) -> dict[str, list[Holder]]:
+        """Who has the permits of limits that others keep; those of which nobody tells are left out."""
+        told = await asyncio.gather(*map(self._holders, list(limits)[:_MOST_ASKED]))
+        return {limit: holders for limit, holders in zip(limits, told, strict=False) if holders is not None}
+
+    async def _holders(self, limit: str) -> list[Holder] | None:
+        keeper = self._holdings.holder(stream_of(limit))
+        if keeper is None or self._holdings.is_mine(stream_of(limit)):
+            return None
+        try:
+            answer = await self._peers.ask(keeper.url, HOLDERS, {"limit": limit}, TELL_SECONDS)
+        except _LATER:
+            return None
+        return msgspec.convert(answer["holders"], list[Holder])
+
     def _by_place(
         self, permits: Iterable[HeldPermit], stream: Callable[[HeldPermit], str]
     ) -> dict[str | None, list[HeldPermit]]:
@@ -127,7 +147,7 @@ class PermitExchange:
     # What we are asked
 
     def table(self) -> dict[str, Callable[..., Any]]:
-        return {TAKE: self.take, GIVE_BACK: self.give_back, CHECK: self.check}
+        return {TAKE: self.take, GIVE_BACK: self.give_back, CHECK: self.check, HOLDERS: self.tell}
 
     async def take(self, request: Request, /, ask: dict[str, Any]) -> dict[str, Any]:
         wish = msgspec.convert(ask, Ask)
@@ -143,3 +163,8 @@ class PermitExchange:
         said = msgspec.convert(permits, tuple[HeldPermit, ...])
         answer = await self._service.ask(lambda token: inp.CheckPermits(token, said))
         return {"permits": msgspec.to_builtins(answer.permits)}
+
+    def tell(self, request: Request, /, limit: str) -> dict[str, Any]:
+        """Those first that wait to be let go on."""
+        found = sorted(self._service.engine.holders(limit), key=lambda holder: not holder.state)
+        return {"holders": msgspec.to_builtins(found[:_PAGE])}

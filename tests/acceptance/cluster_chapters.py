@@ -15,6 +15,7 @@ import support
 from cluster import Cluster
 
 from gleitzeit.client import Client
+from gleitzeit.model.permits import stream_of
 from gleitzeit.model.shards import SCHEDULES, SHARDS, shard_of
 from gleitzeit.process.children import Child
 from gleitzeit.transport import Connection, connect
@@ -278,3 +279,42 @@ async def _owner(cluster: Cluster) -> Child:
         if shard in (await (await cluster.connected(child)).call("system.status"))["shards"]:
             return child
     raise AssertionError(f"nobody has shard {shard}")
+
+
+async def who_waits_for_a_key_is_told_who_has_it(cluster: Cluster, folder: Path) -> None:
+    """Whichever coordinators have the two workflows, and the key."""
+    first, second = [await cluster.connected(child) for child in cluster.living]
+    wait = {"id": "w", "method": "signal/wait", "params": {"signal_name": "go"}}
+    for number in range(4):
+        limit = {"key": f"told {folder.name}{number}"}
+        holder = await support.submit(first, wait, concurrency=limit)
+        await support.eventually(lambda w=holder: _is_running(second, w))
+        waiting = await support.submit(second, wait, concurrency=limit)
+        await support.eventually(lambda h=holder, w=waiting: _tells(first, w, f"(concurrency); now: {h}"))
+        await second.call("workflow.pause", {"workflow_id": holder})
+        resume = f"now: {holder} (paused: `gz resume {holder}` lets it go on)"
+        assert resume in await _told(first, waiting) or not await _same_place(first, holder, waiting, limit["key"])
+        for workflow_id in (waiting, holder):
+            await first.call("workflow.cancel", {"workflow_id": workflow_id})
+
+
+async def _is_running(connection: Connection, workflow_id: str) -> bool:
+    found: bool = (await connection.call("workflow.get", {"workflow_id": workflow_id}))["status"] == "running"
+    return found
+
+
+async def _tells(connection: Connection, workflow_id: str, what: str) -> bool:
+    return what in await _told(connection, workflow_id)
+
+
+async def _told(connection: Connection, workflow_id: str) -> str:
+    told = await connection.call("workflow.explain", {"workflow_id": workflow_id})
+    assert not any("limit" in task for task in told["tasks"])
+    return " ".join(task["message"] for task in told["tasks"])
+
+
+async def _same_place(connection: Connection, holder: str, waiting: str, key: str) -> bool:
+    """Whether one of the two coordinators that tell of a holder has its workflow, and so knows how it is."""
+    mine = set((await connection.call("system.status"))["shards"])
+    has_it = shard_of(holder, SHARDS) in mine
+    return has_it in (shard_of(name, SHARDS) in mine for name in (waiting, stream_of(f"workflow/{key}")))

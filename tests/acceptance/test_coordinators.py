@@ -295,6 +295,7 @@ STORY = (
     chapters.a_watch_at_the_other_goes_on_when_the_owner_dies,
     a_coordinator_that_comes_gets_its_part,
     one_takes_the_place_of_anothers,
+    chapters.who_waits_for_a_key_is_told_who_has_it,
     limits_hold_for_all_together,
     a_killed_coordinators_workflows_go_on_elsewhere,
     a_coordinator_that_comes_gets_its_part,

@@ -1,6 +1,8 @@
 """Limits by key: how many workflows, and how many tasks, of one key may be under way at once. Here is who asks for a
 permit, waits for it, and gives it back; who gives them is in `limits`."""
 
+from collections.abc import Iterable
+
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
@@ -14,7 +16,7 @@ from gleitzeit.engine.turns import Turns
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Concurrency as Wanted
-from gleitzeit.model.permits import Ask, Held, HeldPermit, holder_of, parts_of
+from gleitzeit.model.permits import Ask, Held, HeldPermit, Holder, holder_of, parts_of
 
 LIMIT_REACHED = "CONCURRENCY_LIMIT"
 REPLACED = "CONCURRENCY_REPLACED"
@@ -304,29 +306,48 @@ class Concurrency(Limits):
 
     def why_no_permit(self, workflow: Workflow, task: Task) -> str:
         """Why it waits for a permit, in a sentence; "" if it does not."""
+        found = self._waits_for(workflow, task)
+        if found is None:
+            return ""
+        permit, what, verb = found
+        most, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
+        many = f"{most} {what}{'s' * (most != 1)}"
+        holders = self.tell_holders(self.holders(permit.ask.limit))
+        return f"{many} with the key {key!r} may {verb} at once (concurrency){holders}"
+
+    def limit_elsewhere(self, workflow: Workflow, task: Task) -> str:
+        """The limit of which it waits for a permit, if another coordinator knows who has them; else ""."""
+        found = self._waits_for(workflow, task)
+        return "" if found is None or self._keeps(found[0].ask.limit) else found[0].ask.limit
+
+    def _waits_for(self, workflow: Workflow, task: Task) -> tuple[Permit, str, str] | None:
         for subject, what, verb in ((task, "task", "run"), (workflow, "workflow", "be under way")):
             permit = self._permit_of.get(subject)
             if permit is not None and not permit.granted:
-                most, (_, _, key) = permit.ask.most, permit.ask.limit.partition("/")
-                many = f"{most} {what}{'s' * (most != 1)}"
-                holders = self._who_holds(permit.ask.limit)
-                return f"{many} with the key {key!r} may {verb} at once (concurrency){holders}"
-        return ""
+                return permit, what, verb
+        return None
 
-    def _who_holds(self, name: str) -> str:
-        """Those first that somebody has to let go on; "" if another coordinator knows them."""
-        limit = self._limits.get(name)
-        if limit is None:
-            return ""
+    def holders(self, limit: str) -> list[Holder]:
+        """Those that have its permits, as far as we keep them."""
+        known = self._limits.get(limit)
+        parts = sorted({parts_of(holder) for holder in known.grants}) if known is not None else ()
+        return [Holder(workflow_id, task, self._why_idle(workflow_id)) for workflow_id, task in parts]
+
+    def _why_idle(self, workflow_id: str) -> str:
+        workflow = self.workflows.get(workflow_id)
+        paused = workflow is not None and workflow.state == "paused"
+        return "held" if workflow_id in self.scheduler.held else "paused" if paused else ""
+
+    def tell_holders(self, holders: Iterable[Holder]) -> str:
+        """As the end of a sentence; those first that somebody has to let go on."""
         idle, busy = list[str](), list[str]()
-        for workflow_id, task_id in sorted({parts_of(holder) for holder in limit.grants}):
-            holder = f"{workflow_id}, task {task_id}" if task_id else workflow_id
-            workflow = self.workflows.get(workflow_id)
-            if workflow_id in self.scheduler.held or (workflow is not None and workflow.state == "paused"):
-                state = "held" if workflow_id in self.scheduler.held else "paused"
-                idle.append(f"{holder} ({state}: `gz resume {workflow_id}` lets it go on)")
+        for one in holders:
+            name = f"{one.workflow_id}, task {one.task}" if one.task else one.workflow_id
+            state = one.state or self._why_idle(one.workflow_id)
+            if state:
+                idle.append(f"{name} ({state}: `gz resume {one.workflow_id}` lets it go on)")
             else:
-                busy.append(holder)
+                busy.append(name)
         shown = [*idle, *busy][:MOST_SHOWN]
         more = len(idle) + len(busy) - len(shown)
         return f"; now: {', '.join(shown)}{f' and {more:,} more' * bool(more)}" if shown else ""

@@ -26,6 +26,9 @@ class Reason(Struct, frozen=True, omit_defaults=True):
     workflow_id: str = ""
     """Where this is an inner one: the workflow of the task."""
     inner: "Reason | None" = None
+    limit: str = ""
+    """Of which it waits for a permit, and another coordinator knows who has them: the caller may ask, and complete the
+    message with `Engine.tell_holders`. Not for clients."""
 
 
 TELLING = ("running", "waiting", "retrying", "ready", "pending")
@@ -34,7 +37,8 @@ TELLING = ("running", "waiting", "retrying", "ready", "pending")
 
 def explain(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason:
     reason, message = _EXPLAIN[task.state](engine, workflow, task, now)
-    return Reason(task.id, task.state, reason, message, inner=_inner(engine, workflow, task, now))
+    limit = engine.limit_elsewhere(workflow, task) if reason == "concurrency" else ""
+    return Reason(task.id, task.state, reason, message, inner=_inner(engine, workflow, task, now), limit=limit)
 
 
 def _inner(engine: Engine, workflow: Workflow, task: Task, now: int) -> Reason | None:

@@ -55,6 +55,14 @@ class HeldPermit(Struct, frozen=True):
     """Why its holder has to make room."""
 
 
+class Holder(Struct, frozen=True, omit_defaults=True):
+    """Who holds a permit, for people. `state` is held or paused, if it goes on only when somebody lets it."""
+
+    workflow_id: str
+    task: str = ""
+    state: str = ""
+
+
 @functools.lru_cache(10_000)
 def stream_of(limit: str) -> str:
     """A key may be any text, of any length."""

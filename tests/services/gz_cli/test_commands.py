@@ -283,7 +283,7 @@ def test_ctrl_c_holds_what_the_command_has_started(capsys: pytest.CaptureFixture
     assert process.stderr is not None
     seen = wait_for_line(process.stderr.fileno(), b"waits for the signal")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     workflow_id = seen.split(b"Waiting  ")[1].split()[0].decode()
     assert f"gz resume {workflow_id}" in err.decode()

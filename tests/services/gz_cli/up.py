@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def wait_for_line(stream: int, words: bytes, seconds: float = 20.0) -> bytes:
+def wait_for_line(stream: int, words: bytes, seconds: float = 60.0) -> bytes:
     """Read until `words` have come."""
     read = b""
     while words not in read:
