@@ -4,7 +4,7 @@
     blob_chunk   its pieces, in order
     blob_ref     which streams refer to it
 
-All functions run on the thread of the file, in the transaction of the caller.
+All functions run one at a time, in the transaction of the caller.
 """
 
 import hashlib

@@ -45,7 +45,7 @@ _SELECT_ACTIVE = (
 
 
 class Database:
-    """An open journal file. All methods belong to the one thread that made it; one object at a time for a file."""
+    """An open journal file. One call at a time, by whatever thread; one object at a time for a file."""
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         """Creates the file if there is none. Raises ConfigurationError, JournalLocked, JournalFull or JournalError."""

@@ -4,7 +4,7 @@ the order of their arrival, each with the id of the stream's row before it.
 An index over records would double the cost of a commit of many streams, as each has its own page in it. Following the
 chain from `tail` costs a reader a microsecond a record instead.
 
-All functions run on the thread of the file, in the transaction of the caller if they change anything.
+All functions run one at a time, in the transaction of the caller if they change anything.
 """
 
 import sqlite3

@@ -28,7 +28,7 @@ ROOM_BYTES = 256 << 20  # what must be free on the disk before any is taken that
 
 
 class SqliteFile:
-    """An open journal file. All methods belong to the one thread that made it; one object at a time for a file."""
+    """An open journal file. One call at a time, by whatever thread; one object at a time for a file."""
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         """Creates the file if there is none. Raises ConfigurationError, JournalLocked, JournalFull or JournalError."""
@@ -39,7 +39,9 @@ class SqliteFile:
         _refuse_rescued(path)
         with opening(path):
             _make_private(path)
-            self.connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, cached_statements=256)
+            self.connection = sqlite3.connect(
+                path, timeout=1.0, isolation_level=None, cached_statements=256, check_same_thread=False
+            )
             try:
                 prepare(self.connection, path, max_bytes)
                 self._presence.problem(written=True)

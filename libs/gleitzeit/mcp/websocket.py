@@ -12,6 +12,7 @@ from gleitzeit.errors import ConnectionLost, Unauthorized
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport.base import HIGH_WATER_BYTES
+from gleitzeit.transport.eager import EagerClient
 from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, LOOPBACK_HOSTS, WebSocketWire
 
 OPEN_SECONDS = 10.0
@@ -26,6 +27,7 @@ async def open_websocket(url: str, headers: Mapping[str, str]) -> WebSocketWire:
             additional_headers=dict(headers) or None,
             subprotocols=[Subprotocol("mcp")],
             compression=None,
+            create_connection=EagerClient,
             max_size=MAX_FRAME_BYTES,
             open_timeout=OPEN_SECONDS,
             close_timeout=CLOSE_TIMEOUT_SECONDS,
@@ -41,4 +43,5 @@ async def open_websocket(url: str, headers: Mapping[str, str]) -> WebSocketWire:
         raise ConnectionLost(f"{shown(url)} is no WebSocket: HTTP status {error.response.status_code}") from None
     except (WebSocketException, OSError, ValueError) as error:
         raise ConnectionLost(f"cannot connect to {shown(url)}: {error}") from None
+    assert isinstance(websocket, EagerClient)
     return WebSocketWire(websocket, shown(url))

@@ -8,6 +8,8 @@ from gleitzeit.jsonrpc.request import Request
 # `drain` waits while more than this is buffered; a peer that lets more than CLOSE_ABOVE_BYTES pile up is disconnected.
 HIGH_WATER_BYTES = 1024 * 1024
 CLOSE_ABOVE_BYTES = 64 * 1024 * 1024
+# To look through more than this takes long.
+LARGE_FRAME_BYTES = 1024 * 1024
 
 NORMAL = 1000
 GOING_AWAY = 1001

@@ -9,6 +9,8 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
+from gleitzeit.transport.eager import EagerConnection
+
 _END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[!-~]{1,40} [!-~]+ HTTP/1\.[01]\r\n")
 _ANNOUNCES_BODY = re.compile(rb"(?i)\r\n(?:transfer-encoding|content-length(?!:[ \t]*0[ \t]*(?:\r|$))):[^\r\n]*")
@@ -16,7 +18,7 @@ _MAX_HEAD_BYTES = 64 * 1024
 """What has a longer one is left to websockets, which says what is too long."""
 
 
-class BodyConnection(ServerConnection):
+class BodyConnection(EagerConnection, ServerConnection):
     """`has_body` is true of a request that announced one. It must be refused."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:

@@ -18,6 +18,7 @@ from gleitzeit.jsonrpc.request import Request
 from gleitzeit.transport.base import (
     ABNORMAL,
     CLOSE_ABOVE_BYTES,
+    LARGE_FRAME_BYTES,
     MESSAGE_TOO_BIG,
     NORMAL,
     TRY_AGAIN_LATER,
@@ -26,7 +27,6 @@ from gleitzeit.transport.base import (
     WireClosed,
 )
 
-LARGE_FRAME_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 OnNotification: TypeAlias = Callable[["Connection", str, Raw | None], object]
@@ -204,14 +204,17 @@ class Connection:
         try:
             while True:
                 frame = await self._wire.read()
-                inspection = await _inspected(frame) if len(frame) > LARGE_FRAME_BYTES else None
-                for received in self._peer.receive(frame, inspection):
-                    self._act(received)
+                self.take(frame, await _inspected(frame) if len(frame) > LARGE_FRAME_BYTES else None)
         except WireClosed as closed:
             self._end(closed.code, closed.reason)
         finally:
             # Only if the reader itself was cancelled: its owner gave the connection up.
             self._end(ABNORMAL, "the reader was stopped")
+
+    def take(self, frame: bytes, inspection: Inspection | None = None) -> None:
+        """Act on a frame; for a wire that has one while its `read` is waited for, and may give it here instead."""
+        for received in self._peer.receive(frame, inspection):
+            self._act(received)
 
     def _act(self, received: Received) -> None:
         if isinstance(received, Answered):

@@ -138,6 +138,7 @@ class Server:
                 await self._server.wait_closed()
 
     async def _serve(self, websocket: ServerConnection) -> None:
+        assert isinstance(websocket, BodyConnection)
         host, port = websocket.remote_address[:2]
         door = self._door(websocket.request.path.partition("?")[0]) if websocket.request is not None else None
         connection = Connection(
@@ -146,6 +147,7 @@ class Server:
             on_notification=self._on_notification,
             max_frame_bytes=self._max_frame_bytes if door is None else door.max_frame_bytes,
         )
+        websocket.take = connection.take
         self.connections.add(connection)
         if self._on_close is not None:
             connection.add_close_callback(self._on_close)

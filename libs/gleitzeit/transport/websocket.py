@@ -6,9 +6,7 @@ import os
 import ssl
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, WebSocketException
 from websockets.protocol import OPEN
 
@@ -17,6 +15,7 @@ from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
 from gleitzeit.spec.urls import not_understood, shown
 from gleitzeit.transport.base import ABNORMAL, HIGH_WATER_BYTES, Methods, WireClosed
 from gleitzeit.transport.connection import Connection, OnNotification
+from gleitzeit.transport.eager import EagerClient, EagerConnection
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -29,7 +28,7 @@ GIVE_UP_SECONDS = 5.0
 class WebSocketWire:
     """See `base.Wire`."""
 
-    def __init__(self, websocket: ClientConnection | ServerConnection, peer_name: str) -> None:
+    def __init__(self, websocket: EagerConnection, peer_name: str) -> None:
         self.peer_name = peer_name
         self._websocket = websocket
 
@@ -49,6 +48,7 @@ class WebSocketWire:
         self._websocket.transport.write(b"".join(protocol.data_to_send()))
 
     async def read(self) -> bytes:
+        self._websocket.waits = True
         try:
             return await self._websocket.recv(decode=False)
         except ConnectionClosed as closed:
@@ -57,6 +57,8 @@ class WebSocketWire:
             if close is None:
                 raise WireClosed(ABNORMAL, "the connection broke") from None
             raise WireClosed(close.code, close.reason) from None
+        finally:
+            self._websocket.waits = False
 
     async def drain(self) -> None:
         with contextlib.suppress(OSError):
@@ -95,6 +97,7 @@ async def connect(
             url,
             additional_headers={"Authorization": f"Bearer {token}"} if token else None,
             compression=None,
+            create_connection=EagerClient,
             max_size=max_frame_bytes,
             open_timeout=open_timeout_seconds,
             close_timeout=CLOSE_TIMEOUT_SECONDS,
@@ -104,12 +107,14 @@ async def connect(
         )
     except (WebSocketException, OSError, ValueError) as error:
         raise _refused(url, error, open_timeout_seconds) from error
+    assert isinstance(websocket, EagerClient)
     connection = Connection(
         WebSocketWire(websocket, shown(url)),
         methods=methods,
         on_notification=on_notification,
         max_frame_bytes=max_frame_bytes,
     )
+    websocket.take = connection.take
     connection.start()
     return connection
 

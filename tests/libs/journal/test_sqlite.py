@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from gleitzeit.errors import ConfigurationError, JournalCorrupt, JournalError, J
 from gleitzeit.journal.base import Append, Find, Record, Summary
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.record_rows import GONE_ROWS
-from gleitzeit.journal.records import pack
-from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.journal.records import Packed, pack
+from gleitzeit.journal.sqlite import FEW_STREAMS, SqliteJournal
 from gleitzeit.journal.sqlite_file import CHECKPOINT_PAGES, WAL_BYTES, WAL_STEP_BYTES
 from gleitzeit.journal.sqlite_tables import FORMAT
 
@@ -184,6 +186,63 @@ async def test_a_cancelled_append_disturbs_nobody(file: Path) -> None:
     await journal.close()
 
 
+@pytest.fixture
+def committers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which threads have made the commits, in their order."""
+    found: list[int] = []
+    commit = Database.commit
+
+    def noted(database: Database, group: Sequence[Sequence[Packed]]) -> list[JournalError | None]:
+        found.append(threading.get_ident())
+        return commit(database, group)
+
+    monkeypatch.setattr(Database, "commit", noted)
+    return found
+
+
+async def until_the_loop_commits(journal: SqliteJournal, committers: list[int], first: int = 1) -> int:
+    """Appends to stream `a`. Returns the number of its last event."""
+    async with asyncio.timeout(60):
+        for seq in itertools.count(first):
+            await asyncio.sleep(0.005)
+            await journal.append([append("a", seq, b"%d" % seq)])
+            if committers[-1] == threading.get_ident():
+                return seq
+    raise AssertionError
+
+
+async def test_while_the_disk_is_quick_and_the_thread_is_idle_the_loop_commits(
+    file: Path, committers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gleitzeit.journal.sqlite.QUICK_SECONDS", 1.0)  # the machine may be a busy one
+    journal = await claimed(file)
+    last = await until_the_loop_commits(journal, committers)
+    reading = asyncio.ensure_future(journal.read("a"))
+    await asyncio.sleep(0)  # handed over, …
+    time.sleep(0.05)  # noqa: ASYNC251 - … not heard of yet, and long enough after the last commit
+    await journal.append([append("a", last + 1, b"more")])
+    assert committers[-1] != threading.get_ident()
+    await reading
+    last = await until_the_loop_commits(journal, committers, last + 2)
+    assert len(await journal.read("a")) == last
+    many = [append(f"b{number}", 1, b"1") for number in range(FEW_STREAMS + 1)]
+    await asyncio.sleep(0.05)
+    await journal.append(many)
+    assert committers[-1] != threading.get_ident()
+    await journal.close()
+
+
+async def test_a_slow_disk_holds_nobody_up(file: Path, committers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gleitzeit.journal.sqlite.QUICK_SECONDS", 0.0)  # slower than that is any
+    journal = await claimed(file)
+    for seq in range(1, 20):
+        await asyncio.sleep(0.005)
+        await journal.append([append("a", seq, b"1")])
+    assert len(committers) == 19
+    assert threading.get_ident() not in committers
+    await journal.close()
+
+
 LARGE = b'{"id": "t", "method": "echo/echo", "params": {}}' * 8_000
 
 
@@ -255,6 +314,7 @@ async def test_nobody_waits_for_a_thread_that_has_died(file: Path) -> None:
         journal.append([Append("a", 1, (b"1",), wrong)]), journal.read("a"), return_exceptions=True
     )
     assert [str(outcome) for outcome in outcomes] == ["the journal's thread has died"] * 2
+    journal._owned()._thread.join()  # its last words belong to this test
     with pytest.raises(JournalError, match="thread has died"):
         await journal.append([append("b", 1, b"1")])
     await journal.close()
