@@ -31,6 +31,7 @@ PROVIDERS = ("ollama", "openai", "anthropic", "llamacpp")
 """Those of ours that serve llm/v1."""
 _MAKERS = ("openai", "anthropic")
 WITHOUT_MODEL = frozenset({"echo", "python", *needs.PROVIDERS.values()})
+_OF_MAKERS = re.compile(r"claude|gpt-\d|chatgpt|o\d\b")
 _PARAMETER = re.compile(r"\$\{(?:parameters|inputs)\.(\w+)\}")
 LOOK_AGAIN_SECONDS = 0.05
 OTHER_SETTINGS = "this joins a stack in use, whose models were set up with other keys, addresses or files"
@@ -188,7 +189,15 @@ def _require_models(methods: list[str], environ: Mapping[str, str], wanted: set[
     names = [name.removesuffix(":latest") for name in sorted(wanted)]
     there = f"it has {', '.join(name.removesuffix(':latest') for name in sorted(held))}" if held else "it has none yet"
     message = f"{these(methods)} and Ollama at {model_servers.ollama_shown(environ)} has no {', '.join(names)}; {there}"
-    raise NoModel(message, "Get it with:\n\n" + "\n".join(f"  ollama pull {name}" for name in names))
+    raise NoModel(message, _how_to_get(names))
+
+
+def _how_to_get(names: list[str]) -> str:
+    """Of models; those of the makers are not for Ollama to fetch."""
+    of_makers = [name for name in names if _OF_MAKERS.match(name)]
+    ways = [f"  ollama pull {name}" for name in names if name not in of_makers]
+    ways += ["  export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY"] if of_makers else []
+    return "\n".join(["Get it with:" if len(ways) == 1 else "What helps:", "", *ways])
 
 
 def choose(environ: Mapping[str, str]) -> tuple[str | None, str]:

@@ -120,7 +120,8 @@ class Ollama:
                 instance.running -= 1
         if isinstance(failure, ModelNotFound):
             await self._instances.fresh(0)
-            raise self._instances.not_found(model)
+            if not any(instance.holds(model) for instance in self._instances.alive):
+                raise self._instances.not_found(model)  # else the server knows why it lists it and does not give it
         assert failure is not None, "there is at least one candidate"
         raise failure
 

@@ -80,7 +80,18 @@ def test_what_ollama_has_not_another_may_have(
     else:
         with pytest.raises(NoModel, match=r"has no gpt-4o-mini; it has llama3\.2") as caught:
             models.with_model(Reach(TARGET), definition, keys, inputs)
-        assert "ollama pull gpt-4o-mini" in caught.value.ways
+        assert "export OPENAI_API_KEY" in caught.value.ways
+        assert "ollama pull" not in caught.value.ways, "which has no such model to give"
+
+
+def test_how_to_get_what_ollama_has_not(ollama: str) -> None:
+    asked = Raw(b'{"model":["llava","gpt-4o-mini"]}')
+    with pytest.raises(NoModel, match="has no gpt-4o-mini, llava") as caught:
+        models.with_model(Reach(TARGET), chat(params=asked), {"OLLAMA_HOST": ollama})
+    assert "ollama pull llava\n  export OPENAI_API_KEY" in caught.value.ways
+    with pytest.raises(NoModel) as caught:
+        models.with_model(Reach(TARGET), chat(params=Raw(b'{"model":"llava:7b"}')), {"OLLAMA_HOST": ollama})
+    assert caught.value.ways == "Get it with:\n\n  ollama pull llava:7b"
 
 
 @pytest.mark.parametrize(

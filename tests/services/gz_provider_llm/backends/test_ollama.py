@@ -232,6 +232,14 @@ async def test_a_missing_model(backend: Ollama) -> None:
     assert not caught.value.retryable
 
 
+async def test_a_model_that_it_lists_and_does_not_give(backend: Ollama, ollama: OllamaFront) -> None:
+    """Why, it says itself; to pull what is there is no advice."""
+    ollama.faults.append(Refuse(404, "model 'tiny' not found: a blob of it is missing"))
+    with pytest.raises(ModelNotFound, match="a blob of it is missing") as caught:
+        await backend.chat(ask(), ignore)
+    assert "pull" not in caught.value.message
+
+
 async def test_pull(backend: Ollama, ollama: OllamaFront) -> None:
     ollama.library["new:latest"] = 4000
     told: list[tuple[float, float | None, str]] = []
