@@ -141,11 +141,14 @@ class ApprovalMethods:
         values: dict[str, Any] | None = None,
         comment: str = "",
         by: str = "",
+        attempt: int | None = None,
     ) -> dict[str, Any]:
         service = self._service
         await service.ended.bring_back(workflow_id)
         task = await service.read(workflow_id, lambda w: task_of(w, task_id).id)
         encoded = Raw(msgspec.json.encode(values or {}))
-        answer = await service.ask(lambda token: inp.Complete(token, workflow_id, task, approved, encoded, comment, by))
+        answer = await service.ask(
+            lambda token: inp.Complete(token, workflow_id, task, approved, encoded, comment, by, attempt)
+        )
         assert answer.workflow is not None
         return view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)

@@ -44,7 +44,10 @@ class Client:
         self._end: End | None = None
         self._watched_to = 0
         self._watching: End | None = None
-        self._signals = 0
+        self._signals = self._answers = 0
+        self._people = people = Random(f"{world.seed}/{name}/people")
+        self._patience = people.choice([0.0, 0.3, 0.8])
+        """How likely, when it looks and is asked something, it answers; once the faults are over it does."""
         self._changed = 0
         """How often this client, the only one to do so, made the workflow go on after its end."""
         self._final: tuple[int, Any] | None = None
@@ -145,6 +148,8 @@ class Client:
         if view["status"] not in _FINAL:
             if not self.world.faulty:
                 await self._help(view)
+            elif self._patience:
+                await self._consider(view, self._patience)
             return False
         if view["status"] != "completed" and self.world.faulty and self.random.random() < 0.3:
             await self._change("workflow.retry")
@@ -167,12 +172,44 @@ class Client:
         if view["status"] == "paused" or view["held"]:
             await self._change("workflow.resume")
             return
-        waiting = [task for task in view["tasks"] if task["status"] == "waiting"]
-        if any(task["method"].startswith("signal/") for task in waiting):
+        if any(t["status"] == "waiting" and t["method"].startswith("signal/") for t in view["tasks"]):
             await self._signal()
-        for task in waiting:
-            if task["method"] == "approval/ask":
-                await self._change("task.complete", task_id=task["task_id"], approved=self.random.random() < 0.7)
+        await self._consider(view, 1.0)
+
+    async def _consider(self, view: dict[str, Any], chance: float) -> None:
+        """What is asked: of its tasks, of their items, of the workflows that they wait for."""
+        for task in view["tasks"]:
+            if "asks" in task:
+                if self._people.random() < chance:
+                    await self._answer(view["workflow_id"], task)
+            elif task["status"] == "waiting" and "child" in task:
+                await self._consider_more(chance, workflow_id=task["child"])
+            elif task.get("items", {}).get("waiting"):
+                await self._consider_more(chance, workflow_id=view["workflow_id"], items_of=task["task_id"])
+
+    async def _consider_more(self, chance: float, **where: str) -> None:
+        with contextlib.suppress(*LATER, errors.WorkflowNotFound, errors.TaskNotFound):
+            await self._consider(await self._ask("workflow.get", **where), chance)
+
+    async def _answer(self, workflow_id: str, task: dict[str, Any]) -> None:
+        """Perhaps two people do so at the same time; and who forgot to close the page does so again, much later."""
+        people = self._people
+        for _ in range(people.choice([1, 2])):
+            self._answers += 1
+            by, approved = f"{self.name}/{self._answers}", people.random() < 0.6
+            name, attempt = task["task_id"], task["attempts"]
+            self.world.laws.people.say(by, workflow_id, name, attempt, approved=approved)
+            answer = {"task_id": name, "attempt": attempt, "approved": approved, "by": by}
+            self.process.spawn(self._say(by, {"workflow_id": workflow_id, **answer}))
+
+    async def _say(self, by: str, answer: dict[str, Any]) -> None:
+        """Law 27: an answer that was acknowledged has counted."""
+        for _ in range(self._people.choice([1, 2])):
+            with contextlib.suppress(*LATER, errors.InvalidState, errors.TaskNotFound):
+                await self._ask("task.complete", **answer)
+                if not self.world.laws.people.has_counted(by):
+                    raise broken(27, f"{by} was told that the answer counts, and it is not durable: {answer}")
+            await asyncio.sleep(self._people.uniform(0.1, self._people.choice([1.0, 20.0])))
 
     async def _signal(self) -> None:
         """Law 23: sent again, as nobody knows whether it has arrived, it counts once."""

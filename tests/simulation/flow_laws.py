@@ -209,7 +209,7 @@ def expected_params(durable: "Durable", task: "DurableTask", params: dict[str, A
 
 def repeated(task: "DurableTask", event: ev.TaskRepeated) -> None:
     result = msgspec.json.decode(event.result)
-    if result["value"] % 3 == 0:
+    if _is_done(task, result):
         raise Breach(20, f"{task.name} goes on although its condition holds")
     task.round += 1
     if task.round >= task.definition.until.max:
@@ -217,9 +217,15 @@ def repeated(task: "DurableTask", event: ev.TaskRepeated) -> None:
     task.last, task.until, task.failures, task.losses = result, event.until, 0, 0
 
 
+def _is_done(task: "DurableTask", result: Any) -> bool:
+    """Whether its condition holds, as the documents of the simulation have it."""
+    if task.definition.method == "approval/ask":
+        return bool(result["approved"])
+    return bool(result["value"] % 3 == 0)
+
+
 def check_rounds(task: "DurableTask") -> None:
     """It has completed."""
     until = task.definition.until
-    done = task.result["value"] % 3 == 0
-    if not done and not (until.on_exhausted == "continue" and task.round + 1 == until.max):
+    if not _is_done(task, task.result) and not (until.on_exhausted == "continue" and task.round + 1 == until.max):
         raise Breach(20, f"{task.name} is completed in round {task.round + 1}, and its condition does not hold")

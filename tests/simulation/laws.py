@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from tests.simulation import flow_laws, permit_laws, schedule_laws, time_laws
+from tests.simulation import flow_laws, people_laws, permit_laws, schedule_laws, time_laws
 from tests.simulation.deciding import Deciding
 
 from gleitzeit import errors
@@ -80,6 +80,8 @@ class DurableTask:
         self.attempt = 0
         self.failures = 0
         self.losses = 0
+        self.asks = False
+        """A person is to say whether a lost call is made again."""
         self.instance = ""
         self.until: int | None = None
         self.timer = False
@@ -238,8 +240,9 @@ class Durable:
         self.undoable = [name for name in self.undoable if self.tasks[name].state == "completed"]
 
     def _TaskRepeated(self, event: ev.TaskRepeated) -> None:
-        task = self._task(event, "running")
-        self._call_ended(task, event.at, tokens=msgspec.json.decode(event.result)["usage"]["total_tokens"])
+        task = self._task(event, "running", "waiting")
+        usage = msgspec.json.decode(event.result).get("usage", {})
+        self._call_ended(task, event.at, tokens=usage.get("total_tokens", 0))
         flow_laws.repeated(task, event)
         task.state, task.turned_back = "retrying", False
 
@@ -369,10 +372,10 @@ class Durable:
             task.timed_out.add(event.attempt)
 
     def _TaskReleased(self, event: ev.TaskReleased) -> None:
-        task = self._task(event, "retrying")
-        if task.until is not None and event.at < task.until:
+        task = self._task(event, "waiting" if self.tasks[event.task].asks else "retrying")
+        if not task.asks and task.until is not None and event.at < task.until:
             raise broken(8, f"{self.id}/{event.task} is released at {event.at}, before {task.until}")
-        task.state = "ready"
+        task.state, task.asks = "ready", False
 
     def _TaskFailed(self, event: ev.TaskFailed) -> None:
         task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
@@ -388,7 +391,7 @@ class Durable:
             raise broken(8, f"{self.id}/{event.task} fails for its budget, which is not spent")
         self._call_ended(task, event.at)
         task.error = {"code": event.error.code, "name": event.error.name, "message": event.error.message}
-        task.state = "failed"
+        task.state, task.asks = "failed", False
         task.failures += 1
         self._gave_up(task, event)
 
@@ -402,7 +405,7 @@ class Durable:
         task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
         self._call_ended(task, event.at)
         task.timed_out.add(task.attempt)
-        task.state = "cancelled"
+        task.state, task.asks = "cancelled", False
         if flow_laws.is_spared(task) and not flow_laws.is_given_up(task) and not self.hurried:
             raise broken(21, f"{self.id}/{event.task} runs always, and is cancelled")
 
@@ -414,7 +417,8 @@ class Durable:
     def _CallLost(self, event: ev.CallLost) -> None:
         task = self._task(event, "running")
         self._call_ended(task, event.at)
-        task.state = "ready"
+        task.asks = event.approval is not None
+        task.state = "waiting" if task.asks else "ready"
         task.losses += event.may_have_run
 
     def _SignalReceived(self, event: ev.SignalReceived) -> None:
@@ -467,10 +471,11 @@ class Durable:
 _OF_A_TASK = attrgetter(
     "id", "state", "attempt", "failures", "losses", "unmet", "result", "error", "provider", "instance", "ready_at",
     "started_at", "completed_at", "until", "signals", "alternative", "cached", "causes", "bypassed", "undone", "round",
+    "approval", "child", "place", "put_off", "queued_at", "refusal", "refusals", "sends", "turned_back", "wants_all",
 )  # fmt: skip
 _OF_A_WORKFLOW = attrgetter(
     "id", "state", "seq", "created_at", "updated_at", "started_at", "retried_at", "completed_at", "error", "closing",
-    "ordinary", "failing", "late_open", "outcome",
+    "ordinary", "failing", "late_open", "outcome", "signal_keys",
 )  # fmt: skip
 
 
@@ -480,7 +485,7 @@ def snapshot(workflow: Workflow) -> tuple[Any, ...]:
     families = [
         (
             t.id, t.parent and t.parent.id, t.origin and t.origin.id,
-            t.fan and (len(t.fan.items), t.fan.left, t.fan.active, t.fan.failed and t.fan.failed.id),
+            t.fan and (len(t.fan.items), t.fan.left, t.fan.active, t.fan.failed and t.fan.failed.id, t.fan.anew),
         )
         for t in tasks
         if t.parent is not None or t.origin is not None or t.fan is not None
@@ -536,10 +541,11 @@ class Laws:
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
              "turned_back", "limited",
              "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
-             "filled", "handed", "went_back"), 0
+             "filled", "handed", "went_back", "asked", "again"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
         self.permits = permit_laws.PermitLaws(self.durable, self.counts)
+        self.people = people_laws.PeopleLaws(self.durable, self.counts)
         self.schedules = schedule_laws.ScheduleLaws(self.durable, self.counts)
 
     # The journal
@@ -557,6 +563,7 @@ class Laws:
                     event = _decode_event(encoded)
                     self._event(append.stream, event, now)
                     self.time.event(append.stream, event)
+                    self.people.event(append.stream, event)
                 self._memory_is_the_replay(append.stream, engine)
             for append in schedules:
                 for encoded in append.events:
@@ -580,7 +587,7 @@ class Laws:
     def _others_told(self) -> Iterator[None]:
         try:
             yield
-        except (time_laws.Breach, permit_laws.Breach, schedule_laws.Breach) as breach:
+        except (time_laws.Breach, people_laws.Breach, permit_laws.Breach, schedule_laws.Breach) as breach:
             raise broken(breach.law, str(breach)) from None
 
     def _event(self, stream: str, event: ev.AnyEvent, now: int) -> None:
@@ -612,6 +619,10 @@ class Laws:
             task = self.durable[stream].tasks[event.task]
             if task.state == "running":
                 self.cancelled.append(name_of_call(stream, event.task, task.attempt))
+        if isinstance(event, ev.CallLost):
+            self.people.lost(self.durable[stream], event)
+        elif isinstance(event, ev.TaskFailed):
+            self.people.given_up(self.durable[stream], event)
         self.durable[stream].apply(event)
         self.replayed[stream].apply(event)
         if isinstance(event, ev.TaskCompleted | ev.TaskRepeated):

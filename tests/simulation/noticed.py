@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.simulation import (  # noqa: F401  # they register themselves
     flow_mutants,
     late_mutants,
+    people_mutants,
     permit_mutants,
     place_mutants,
     schedule_mutants,

@@ -99,4 +99,10 @@ LAWS: dict[int, tuple[str, str]] = {
         " starts_beside_what_is_under_way goes_on_with_schedules_that_it_gave_away"
         " forgets_schedules_when_it_takes_over",
     ),
+    27: (
+        "people_laws.py:lost people_laws.py:given_up people_laws.py:event people_laws.py:_answer client.py:_say",
+        "calls_again_what_it_should_ask_about calls_again_at_a_start_what_it_has_asked_about"
+        " takes_an_answer_for_whatever_is_asked hears_only_yes gives_up_what_it_should_ask_about"
+        " answers_by_itself_too_early",
+    ),
 }

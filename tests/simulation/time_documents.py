@@ -7,7 +7,9 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from gleitzeit.model.definition import Concurrency, Definition, Priority, RetryPolicy, TaskDefinition
+from tests.simulation.flow_documents import CALLED
+
+from gleitzeit.model.definition import Concurrency, Definition, Priority, RetryPolicy, TaskDefinition, Until
 
 INNER = ("timer/sleep", "timer/until", "signal/wait", "signal/wait_any", "signal/wait_all", "signal/send",
          "signal/broadcast", "approval/ask", "workflow/run")  # fmt: skip
@@ -32,6 +34,21 @@ def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tu
         (task.id for task in limited if not task.late), ""
     )  # what runs last is waited for by none that does not
     return (*limited, *(_more(random, f"x{i}", first, depth=0) for i in range(number)))
+
+
+def with_questions(tasks: tuple[TaskDefinition, ...]) -> tuple[TaskDefinition, ...]:
+    """The same document for the same tasks: before some of them call again what may have had its effect, they ask."""
+    random = Random(msgspec.json.encode(tasks) + b"questions")
+    return tuple(_asking(random, task) for task in tasks)
+
+
+def _asking(random: Random, task: TaskDefinition) -> TaskDefinition:
+    chances = [random.random() < 0.4 for _ in range(3)]
+    if task.undo is not None and chances[0]:
+        task = replace(task, undo=replace(task.undo, on_lost="ask"))
+    if task.workflow is not None and chances[1]:
+        task = replace(task, workflow=replace(task.workflow, tasks=with_questions(task.workflow.tasks)))
+    return replace(task, on_lost="ask") if task.method in CALLED and chances[2] else task
 
 
 def _limited(random: Random, task: TaskDefinition, share: float) -> TaskDefinition:
@@ -61,8 +78,9 @@ def _limit(random: Random, *on_conflict: Any) -> Concurrency:
 def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:
     """A task that waits or tells, perhaps behind the first one of the document."""
     method = random.choice(
-        ["signal/wait_any", "signal/wait_all", "signal/send", "signal/broadcast", "approval/ask", "workflow/run"]
-    )
+        ["signal/wait_any", "signal/wait_all", "signal/send", "signal/broadcast", "approval/ask", "approval/ask",
+         "workflow/run"]
+    )  # fmt: skip
     if depth > 1 and method == "workflow/run":
         method = "signal/send"
     params: dict[str, Any] = {}
@@ -76,16 +94,23 @@ def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:
         params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
     elif method == "approval/ask":
         params = {"timeout": random.choice([2, 60]), "on_timeout": random.choice(["fail", "reject", "approve"])}
+        params["on_reject"] = random.choice(["fail", "continue", "continue"])
     return TaskDefinition(
         id=name,
         method=method,
         params=Raw(msgspec.json.encode(params)),
+        until=_until_yes(random, name) if params.get("on_reject") == "continue" else None,
         dependencies=(first,) if first and random.random() < 0.5 else (),
         retry=RetryPolicy(random.choice([1, 2]), "fixed", 0.5, jitter=False),
         timeout_seconds=random.choice([None, 20.0]) if method == "workflow/run" else None,
         on_error=random.choice(["fail", "skip"]),
         workflow=_child(random, depth + 1) if method == "workflow/run" else None,
     )
+
+
+def _until_yes(random: Random, name: str) -> Until:
+    """It asks again who has said no, or nothing."""
+    return Until(f"${{{name}.approved}}", random.randint(2, 5), random.choice([0.0, 0.0, 3.0]), "continue")
 
 
 def _child(random: Random, depth: int) -> Definition:

@@ -21,7 +21,7 @@ from tests.simulation.loop import PROCESS, Crashed, Process, SimLoop
 from tests.simulation.network import End, Wire
 from tests.simulation.planner import Planner
 from tests.simulation.provider import Provider
-from tests.simulation.time_documents import INNER, limit_of_all, priority_of_all, with_time
+from tests.simulation.time_documents import INNER, limit_of_all, priority_of_all, with_questions, with_time
 
 from gleitzeit.discovery.base import ProviderSeen, Report
 from gleitzeit.errors import ConnectionLost
@@ -165,7 +165,8 @@ class World:
         return Client(self, f"client-{number}", self._definition(random), partial(self._definition, other), random)
 
     def _definition(self, random: Random) -> Definition:
-        return definition(random, breakers=1.0 if self.quiet else 0.6, crowded=self._crowded)
+        breakers = 1.0 if self.quiet else 0.6
+        return definition(random, breakers=breakers, crowded=self._crowded, asks=not self.quiet)
 
     @property
     def coordinators(self) -> list[Coordinator]:
@@ -473,14 +474,14 @@ _METHODS: MappingProxyType[str, float] = MappingProxyType(
 _CALLED = ("sim/work", "sim/pay")
 
 
-def definition(random: Random, *, breakers: float, crowded: bool) -> Definition:
+def definition(random: Random, *, breakers: float, crowded: bool, asks: bool) -> Definition:
     """A document in its normal form, as `gleitzeit.spec` would make it; one with circuit breakers is so likely. Where
-    it is `crowded` most tasks have a key."""
+    it is `crowded` most tasks have a key; `asks`: somebody is there to answer."""
     count = random.randint(1, 8)
     tasks = with_time(with_flow(tuple(_task(random, i) for i in range(count))), crowded=crowded)
     return Definition(
         name=f"w{random.randrange(1000)}",
-        tasks=tasks,
+        tasks=with_questions(tasks) if asks else tasks,
         error_policy=random.choice(["isolate", "isolate", "fail_fast", "continue"]),
         timeout_seconds=random.choice([None, None, None, 30.0]),
         max_parallel=random.choice([None, None, 1, 2]),

@@ -234,11 +234,12 @@ class Coordinator(Session):
         values: Mapping[str, object] | None = None,
         comment: str = "",
         by: str = "",
+        attempt: int | None = None,
     ) -> State:
-        """Answer a task that asks a person. Raises InvalidState if it does not, or was answered before, InvalidParams
-        with all that does not fit its form."""
+        """Answer a task that asks a person: with `attempt`, only if it is this one that asks. Raises InvalidState if it
+        does not, or was answered before, InvalidParams with all that does not fit its form."""
         params = {"workflow_id": workflow_id, "task_id": task_id, "approved": approved, "values": values or {}}
-        return await self._view(State, "task.complete", **params, comment=comment, by=by)
+        return await self._view(State, "task.complete", **params, comment=comment, by=by, attempt=attempt)
 
     async def explain(self, workflow_id: AnyWorkflow, task_id: str | None = None) -> Explained:
         """Why its tasks stand where they stand."""

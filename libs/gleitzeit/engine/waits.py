@@ -169,7 +169,9 @@ def _asking(workflow: Workflow, item: inp.Complete) -> Task:
 def why_not_answered(workflow: Workflow, task: Task) -> str:
     """A sentence about a task that asks nobody at the moment: who answered it, or what else became of it."""
     name = f"task {task.id} of {workflow.id}"
-    if task.definition.method != "approval/ask":
+    if task.definition.on_lost == "ask" and task.state != "waiting":
+        return f"{name} asks nothing at the moment, as none of its calls is lost: it is {task.state}"
+    if task.definition.method != "approval/ask" and task.definition.on_lost != "ask":
         return f"{name} asks for no approval: it is {task.definition.method}, and {task.state}"
     answer = task.result if task.state == "completed" else task.error.data if task.error is not None else None
     given = msgspec.json.decode(answer) if answer is not None else None

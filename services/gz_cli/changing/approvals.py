@@ -47,6 +47,7 @@ async def approve(client: Coordinator, text: str, task_id: str | None, answer: A
         values=answer.values.by(form),
         comment=answer.comment,
         by=answer.by if answer.by is not None else _account(),
+        attempt=task.attempts if task.asks is not None else None,
     )
     if output is Format.TEXT:
         put(f"{task.task_id} of {workflow_id} is {'approved' if answer.approved else 'rejected'}")

@@ -99,6 +99,19 @@ async def test_a_link_is_of_one_task_and_one_attempt(there: Room) -> None:
     assert "of an earlier attempt" in (await talk(link, "approval.answer", approved=True))["error"]["message"]
 
 
+async def test_an_answer_that_names_its_attempt_is_for_no_later_question(there: Room) -> None:
+    workflow_id, _ = await asked(there)
+    answer = {"workflow_id": workflow_id, "task_id": "ask me", "attempt": 1}
+    await there.call("task.complete", {**answer, "approved": False})
+    await there.until(workflow_id, "failed")
+    await there.call("workflow.retry", {"workflow_id": workflow_id})
+    await there.turns()
+    with pytest.raises(errors.InvalidState, match="asks anew, in attempt 2"):
+        await there.call("task.complete", answer)
+    await there.call("task.complete", {**answer, "attempt": 2})
+    await there.until(workflow_id, "completed")
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="nothing else here reads JavaScript")
 def test_the_script_of_the_page_can_be_read(tmp_path: Path) -> None:
     script = tmp_path / "page.js"
