@@ -130,9 +130,7 @@ class PeopleLaws:
         elif question.approval.on_timeout != "fail" or not self._is_late(question, event):
             raise Breach(27, f"{stream}/{event.task}, about which a person is asked, fails: {event.error.message}")
 
-    def _settled(
-        self, stream: str, event: Ended, question: Question, answer: dict[str, Any]
-    ) -> None:
+    def _settled(self, stream: str, event: Ended, question: Question, answer: dict[str, Any]) -> None:
         approved, goes_on = answer["approved"], question.approval.on_reject == "continue"
         if isinstance(event, ev.TaskFailed) is (approved or goes_on):
             raise Breach(27, f"{stream}/{event.task} ends otherwise than it was answered: {answer}")

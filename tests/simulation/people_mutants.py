@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from tests.simulation.mutants import Patch, _instead_of, mutant
-
 from msgspec import structs
+from tests.simulation.mutants import Patch, _instead_of, mutant
 
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine

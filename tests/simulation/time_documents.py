@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
-
 from tests.simulation.flow_documents import CALLED
 
 from gleitzeit.model.definition import Concurrency, Definition, Priority, RetryPolicy, TaskDefinition, Until
