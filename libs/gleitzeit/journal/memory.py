@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 
 from msgspec import Struct, field
 
@@ -15,6 +16,7 @@ from gleitzeit.errors import GleitzeitError, JournalConflict, JournalError, Jour
 from gleitzeit.journal import blobs
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.finding import first, matches, unfinished
+from gleitzeit.journal.names import Names
 from gleitzeit.model.shards import shard_of
 
 
@@ -35,6 +37,8 @@ class MemoryStore:
         self.epochs = dict.fromkeys(range(shards), 0)
         self.owners: dict[str, _Owner] = {}
         self.streams: dict[str, _Stream] = {}
+        self.names = Names()
+        """Of the streams."""
         self.blobs: dict[str, _Blob] = {}
         self.references: Counter[str] = Counter()
         """Blob -> how many streams refer to it."""
@@ -181,7 +185,10 @@ class MemoryJournal:
         _check(store, commit)
         store.take(sum(len(event) for append in commit for event in append.events))
         for append in commit:
-            stream = store.streams.setdefault(append.stream, _Stream([], append.summary))
+            stream = store.streams.get(append.stream)
+            if stream is None:
+                stream = store.streams[append.stream] = _Stream([], append.summary)
+                store.names.add(append.stream)
             stream.events.extend(append.events)
             stream.summary = append.summary
             new = set(append.blobs) - stream.blobs
@@ -196,8 +203,12 @@ class MemoryJournal:
 
     async def find(self, query: Find) -> list[Summary]:
         self._owned()
-        matching = (s.summary for s in self._store.streams.values() if matches(s.summary, query))
-        return first(query, matching)
+        streams = self._store.streams
+        if not query.stream_prefix and query.after is None:
+            return first(query, (s.summary for s in streams.values() if matches(s.summary, query)))
+        names = self._store.names.beginning(query.stream_prefix, query.after)
+        found = (summary for summary in (streams[name].summary for name in names) if matches(summary, query))
+        return first(query, found) if query.after is None else list(islice(found, query.limit))
 
     async def unfinished(
         self, kind: str, wanted: Callable[[str], bool], before: tuple[int, str] | None = None, limit: int = 256
@@ -211,6 +222,7 @@ class MemoryJournal:
         for name in streams:
             gone = store.streams.pop(name, None)
             if gone is not None:
+                store.names.remove(name)
                 store.size_bytes -= sum(map(len, gone.events))
                 store.references.subtract(gone.blobs)
 
