@@ -6,6 +6,8 @@ from collections.abc import Callable
 from gleitzeit.spec.durations import in_words
 
 TELLING_MS = 60_000
+SLOWER = 4
+"""Of each second by which it is behind the journal, the machine's clock makes up for one in so many."""
 log = logging.getLogger("gz.coordinator")
 
 
@@ -15,27 +17,37 @@ class Clock:
     def __init__(self, clock: Callable[[], int]) -> None:
         """`clock` gives UTC milliseconds that never go back while this process lives."""
         self._clock = clock
-        self._ahead_ms = 0
+        self._ahead_ms = self._since = 0
+        """What the journal was ahead of it, and when, by the machine's clock."""
         self.on_moved: Callable[[int], None] = lambda by_ms: None
         """Hears by how much it has moved: time that did not pass."""
 
     def __call__(self) -> int:
-        return self._clock() + self._ahead_ms
+        """While the journal is ahead time goes on a little slower, else a clock that once was hours ahead would leave
+        every schedule that much too early for ever: each restart begins where the last one was."""
+        now = self._clock()
+        return now + self._ahead(now)
+
+    def _ahead(self, now: int) -> int:
+        return max(0, self._ahead_ms - (now - self._since) // SLOWER) if self._ahead_ms else 0
 
     @property
     def warnings(self) -> list[str]:
         """For who wonders when a schedule is due."""
-        if self._ahead_ms < TELLING_MS:
+        ahead_ms = self._ahead(self._clock())
+        if ahead_ms < TELLING_MS:
             return []
-        ahead = in_words(self._ahead_ms // 1000)
+        ahead, until = in_words(ahead_ms // 1000), in_words(ahead_ms * SLOWER // 1000)
         return [
-            f"the clock of this machine is {ahead} behind the journal: schedules and timers go by the journal's time"
+            f"the clock of this machine is {ahead} behind the journal: schedules and timers go by the journal's time,"
+            f" which goes a quarter slower until they are one again, in {until}"
         ]
 
     def not_before(self, at: int) -> None:
         """Go on from there if it is later: what is recorded has happened, whatever the machine's clock says now."""
-        behind_ms = at - self()
+        now = self._clock()
+        behind_ms = at - now - self._ahead(now)
         if behind_ms > 0:
-            self._ahead_ms += behind_ms
+            self._ahead_ms, self._since = self._ahead(now) + behind_ms, now
             self.on_moved(behind_ms)
             log.warning("the clock of this machine is %.1f s behind the journal: going on from there", behind_ms / 1000)

@@ -110,7 +110,7 @@ class Schedule:
                 self.queued.append((fact.due, fact.cause))
                 self._decide(fact.due, fact.cause)
             case sc.ScheduleMissed(dequeued=True):
-                self.queued.pop(0)
+                self._dequeue()
             case sc.ScheduleMissed():
                 self.decided = max(self.decided, fact.until)
             case sc.SchedulePaused():
@@ -125,13 +125,18 @@ class Schedule:
 
     def _fired(self, fact: sc.ScheduleFired) -> None:
         if fact.cause == "queued":
-            self.queued.pop(0)
+            self._dequeue()
         elif fact.due and fact.cause in ("due", "late") and fact.due <= self.decided:
             raise InvalidState(f"schedule {self.name} was due at {fact.due} before")
         self.fired += 1
         self.last_workflow = fact.workflow_id
         self.last_fired_at = fact.at
         self._decide(fact.due, fact.cause)
+
+    def _dequeue(self) -> None:
+        if not self.queued:
+            raise InvalidState(f"no time of schedule {self.name} waits")
+        self.queued.pop(0)
 
     def _decide(self, due: int, cause: sc.Cause) -> None:
         if cause in ("due", "late"):
@@ -141,7 +146,7 @@ class Schedule:
 def replay(facts: Iterable[sc.AnyScheduleFact]) -> Schedule:
     """From its stream, whose first is a ScheduleSet."""
     stream = iter(facts)
-    first = next(stream)
+    first = next(stream, None)
     if not isinstance(first, sc.ScheduleSet):
         raise InvalidState(f"a schedule begins with ScheduleSet, not with {type(first).__name__}")
     schedule = Schedule(first.definition, sc.Checkpoint(0, 0, first.at))

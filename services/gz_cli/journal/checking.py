@@ -4,10 +4,12 @@ from collections import Counter
 
 import msgspec
 
+from gleitzeit.engine import schedule
 from gleitzeit.engine.replay import replay
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError
 from gleitzeit.journal.base import Find, JournalView, Summary
 from gleitzeit.model import events as ev
+from gleitzeit.model.schedules import AnyScheduleFact, Checkpoint
 from gleitzeit.process.reach import Target
 from gleitzeit.spec.urls import shown
 from gz_cli import exits
@@ -18,11 +20,14 @@ from gz_cli.terminal.output import encode
 from gz_cli.terminal.talk import put, say
 
 WORKFLOWS = ("workflow", "child")
+SCHEDULE = "schedule"
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
+_decode_fact = msgspec.json.Decoder(AnyScheduleFact).decode
 
 
 async def check(url: str, target: Target, output: Format) -> int:
-    """Read everything: checksums, and whether every workflow can be rebuilt. What is wrong is listed."""
+    """Read everything: checksums, and whether every workflow and every schedule can be rebuilt. What is wrong is
+    listed."""
     counts, events, problems = Counter[str](), 0, list[tuple[str, str]]()
     async with looked_at(url, target) as journal:
         for kind in KINDS:
@@ -32,7 +37,7 @@ async def check(url: str, target: Target, output: Format) -> int:
                     counts[kind] += 1
                 except JournalConflict:  # deleted since we began
                     continue
-                except (GleitzeitError, msgspec.MsgspecError) as error:
+                except (GleitzeitError, msgspec.MsgspecError, ValueError) as error:  # also a cron that cannot be read
                     if isinstance(error, JournalError) and not isinstance(error, JournalCorrupt):
                         raise
                     counts[kind] += 1
@@ -56,4 +61,15 @@ async def _checked(journal: JournalView, row: Summary) -> int:
         workflow = replay(_decode(record.event) for record in records)
         if workflow.state != row.status:
             raise GleitzeitError(f"its row says {row.status}, its events {workflow.state}")
+    if row.kind == SCHEDULE:
+        _check_schedule(row, schedule.replay(_decode_fact(record.event) for record in records))
     return len(records)
+
+
+def _check_schedule(row: Summary, replayed: schedule.Schedule) -> None:
+    """A coordinator begins with where the row says that it stands."""
+    there, wanted = msgspec.json.decode(row.counts, type=Checkpoint), replayed.checkpoint()
+    names = (name for name in Checkpoint.__struct_fields__ if getattr(there, name) != getattr(wanted, name))
+    if (name := next(names, None)) is not None:
+        said, is_so = getattr(there, name), getattr(wanted, name)
+        raise GleitzeitError(f"its row says {name} {said}, its events {is_so}")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 from tests.servers import Postgres, Redis
 from tests.services.gz_cli import here
 
@@ -18,8 +20,18 @@ from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
 from gleitzeit.journal.sqlite_tables import FORMAT, format_of
 from gleitzeit.model.blobs import name_of
+from gleitzeit.model.definition import Definition, TaskDefinition
+from gleitzeit.model.schedules import (
+    AnyScheduleFact,
+    Checkpoint,
+    ScheduleDefinition,
+    ScheduleFired,
+    SchedulePaused,
+    ScheduleSet,
+)
 from gz_cli.journal.access import KINDS
 
+EVERY_SECOND = ScheduleDefinition("", Definition("d", (TaskDefinition("a", "echo/echo"),)), every_seconds=1.0)
 FIXTURE = Path(__file__).parents[3] / "libs/journal/fixtures/format-1.db"
 
 
@@ -77,6 +89,35 @@ def test_damage_is_named_and_only_what_is_damaged_is_left_out(
     assert (tmp_path / "export").read_text().count('"stream"') >= 2
 
 
+def test_schedules_are_rebuilt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A coordinator begins with what the row says of it, and would fire again what its events say was fired."""
+    asyncio.run(_with_schedules(tmp_path / "journal.db"))
+    code, out, err = gz(capsys, "check", "--journal", f"sqlite://{tmp_path / 'journal.db'}")
+    assert code == 1
+    assert "4 schedules" in err
+    assert dict(line.split(": ", 1) for line in out.splitlines()) == {
+        "$schedule/behind": "its row says decided 1000, its events 3000",
+        "$schedule/headless": "a schedule begins with ScheduleSet, not with ScheduleFired",
+        "$schedule/unasked": "no time of schedule unasked waits",
+    }
+
+
+async def _with_schedules(file: Path) -> None:
+    begun = [ScheduleSet(1_000, replace(EVERY_SECOND, name=name)) for name in ("sound", "behind", "unasked")]
+    fired, dequeued = ScheduleFired(3_000, 3_000, "wf-1", "due"), ScheduleFired(3_000, 2_000, "wf-2", "queued")
+    streams: dict[str, tuple[AnyScheduleFact, ...]] = {
+        "sound": (begun[0], fired), "behind": (begun[1], fired), "unasked": (begun[2], dequeued), "headless": (fired,)
+    }  # fmt: skip
+    at = {"sound": Checkpoint(2, 1, 1_000, 3_000, fired=1, last_workflow="wf-1", last_fired_at=3_000)}
+    journal = SqliteJournal(file)
+    await journal.claim("me")
+    for name, facts in streams.items():
+        stands = Raw(msgspec.json.encode(at.get(name, Checkpoint(2, 1, 1_000, 1_000, fired=1))))
+        row = Summary(f"$schedule/{name}", "schedule", name, "active", True, 1_000, 3_000, counts=stands)
+        await journal.append([Append(row.stream, 1, tuple(msgspec.json.encode(fact) for fact in facts), row)])
+    await journal.close()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
 def test_an_export_goes_into_any_journal_and_comes_out_the_same(
     capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest
@@ -131,11 +172,15 @@ async def with_all_kinds(file: Path) -> str:
     for offset in range(0, len(content), 1 << 20):
         await journal.put(blob, len(content), offset, content[offset : offset + (1 << 20)], 1)
     (known, *_) = await journal.find(Find("workflow", statuses=("completed",)))
+    event = json.dumps({"value": {"$blob": blob, "size_bytes": len(content)}}).encode()
+    put = replace(EVERY_SECOND, name="x", inputs=Raw(event))
+    paused = tuple(msgspec.json.encode(fact) for fact in (ScheduleSet(5, put), SchedulePaused(5)))
+    at = {"schedule": Raw(msgspec.json.encode(Checkpoint(2, 1, 5, 5, paused=True)))}
     for kind in ("template", "schedule", "drain"):
-        name = f"${kind}/x"
-        event = json.dumps({"value": {"$blob": blob, "size_bytes": len(content)}}).encode()
-        row = Summary(name, kind, "x", "stored", kind == "schedule", 5, 5, due_at=7, expires_at=9)
-        await journal.append([Append(name, 1, (event, b'{"n":2}'), row, (blob,))])
+        name, events = f"${kind}/x", paused if kind == "schedule" else (event, b'{"n":2}')
+        counts = at.get(kind, Raw(b"{}"))
+        row = Summary(name, kind, "x", "stored", kind == "schedule", 5, 5, due_at=7, expires_at=9, counts=counts)
+        await journal.append([Append(name, 1, events, row, (blob,))])
     events = tuple(record.event for record in await journal.read(known.stream))
     bad = msgspec.structs.replace(known, stream="wf-damaged", active=True, status="running")
     await journal.append([Append("wf-damaged", 1, events, bad)])
