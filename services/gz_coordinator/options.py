@@ -12,6 +12,7 @@ from gleitzeit.journal import base as journal
 from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
 from gleitzeit.spec.strategies import read_strategies
+from gleitzeit.transport.tls import identity
 from gz_coordinator.retention import Retention
 
 LEASE_SECONDS = 900.0
@@ -194,17 +195,7 @@ def token(chosen: argparse.Namespace) -> str | None:
 
 def tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:
     """Raises ConfigurationError for files that cannot be used."""
-    if chosen.tls_cert is None:
-        if chosen.tls_key is not None:
-            raise ConfigurationError("--tls-key is nothing without --tls-cert")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
-    except OSError as error:  # SSLError is one
-        files = " and ".join(str(file) for file in (chosen.tls_cert, chosen.tls_key) if file is not None)
-        raise ConfigurationError(f"no certificate with its key in {files}: {error}") from error
-    return context
+    return identity(chosen.tls_cert, chosen.tls_key)
 
 
 def peer_tls(chosen: argparse.Namespace) -> ssl.SSLContext | None:

@@ -1,15 +1,21 @@
 """MCP through the whole stack: servers as providers of tools, and Gleitzeit as a server of hosts of both eras."""
 
+import asyncio
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import support
 from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.transport import Connection, connect
@@ -139,38 +145,77 @@ async def test_a_host_over_stdio(stack: support.Stack, mode: str, tmp_path: Path
         args=["-m", "gz_cli", "mcp", "serve", "--state", str(stack.state)],
         env=dict(os.environ),
     )
+    async with Client(stdio_client(program), mode=mode) as host:
+        await does_what_a_host_does(host)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_host_over_http(stack: support.Stack, mode: str, tmp_path: Path) -> None:
+    """Which is given the URL and the token."""
+    await store_template(stack, tmp_path)
+    (tmp_path / "token").write_text("open-sesame")
+    words = ["mcp", "serve", "--http", "0", "--token-file", str(tmp_path / "token"), "--state", str(stack.state)]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gz_cli", *words, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        url = re.findall(r"http://\S+", (await process.stderr.readline()).decode())[0]
+        async with httpx2.AsyncClient() as client:
+            assert (await client.post(url, json={})).status_code == 401
+        with_token = httpx2.AsyncClient(headers={"Authorization": "Bearer open-sesame"}, timeout=30)
+        async with with_token, Client(streamable_http_client(url, http_client=with_token), mode=mode) as host:
+            await does_what_a_host_does(host)
+            await asyncio.gather(*(hears_only_of_its_own(url, name) for name in ("left", "right")))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), support.PATIENCE_SECONDS) == 0
+
+
+async def hears_only_of_its_own(url: str, name: str) -> None:
+    """Though hosts count their calls alike, and so choose the same tokens."""
+    told: list[str] = []
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        told.append((message or "").partition(":")[0])
+
+    with_token = httpx2.AsyncClient(headers={"Authorization": "Bearer open-sesame"}, timeout=30)
+    async with with_token, Client(streamable_http_client(url, http_client=with_token)) as host:
+        definition = {"name": name, "tasks": [{"id": "a", "method": "echo/delay", "params": {"seconds": 0.5}}]}
+        await host.call_tool("submit_workflow", {"definition": definition}, progress_callback=progress)
+    assert set(told) == {name}
+
+
+async def does_what_a_host_does(host: Client) -> None:
     told: list[float] = []
 
     async def progress(done: float, total: float | None, message: str | None) -> None:
         told.append(done)
 
-    async with Client(stdio_client(program), mode=mode) as host:
-        tools = {tool.name: tool for tool in (await host.list_tools()).tools}
-        assert {"submit_workflow", "get_workflow", "watch_workflow", "template_greet"} <= set(tools)
-        assert tools["template_greet"].input_schema["required"] == ["who"]
+    tools = {tool.name: tool for tool in (await host.list_tools()).tools}
+    assert {"submit_workflow", "get_workflow", "watch_workflow", "template_greet"} <= set(tools)
+    assert tools["template_greet"].input_schema["required"] == ["who"]
 
-        done = await host.call_tool("submit_workflow", {"definition": DEFINITION}, progress_callback=progress)
-        assert done.structured_content["status"] == "completed"
-        assert done.structured_content["outputs"] == {"said": "hello again"}
-        assert told[-1] == 2
+    done = await host.call_tool("submit_workflow", {"definition": DEFINITION}, progress_callback=progress)
+    assert done.structured_content["status"] == "completed"
+    assert done.structured_content["outputs"] == {"said": "hello again"}
+    assert told[-1] == 2
 
-        slow = {"name": "slow", "tasks": [{"id": "a", "method": "echo/delay", "params": {"seconds": 9}}]}
-        begun = await host.call_tool("submit_workflow", {"definition": slow, "wait_seconds": 0.1})
-        handle = begun.structured_content["workflow_id"]
-        assert begun.structured_content["status"] == "running", "a handle, not a wait"
-        watched = await host.call_tool("watch_workflow", {"workflow_id": handle})
-        assert watched.structured_content["events"][0]["type"] == "WorkflowSubmitted"
-        await host.call_tool("cancel_workflow", {"workflow_id": handle})
-        ended = await host.call_tool("get_workflow", {"workflow_id": handle, "wait_seconds": 10})
-        assert ended.structured_content["status"] == "cancelled"
+    slow = {"name": "slow", "tasks": [{"id": "a", "method": "echo/delay", "params": {"seconds": 9}}]}
+    begun = await host.call_tool("submit_workflow", {"definition": slow, "wait_seconds": 0.1})
+    handle = begun.structured_content["workflow_id"]
+    assert begun.structured_content["status"] == "running", "a handle, not a wait"
+    watched = await host.call_tool("watch_workflow", {"workflow_id": handle})
+    assert watched.structured_content["events"][0]["type"] == "WorkflowSubmitted"
+    await host.call_tool("cancel_workflow", {"workflow_id": handle})
+    ended = await host.call_tool("get_workflow", {"workflow_id": handle, "wait_seconds": 10})
+    assert ended.structured_content["status"] == "cancelled"
 
-        greeted = await host.call_tool("template_greet", {"who": "Ada"})
-        assert greeted.structured_content["outputs"] == {"greeting": "Hello Ada"}
-        wrong = await host.call_tool("template_greet", {})
-        assert wrong.is_error
-        bad = await host.call_tool("submit_workflow", {"definition": "name: x\ntasks: [{method: echo/ecko}]"})
-        assert bad.is_error
-        assert "did you mean" in bad.content[0].text
+    greeted = await host.call_tool("template_greet", {"who": "Ada"})
+    assert greeted.structured_content["outputs"] == {"greeting": "Hello Ada"}
+    wrong = await host.call_tool("template_greet", {})
+    assert wrong.is_error
+    bad = await host.call_tool("submit_workflow", {"definition": "name: x\ntasks: [{method: echo/ecko}]"})
+    assert bad.is_error
+    assert "did you mean" in bad.content[0].text
 
 
 async def store_template(stack: support.Stack, folder: Path) -> None:

@@ -18,6 +18,7 @@ LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 SERVER_KEY: Final = "io.modelcontextprotocol/serverInfo"
 
 UNSUPPORTED_VERSION: Final = -32022
+HEADER_MISMATCH: Final = -32020
 
 CLIENT_INFO: Final[Mapping[str, str]] = {"name": "gleitzeit", "title": "Gleitzeit", "version": "1"}
 CLIENT_CAPABILITIES: Final[Mapping[str, Any]] = {"roots": {"listChanged": False}, "elicitation": {}}

@@ -24,6 +24,7 @@ from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import ABSENT, NULL
 from gleitzeit.jsonrpc.peer import CANCELLED, MAX_FRAME_BYTES
 from gleitzeit.mcp import eras
+from gleitzeit.mcp.mirrors import NAME_OF
 from gleitzeit.mcp.sse import Event, EventStream
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport.base import GOING_AWAY, NORMAL, WireClosed
@@ -37,7 +38,6 @@ NOT_REACHED = "not_reached"
 HTTP_STATUS = "http_status"
 """In the same data: what was answered, where it was no JSON-RPC."""
 _SESSION = "mcp-session-id"
-_NAME_OF = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _MARK = b'"x-mcp-header"'
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -267,7 +267,7 @@ def stateless_headers(
     """What a stateless request says of itself once more, for those on its way who do not read bodies. `mirrored`: by
     tool, the headers that say an argument, and where that stands."""
     headers = {"mcp-protocol-version": eras.STATELESS, "mcp-method": method}
-    key = _NAME_OF.get(method)
+    key = NAME_OF.get(method)
     members = codec.decode_members(params) if key is not None else {}
     if key is None or key not in members:
         return headers

@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from websockets.asyncio.server import Server as WebSocketServer
@@ -17,15 +14,13 @@ from websockets.datastructures import Headers, MultipleValuesError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from gleitzeit.errors import ConfigurationError
 from gleitzeit.jsonrpc.peer import MAX_FRAME_BYTES
+from gleitzeit.transport.admission import TOKEN_SUBPROTOCOL, Admission, check_address
 from gleitzeit.transport.base import GOING_AWAY, HIGH_WATER_BYTES, Methods
 from gleitzeit.transport.bodies import BodyConnection
 from gleitzeit.transport.connection import Connection, OnClose, OnNotification
-from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, LOOPBACK_HOSTS, WebSocketWire
+from gleitzeit.transport.websocket import CLOSE_TIMEOUT_SECONDS, WebSocketWire
 
-TOKEN_COOKIE = "gleitzeit_token"
-TOKEN_SUBPROTOCOL = "token."
 # What a supervisor asks without having a token; it learns nothing but whether we live.
 OPEN_PAGES = frozenset({"/healthz", "/readyz"})
 
@@ -57,10 +52,8 @@ class Server:
     `http` maps a path to the function that makes the page for a plain GET, `doors` the beginning of a path, with the
     slash at its end, to what stands open there.
 
-    Who may connect: on a loopback address everyone on this machine who is not a web page from elsewhere (Host and
-    Origin are checked; pages from `origins` may). With a `token` only who brings it: as `Authorization: Bearer …`, as a
-    subprotocol `token.…` or in the cookie `gleitzeit_token` (browsers cannot set headers). Any other address needs a
-    token and `tls`: ConfigurationError.
+    Who may connect: see `admission`. An address that is not on this machine needs a token and `tls`:
+    ConfigurationError.
     """
 
     def __init__(
@@ -79,10 +72,7 @@ class Server:
         origins: Collection[str] = (),
         max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
-        if not _is_loopback(host) and not (token and tls is not None):
-            raise ConfigurationError(
-                f"to listen on {host}, which others can reach, a token and TLS are needed (--token-file, --tls-cert)"
-            )
+        check_address(host, token, tls)
         self.connections: set[Connection] = set()
         self._methods = methods
         self._host = host
@@ -92,9 +82,8 @@ class Server:
         self._on_notification = on_notification
         self._http = dict(http or {})
         self._doors = dict(doors or {})
-        self._token = token
         self._tls = tls
-        self._origins = frozenset(origins)
+        self._admission = Admission(host, token, frozenset(origins))
         self._max_frame_bytes = max_frame_bytes
         self._server: WebSocketServer | None = None
 
@@ -164,7 +153,8 @@ class Server:
         """The answer to what is no WebSocket handshake, or not one of those we want; None lets the handshake go on."""
         path = request.path.partition("?")[0]
         try:
-            refusal = self._refusal(request.headers, path)
+            is_open = path in OPEN_PAGES or self._door(path) is not None
+            refusal = self._admission.refusal(request.headers, is_open=is_open)
         except (MultipleValuesError, ValueError) as error:
             refusal = HTTPStatus.BAD_REQUEST, f"a header that makes no sense: {error}"
         if refusal is not None:
@@ -192,40 +182,8 @@ class Server:
     def _spoken(self, only: str = "") -> str:
         return f"JSON-RPC 2.0 over WebSocket at {self.url}{only}; pages here: {' '.join(sorted(self._http))}"
 
-    def _refusal(self, headers: Headers, path: str) -> tuple[HTTPStatus, str] | None:
-        host = headers.get("Host", "")
-        if _is_loopback(self._host) and not _is_loopback(_hostname(host)):
-            return HTTPStatus.FORBIDDEN, f"the host {host!r} is not served here"
-        origin = headers.get("Origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
-            return HTTPStatus.FORBIDDEN, f"pages from {origin!r} may not connect here"
-        is_open = path in OPEN_PAGES or self._door(path) is not None
-        if self._token and not is_open and not self._has_token(headers):
-            return HTTPStatus.UNAUTHORIZED, "a token is needed, and the right one"
-        return None
-
     def _door(self, path: str) -> Door | None:
         return next((door for prefix, door in self._doors.items() if path.startswith(prefix)), None)
-
-    def _has_token(self, headers: Headers) -> bool:
-        expected = (self._token or "").encode()
-        offered = [part.encode("utf-8", "surrogateescape") for part in _offered_tokens(headers)]
-        # Each is compared whatever the others were: the time taken tells nothing about the token.
-        return any([hmac.compare_digest(token, expected) for token in offered])
-
-
-def _offered_tokens(headers: Headers) -> list[str]:
-    tokens = []
-    scheme, _, value = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        tokens.append(value.strip())
-    for line in headers.get_all("Sec-WebSocket-Protocol"):
-        names = (name.strip() for name in line.split(","))
-        tokens += [name.removeprefix(TOKEN_SUBPROTOCOL) for name in names if name.startswith(TOKEN_SUBPROTOCOL)]
-    for line in headers.get_all("Cookie"):
-        pairs = (pair.strip().partition("=") for pair in line.split(";"))
-        tokens += [value for name, _, value in pairs if name == TOKEN_COOKIE]
-    return tokens
 
 
 def _select_subprotocol(_websocket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -245,17 +203,3 @@ def _response(reply: HttpReply, with_body: bool) -> Response:
         headers["Referrer-Policy"] = "no-referrer"
         headers["X-Content-Type-Options"] = "nosniff"
     return Response(reply.status, HTTPStatus(reply.status).phrase, headers, reply.body if with_body else b"")
-
-
-def _hostname(host: str) -> str:
-    """Of a Host header: without the port."""
-    return urlsplit(f"//{host}").hostname or ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

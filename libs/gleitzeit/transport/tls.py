@@ -1,4 +1,4 @@
-"""What a client of wss:// trusts, where that is not what its system trusts."""
+"""What a client of wss:// trusts, where that is not what its system trusts; and what a server shows."""
 
 import ssl
 from pathlib import Path
@@ -32,6 +32,24 @@ def pin(certificate: Path) -> ssl.SSLContext:
         context.load_verify_locations(cadata=first + found)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the certificate {certificate} cannot be used: {_said(error)}") from error
+    return context
+
+
+def identity(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """For a server: the certificate chain that it shows (PEM), with its key if that is in another file. None: no TLS.
+
+    Raises ConfigurationError for files that cannot be used.
+    """
+    if certificate is None:
+        if key is not None:
+            raise ConfigurationError("--tls-key is nothing without --tls-cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError is one
+        files = " and ".join(str(file) for file in (certificate, key) if file is not None)
+        raise ConfigurationError(f"no certificate with its key in {files}: {error}") from error
     return context
 
 

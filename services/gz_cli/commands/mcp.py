@@ -179,12 +179,36 @@ def answer(
 
 
 @mcp_app.command("serve")
-def serve(url: Url = None, state: State = None) -> None:
-    """Be an MCP server on stdin and stdout, for the host that has started this: `gz mcp install` says how."""
+def serve(
+    http: Annotated[
+        str | None, typer.Option("--http", metavar="PORT", help="Over HTTP at this port, or HOST:PORT, instead.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="With --http: hosts must present its token.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="With --http: the certificate (PEM) of https.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, if it is in another file.")
+    ] = None,
+    url: Url = None,
+    state: State = None,
+) -> None:
+    """Be an MCP server on stdin and stdout, for the host that has started this: `gz mcp install` says how. With --http
+    for hosts that are given a URL; an address that others can reach needs --token-file and --tls-cert."""
     from gz_cli.configuration import settings
+    from gz_cli.exits import UsageError
     from gz_cli.mcp import serving
 
-    leave(serving.serve(serving.reach_of(settings.target(url, state))))
+    reach = serving.reach_of(settings.target(url, state))
+    if http is None:
+        if token_file or tls_cert or tls_key:
+            raise UsageError("--token-file, --tls-cert and --tls-key are of --http: stdin has only who started us")
+        leave(serving.serve(reach))
+    from gz_cli.mcp import serving_http
+
+    leave(serving_http.serve(reach, http, token_file, tls_cert, tls_key))
 
 
 @mcp_app.command("install")

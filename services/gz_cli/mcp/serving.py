@@ -1,14 +1,15 @@
-"""`gz mcp serve`: MCP on stdin and stdout, answered by the coordinator, which understands it on its own socket.
+"""`gz mcp serve`: MCP on stdin and stdout, or over HTTP, answered by the coordinator, which understands it on its own
+socket.
 
 Messages are handed on as they are. When the coordinator goes away, what waits there is answered with an error, and the
 next request finds it again, or starts one.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -16,7 +17,8 @@ from msgspec import Raw
 from gleitzeit.client.connecting import open_reach
 from gleitzeit.client.models import with_what_is_at_hand
 from gleitzeit.errors import ConnectionLost, GleitzeitError
-from gleitzeit.jsonrpc.messages import Failure, Reply, Result
+from gleitzeit.jsonrpc.codec import decode_members, decode_value, encode
+from gleitzeit.jsonrpc.messages import NULL, Failure, Reply, Result
 from gleitzeit.jsonrpc.request import Request
 from gleitzeit.mcp.serving_stdio import stdio_connection
 from gleitzeit.process.reach import Reach, Target, running_or_started
@@ -34,11 +36,14 @@ log = logging.getLogger("gz.mcp")
 
 
 class Bridge:
-    """`transport.base.Methods` for the host's side. `reach()` says where the coordinator is, each time it is needed."""
+    """`transport.base.Methods` for the side of one host or of many. `reach()` says where the coordinator is, each time
+    it is needed."""
 
     def __init__(self, reach: Callable[[], Reach]) -> None:
-        self.host: Connection
         self._reach = reach
+        self._listening: dict[int, tuple[Connection, Raw]] = {}
+        """By the progress token that the coordinator is given: the host's connection, and the token that it chose."""
+        self._tokens = itertools.count(1)
         self._coordinator: Connection | None = None
         self._connecting = asyncio.Lock()
 
@@ -65,8 +70,26 @@ class Bridge:
         if request.is_notification:
             return  # it has no state to be told of
         request.defer()
-        request_id = connection.send_request(request.method, request.raw_params, partial(_answered, request))
+        params, token = self._with_own_token(request)
+
+        def answered(reply: Reply) -> None:
+            self._listening.pop(token, None)
+            _answered(request, reply)
+
+        request_id = connection.send_request(request.method, params, answered)
         request.on_cancel(lambda reason: connection.cancel(request_id, reason))
+
+    def _with_own_token(self, request: Request) -> tuple[Raw | None, int]:
+        """The params with a progress token of ours in place of the host's, as several hosts may choose the same; 0 is
+        none."""
+        params = decode_members(request.raw_params)
+        meta = decode_members(params.get("_meta"))
+        if "progressToken" not in meta:
+            return request.raw_params, 0
+        token = next(self._tokens)
+        self._listening[token] = request.connection, meta["progressToken"].copy()
+        own = Raw(encode({**meta, "progressToken": token}))
+        return Raw(encode({**params, "_meta": own})), token
 
     async def _connected(self) -> Connection:
         async with self._connecting:
@@ -88,8 +111,10 @@ class Bridge:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     def _notified(self, connection: Connection, method: str, params: Raw | None) -> None:
-        if method in ("notifications/progress", "notifications/message"):
-            self.host.notify(method, params)
+        said = decode_members(params) if method == "notifications/progress" else {}
+        host, token = self._listening.get(decode_value(said.get("progressToken", NULL)), (None, NULL))
+        if host is not None:
+            host.notify(method, Raw(encode({**said, "progressToken": token})))
 
 
 def _answered(request: Request, reply: Reply) -> None:
@@ -121,9 +146,9 @@ def serve(reach: Callable[[], Reach]) -> int:
 
 async def _serve(reach: Callable[[], Reach]) -> None:
     bridge = Bridge(reach)
-    bridge.host = await stdio_connection(bridge)
+    host = await stdio_connection(bridge)
     try:
-        await bridge.host.run()
+        await host.run()
     finally:
-        await bridge.host.close()
+        await host.close()
         await bridge.close()

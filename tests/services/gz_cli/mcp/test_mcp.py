@@ -1,6 +1,7 @@
 """`gz mcp`: the file of servers is edited, others' are taken over, servers are asked; no coordinator runs."""
 
 import json
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -159,3 +160,29 @@ def test_what_a_host_is_given(host: str, key: str, capsys: pytest.CaptureFixture
     assert Path(entry["command"]).name == "gz"
     assert "to go into" in err
     assert main(["mcp", "install", "emacs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--http", "x"], "--http x: expected PORT or HOST:PORT, such as 8766"),
+        (["--http", "99999"], "--http 99999: expected PORT or HOST:PORT"),
+        (["--http", "0.0.0.0:0"], "which others can reach, a token and TLS are needed (--token-file, --tls-cert)"),
+        (["--http", "0", "--tls-key", "key.pem"], "--tls-key is nothing without --tls-cert"),
+        (["--http", "0", "--token-file", "nowhere"], "the token file nowhere cannot be read"),
+        (["--http", "192.0.2.1:0", "--token-file", "t", "--tls-cert", "c"], "no certificate with its key in c"),
+        (["--tls-cert", "c"], "are of --http: stdin has only who started us"),
+    ],
+)
+def test_where_http_cannot_be_served(
+    words: list[str], told: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "t").write_text("sesame")
+    assert main(["mcp", "serve", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["mcp", "serve", "--http", str(taken.getsockname()[1])]) == 2
+    assert "is in use; choose another one with --http PORT" in capsys.readouterr().err
