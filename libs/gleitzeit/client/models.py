@@ -38,11 +38,12 @@ OTHER_SETTINGS = "this joins a stack in use, whose models were set up with other
 OUTLIVE_SECONDS = 2.0
 """An embedded stack that nobody uses has ended by then."""
 
-WAYS = """Any one of these is enough:
-
-  Ollama        curl -fsSL https://ollama.com/install.sh | sh
+_OTHERS = """  Ollama        curl -fsSL https://ollama.com/install.sh | sh
                 ollama pull llama3.2
-  an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY
+  an API key    export OPENAI_API_KEY=sk-...        # or ANTHROPIC_API_KEY"""
+WAYS = f"""Any one of these is enough:
+
+{_OTHERS}
   a model file  pip install xllamacpp
                 export GLEITZEIT_GGUF=/path/to/model.gguf"""
 
@@ -146,8 +147,11 @@ def _with_providers(
     why = [model_servers.hindrance(name, environ) for name in chosen]
     if all(why):
         raise NoModel(f"{these(methods)} and {'; '.join(why)}", WAYS)
-    if chosen == ["ollama"] and _are_known(definition):
-        _require_models(methods, environ, wanted)
+    if wanted and _are_known(definition):
+        if chosen == ["ollama"]:
+            _require_models(methods, environ, wanted)
+        elif chosen == ["llamacpp"]:
+            _require_own(methods, environ, wanted)
     return target
 
 
@@ -184,12 +188,25 @@ def _are_known(definition: Definition) -> bool:
 def _require_models(methods: list[str], environ: Mapping[str, str], wanted: set[str]) -> None:
     """Raises NoModel if Ollama has none of them. What runs in its cloud need not be listed."""
     held = model_servers.ollama_models(environ)
-    if held is None or not wanted or wanted & held or any(name.endswith("cloud") for name in wanted):
+    if held is None or wanted & held or any(name.endswith("cloud") for name in wanted):
         return
     names = [name.removesuffix(":latest") for name in sorted(wanted)]
     there = f"it has {', '.join(name.removesuffix(':latest') for name in sorted(held))}" if held else "it has none yet"
     message = f"{these(methods)} and Ollama at {model_servers.ollama_shown(environ)} has no {', '.join(names)}; {there}"
     raise NoModel(message, _how_to_get(names))
+
+
+def _require_own(methods: list[str], environ: Mapping[str, str], wanted: set[str]) -> None:
+    """Raises NoModel if none of them is in our file."""
+    own = model_servers.own_model(environ)
+    if own in wanted:
+        return
+    name = own.removesuffix(":latest")
+    asked = ", ".join(name.removesuffix(":latest") for name in sorted(wanted))
+    message = f"{these(methods)} and the file that {model_servers.FILE} names has {name}, not {asked}"
+    raise NoModel(
+        message, f"Ask for that one (with `-p model={name}`, where the document has such an input), or:\n\n{_OTHERS}"
+    )
 
 
 def _how_to_get(names: list[str]) -> str:

@@ -173,6 +173,18 @@ def test_a_model_that_is_called_like_our_file_is_that_one(
     assert beside.target.providers == ("echo", "python", *beside_ollama)
 
 
+def test_a_file_with_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "started", Reach)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF...")
+    environ = {**NOBODY, "GLEITZEIT_GGUF": str(tmp_path / "tiny.gguf")}
+    with pytest.raises(NoModel, match="names has tiny, not llama3") as caught:
+        models.with_model(Reach(TARGET), chat(params=Raw(b'{"model":"llama3"}')), environ)
+    assert "-p model=tiny" in caught.value.ways
+    for asked in (b'{"model":["llama3","tiny"]}', b'{"model":"${first.response}"}', b"{}"):
+        found = models.with_model(Reach(TARGET), chat(params=Raw(asked)), environ)
+        assert found.target.providers == ("echo", "python", "llamacpp")
+
+
 @pytest.mark.parametrize(
     ("providers", "environ", "why"),
     [
