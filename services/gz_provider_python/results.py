@@ -38,23 +38,23 @@ class NotSerialisable(Exception):
     """The value cannot be expressed as JSON; the message says where and why, for the script's author."""
 
 
-def to_json(value: object, *, name: str = "result") -> bytes:
+def to_json(value: object) -> bytes:
     """`value` as JSON text. Raises NotSerialisable."""
     try:
         text = msgspec.json.encode(value, enc_hook=_as_plain)
     except RecursionError:
-        raise NotSerialisable(f"{name} contains itself, or is nested more than {MAX_DEPTH} levels deep") from None
+        raise NotSerialisable(f"result contains itself, or is nested more than {MAX_DEPTH} levels deep") from None
     except UnicodeEncodeError as error:
-        raise NotSerialisable(f"{name} holds text that is not valid Unicode: {error.reason}") from None
+        raise NotSerialisable(f"result holds text that is not valid Unicode: {error.reason}") from None
     except (NotImplementedError, TypeError, ValueError, OverflowError) as error:
-        raise NotSerialisable(_complaint(value, name) or f"{name} cannot be expressed as JSON: {error}") from None
+        raise NotSerialisable(_complaint(value, "result") or f"result cannot be expressed as JSON: {error}") from None
     if depth_of(text) > MAX_DEPTH:
-        raise NotSerialisable(f"{name} is nested more than {MAX_DEPTH} levels deep")
-    if b"null" in text and (complaint := _not_finite(msgspec.to_builtins(value, enc_hook=_as_plain), name)):
+        raise NotSerialisable(f"result is nested more than {MAX_DEPTH} levels deep")
+    if b"null" in text and (complaint := _not_finite(msgspec.to_builtins(value, enc_hook=_as_plain), "result")):
         raise NotSerialisable(complaint)
     if len(text) > MAX_REPORT_BYTES:
         size = f"{len(text):,} bytes as JSON, the limit is {MAX_REPORT_BYTES:,}"
-        raise NotSerialisable(f"{name} has {size}; write it to a file and return its path")
+        raise NotSerialisable(f"result has {size}; write it to a file and return its path")
     return text
 
 

@@ -111,13 +111,12 @@ def prepare_file(
     path: Path,
     *,
     environ: Mapping[str, str],
-    catalogue: Catalogue | None = None,
     defaults: Defaults = NO_DEFAULTS,
     inputs: Mapping[str, object] | None = None,
 ) -> Prepared:
     """Read, complete and check a document. Raises DocumentError for what cannot be read, or is no YAML or JSON."""
     document = load_file(path, lenient=True)
-    return prepare(document, folder=path.parent, environ=environ, catalogue=catalogue, defaults=defaults, inputs=inputs)
+    return prepare(document, folder=path.parent, environ=environ, defaults=defaults, inputs=inputs)
 
 
 def prepare(

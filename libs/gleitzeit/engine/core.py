@@ -76,8 +76,8 @@ def call_id(workflow_id: str, task_id: str, attempt: int) -> str:
     return f"{urllib.parse.quote(workflow_id, safe='')}/{urllib.parse.quote(task_id, safe='')}/{attempt}"
 
 
-def failure(error: errors.GleitzeitError, data: Raw = ev.NULL) -> ev.Failure:
-    return ev.Failure(error.code, error.message, error.name, data, error.retryable)
+def failure(error: errors.GleitzeitError) -> ev.Failure:
+    return ev.Failure(error.code, error.message, error.name, ev.NULL, error.retryable)
 
 
 def call_lost(message: str, data: Raw = ev.NULL) -> ev.Failure:

@@ -126,23 +126,23 @@ def _failure(item: Task, which: str = "") -> ev.Failure:
     return ev.Failure(error.code, message, error.name, error.data, error.retryable)
 
 
-def joined_result(parent: Task, decode: Callable[[Raw], object] = _decode) -> object:
+def joined_result(parent: Task) -> object:
     """The result of a task with items, for references: Joined, or a map."""
     assert parent.fan is not None
     assert parent.definition.for_each is not None
     if parent.definition.for_each.by:
-        return _mapped(parent, parent.definition.for_each, decode)
-    return Joined(list(_results(parent, decode)))
+        return _mapped(parent, parent.definition.for_each)
+    return Joined(list(_results(parent)))
 
 
-def _mapped(parent: Task, for_each: ForEach, decode: Callable[[Raw], object]) -> dict[str, object]:
+def _mapped(parent: Task, for_each: ForEach) -> dict[str, object]:
     assert parent.fan is not None
     entries: dict[str, dict[str, object]] = {}
     tokens: list[int] = []
     for value, item in zip(_decode(for_each.over), parent.fan.items, strict=True):
         key = str(substitute(value[for_each.by], lambda reference: reference.source))
         if item.state == "completed":
-            result = decode(item.result or ev.NULL)
+            result = _decode(item.result or ev.NULL)
             entries[key] = _success(result)
             if isinstance(result, dict) and isinstance(used := result.get("tokens_used"), int):
                 tokens.append(used)
@@ -161,13 +161,13 @@ def _success(result: object) -> dict[str, object]:
     return entry | {"json": result["json"]} if isinstance(result, dict) and "json" in result else entry
 
 
-def _results(parent: Task, decode: Callable[[Raw], object]) -> Iterator[tuple[object, bool]]:
+def _results(parent: Task) -> Iterator[tuple[object, bool]]:
     assert parent.fan is not None
     assert parent.definition.for_each is not None
     mode = parent.definition.for_each.on_item_error
     for item in parent.fan.items:
         if item.state == "completed":
-            yield decode(item.result or ev.NULL), True
+            yield _decode(item.result or ev.NULL), True
         elif item.state == "failed" and item.error is not None:
             if mode != "skip":
                 yield {"error": _error(item.error)}, False

@@ -23,12 +23,12 @@ class Permit:
 
     __slots__ = ("ask", "dropped", "granted", "task", "workflow")
 
-    def __init__(self, ask: Ask, workflow: Workflow, task: Task | None, *, granted: bool = False) -> None:
+    def __init__(self, ask: Ask, workflow: Workflow, task: Task | None) -> None:
         self.ask = ask
         self.workflow = workflow
         self.task = task
         """None: it is for the workflow as a whole."""
-        self.granted = granted
+        self.granted = False
         self.dropped = False
         """Nobody wants it any more: if it comes all the same, it is given back."""
 

@@ -123,10 +123,10 @@ class Settling(Sweeps):
                     stack.append((dependent, name))
                     yield
 
-    def _stop_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool = True) -> None:
-        """Start nothing more, and cancel whatever has not ended. With `spare`, let be what runs always."""
-        self._stopping[workflow.id] = spare and self._stopping.get(workflow.id, True)
-        self._sweep(workflow, self._end_all_tasks(workflow, reason, spare=spare))
+    def _stop_all_tasks(self, workflow: Workflow, reason: str) -> None:
+        """Start nothing more, and cancel whatever has not ended. What runs always is let be."""
+        self._stopping.setdefault(workflow.id, True)
+        self._sweep(workflow, self._end_all_tasks(workflow, reason, spare=True))
 
     def _end_all_tasks(self, workflow: Workflow, reason: str, *, spare: bool) -> Iterator[None]:
         """Those that run come first: their providers are told."""

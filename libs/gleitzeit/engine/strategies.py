@@ -7,28 +7,42 @@ model affinity    the one that was called with this model last, which is likely 
 best fit          the one with the least room, so that others stay free for what comes at once, or can be ended
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from gleitzeit.spec.strategies import BEST_FIT, LEAST_LOADED, MODEL_AFFINITY, ROUND_ROBIN
 
-if TYPE_CHECKING:
-    from gleitzeit.engine.pools import Provider
 
-Rank = Callable[["Provider", str], float]
+class Candidate(Protocol):
+    """What is asked about a provider (see `pools`)."""
+
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def running(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def last_start(self) -> int: ...
+    @property
+    def warm(self) -> Mapping[str, int]:
+        """By model, the number of its last call with it."""
+
+
+Rank = Callable[[Candidate, str], float]
 """Of a provider that has room, for a model ("": none that is known)."""
 
 
-def _by_turns(provider: "Provider", model: str) -> float:
+def _by_turns(provider: Candidate, model: str) -> float:
     return provider.last_start
 
 
-def _by_model(provider: "Provider", model: str) -> float:
+def _by_model(provider: Candidate, model: str) -> float:
     last = provider.warm.get(model) if model else None
     return -last if last is not None else provider.running / provider.capacity
 
 
-def _by_room(provider: "Provider", model: str) -> float:
+def _by_room(provider: Candidate, model: str) -> float:
     return provider.free
 
 

@@ -10,6 +10,7 @@ Values may hold `${VAR}`, `${VAR:-default}`, `${env:VAR}`, `${input:id}`, `${use
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -82,15 +83,25 @@ class Configured(Struct, frozen=True):
 class Variables:
     """What `${…}` stands for."""
 
-    def __init__(
-        self, environ: Mapping[str, str], inputs: Mapping[str, str] | None = None, *, home: Path, folder: Path
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], *, home: Path, folder: Path) -> None:
         self._environ = environ
-        self._inputs = dict(inputs or {})
+        self._inputs: Mapping[str, str] = {}
         self._places = {
             "userHome": str(home), "workspaceFolder": str(folder), "workspaceRoot": str(folder),
             "cwd": str(folder), "pathSeparator": "/", "/": "/", "workspaceFolderBasename": folder.name,
         }  # fmt: skip
+
+    def with_inputs(self, document: Mapping[str, Any]) -> "Variables":
+        """For one file: VS Code's `inputs` ask a person; their defaults, and MCP_INPUT_*, answer for him."""
+        inputs = document.get("inputs")
+        described = [one for one in inputs if isinstance(one, dict)] if isinstance(inputs, list) else []
+        found = copy(self)
+        found._inputs = {
+            one["id"]: one["default"]
+            for one in reversed(described)  # of two the first
+            if isinstance(one.get("id"), str) and isinstance(one.get("default"), str)
+        }
+        return found
 
     def expand(self, text: str) -> str:
         """Raises ConfigurationError for what is not set and has no default."""
@@ -177,7 +188,7 @@ def _named(found: Mapping[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 def read_servers(document: Mapping[str, Any], source: str, variables: Variables) -> Configured:
     """All servers that can be used. Never raises: what is wrong is in `problems`."""
     servers, problems, warnings = list[McpServer](), list[str](), list[str]()
-    variables = with_inputs(variables, document)
+    variables = variables.with_inputs(document)
     for name, entry in entries(document).items():
         try:
             server = read_server(name, entry, source, variables)
@@ -189,17 +200,6 @@ def read_servers(document: Mapping[str, Any], source: str, variables: Variables)
             unknown = sorted(entry.keys() - _KNOWN)
             warnings += [f"{source}: server {name!r}: {', '.join(unknown)} means nothing to us"] if unknown else []
     return Configured(tuple(servers), tuple(problems), tuple(warnings))
-
-
-def with_inputs(variables: Variables, document: Mapping[str, Any]) -> Variables:
-    """VS Code's `inputs` ask a person; their defaults, and MCP_INPUT_*, answer for him."""
-    inputs = document.get("inputs")
-    if not isinstance(inputs, list):
-        return variables
-    for one in inputs:
-        if isinstance(one, dict) and isinstance(one.get("id"), str) and isinstance(one.get("default"), str):
-            variables._inputs.setdefault(one["id"], one["default"])
-    return variables
 
 
 def read_server(name: str, entry: object, source: str, variables: Variables) -> McpServer | None:

@@ -10,12 +10,9 @@ from typing import BinaryIO
 from gleitzeit.mcp.stdio import StdioWire
 from gleitzeit.transport import Connection
 from gleitzeit.transport.base import Methods
-from gleitzeit.transport.connection import OnNotification
 
 
-async def stdio_connection(
-    methods: Methods, *, on_notification: OnNotification | None = None, peer_name: str = "the host"
-) -> Connection:
+async def stdio_connection(methods: Methods) -> Connection:
     """Not reading yet: `run` it, and `close` it. Whatever else prints to stdout goes to stderr from now on."""
     loop = asyncio.get_running_loop()
     output = os.dup(sys.stdout.fileno())
@@ -27,7 +24,7 @@ async def stdio_connection(
         _written_to(os.fdopen(output, "wb")),
     )
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
-    return Connection(StdioWire(reader, writer, peer_name), methods=methods, on_notification=on_notification)
+    return Connection(StdioWire(reader, writer, "the host"), methods=methods)
 
 
 def _waited_for(source: BinaryIO) -> BinaryIO:

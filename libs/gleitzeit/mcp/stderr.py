@@ -6,6 +6,7 @@ from pathlib import Path
 LIMIT_BYTES = 1024 * 1024
 """Of the file; what was in it goes to NAME.1 then."""
 KEPT_BYTES = 2048
+LAST_LINES = 6
 BYTES_A_SECOND = 256 * 1024
 """One that complains faster is read no faster."""
 
@@ -19,9 +20,9 @@ class Complaints:
         self._last = b""
         self._task = asyncio.create_task(self._read(), name="read stderr")
 
-    def last_words(self, lines: int = 6) -> str:
+    def last_words(self) -> str:
         text = self._last.decode(errors="replace")
-        return "\n".join(text.rstrip().splitlines()[-lines:])
+        return "\n".join(text.rstrip().splitlines()[-LAST_LINES:])
 
     async def close(self) -> None:
         self._task.cancel()

@@ -20,6 +20,7 @@ from gleitzeit.process.ready import READY_FD, NotReady, Ready
 
 LOG_LIMIT_BYTES = 5 * 1024 * 1024  # a log beyond this is set aside as NAME.1 at the next start
 ORDINARY_NAMES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_*", "TZ", "TMPDIR")
+LAST_LINES = 6
 _PR_SET_PDEATHSIG = 1
 
 
@@ -191,7 +192,7 @@ class _Log:
         if self._path is not None:
             os.close(self.descriptor)
 
-    def tail(self, lines: int = 6) -> str:
+    def tail(self) -> str:
         if self._path is None:
             return ""
         try:
@@ -201,7 +202,7 @@ class _Log:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.rstrip().splitlines()[-lines:])
+        return "\n".join(text.rstrip().splitlines()[-LAST_LINES:])
 
 
 def _read_ready(child: Child, descriptor: int) -> None:

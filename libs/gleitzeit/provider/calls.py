@@ -103,7 +103,6 @@ class CallTable:
         capacity: int,
         *,
         kept_bytes_limit: int = KEPT_BYTES_LIMIT,
-        keep_seconds: float = KEEP_SECONDS,
         tombstone_limit: int = TOMBSTONE_LIMIT,
         refused_limit: int = REFUSED_LIMIT,
     ) -> None:
@@ -112,7 +111,6 @@ class CallTable:
         self.draining = False
         self.kept_bytes = 0
         self._kept_bytes_limit = kept_bytes_limit
-        self._keep_seconds = keep_seconds
         self._tombstone_limit = tombstone_limit
         self._refused_limit = refused_limit
         self._running: dict[str | int, Entry] = {}
@@ -338,7 +336,7 @@ class CallTable:
         """Forget results that nobody fetched for long. Returns the calls whose lease ran out, each once: stop them."""
         while self._kept:
             oldest = next(iter(self._kept.values()))  # a dict keeps the order in which they finished
-            if oldest.finished_at + self._keep_seconds > now:
+            if oldest.finished_at + KEEP_SECONDS > now:
                 break
             self._forget(oldest)
         expired = [e for e in self._running.values() if e.expires_at is not None and e.expires_at <= now]

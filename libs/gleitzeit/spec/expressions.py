@@ -135,16 +135,16 @@ def _tree(text: str, names: Collection[str]) -> tree.Node:
         raise ParameterError(f"'{text[:80]}': {error.message} (character {error.offset + 1})") from None
 
 
-def references_in(text: str, names: Collection[str] = ()) -> Iterator[Reference]:
+def references_in(text: str) -> Iterator[Reference]:
     """Every reference of a value's text, those of expressions included. Raises ParameterError."""
     for part in parse(text):
-        yield from _inner(part, names)
+        yield from _inner(part)
 
 
-def _inner(part: Part, names: Collection[str]) -> Iterator[Reference]:
+def _inner(part: Part) -> Iterator[Reference]:
     if isinstance(part, Reference) and part.is_expression:
         try:
-            yield from read(part.text, names)
+            yield from read(part.text)
         except Unreadable as error:
             raise ParameterError(error.message) from None
     elif isinstance(part, Reference):

@@ -59,13 +59,13 @@ RETRY_KEYS: Final = frozenset(
 )
 
 
-def read_priority(fields: Fields, key: str = "priority") -> Priority | None:
+def read_priority(fields: Fields) -> Priority | None:
     """By name, or by number: higher is more urgent. One that is beyond the four is told of, and is the nearest."""
-    priority = fields.converted(key, parse_priority)
-    number = _number(fields.raw.get(key))
+    priority = fields.converted("priority", parse_priority)
+    number = _number(fields.raw.get("priority"))
     if priority is not None and number not in (None, priority):
-        told = f"'{key}': numbers go from 1 (low) to 4 (urgent), and {number} is {priority.name.lower()}, too"
-        fields.findings.warning(fields.at(key), told)
+        told = f"'priority': numbers go from 1 (low) to 4 (urgent), and {number} is {priority.name.lower()}, too"
+        fields.findings.warning(fields.at("priority"), told)
     return priority
 
 

@@ -93,6 +93,14 @@ def test_inputs_of_an_editor() -> None:
     assert "set MCP_INPUT_OTHER" in found.problems[0]
 
 
+def test_inputs_of_one_file_are_not_those_of_the_next() -> None:
+    shared = variables()
+    first = {"inputs": [{"id": "place", "default": "Graz"}], "servers": {}}
+    second = {"servers": {"a": {"command": "x", "env": {"PLACE": "${input:place}"}}}}
+    read_servers(first, "first", shared)
+    assert "set MCP_INPUT_PLACE" in read_servers(second, "second", shared).problems[0]
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
