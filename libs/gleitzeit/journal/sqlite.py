@@ -37,6 +37,7 @@ LOOK_SECONDS = 1.0
 QUICK_SECONDS = 0.002
 """While commits take no longer, the loop makes small ones itself, for half of its time at most."""
 FEW_STREAMS = 4
+FEW_BYTES = 32 << 10
 """In a small commit."""
 _T = TypeVar("_T")
 
@@ -183,6 +184,10 @@ def _lock(path: Path) -> FileLock:
         raise ConfigurationError(f"the journal {path} cannot be made: {error.strerror}") from error
 
 
+def _is_small(rows: Sequence[Packed]) -> bool:
+    return len(rows) <= FEW_STREAMS and sum(len(body) for row in rows for *_, body in row.records) <= FEW_BYTES
+
+
 class _Commit(Struct, frozen=True):
     rows: list[Packed]
     done: asyncio.Future[Any]
@@ -270,7 +275,7 @@ class _Thread:
 
     def append(self, rows: list[Packed]) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = self._loop.create_future()
-        if len(rows) <= FEW_STREAMS and self._is_quick() and self._chores.acquire(blocking=False):
+        if _is_small(rows) and self._is_quick() and self._chores.acquire(blocking=False):
             try:
                 [error] = self._commit([rows])
             finally:

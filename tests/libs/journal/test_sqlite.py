@@ -23,7 +23,7 @@ from gleitzeit.journal.base import Append, Find, Record, Summary
 from gleitzeit.journal.database import Database
 from gleitzeit.journal.record_rows import GONE_ROWS
 from gleitzeit.journal.records import Packed, pack
-from gleitzeit.journal.sqlite import FEW_STREAMS, SqliteJournal
+from gleitzeit.journal.sqlite import FEW_BYTES, FEW_STREAMS, SqliteJournal
 from gleitzeit.journal.sqlite_file import CHECKPOINT_PAGES, WAL_BYTES, WAL_STEP_BYTES
 from gleitzeit.journal.sqlite_tables import FORMAT
 
@@ -226,9 +226,10 @@ async def test_while_the_disk_is_quick_and_the_thread_is_idle_the_loop_commits(
     last = await until_the_loop_commits(journal, committers, last + 2)
     assert len(await journal.read("a")) == last
     many = [append(f"b{number}", 1, b"1") for number in range(FEW_STREAMS + 1)]
-    await asyncio.sleep(0.05)
-    await journal.append(many)
-    assert committers[-1] != threading.get_ident()
+    for large in (many, [append("a", last + 1, b"x" * (FEW_BYTES + 1))]):
+        await asyncio.sleep(0.05)
+        await journal.append(large)
+        assert committers[-1] != threading.get_ident()
     await journal.close()
 
 
