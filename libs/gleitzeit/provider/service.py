@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ class _Work(Struct):
     """What runs for an entry. `stop` is why it was told to stop: the answer if it obeys."""
 
     call: Call
-    task: "asyncio.Task[Outcome]"
+    task: "asyncio.Task[None]"
     timer: asyncio.TimerHandle | None = None
     stop: GleitzeitError | None = None
 
@@ -193,14 +193,18 @@ class Service:
         """With an `owner` of blobs, what these hold is fetched first."""
         loop = asyncio.get_running_loop()
         call = Call(method.schema.name, meta, partial(self._say, entry))
-        work_to_do = _run(method, call, params) if owner is None else self._run_whole(method, call, params, owner)
-        task = loop.create_task(work_to_do)
+        running = _run(method, call, params) if owner is None else self._run_whole(method, call, params, owner)
+        task = loop.create_task(self._answered(entry, running))
         entry.work = work = _Work(call, task)
         if meta.deadline_seconds is not None:
             late = TaskTimeout(f"took longer than its timeout of {in_words(meta.deadline_seconds)}")
             work.timer = loop.call_later(meta.deadline_seconds, self._stop, entry, late)
-        # A callback and not the end of the coroutine: one that is cancelled before its first step never gets there.
-        task.add_done_callback(partial(self._ended, entry, work))
+        task.add_done_callback(partial(self._ended, entry, work, running))
+
+    async def _answered(self, entry: Entry, running: Coroutine[Any, Any, Outcome]) -> None:
+        """The answer leaves before the loop gets to what the method has left to be cleaned up, a connection say."""
+        outcome = await running
+        self._end(entry, outcome)
 
     async def _run_whole(self, method: Method, call: Call, params: dict[str, Any], owner: Owner) -> Outcome:
         try:
@@ -233,14 +237,21 @@ class Service:
             divided = failure_of(error)
         _respond(request, max_result_bytes, divided)
 
-    def _ended(self, entry: Entry, work: _Work, task: "asyncio.Task[Outcome]") -> None:
+    def _ended(
+        self, entry: Entry, work: _Work, running: Coroutine[Any, Any, Outcome], task: "asyncio.Task[None]"
+    ) -> None:
+        if not task.cancelled():
+            task.result()
+            return
+        running.close()  # if it was cancelled before its first step
+        self._end(entry, failure_of(work.stop or _unasked(work.call.method)))
+
+    def _end(self, entry: Entry, outcome: Outcome) -> None:
+        work: _Work = entry.work
         if work.timer is not None:
             work.timer.cancel()
         work.call.flush()
-        if task.cancelled():
-            self._finish(entry, failure_of(work.stop or _unasked(work.call.method)))
-        else:
-            self._finish(entry, task.result())
+        self._finish(entry, outcome)
 
     def _finish(self, entry: Entry, outcome: Outcome) -> None:
         if entry.veil is not None:
