@@ -81,8 +81,11 @@ class Documents:
         """About how many bytes the definition in its params has. Raises DocumentError if keys are there twice, of which
         what is decoded has only the last."""
         params = bytes(request.raw_params or b"{}")
-        large = len(params) > LARGE_BYTES
-        if found := (await self._aside.run(_repeated, params) if large else _repeated(params)):
+        if len(params) > LARGE_BYTES:
+            found = await self._aside.run(_repeated, params)
+        else:  # what would be written just so has no key twice
+            found = () if msgspec.json.encode(request.params) == params else _repeated(params)
+        if found:
             raise document_error(found)
         return len(params)
 

@@ -13,7 +13,7 @@ def _base32(number: int, digits: int) -> str:
 
 def new_workflow_id(now: int) -> str:
     """`wf-` and 16 characters: 9 for the time in milliseconds (until the year 3084), 7 by chance."""
-    return f"wf-{_base32(now, 9)}{_base32(secrets.randbits(35), 7)}"
+    return f"wf-{_base32(now << 35 | secrets.randbits(35), 16)}"
 
 
 def workflow_id_for(namespace: str, idempotency_key: str) -> str:
