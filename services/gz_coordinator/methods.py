@@ -2,35 +2,34 @@
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import replace
 
 from gleitzeit import errors
 from gleitzeit.engine import again, view
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.explain import Reason, explain
 from gleitzeit.engine.naming import task_of
 from gleitzeit.engine.signals import awaited_signals
-from gleitzeit.engine.task import Task
 from gleitzeit.engine.workflow import Workflow
-from gleitzeit.journal.base import Find, Record, Summary
+from gleitzeit.journal.base import Record
 from gleitzeit.jsonrpc.methods import Methods, Request
-from gleitzeit.model import earlier
 from gleitzeit.model.blobs import INLINE_BYTES, split
 from gleitzeit.schemas import builtin, openrpc
 from gleitzeit.spec.problems import to_wire
 from gz_coordinator import mcp
-from gz_coordinator.approvals import ApprovalMethods, link_of
+from gz_coordinator.approvals import ApprovalMethods
 from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods, keep
 from gz_coordinator.deletion import DeletionMethods
 from gz_coordinator.documents import digest, trace_in
-from gz_coordinator.notices import COALESCE_WATCHERS, shortened
-from gz_coordinator.own_ids import OWN_ID, workflow_of
+from gz_coordinator.explanations import ExplainMethods
+from gz_coordinator.history import HistoryMethods
+from gz_coordinator.listing import ListMethods
+from gz_coordinator.notices import COALESCE_WATCHERS
 from gz_coordinator.parts import Parts
 from gz_coordinator.providers import ProviderMethods
 from gz_coordinator.reruns import RerunMethods
@@ -40,13 +39,8 @@ from gz_coordinator.shared import BETWEEN_COORDINATORS
 from gz_coordinator.submission import Submission, submit, submit_large, with_files
 from gz_coordinator.templates import TemplateMethods
 from gz_coordinator.watcher import Watcher, positions
-from gz_coordinator.workflow_streams import CHILD
 
 PAGE_TASKS = 1_000
-PAGE_EVENTS = 1_000
-PAGE_EVENTS_BYTES = 4 << 20
-PAGE_WORKFLOWS = 50
-LATEST = "@latest"
 
 
 def build(parts: Parts) -> Methods:
@@ -61,6 +55,9 @@ def build(parts: Parts) -> Methods:
 
     for group in (
         WorkflowMethods(parts),
+        ListMethods(parts),
+        HistoryMethods(parts.journal),
+        ExplainMethods(parts),
         ProviderMethods(parts),
         TemplateMethods(parts, schedules.follow),
         ApprovalMethods(parts),
@@ -105,7 +102,6 @@ class WorkflowMethods:
             "workflow.validate": self.validate,
             "workflow.get": self.get,
             "workflow.result": self.result,
-            "workflow.list": self.find,
             "workflow.watch": self.watch,
             "workflow.unwatch": self.unwatch,
             "workflow.cancel": self.cancel,
@@ -113,8 +109,6 @@ class WorkflowMethods:
             "workflow.resume": self.resume,
             "workflow.hold": self.hold,
             "workflow.retry": self.retry,
-            "workflow.history": self.history,
-            "workflow.explain": self.explain,
             "workflow.signal": self.signal,
             "task.get": self.task,
             "task.retry": self.retry_task,
@@ -170,71 +164,6 @@ class WorkflowMethods:
                     await keep(self._parts.journal, self._service.clock, blobs)
                     place[key] = Raw(small)
         return answer
-
-    async def find(
-        self,
-        request: Request,
-        /,
-        status: str | list[str] | None = None,
-        name: str | None = None,
-        id: str | None = None,
-        limit: int = PAGE_WORKFLOWS,
-        before: list[Any] | None = None,
-        parent: str | None = None,
-    ) -> dict[str, Any]:
-        statuses = [status] if isinstance(status, str) else status or []
-        find = Find(
-            kind=CHILD if parent is not None or "~" in (id or "") else "workflow",
-            stream_prefix=f"{parent}~" if parent is not None else "",
-            keys=(name,) if name is not None else (),
-            statuses=tuple(earlier.STATUSES.get(status, status) for status in statuses),
-            before=(int(before[0]), str(before[1])) if before else None,
-            limit=limit,
-        )
-        rows = await self._rows(find, id)
-        answer: dict[str, Any] = {"workflows": [self._row(row) for row in rows]}
-        if len(rows) == limit and id is None:
-            answer["next"] = [rows[-1].created_at, rows[-1].stream]
-        return answer
-
-    async def _rows(self, find: Find, wanted: str | None) -> list[Summary]:
-        """`wanted` is a workflow id, the beginning of one, a name, a document's own `id`, or the newest: @latest or
-        NAME@latest."""
-        journal = self._parts.journal
-        if wanted is None:
-            return await journal.find(find)
-        if wanted == LATEST:
-            return await journal.find(replace(find, limit=1))
-        rows = await journal.find(replace(find, stream_prefix=wanted))
-        exact = [row for row in rows if row.stream == wanted]
-        found = exact or rows or await self._named(find, wanted)
-        if not found and wanted.endswith(LATEST):
-            return (await self._named(find, wanted.removesuffix(LATEST)))[:1]
-        return found
-
-    async def _named(self, find: Find, wanted: str) -> list[Summary]:
-        """By name, or by the `id` that the document gave itself."""
-        journal = self._parts.journal
-        rows = {row.stream: row for row in await journal.find(replace(find, keys=(wanted,)))}
-        for own in await journal.find(Find(kind=OWN_ID, keys=(wanted,), limit=find.limit)):
-            for row in await journal.find(replace(find, stream_prefix=workflow_of(own), limit=1)):
-                rows[row.stream] = row
-        return sorted(rows.values(), key=lambda row: (row.created_at, row.stream), reverse=True)[: find.limit]
-
-    def _row(self, row: Summary) -> dict[str, Any]:
-        counts = msgspec.json.decode(row.counts, type=dict[str, int])
-        why = self._service.quarantined.get(row.stream)
-        return {
-            **({"quarantined": why} if why is not None else {}),
-            "workflow_id": row.stream,
-            "name": row.key,
-            "status": row.status,
-            "held": row.stream in self._engine.scheduler.held,
-            "created_at": view.iso(row.created_at),
-            "updated_at": view.iso(row.updated_at),
-            "counts": counts,
-            "tasks_total": sum(counts.values()),
-        }
 
     async def watch(
         self,
@@ -315,93 +244,8 @@ class WorkflowMethods:
         assert answer.workflow is not None
         return self._status(answer.workflow)
 
-    async def history(
-        self,
-        request: Request,
-        /,
-        workflow_id: str,
-        after: int = 0,
-        limit: int = PAGE_EVENTS,
-        events: list[str] | None = None,
-    ) -> dict[str, Any]:
-        wanted, limit = _wanted(events), min(limit, PAGE_EVENTS)
-        records = await self._parts.journal.read(workflow_id, after=after, limit=limit)
-        if not records and after == 0:
-            raise errors.WorkflowNotFound(f"no workflow {workflow_id}")
-        page: list[dict[str, Any]] = []
-        size_bytes, last = 0, after
-        for record in records:
-            if wanted is None or msgspec.json.decode(record.event, type=_Kind).type in wanted:
-                event = shortened(record.event)
-                size_bytes += len(event)
-                if page and size_bytes > PAGE_EVENTS_BYTES:
-                    break
-                page.append({"seq": record.seq, "event": Raw(event)})
-            last = record.seq
-        answer: dict[str, Any] = {"workflow_id": workflow_id, "events": page}
-        # The journal, too, ends a page early that has become large.
-        if records and await self._parts.journal.read(workflow_id, after=last, limit=1):
-            answer["next"] = last
-        return answer
-
-    async def explain(self, request: Request, /, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
-        def look(workflow: Workflow) -> dict[str, Any]:
-            if task_id is not None:
-                tasks = [task_of(workflow, task_id)]
-            else:
-                tasks = [t for t in workflow.tasks.values() if t.state != "completed"][:PAGE_TASKS]
-            now = self._service.clock()
-            reasons = [self._reason(workflow, t, now) for t in tasks]
-            why = {"error": view.error_view(workflow.error)} if workflow.error is not None else {}
-            return {**self._status(workflow), **why, "tasks": reasons}
-
-        answer = await self._service.read(workflow_id, look)
-        if (shared := self._parts.shared) is not None and (limits := _limits_in(answer["tasks"])):
-            told = await shared.permits.holders(limits)
-            holders = {limit: self._engine.tell_holders(known) for limit, known in told.items()}
-            answer["tasks"] = [_with_holders(reason, holders) for reason in answer["tasks"]]
-        return answer
-
-    def _reason(self, workflow: Workflow, task: Task, now: int) -> Reason:
-        return self._with_links(explain(self._engine, workflow, task, now), workflow)
-
-    def _with_links(self, reason: Reason, workflow: Workflow) -> Reason:
-        """Where a person is asked, the link by which to answer."""
-        if reason.inner is not None:
-            within = self._engine.workflows.get(reason.inner.workflow_id, workflow)
-            reason = replace(reason, inner=self._with_links(reason.inner, within))
-        task = task_of(workflow, reason.task_id)
-        if task.approval is None:
-            return reason
-        return replace(reason, message=f"{reason.message} {link_of(self._parts, workflow.id, task)}")
-
     def _held(self, workflow: Workflow) -> bool:
         return workflow.id in self._engine.scheduler.held
 
     def _status(self, workflow: Workflow) -> dict[str, Any]:
         return view.status_view(workflow, held=self._held(workflow))
-
-
-def _limits_in(reasons: Iterable[Reason | None]) -> list[str]:
-    """Those whose holders another coordinator knows."""
-    found = [limit for one in reasons if one is not None for limit in (one.limit, *_limits_in([one.inner])) if limit]
-    return list(dict.fromkeys(found))
-
-
-def _with_holders(reason: Reason, holders: Mapping[str, str]) -> Reason:
-    inner = None if reason.inner is None else _with_holders(reason.inner, holders)
-    return replace(reason, message=reason.message + holders.get(reason.limit, ""), limit="", inner=inner)
-
-
-class _Kind(Struct):
-    """Of an event in the journal."""
-
-    type: str
-
-
-def _wanted(names: list[str] | None) -> frozenset[str] | None:
-    """The types of events that are asked for; None: all. Raises InvalidParams."""
-    try:
-        return earlier.event_types(names) if names else None
-    except ValueError as error:
-        raise errors.InvalidParams(str(error)) from None

@@ -1,13 +1,11 @@
 """`workflow.history` of a workflow whose events are larger than a message: pages, none of which hides the rest."""
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
-from gz_coordinator.methods import PAGE_EVENTS_BYTES, WorkflowMethods
+from gz_coordinator.history import PAGE_EVENTS_BYTES, HistoryMethods
 from gz_coordinator.notices import MAX_EVENT_BYTES
-from gz_coordinator.parts import Parts
 
 
 async def test_pages_end_by_their_bytes_and_say_that_there_is_more(tmp_path: Any) -> None:
@@ -18,8 +16,7 @@ async def test_pages_end_by_their_bytes_and_say_that_there_is_more(tmp_path: Any
     for seq, size in enumerate(sizes, 1):
         event = b'{"type":"TaskCompleted","result":"%b"}' % (b"x" * size)
         await journal.append([Append("w", seq, (event,), summary)])
-    parts = SimpleNamespace(journal=journal, service=SimpleNamespace(engine=None))
-    methods = WorkflowMethods(cast(Parts, parts))
+    methods = HistoryMethods(journal)
     seen: list[int] = []
     after: int | None = 0
     while after is not None:

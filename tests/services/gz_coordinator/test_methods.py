@@ -12,6 +12,9 @@ from gz_coordinator.batches import BatchMethods
 from gz_coordinator.blobs import BlobMethods
 from gz_coordinator.copies import Copies
 from gz_coordinator.deletion import DeletionMethods
+from gz_coordinator.explanations import ExplainMethods
+from gz_coordinator.history import HistoryMethods
+from gz_coordinator.listing import ListMethods
 from gz_coordinator.methods import WorkflowMethods
 from gz_coordinator.passed_on import CHECK, FORWARD
 from gz_coordinator.peers import Peers
@@ -25,9 +28,9 @@ from gz_coordinator.templates import TemplateMethods
 
 
 def functions() -> dict[str, Callable[..., Any]]:
-    classes = (WorkflowMethods, ProviderMethods, TemplateMethods, ApprovalMethods, RerunMethods,
-               ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, Copies, PermitExchange, PlaceExchange,
-               SignalExchange)  # fmt: skip
+    classes = (WorkflowMethods, ListMethods, HistoryMethods, ExplainMethods, ProviderMethods, TemplateMethods,
+               ApprovalMethods, RerunMethods, ScheduleMethods, BlobMethods, BatchMethods, DeletionMethods, Copies,
+               PermitExchange, PlaceExchange, SignalExchange)  # fmt: skip
     groups = (cls.__new__(cls) for cls in classes)
     found = {name: function for group in groups for name, function in group.table().items()}
     peers = Peers.__new__(Peers)
