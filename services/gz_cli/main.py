@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
 
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        import contextlib
+
         from gz_cli.exits import DEBUG, complaint
         from gz_cli.terminal.talk import complain
 
@@ -72,7 +74,8 @@ def main(arguments: list[str]) -> int:
 
             traceback.print_exc()
         said = complaint(error)
-        complain(said)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads that, either
+            complain(said)
         return said.code
     return 0
 

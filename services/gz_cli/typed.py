@@ -12,7 +12,7 @@ from gleitzeit.model import earlier
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.inputs import from_texts
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
 from gleitzeit.spec.settings import parse_priority
 from gz_cli.exits import UsageError
 
@@ -23,17 +23,27 @@ STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 
 
 class Source:
-    """The bytes of a document. Raises OSError."""
+    """The bytes of a document; of what has no end, as many as show that it is too large. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         is_stdin = str(path) == STDIN
         self.name = "<stdin>" if is_stdin else str(path)
         self.folder = Path() if is_stdin else path.parent
-        self.content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+        if is_stdin:
+            self.content = sys.stdin.buffer.read(LIMIT_JSON_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                self.content = file.read(LIMIT_JSON_BYTES + 1)
 
 
 def text_or_stdin(text: str | None) -> str | None:
-    return sys.stdin.read() if text == STDIN else text
+    """Raises UsageError for more than any request may have."""
+    if text != STDIN:
+        return text
+    typed = sys.stdin.read(LIMIT_JSON_BYTES + 1)
+    if len(typed) > LIMIT_JSON_BYTES:
+        raise UsageError(f"on stdin are more than {LIMIT_JSON_BYTES} characters")
+    return typed
 
 
 class Inputs(Struct, frozen=True):

@@ -44,7 +44,7 @@ from gleitzeit.client.watch import (
     WatchEvent,
     WatchItem,
 )
-from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidState, WorkflowNotFound
+from gleitzeit.errors import ConnectionLost, GleitzeitError, InvalidParams, InvalidState, WorkflowNotFound
 from gleitzeit.model import events
 from gleitzeit.model.events import WORKFLOW_FINAL
 from gleitzeit.process.reach import Reach
@@ -147,8 +147,11 @@ class Coordinator(Session):
     async def resolve_id(self, text: str) -> str:
         """The id that a person means by an id, a unique prefix of one, a name, `@latest` or `NAME@latest`.
 
-        Raises WorkflowNotFound, or AmbiguousId if several workflows answer to it.
+        Raises WorkflowNotFound, AmbiguousId if several workflows answer to it, and InvalidParams for nothing at all: a
+        variable of a shell that is not set must not mean the only workflow that there is.
         """
+        if not text.strip():
+            raise InvalidParams("no workflow is named: its id is empty")
         rows = (await self.list(id=text, limit=MOST_CANDIDATES + 1)).workflows
         exact = [row for row in rows if row.workflow_id == text]
         candidates = exact or rows

@@ -57,8 +57,9 @@ def cut(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """`text` as lines of at most `width` cells, broken between words where it can be. At least one line."""
-    lines = [""]
+    """`text` as lines of at most `width` cells, broken between words where it can be. At least one line, and in each at
+    least one character, also of a terminal that is narrower than what stands beside the text."""
+    lines, width = [""], max(1, width)
     for word in text.split(" "):
         if lines[-1] and cells(lines[-1]) + 1 + cells(word) <= width:
             lines[-1] += f" {word}"

@@ -68,7 +68,7 @@ def _fitting(widths: Sequence[int], least: Sequence[int], room: int) -> list[int
 
     if sum(least) > room:
         return None
-    return narrowed(max(most for most in range(room + 1) if sum(narrowed(most)) <= room))
+    return narrowed(max(most for most in range(min(room, max(widths)) + 1) if sum(narrowed(most)) <= room))
 
 
 def _narrowest(texts: Sequence[Sequence[str]], at: int, longest: int, brief: Sequence[bool]) -> int:

@@ -289,3 +289,11 @@ def test_ctrl_c_holds_what_the_command_has_started(capsys: pytest.CaptureFixture
     assert f"gz resume {workflow_id}" in err.decode()
     assert json.loads(gz(capsys, "status", workflow_id, "-o", "json")[1])["held"]
     assert gz(capsys, "cancel", workflow_id)[0] == 0
+
+
+@pytest.mark.parametrize("command", ["cancel", "delete", "status", "watch", "retry"])
+def test_no_workflow_at_all_is_not_the_only_one(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """As in `gz cancel "$ID"`, where nobody has set that."""
+    for empty in ("", " "):
+        code, _, err = gz(capsys, command, empty)
+        assert (code, err) == (2, "gz: no workflow is named: its id is empty\n")

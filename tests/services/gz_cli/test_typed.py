@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from gleitzeit.errors import DocumentError
+from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
 from gz_cli.exits import UsageError
 from gz_cli.typed import Source, inputs, json_value, params, seconds, statuses
 
@@ -58,3 +60,10 @@ def test_statuses_may_be_said_as_earlier_versions_said_them() -> None:
     assert statuses(["Failed", "executing", "submitted"]) == ["failed", "running", "pending"]
     with pytest.raises(UsageError, match="'foo'; there are pending, running"):
         statuses(["failed", "foo"])
+
+
+def test_of_what_has_no_end_only_so_much_is_read_as_shows_it() -> None:
+    endless = Source(Path("/dev/zero"))
+    assert len(endless.content) == LIMIT_JSON_BYTES + 1
+    with pytest.raises(DocumentError, match="larger than 16777216 bytes"):
+        load_text(endless.content)

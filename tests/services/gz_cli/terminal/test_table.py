@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,3 +73,10 @@ def test_nothing_but_the_first_cell_is_wider_than_the_terminal(
         ("id", "name", "tasks", "why"), [(clean(row[0])[:10], *row[1:]) for row in rows], width=width, brief=brief
     )
     assert max(map(cells, lines.split("\n"))) <= width
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 10**12])
+def test_a_terminal_of_any_width_gets_its_table(width: int) -> None:
+    """Also where somebody has set COLUMNS to something that none has."""
+    told = table(("id", "name", "why"), [("wf-1", "a name", "a reason of some words 漢字")], width=width)
+    assert "".join(told.split()).startswith("wf-1name:aname" if width < 9 else "IDNAMEWHYwf-1aname")
