@@ -1,7 +1,9 @@
 """A document wants a model: a stack of ours has what is at hand; where that cannot start, everybody is told why."""
 
+import http.server
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -53,6 +55,41 @@ def test_a_stack_that_runs(bad_gguf: Path, tmp_path: Path) -> None:
     said = [line for line in stack.log.read_text().splitlines() if "stopped: exited" in line]
     assert len(said) == 1
     assert f"stopped: exited with status 2: {bad_gguf} is no GGUF file" in said[0]
+
+
+class SlowAtFirst(http.server.BaseHTTPRequestHandler):
+    """A model server that takes its time to say what it is and has, so that its provider is not ready at once."""
+
+    def do_GET(self) -> None:
+        time.sleep(3)
+        self._say({"data": [{"id": "tiny"}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._say({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
+
+    def _say(self, answer: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_stack_that_has_just_been_started(bad_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its provider of models is on its way: nobody is told that there is none."""
+    monkeypatch.delenv("GLEITZEIT_GGUF")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowAtFirst) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        stack = support.Stack(tmp_path / "state", "--provider", "openai")
+        assert stack.url
+        ran = support.gz("run", "ask.yaml", "-q", state=stack.state, cwd=tmp_path)
+        assert (ran.returncode, ran.stdout.strip()) == (0, "Hello"), ran.stderr
+        assert stack.stop() == 0
+        server.shutdown()
+        thread.join()
 
 
 def test_one_run_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Iterable
 
 from gleitzeit.client import needs
 from gleitzeit.client.coordinator import Coordinator
@@ -16,7 +17,7 @@ from gleitzeit.spec.urls import shown
 LOOK_SECONDS = 0.8
 """How long a stack that runs may take to find its providers before it counts as one without."""
 START_SECONDS = 5.0
-"""The same for a stack of ours, which may still start them: after that, who waits is told by the coordinator why."""
+"""The same for one that may still start them: a stack of ours, or one that was told to have some for models."""
 LOOK_AGAIN_SECONDS = 0.05
 
 WAYS_BESIDE_OTHERS = """It was started by a `gz run` that still goes on, for something else. Any one of these helps:
@@ -42,15 +43,15 @@ async def require_model(client: Coordinator, definition: Definition, reach: Reac
     """Until somebody serves what the document calls. Raises NoModel if nobody does, or ours cannot start."""
     methods = methods_of(definition)
     ours = reach.address is None or reach.address.url != client.url  # which is that of a successor
-    expected = sum(name not in WITHOUT_MODEL for name in reach.target.providers)
+    expected = _of_models(reach.target.providers if ours else _joined(reach))
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + (START_SECONDS if ours and expected else LOOK_SECONDS)
+    deadline = loop.time() + (START_SECONDS if expected else LOOK_SECONDS)
     while methods:
         served = {method for provider in await client.providers() for method in provider.methods}
         if not served.isdisjoint(methods):
             return
         failures = _failures(reach)
-        late = loop.time() > deadline
+        late = loop.time() > deadline or (not ours and 0 < expected <= len(failures))
         if ours and failures and (late or len(failures) >= expected):
             raise NoModel(f"{these(methods)} and {'; '.join(failures)}", WAYS)
         if late and ours and not expected:
@@ -64,6 +65,16 @@ async def require_model(client: Coordinator, definition: Definition, reach: Reac
             ways = WAYS_BESIDE_OTHERS if reach.address is not None and reach.address.embedded else WAYS_OF_A_STACK
             raise NoModel(f"{these(methods)} and no provider of {shown(client.url)} serves that{why}", ways)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _of_models(providers: Iterable[str]) -> int:
+    return sum(name not in WITHOUT_MODEL for name in providers)
+
+
+def _joined(reach: Reach) -> tuple[str, ...]:
+    """What the stack in our state folder was told to start, and may still be starting."""
+    running = find_running(reach.target.state) if reach.target.url is None else None
+    return running.providers if running is not None else ()
 
 
 def _failures(reach: Reach) -> tuple[str, ...]:

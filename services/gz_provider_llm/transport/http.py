@@ -242,7 +242,7 @@ class Http:
 
     def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
         if isinstance(error, _NEVER_ARRIVED):
-            return self.server.unreachable(_reason(error))
+            return self.server.unreachable(_reason(error), is_there=isinstance(error, aiohttp.ClientSSLError))
         if begun:
             return self.server.cut()
         if isinstance(error, aiohttp.ClientResponseError):

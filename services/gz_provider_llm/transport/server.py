@@ -101,10 +101,11 @@ class Server:
         """For an answer that ended without its proper end."""
         return StreamCut(f"the answer of {self.shown_url} broke off in the middle")
 
-    def unreachable(self, reason: str) -> Unreachable:
-        """For a request that never arrived."""
-        hint = f". {self._hint}" if self._hint else ""
-        data = {"url": self.shown_url} | ({"hint": self._hint} if self._hint else {})
+    def unreachable(self, reason: str, *, is_there: bool = False) -> Unreachable:
+        """For a request that never arrived; `is_there`: somebody listens, so that it is no help to start him."""
+        hint = "" if is_there else self._hint
+        data = {"url": self.shown_url} | ({"hint": hint} if hint else {})
+        hint = f". {hint}" if hint else ""
         return Unreachable(f"nobody answers at {self.shown_url} ({reason}){hint}", data)
 
     def silent(self, seconds: float) -> IdleTimeout:
