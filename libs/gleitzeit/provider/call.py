@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import Fence
+from gleitzeit.provider.secrets import Sieve
 
 STREAM_LIMIT_BYTES = 1024 * 1024
 PIECE_CHARACTERS = 64 * 1024
@@ -114,6 +115,7 @@ class Call:
         "_progress",
         "_said_at",
         "_say",
+        "_sieve",
         "_thread",
         "_timer",
         "_unsaid",
@@ -124,13 +126,14 @@ class Call:
         "token",
     )
 
-    def __init__(self, method: str, meta: Meta, say: Say) -> None:
+    def __init__(self, method: str, meta: Meta, say: Say, sieve: Sieve | None = None) -> None:
         self.method = method
         self.meta = meta
         self.token = meta.progress_token if meta.progress_token is not None else meta.call_id or None
         self.cancelled = False
         """Whether the call is to be stopped. Read it now and then from work in a thread."""
         self._say = say
+        self._sieve = sieve
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._deadline = None if meta.deadline_seconds is None else self._loop.time() + meta.deadline_seconds
@@ -252,6 +255,8 @@ class Call:
     def _do_stream(self, delta: str) -> None:
         if self.token is None:
             return
+        if self._sieve is not None:
+            delta = self._sieve.feed(delta)
         at = 0
         while len(delta) - at > PIECE_CHARACTERS:  # a message has a largest size, and what comes at once may be larger
             self._unsaid.append(delta[at : at + PIECE_CHARACTERS])
@@ -265,8 +270,14 @@ class Call:
         elif self._timer is None:
             self._timer = self._loop.call_at(self._said_at + PIECE_SECONDS, self.flush)
 
+    def end(self) -> None:
+        """For the service, before the result: say what is left of the stream."""
+        if self._sieve is not None and (rest := self._sieve.end()):
+            self._unsaid.append(rest)
+        self.flush()
+
     def flush(self) -> None:
-        """For the service, before the result: say what was streamed and waits."""
+        """Say what was streamed and waits."""
         delta = self._number_unsaid()
         if delta and self._chunks is not None:
             self._said_at = self._loop.time()
@@ -281,6 +292,8 @@ class Call:
             return ""
         delta = self._unsaid[0] if len(self._unsaid) == 1 else "".join(self._unsaid)
         self._unsaid, self._unsaid_characters = [], 0
+        if not delta:
+            return ""
         if self._chunks is None:
             self._chunks = StreamBuffer()
         self._chunks.append(delta)

@@ -22,7 +22,7 @@ from gleitzeit.provider.blobs import BlobConnections, Owner, owner_of
 from gleitzeit.provider.call import Call, Meta
 from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
 from gleitzeit.provider.method import INLINE_LIMIT_BYTES, Method, failure_for
-from gleitzeit.provider.secrets import Veil, revealed
+from gleitzeit.provider.secrets import Sieve, Veil, revealed
 from gleitzeit.spec.durations import in_words
 from gleitzeit.transport import Connection
 
@@ -180,11 +180,15 @@ class Service:
         request.defer()
         request.on_cancel(partial(self._cancel_by_request, entry, number, respond))
 
+    def _call(self, method: Method, entry: Entry, meta: Meta) -> Call:
+        sieve = None if entry.veil is None else Sieve(entry.veil)
+        return Call(method.schema.name, meta, partial(self._say, entry), sieve)
+
     def _run_inline(self, method: Method, entry: Entry, params: dict[str, Any], meta: Meta) -> Outcome:
-        call = Call(method.schema.name, meta, partial(self._say, entry)) if method.wants_call else None
+        call = self._call(method, entry, meta) if method.wants_call else None
         outcome = _run_plain(method, call, params, _fields(meta))
         if call is not None:
-            call.flush()
+            call.end()
         return outcome
 
     def _start(
@@ -192,7 +196,7 @@ class Service:
     ) -> None:
         """With an `owner` of blobs, what these hold is fetched first."""
         loop = asyncio.get_running_loop()
-        call = Call(method.schema.name, meta, partial(self._say, entry))
+        call = self._call(method, entry, meta)
         running = _run(method, call, params) if owner is None else self._run_whole(method, call, params, owner)
         task = loop.create_task(self._answered(entry, running))
         entry.work = work = _Work(call, task)
@@ -250,7 +254,7 @@ class Service:
         work: _Work = entry.work
         if work.timer is not None:
             work.timer.cancel()
-        work.call.flush()
+        work.call.end()
         self._finish(entry, outcome)
 
     def _finish(self, entry: Entry, outcome: Outcome) -> None:

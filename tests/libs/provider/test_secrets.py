@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gleitzeit.errors import ConfigurationError, InvalidParams
 from gleitzeit.jsonrpc.messages import Failure
 from gleitzeit.model.secrets import Place, Secret
-from gleitzeit.provider.secrets import Veil, looked_up, revealed
+from gleitzeit.provider.secrets import Sieve, Veil, looked_up, revealed
 
 LONG = 'pass"wörd\n1'
 
@@ -67,3 +69,29 @@ def test_nothing_is_left_of_them_in_results_and_errors() -> None:
 def test_a_result_without_them_stays_as_it_is() -> None:
     encoded = b'{"a" : 1.0, "b":"\\u0041"}'
     assert Veil.over([LONG]).outcome(encoded) is encoded
+
+
+SECRETS = ["a-secret-key", "a-secret-key-2", "aaaaaaaa", "pin", "ü😀ü😀ü😀ü😀"]
+
+
+@given(st.lists(st.sampled_from([*SECRETS, "a", "pi", "n", " ", "x", "-", "secret"]), max_size=12), st.data())
+def test_a_text_in_pieces_hides_what_a_whole_one_does(words: list[str], data: st.DataObject) -> None:
+    text = "".join(words)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    veil = Veil.over(SECRETS)
+    sieve = Sieve(veil)
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    said = "".join(map(sieve.feed, pieces)) + sieve.end()
+    assert said == veil.text(text)
+
+
+def test_what_begins_no_secret_is_said_at_once() -> None:
+    sieve = Sieve(Veil.over(["a-secret-key"]))
+    assert [sieve.feed(piece) for piece in ("the key: ", "a-", "sec", "ond one", "a-secret-key!")] == [
+        "the key: ", "", "", "a-second one", "***!",
+    ]  # fmt: skip
+
+
+def test_a_number_may_be_one() -> None:
+    veil = Veil.over(["12345678", "42", "3.14159265"])
+    assert veil.value({"a": [12345678, 42, 3.14159265, True, 1234567]}) == {"a": ["***", 42, "***", True, 1234567]}

@@ -131,6 +131,14 @@ def declare_methods(world: World) -> None:
     def gives_up_at_once() -> None:
         raise asyncio.CancelledError
 
+    @method("lab/spell")
+    async def spell(call: Call, key: str) -> str:
+        for letter in f"the key is {key}!":
+            call.stream(letter)
+            call.progress(1)  # each is a message of its own
+        call.stream(key[:3])
+        return "done"
+
     @method("lab/tell")
     async def tell(call: Call, key: str, how: str = "") -> dict[str, Any]:
         world.runs += 1
@@ -180,6 +188,19 @@ async def test_which_calls_are_lost_to_a_connection(world: World) -> None:
     assert (await checked)["lost"] == ["w/done/1", "w/never/1"]
     world.gate.set()
     assert await running == await joined
+
+
+async def test_a_secret_that_is_said_letter_by_letter_is_not_told_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As models say what they were told."""
+    monkeypatch.setenv("GLEITZEIT_SECRET_KEY", "swordfish")
+    connection = await world.connect()
+    secrets = [{"path": ["key"], "parts": [{"name": "KEY"}]}]
+    assert await ask(connection, "lab/spell", {"key": "", "_meta": world.meta("a", secrets=secrets)}) == "done"
+    said = [params["delta"] for name, params in world.heard if name == "notifications/stream"]
+    assert "".join(said) == "the key is ***!swo"
+    assert len(said) > 10
 
 
 @pytest.mark.parametrize("how", ["", "fail", "attach"])
