@@ -105,7 +105,7 @@ class Answer(Struct):
         last = self.calls[-1] if self.calls else None
         call = last if index is None else self.growing.get(index)
         if call is None or call.is_not(piece):
-            call = PartialCall()
+            call = PartialCall(len(self.calls) if index is None else index)
             self.calls.append(call)
         self.growing[len(self.calls) - 1 if index is None else index] = call
         call.add(piece)
@@ -125,7 +125,7 @@ class Answer(Struct):
             finish_reason="tool_calls" if self.calls and finish_reason == "stop" else finish_reason,
             usage=self.usage,
             reasoning=thought,
-            tool_calls=tuple(call.whole(at) for at, call in enumerate(self.calls)),
+            tool_calls=tuple(call.whole(at) for at, call in enumerate(sorted(self.calls, key=_place))),
             timings_ms=self.timings_ms,
             logprobs=self.logprobs,
             warnings=warnings,
@@ -133,8 +133,9 @@ class Answer(Struct):
 
 
 class PartialCall(Struct):
-    """A tool call whose name and arguments come in pieces."""
+    """A tool call whose name and arguments come in pieces. `place` is that among the calls of its answer."""
 
+    place: int = 0
     id: str = ""
     name: str = ""
     arguments: str = ""
@@ -160,6 +161,10 @@ class PartialCall(Struct):
 
     def whole(self, at: int) -> ToolCall:
         return ToolCall(self.id or f"call_{at}", self.name, tool_arguments(self.arguments))
+
+
+def _place(call: PartialCall) -> int:
+    return call.place if isinstance(call.place, int) else 0
 
 
 def vector(embedding: Any) -> list[float]:

@@ -127,6 +127,8 @@ F, G = ("f", {"x": 1}), ("g", {"y": 2})
     [
         ([piece("f", '{"x"', index=0, id="1"), piece("g", '{"y"', index=1, id="2"), piece("", ": 1}", index=0),
           piece("", ": 2}", index=1)], [F, G]),
+        ([piece("g", '{"y"', index=1, id="2"), piece("f", '{"x": 1}', index=0, id="1"), piece("", ": 2}", index=1)],
+         [F, G]),
         ([piece("f", '{"x": 1}', index=None), piece("g", '{"y": 2}', index=None)], [F, G]),
         ([piece("f", '{"x": 1}', index=0), piece("f", '{"x": 1}', index=0)], [F, F]),
         ([piece("f", index=0), piece("g", '{"y": 2}', index=0)], [("f", {}), G]),
