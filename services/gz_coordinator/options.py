@@ -1,6 +1,7 @@
 """The command line of gz-coordinator, and what follows from it."""
 
 import argparse
+import math
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -33,10 +34,16 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def _of_itself(add: Callable[..., object]) -> None:
-    add("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", help="default %(default)s")
+    add("--listen", default="127.0.0.1:8765", metavar="HOST:PORT", type=listen, help="default %(default)s")
     add("--state", type=Path, metavar="DIR", help="state folder (default ~/.gleitzeit)")
     add("--embedded", action="store_true", help="end when the last client has left and nothing runs")
-    add("--drain-seconds", metavar="S", type=float, default=10.0, help="for calls to finish after SIGTERM (default 10)")
+    add(
+        "--drain-seconds",
+        metavar="S",
+        type=patience,
+        default=10.0,
+        help="for calls to finish after SIGTERM (default 10)",
+    )
     add("--log-level", default="info", choices=logs.LEVELS)
     add("--log-format", default="auto", choices=["auto", "text", "json"])
 
@@ -63,7 +70,7 @@ def _of_the_journal(add: Callable[..., object]) -> None:
     add(
         "--shard-lease-seconds",
         metavar="S",
-        type=float,
+        type=lease,
         default=journal.LEASE_SECONDS,
         help="where a journal is shared: how long until others take over from a coordinator that died (default "
         f"{journal.LEASE_SECONDS:g})",
@@ -112,7 +119,7 @@ def _of_providers(add: Callable[..., object]) -> None:
     add(
         "--lease-seconds",
         metavar="S",
-        type=float,
+        type=lease,
         default=os.environ.get("GLEITZEIT_LEASE_SECONDS", LEASE_SECONDS),
         help="how long a provider goes on with a call while no coordinator asks for it (default 900: a restart costs "
         "nothing)",
@@ -180,12 +187,36 @@ def held_at_start(chosen: argparse.Namespace) -> bool:
     return chosen.resume == "none" or (chosen.embedded and chosen.resume is None)
 
 
-def address(text: str) -> tuple[str, int]:
-    """HOST:PORT. Raises ConfigurationError."""
+def listen(text: str) -> str:
+    """HOST:PORT, as it was given. Raises ArgumentTypeError."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f"--listen wants HOST:PORT, not {text!r}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
+def address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def patience(text: str) -> float:
+    """Seconds, from 0. Raises ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def lease(text: str) -> float:
+    """As `patience`, and more than none: who has a lease must be able to renew it."""
+    seconds = patience(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError("expected more than 0 seconds")
+    return seconds
 
 
 def token(chosen: argparse.Namespace) -> str | None:

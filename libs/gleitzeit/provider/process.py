@@ -1,6 +1,7 @@
 """A provider as a process: options, readiness, discovery, and an orderly end."""
 
 import argparse
+import errno
 import gc
 import logging
 import sys
@@ -52,7 +53,9 @@ def run(provider: Provider, options: argparse.Namespace) -> None:
     except ConfigurationError as error:
         give_up(provider.name, error.message, 2)
     except OSError as error:
-        give_up(provider.name, str(error), 1)
+        place = ":".join(map(str, options.listen))
+        in_use = f"the address {place} is in use; choose another one with --listen HOST:PORT"
+        give_up(provider.name, in_use if error.errno == errno.EADDRINUSE else str(error), 1)
 
 
 def give_up(name: str, why: str, code: int) -> NoReturn:

@@ -157,3 +157,16 @@ def test_help_teaches_how_it_is_found() -> None:
     assert "provider.register" in text
     for option in ("--nats", "--cluster", "--listen", "--capacity", "--drain-seconds", "--log-level", "--log-format"):
         assert option in text
+
+
+async def test_an_address_in_use_is_told_with_what_to_do(tmp_path: Path) -> None:
+    script = tmp_path / "provider.py"
+    script.write_text(SOURCE)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, script, "--listen", place, stderr=asyncio.subprocess.PIPE
+        )
+        _, told = await process.communicate()
+    assert process.returncode == 1
+    assert f"the address {place} is in use; choose another one with --listen HOST:PORT" in told.decode()
