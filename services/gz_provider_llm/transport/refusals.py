@@ -62,15 +62,19 @@ _NO_KEY: Final = ("api key not valid", "api_key_invalid")
 """Where a key is bad, says Google, it is the request that is."""
 _NO_SUCH_MODEL: Final = (
     "model_not_found", "not found", "does not exist", "not exist", "unknown model", "no such model", "invalid model",
-    "not a valid model", "unable to access model", "deploymentnotfound",
+    "not a valid model", "unable to access model", "deploymentnotfound", "not supported by any provider",
 )  # fmt: skip
+_NO_ENDPOINTS: Final = "no endpoints found"
+"""OpenRouter's words for a model that nobody serves, or not with what the request has in it."""
 _NO_MONEY: Final = (
     "insufficient_quota", "insufficient balance", "credit balance is too low", "billing_not_active",
-    "billing_hard_limit_reached", "specified api usage limits",
+    "billing_hard_limit_reached", "specified api usage limits", "exceeded_current_quota", "credit limit exceeded",
+    "available credits", "any credits", "out of credits", "spending limit", "arrearage",
 )  # fmt: skip
 _FILTERED: Final = (
     "content_filter", "content_policy_violation", "content management policy", "content filtering policy",
-    "input was flagged", "prompt was flagged",
+    "input was flagged", "prompt was flagged", "data_inspection_failed", "inappropriate content",
+    "content exists risk", "violates usage guidelines", "prohibited_content",
 )  # fmt: skip
 _NEVER_FITS: Final = "request too large"
 """A request that is larger than a limit a minute: no waiting makes it fit."""
@@ -111,6 +115,8 @@ def meaning(
 
 
 def _names_no_model(status: int, text: str) -> bool:
+    if status == 404 and _NO_ENDPOINTS in text:
+        return True
     if status not in (400, 403, 404) or not ("model" in text or "deployment" in text):
         return False
     return _has(text, _NO_SUCH_MODEL) or (status == 404 and "not_found_error" in text)  # Anthropic says no more
