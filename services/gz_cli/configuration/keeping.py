@@ -13,6 +13,9 @@ from gz_cli.exits import UsageError
 from gz_cli.formats import Format
 from gz_cli.terminal.output import encode
 from gz_cli.terminal.talk import put, say
+from gz_cli.typed import STDIN, Source
+
+MOST_BYTES = 1 << 20
 
 
 def put_secret(name: str, file: Path | None, state: Path) -> int:
@@ -57,7 +60,9 @@ def _said(name: str, file: Path | None) -> str:
     if file is None and sys.stdin.isatty():
         return getpass.getpass(f"{name}: ")
     try:
-        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        content = Source(file if file is not None else Path(STDIN)).content
+        if len(content) > MOST_BYTES:
+            raise UsageError(f"that is no secret: it has more than {MOST_BYTES:,} bytes")
         return content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise UsageError("a secret is a text in UTF-8") from None

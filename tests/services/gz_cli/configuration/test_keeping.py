@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gz_cli.configuration.keeping import put_secret
+from gz_cli.exits import UsageError
 from gz_cli.main import main
 
 
@@ -50,3 +52,9 @@ def test_nothing_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     said("\n", monkeypatch)
     assert main(["secret", "set", "KEY"]) == 2
     assert main(["secret", "set", "KEY", "--file", str(tmp_path / "nowhere")]) == 2
+
+
+def test_what_has_no_end_is_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it has more than 1,048,576 bytes"):
+        put_secret("KEY", Path("/dev/zero"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
