@@ -1,7 +1,7 @@
 """`${env.X}`: read on the author's machine, before submit; what a coordinator allows is read there."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
@@ -59,8 +59,10 @@ def _of_conditions(document: object) -> Iterator[str]:
                     yield from _BARE.findall(text) if "env." in text else ()
 
 
-def with_env(value: Mapping[str, Any], env: Mapping[str, object], path: Path, findings: Findings) -> Any:
-    """`parameters` and `config` may read the environment, and nothing else."""
+def with_env(
+    value: Mapping[str, Any], env: Mapping[str, object], place: Callable[[str], Path], findings: Findings
+) -> dict[str, Any]:
+    """`inputs` and `config` may read the environment, and nothing else. `place` says where a key stands."""
 
     def read(reference: Reference) -> object:
         name = ".".join(reference.path)
@@ -77,5 +79,5 @@ def with_env(value: Mapping[str, Any], env: Mapping[str, object], path: Path, fi
         try:
             filled[key] = substitute(inner, read)
         except ParameterError as error:
-            findings.error((*path, key), error.message)
+            findings.error(place(key), error.message)
     return filled

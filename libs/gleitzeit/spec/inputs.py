@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.schemas import compile_schema, explain
+from gleitzeit.spec.environment import with_env
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.problems import Path
 from gleitzeit.spec.references import has_places, texts_in
@@ -52,6 +53,20 @@ class Declared(Struct, frozen=True):
         """Everything that is wrong with the inputs of a submit, each where it is declared."""
         for name, message, suggestion in misfits(self.schema, inputs):
             findings.error(self.paths.get(name, ()), message, suggestion, at_key=True)
+
+    def with_env(self, env: Mapping[str, object], given: Mapping[str, object], findings: Findings) -> dict[str, Any]:
+        """The defaults, with what they read from the environment: text, which is taken as if it had been typed. One
+        that does not fit is reported, unless another value was `given`."""
+        filled = with_env(self.defaults, env, lambda name: (*self.paths[name], "default"), findings)
+        for name, value in filled.items():
+            schema = self.schema["properties"].get(name, {})
+            if value == self.defaults[name] or "type" not in schema:
+                continue
+            if isinstance(value, str):
+                filled[name] = _from_text(value, schema["type"])
+            if name not in given:
+                _check_default(name, {**schema, "default": filled[name]}, self.paths[name], findings)
+        return filled
 
 
 def read_inputs(fields: Fields) -> Declared:

@@ -63,6 +63,38 @@ def test_a_format_is_asked_for_and_a_list_that_was_typed_is_explained() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [("integer", "7", 7), ("boolean", "yes", True), ("string", "7", "7"), ("array", '["a"]', ["a"])],
+)
+def test_a_default_from_the_environment_is_taken_as_if_typed(kind: str, text: str, value: object) -> None:
+    made = document({"n": {"type": kind, "default": "${env.N}"}}) | {"env": {"N": text}}
+    definition = check(made, builtin(), inputs={}).definition
+    assert definition is not None
+    assert json.loads(bytes(definition.parameters)) == {"n": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("abc", "must be a whole number, not 'abc'"), ("70", "70 is greater than the maximum of 10")],
+)
+def test_a_default_from_the_environment_has_to_fit_unless_another_value_is_given(text: str, message: str) -> None:
+    made = document({"n": {"type": "integer", "maximum": 10, "default": "${env.N}"}}) | {"env": {"N": text}}
+    assert [(one.path, one.message) for one in check(made, builtin()).problems] == [
+        (("inputs", "n", "default"), f"default of 'n' {message}")
+    ]
+    assert check(made, builtin(), inputs={"n": 3}).problems == ()
+
+
+@pytest.mark.parametrize("key", ["inputs", "parameters"])
+def test_what_a_default_cannot_read_is_told_where_it_stands(key: str) -> None:
+    found = problems(None, {"k": "${secrets.T}", "n": {"default": "${a.x}"}}, key)
+    assert [(path, message) for path, message, _ in found] == [
+        ((key, "k", "default"), "${secrets.T}: only environment variables can be read here"),
+        ((key, "n", "default"), "${a.x}: only environment variables can be read here"),
+    ]
+
+
 def test_nothing_is_missed_while_nobody_knows_the_inputs() -> None:
     assert problems(None) == []
     assert problems({"version": "1.10", "count": None, "free": {"any": "thing"}}) == [
