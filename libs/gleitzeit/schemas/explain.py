@@ -92,6 +92,8 @@ def _message(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> st
             return f"'{kind.property}' is missing"
         case "type":
             return f"must be {_one_of(_TYPES[name] for name in kind.types)}, not {_shown(error.instance)}"
+        case "enum" if not kind.options:
+            return "can have no value: its 'enum' is empty"
         case "enum":
             return f"must be {_one_of(_shown(option) for option in kind.options)}, not {_shown(error.instance)}"
         case "const":

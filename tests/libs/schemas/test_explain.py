@@ -38,6 +38,7 @@ def test_every_unknown_key_is_listed() -> None:
     ("schema", "value", "message"),
     [
         ({"type": "string"}, 3, "must be text, not 3"),
+        ({"enum": []}, 3, "can have no value: its 'enum' is empty"),
         ({"type": "integer"}, "3", "must be a whole number, not '3'"),
         ({"type": "number"}, None, "must be a number, not null"),
         ({"type": "boolean"}, {}, "must be true or false, not a map"),
