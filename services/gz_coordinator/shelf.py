@@ -73,15 +73,19 @@ class CacheShelf:
         """Until nothing is asked any more."""
         try:
             while self._waiting:
-                first = self._waiting[0]
-                if isinstance(first, fx.LookUp):
-                    self._waiting.popleft()
-                    await self._look_up(first.lookup)
-                else:
-                    await self._write()
-            await self._sweep_if_due()
+                await self._serve()
+                await self._sweep_if_due()
         finally:
             self._working = None
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, fx.LookUp):
+                self._waiting.popleft()
+                await self._look_up(first.lookup)
+            else:
+                await self._write()
 
     async def _look_up(self, lookup: Lookup) -> None:
         entry = None
@@ -112,7 +116,7 @@ class CacheShelf:
             log.warning("%d results were not put into the cache: %s", len(entries), error)
 
     async def _sweep_if_due(self) -> None:
-        """Forget what has expired, and the oldest beyond MAX_ENTRIES."""
+        """Forget what has expired, and the oldest beyond MAX_ENTRIES. Who asks meanwhile does not wait for all of it."""
         moment = asyncio.get_running_loop().time()
         if moment < self._sweep_at:
             return
@@ -127,6 +131,7 @@ class CacheShelf:
                     await self._journal.delete([*expired, *old])
                 seen += len(page)
                 before = (page[-1].created_at, page[-1].stream)
+                await self._serve()
         except errors.JournalError as error:
             log.warning("the cache was not swept: %s", error)
 

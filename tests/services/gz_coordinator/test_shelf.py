@@ -9,12 +9,25 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.underway import Lookup
-from gleitzeit.journal.base import Find
+from gleitzeit.journal.base import Find, Summary
 from gleitzeit.journal.memory import MemoryJournal
 from gz_coordinator import shelf
 from gz_coordinator.shelf import CacheShelf
 
 NOW = 1_000_000
+
+
+class Thoughtful(MemoryJournal):
+    """Looks for entries only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def find(self, query: Find) -> list[Summary]:
+        self.asked.set()
+        await self.let.wait()
+        return await super().find(query)
 
 
 class Desk:
@@ -73,6 +86,18 @@ async def test_what_is_too_large_is_not_kept() -> None:
     one = await desk()
     one.keep("k", b'"%b"' % (b"x" * shelf.MAX_ENTRY_BYTES))
     assert await one.find("k") is None
+
+
+async def test_who_asks_while_it_is_swept_is_answered() -> None:
+    journal = Thoughtful()
+    await journal.claim("me")
+    one = Desk(journal)
+    one.keep("k")
+    await journal.asked.wait()
+    one.shelf.ask(fx.LookUp(Lookup(cast(Any, None), cast(Any, None), cast(Any, None), "k", 60.0)))
+    journal.let.set()
+    await one.shelf.close()
+    assert [answer.result for answer in one.answers] == [Raw(b"1")]
 
 
 async def test_the_oldest_and_the_expired_are_swept(monkeypatch: Any) -> None:
