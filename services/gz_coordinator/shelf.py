@@ -116,7 +116,7 @@ class CacheShelf:
             log.warning("%d results were not put into the cache: %s", len(entries), error)
 
     async def _sweep_if_due(self) -> None:
-        """Forget what has expired, and the oldest beyond MAX_ENTRIES. Who asks meanwhile does not wait for all of it."""
+        """Forget what has expired, and the oldest beyond MAX_ENTRIES. Who asks meanwhile is answered between pages."""
         moment = asyncio.get_running_loop().time()
         if moment < self._sweep_at:
             return

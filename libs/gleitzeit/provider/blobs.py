@@ -5,6 +5,7 @@ provider need not know how to reach anybody.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ ASIDE_BYTES = 4 << 20
 """What is larger is looked through beside the loop."""
 _T = TypeVar("_T")
 Owner = tuple[str, str]
+WhoNow = Callable[[], Owner | None]
+"""Whom to ask at the moment; None while nobody has the call, which ends with its lease."""
 
 
 def owner_of(fence: Fence) -> Owner:
@@ -39,6 +42,10 @@ class BlobConnections:
     def serve(self, owner: Owner, connection: Connection) -> None:
         """From now on `owner` is asked by this connection."""
         self._connections[owner] = connection
+        self.stir()
+
+    def stir(self) -> None:
+        """A call may be another coordinator's now."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -46,7 +53,7 @@ class BlobConnections:
         for owner in [owner for owner, known in self._connections.items() if known is connection]:
             del self._connections[owner]
 
-    async def resolved(self, owner: Owner, value: Any) -> Any:
+    async def resolved(self, owner: WhoNow, value: Any) -> Any:
         """`value` with what its blobs hold. Raises BlobNotFound, and ConnectionLost when patience is at an end."""
         contents: dict[str, bytes] = {}
         for blob in references_in(value):
@@ -62,20 +69,26 @@ class BlobConnections:
         # Of 50 MB it takes a tenth of a second and more, in which other calls here have their answers.
         small, blobs = split(encoded) if len(encoded) < ASIDE_BYTES else await asyncio.to_thread(split, encoded)
         for name, content in blobs.items():
-            await self._by(owner, partial(bring, content=content, name=name))
+            await self._by(lambda: owner, partial(bring, content=content, name=name))
         return small
 
-    async def _by(self, owner: Owner, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    async def _by(self, owner: WhoNow, work: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Over a connection that is lost too: it begins again with the next one."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        now = asyncio.get_running_loop().time
+        before, deadline = None, 0.0
         while True:
-            connection = self._connections.get(owner)
-            try:
-                if connection is not None:
+            who = owner()
+            connection = self._connections.get(who) if who is not None else None
+            if connection is not None:
+                try:
                     return await work(connection)
-                async with asyncio.timeout_at(deadline):
+                except ConnectionLost:
+                    self.lose(connection)
+                    continue
+            if who != before:
+                before, deadline = who, now() + PATIENCE_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline if who is not None else None):
                     await self._changed.wait()
-            except ConnectionLost:
-                self.lose(connection)
-            except TimeoutError:
-                raise ConnectionLost("the coordinator fetches and brings no large values") from None
+            if who is not None and who == owner() and now() >= deadline and who not in self._connections:
+                raise ConnectionLost("the coordinator fetches and brings no large values")

@@ -18,7 +18,7 @@ from gleitzeit.errors import GleitzeitError, InvalidParams, PayloadTooLarge, Tas
 from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.blobs import INLINE_BYTES, may_have_blobs, references_in
-from gleitzeit.provider.blobs import BlobConnections, Owner, owner_of
+from gleitzeit.provider.blobs import BlobConnections, Owner, WhoNow, owner_of
 from gleitzeit.provider.call import Call, Meta
 from gleitzeit.provider.calls import KEPT_BYTES_LIMIT, CallTable, Entry, Fence, Outcome
 from gleitzeit.provider.method import INLINE_LIMIT_BYTES, Method, failure_for
@@ -197,7 +197,10 @@ class Service:
         """With an `owner` of blobs, what these hold is fetched first."""
         loop = asyncio.get_running_loop()
         call = self._call(method, entry, meta)
-        running = _run(method, call, params) if owner is None else self._run_whole(method, call, params, owner)
+        if owner is None:
+            running = _run(method, call, params)
+        else:
+            running = self._run_whole(method, call, params, partial(self._owner_now, entry, owner))
         task = loop.create_task(self._answered(entry, running))
         entry.work = work = _Work(call, task)
         if meta.deadline_seconds is not None:
@@ -210,7 +213,12 @@ class Service:
         outcome = await running
         self._end(entry, outcome)
 
-    async def _run_whole(self, method: Method, call: Call, params: dict[str, Any], owner: Owner) -> Outcome:
+    def _owner_now(self, entry: Entry, first: Owner) -> Owner | None:
+        """Who has the call, and so its large values: after a restart of the coordinator it is somebody else."""
+        connection = self._connections.get(entry.connection) if entry.connection is not None else None
+        return None if connection is None else connection.data.get(_OWNER, first)
+
+    async def _run_whole(self, method: Method, call: Call, params: dict[str, Any], owner: WhoNow) -> Outcome:
         try:
             meta = call.meta
             said = {"params": params, "dependencies": meta.dependencies, "inputs": meta.inputs}
@@ -315,6 +323,7 @@ class Service:
             self._bind(number, asked.fence)
         respond = partial(self._answer, request, asked.call_id, asked.max_result_bytes)
         entry = self.table.attach(asked.call_id, number, respond, lease_seconds=asked.lease_seconds)
+        self._blobs.stir()
         work: _Work | None = entry.work
         if work is not None:
             if asked.progress_token is not None:

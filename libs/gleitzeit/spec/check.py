@@ -248,7 +248,11 @@ class _Check:
             priority=priority or Priority.NORMAL,
             parameters=Raw(msgspec.json.encode(declared.with_env(env, self._inputs or {}, self._findings))),
             inputs=declared.raw,
-            config=Raw(msgspec.json.encode(with_env(config, env, Fields(config, fields.at("config"), self._findings).at, self._findings))),
+            config=Raw(
+                msgspec.json.encode(
+                    with_env(config, env, Fields(config, fields.at("config"), self._findings).at, self._findings)
+                )
+            ),
             env=env,
             unresolved=unresolved,
             outputs=outputs,

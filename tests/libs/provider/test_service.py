@@ -1,7 +1,9 @@
 """A provider over real sockets, as a coordinator meets it."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +26,8 @@ from gleitzeit.errors import (
     TaskTimeout,
     WrongInstance,
 )
+from gleitzeit.jsonrpc.methods import Methods, Request
+from gleitzeit.model.blobs import reference
 from gleitzeit.provider import Call, Provider
 from gleitzeit.provider.service import SUPERSEDED, Service
 from gleitzeit.transport import Connection, connect
@@ -375,6 +379,39 @@ async def test_unknown_calls_wrong_instances_and_fences_are_told_apart(world: Wo
     await refused(connection, Fenced, "call.attach", {"callId": "w/t/1", "fence": FENCE})
     await refused(connection, Fenced, "rpc.discover", {"_meta": {"fence": FENCE}})
     assert world.runs == 1
+
+
+@pytest.mark.parametrize("order", ["blobs first", "attached first"])
+async def test_large_params_come_from_who_took_the_call_over(world: World, order: str) -> None:
+    """The coordinator dies while a call waits for them; the one that is started next has another name."""
+    first, content = await world.connect(), b'"large"'
+    await first.call("rpc.discover", {"_meta": {"fence": FENCE, "blobs": "v1"}})
+    call = ask(first, "lab/typed", {"x": 3, "y": reference(content), "_meta": world.meta("t")})
+    await until(lambda: world.service.table.running == 1)
+    await first.close()
+    with pytest.raises(ConnectionLost):
+        await call
+
+    newer = FENCE | {"epoch": 2, "owner": "b"}
+    methods = Methods()
+    methods.add("blob.get", partial(piece_of, content))
+    second, beside = await world.connect(), await connect(world.service.url, methods=methods)
+    world.connections.append(beside)
+    await second.call("rpc.discover", {"_meta": {"fence": newer, "blobs": "v1"}})
+    attach = {"callId": "w/t/1", "fence": newer}
+    async with asyncio.timeout(5):
+        if order == "blobs first":
+            await beside.call("blob.serve", {"_meta": {"fence": newer}})
+            result = ask(second, "call.attach", attach)
+        else:
+            result = ask(second, "call.attach", attach)
+            await second.call("call.check", {"callIds": []})
+            await beside.call("blob.serve", {"_meta": {"fence": newer}})
+        assert await result == {"x": 3}
+
+
+def piece_of(content: bytes, request: Request, /, blob: str, offset: int, limit: int) -> dict[str, Any]:
+    return {"size_bytes": len(content), "data": base64.b64encode(content[offset : offset + limit]).decode()}
 
 
 async def test_a_newer_connection_of_the_owner_closes_the_older_one(world: World) -> None:
