@@ -63,9 +63,9 @@ def events() -> Events:
 async def make(tmp_path: Path, events: Events) -> AsyncIterator[Callable[..., Stack]]:
     stacks: list[Stack] = []
 
-    def make(commands: dict[str, list[str]] | None = None, **settings: Any) -> Stack:
+    def make(commands: dict[str, list[str]] | None = None, factor: float = 2.0, **settings: Any) -> Stack:
         config = StackConfig(**{"state": tmp_path / "state", "log_files": True, "drain_seconds": 5, **settings})
-        backoff = Backoff(first_seconds=0.001)
+        backoff = Backoff(first_seconds=0.001, factor=factor)
         stacks.append(Stack(config, on_event=events.put, commands={**COMMANDS, **(commands or {})}, backoff=backoff))
         return stacks[-1]
 
@@ -348,6 +348,15 @@ async def test_without_its_token_nothing_is_started(make: Callable[..., Stack], 
 )
 def test_all_addresses_are_reached_at_the_one_that_stays_here(url: str, from_here: str) -> None:
     assert url_from_here(url) == from_here
+
+
+async def test_a_coordinator_that_dies_again_is_back_while_others_still_wait_for_it(
+    make: Callable[..., Stack], events: Events
+) -> None:
+    await make(factor=1e6).start()
+    for number, delay_seconds in enumerate((0.001, 5.0), 1):
+        os.kill((await events.next("coordinator", "ready", number)).pid, signal.SIGKILL)
+        assert (await events.next("coordinator", "restarting", number)).delay_seconds == delay_seconds
 
 
 async def test_kill_takes_all_down_at_once(make: Callable[..., Stack], events: Events) -> None:

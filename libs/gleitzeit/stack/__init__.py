@@ -40,6 +40,8 @@ from gleitzeit.process.state import (
 from gleitzeit.process.supervised import TRY_AGAIN, ChildEvent, Supervised, is_usage_error
 
 START_SECONDS = 20.0  # for NATS and the coordinator to be ready each; covers a predecessor that still drains
+COORDINATOR_RESTART_SECONDS = 5.0
+"""At most: whoever finds none waits 10 s for it to be back, and without it nothing goes on."""
 MARGIN_SECONDS = 3.0  # beyond its drain time, before a service is killed
 COORDINATOR = "coordinator"
 NATS_SERVER = "nats-server"
@@ -264,7 +266,11 @@ class Stack:
 
     def _supervise(self, name: str, start: Callable[[], Awaitable[Child]]) -> Supervised:
         is_end = self._is_end if name == COORDINATOR else is_usage_error
-        supervised = Supervised(name, start, on_event=self._on_event, is_end=is_end, backoff=self._backoff)
+        backoff = self._backoff
+        if name == COORDINATOR:
+            most = min(backoff.max_seconds, COORDINATOR_RESTART_SECONDS)
+            backoff = replace(backoff, max_seconds=most)
+        supervised = Supervised(name, start, on_event=self._on_event, is_end=is_end, backoff=backoff)
         supervised.begin()
         return supervised
 
