@@ -18,6 +18,8 @@ LOOK_SECONDS = 0.8
 """How long a stack that runs may take to find its providers before it counts as one without."""
 START_SECONDS = 5.0
 """The same for one that may still start them: a stack of ours, or one that was told to have some for models."""
+GLANCE_SECONDS = 0.2
+"""The same for one that was told to have none: only somebody of whom it has not heard yet may have a model."""
 LOOK_AGAIN_SECONDS = 0.05
 
 WAYS_BESIDE_OTHERS = """It was started by a `gz run` that still goes on, for something else. Any one of these helps:
@@ -45,7 +47,8 @@ async def require_model(client: Coordinator, definition: Definition, reach: Reac
     ours = reach.address is None or reach.address.url != client.url  # which is that of a successor
     expected = _of_models(reach.target.providers if ours else _joined(reach))
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + (START_SECONDS if expected else LOOK_SECONDS)
+    known = not ours and reach.target.url is None  # what it was told to have
+    deadline = loop.time() + (START_SECONDS if expected else GLANCE_SECONDS if known else LOOK_SECONDS)
     while methods:
         served = {method for provider in await client.providers() for method in provider.methods}
         if not served.isdisjoint(methods):
