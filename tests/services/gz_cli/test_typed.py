@@ -5,7 +5,7 @@ import pytest
 from gleitzeit.errors import DocumentError
 from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
 from gz_cli.exits import UsageError
-from gz_cli.typed import Source, inputs, json_value, params, seconds, statuses
+from gz_cli.typed import Source, inputs, json_value, params, priority, seconds, statuses, with_values
 
 
 def test_inputs_are_json_or_text() -> None:
@@ -67,3 +67,17 @@ def test_of_what_has_no_end_only_so_much_is_read_as_shows_it() -> None:
     assert len(endless.content) == LIMIT_JSON_BYTES + 1
     with pytest.raises(DocumentError, match="larger than 16777216 bytes"):
         load_text(endless.content)
+
+
+def test_params_go_over_inputs() -> None:
+    typed = inputs(["a=1", "b=2"])
+    assert with_values(typed, None) is typed
+    assert with_values(typed, '{"c": [3]}').by({}) == {"a": 1, "b": 2, "c": [3]}
+    with pytest.raises(UsageError, match="--params is a JSON object"):
+        with_values(typed, "[1]")
+
+
+def test_a_priority_that_is_none_is_told_before_anything_is_read() -> None:
+    assert [priority(text) for text in ("high", "3", None)] == ["high", "3", None]
+    with pytest.raises(UsageError, match="--priority soon: it "):
+        priority("soon")

@@ -1,4 +1,4 @@
-"""Large values that find no space."""
+"""Large values: in pieces, and where there is no space for them."""
 
 import asyncio
 import base64
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gleitzeit.errors import JournalFull
+from gleitzeit.errors import BlobNotFound, InvalidParams, JournalFull
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.model.blobs import name_of
 from gleitzeit.transport.memory import connect_memory
 from gz_coordinator import blobs
-from gz_coordinator.blobs import BlobMethods, keep, keep_in_the_end
+from gz_coordinator.blobs import BlobMethods, keep, keep_in_the_end, load
 
 CONTENT = b"paid for" * 100
 
@@ -55,3 +55,30 @@ async def test_what_the_coordinator_itself_keeps_waits_too_and_a_client_is_told(
     await until_there_is_space(store, keeping)
     await asyncio.wait_for(keeping, 30)
     assert await journal.get(name) == CONTENT
+
+
+async def test_what_is_no_base64_is_refused_and_what_is_there_is_given_in_pieces() -> None:
+    journal = await journal_on(MemoryStore())
+    client, _ = await connect_memory(server_methods=BlobMethods(journal, lambda: 1).methods())
+    name = name_of(CONTENT)
+    with pytest.raises(InvalidParams, match="data is no base64"):
+        await client.call("blob.put", {"blob": name, "size_bytes": 3, "data": "a*b="})
+    with pytest.raises(BlobNotFound):
+        await client.call("blob.get", {"blob": name})
+    await keep(journal, lambda: 1, {name: CONTENT})
+    pieces = []
+    for offset, limit in ((0, 300), (300, 1_000), (len(CONTENT), 1)):
+        answer = await client.call("blob.get", {"blob": name, "offset": offset, "limit": limit})
+        assert answer["size_bytes"] == len(CONTENT)
+        pieces.append(base64.b64decode(answer["data"]))
+    assert pieces == [CONTENT[:300], CONTENT[300:], b""]
+    await client.close()
+
+
+async def test_a_large_value_is_read_and_kept_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "READ_BYTES", 70)
+    journal = await journal_on(MemoryStore())
+    await keep(journal, lambda: 1, {name_of(CONTENT): CONTENT})
+    assert await load(journal, name_of(CONTENT)) == CONTENT
+    with pytest.raises(BlobNotFound):
+        await load(journal, name_of(b"another"))

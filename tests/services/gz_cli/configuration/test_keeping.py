@@ -58,3 +58,15 @@ def test_what_has_no_end_is_no_secret(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="it has more than 1,048,576 bytes"):
         put_secret("KEY", Path("/dev/zero"), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    said("of stdin", monkeypatch)
+    (tmp_path / "key").write_text("of a file\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert main(["secret", "set", "API_KEY", "--file", str(tmp_path / "key")]) == 0
+    assert (tmp_path / "state" / "secrets" / "API_KEY").read_text() == "of a file"
+    for name, why in (("none", "No such file"), ("binary", "a secret is a text in UTF-8")):
+        assert main(["secret", "set", "API_KEY", "--file", str(tmp_path / name)]) == 2
+        assert why in capsys.readouterr().err
+    assert (tmp_path / "state" / "secrets" / "API_KEY").read_text() == "of a file"
