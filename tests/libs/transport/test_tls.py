@@ -11,13 +11,12 @@ import pytest
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.transport import Server, connect, pin, trust
+from gleitzeit.transport.tls import identity
 
 
 @asynccontextmanager
 async def serving(certificate: Any) -> AsyncIterator[Server]:
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate.file, certificate.key)
-    server = Server(Methods(), tls=tls, token="secret")
+    server = Server(Methods(), tls=identity(certificate.file, certificate.key), token="secret")
     await server.start()
     try:
         yield server
@@ -83,3 +82,16 @@ def test_files_that_hold_no_certificate(make: Any, tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ConfigurationError, match=f"{file} cannot be used"):
             make(file)
+
+
+def test_what_a_server_shows_has_its_key_beside_it_or_in_it(certificate: Any, tmp_path: Path) -> None:
+    assert identity(None, None) is None
+    both = tmp_path / "both.pem"
+    both.write_text(certificate.key.read_text() + certificate.file.read_text())
+    assert isinstance(identity(both, None), ssl.SSLContext)
+    with pytest.raises(ConfigurationError, match="--tls-key is nothing without --tls-cert"):
+        identity(None, certificate.key)
+    with pytest.raises(ConfigurationError, match=f"no certificate with its key in {certificate.file}: "):
+        identity(certificate.file, None)
+    with pytest.raises(ConfigurationError, match=f"in {certificate.file} and {tmp_path / 'none'}: "):
+        identity(certificate.file, tmp_path / "none")
