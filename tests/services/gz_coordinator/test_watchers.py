@@ -300,3 +300,18 @@ async def test_a_journal_that_is_away_for_a_while_costs_a_watcher_nothing(
     for _ in range(10_000):
         await asyncio.sleep(AGAIN_SECONDS / 10_000 if len(scene.seen) < 4 else 0)
     assert scene.seen == ["WorkflowSubmitted", "TaskStarted", "TaskCompleted", "WorkflowCompleted"]
+
+
+async def test_who_watches_what_moves_elsewhere_leaves_with_what_it_has_and_who_watches_all_stays(scene: Scene) -> None:
+    scene.watch()
+    scene.watch(workflow_id=None)
+    await scene.writes("Hello")
+    await settle()
+    assert scene.watchers.leave("another".__eq__) == []
+    ((watcher, has),) = scene.watchers.leave("w".__eq__)
+    assert (watcher.workflow_id, has) == ("w", {"a": Position(5, 1)})
+    assert len(scene.watchers) == 1
+    scene.seen.clear()
+    await scene.append(*ENDED)
+    await settle()
+    assert scene.seen == ["TaskCompleted", "WorkflowCompleted"], "told once, to who watches all"
