@@ -26,7 +26,7 @@ from gleitzeit.engine.waits import why_not_answered
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import builtin, openrpc
-from gleitzeit.transport import Door, HttpReply
+from gleitzeit.transport.server import Door, HttpReply
 from gz_coordinator.parts import Parts
 
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from gleitzeit.journal.base import OwnedJournal
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
-from gleitzeit.transport import Connection, HttpReply, Server
+from gleitzeit.transport import Connection
+from gleitzeit.transport.server import HttpReply, Server
 from gz_coordinator import approvals
 from gz_coordinator.blobs import BlobMethods, keep_in_the_end, load, sweep_for_ever
 from gz_coordinator.deletion import keep_for_ever

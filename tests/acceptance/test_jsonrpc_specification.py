@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 
 from gleitzeit.jsonrpc.methods import Methods, Request
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 
 
 def subtract(request: Request, /, minuend: int, subtrahend: int) -> int:

@@ -20,7 +20,8 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.asyncio.server import ServerConnection, serve
 
 from gleitzeit.jsonrpc.methods import Methods
-from gleitzeit.transport import Connection, Reply, Request, Result, Server, connect
+from gleitzeit.transport import Connection, Reply, Request, Result, connect
+from gleitzeit.transport.server import Server
 
 # About 200 bytes a message, as a small task has.
 PARAMS = {"text": "the quick brown fox " * 4, "_meta": {"callId": "0123456789abcdef/task-1/1", "leaseSeconds": 900}}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gleitzeit.provider.service import Service
-from gleitzeit.transport import HttpReply
+from gleitzeit.transport.server import HttpReply
 
 TEXT = "text/plain; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

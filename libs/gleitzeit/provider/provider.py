@@ -25,7 +25,7 @@ from gleitzeit.provider.pages import pages
 from gleitzeit.provider.service import Service
 from gleitzeit.schemas import builtin, method_schema, openrpc, verify
 from gleitzeit.schemas.catalogue import MethodSchema
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 
 RESTARTING = 1012  # the close code: come back
 

@@ -10,7 +10,8 @@ from gleitzeit.client import Client
 from gleitzeit.errors import DocumentError, WorkflowNotFound
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model import events as ev
-from gleitzeit.transport import Connection, Server
+from gleitzeit.transport import Connection
+from gleitzeit.transport.server import Server
 
 FINAL = {"WorkflowCompleted": "completed", "WorkflowFailed": "failed", "WorkflowCancelled": "cancelled"}
 

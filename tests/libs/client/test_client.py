@@ -16,7 +16,7 @@ from gleitzeit.errors import (
 )
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.model import events as ev
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 
 STARTED = ev.TaskStarted(at=1, task="t", attempt=1, provider="p", instance="i")
 COMPLETED = ev.TaskCompleted(at=2, task="t", attempt=1)

@@ -10,7 +10,7 @@ from gleitzeit.errors import TaskError
 from gleitzeit.mcp.link import LinkFailed, opened
 from gleitzeit.mcp.servers import McpServer
 from gleitzeit.mcp.serving import Serving, ToolCall, UnknownTool
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 
 
 class Toolbox:

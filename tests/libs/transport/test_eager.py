@@ -10,8 +10,9 @@ import pytest
 from msgspec import Raw
 
 from gleitzeit.jsonrpc.methods import Methods
-from gleitzeit.transport import Connection, Server
+from gleitzeit.transport import Connection
 from gleitzeit.transport.base import LARGE_FRAME_BYTES
+from gleitzeit.transport.server import Server
 
 MESSAGES = 300
 

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gleitzeit.errors import ConfigurationError, ConnectionLost, Unauthorized
 from gleitzeit.jsonrpc.messages import Lost, Reply
 from gleitzeit.jsonrpc.methods import Methods, Request
-from gleitzeit.transport import Connection, HttpReply, Server, connect
+from gleitzeit.transport import Connection, connect
+from gleitzeit.transport.server import HttpReply, Server
 
 
 def methods() -> Methods:

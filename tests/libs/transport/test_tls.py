@@ -10,7 +10,8 @@ import pytest
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.jsonrpc.methods import Methods
-from gleitzeit.transport import Server, connect, pin, trust
+from gleitzeit.transport import connect, pin, trust
+from gleitzeit.transport.server import Server
 from gleitzeit.transport.tls import identity
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gleitzeit.engine import inputs as inp
 from gleitzeit.jsonrpc.methods import Methods
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 from gz_coordinator.links import Links
 
 FENCE = {"cluster": "c", "shard": 0, "epoch": 1, "owner": "me"}

@@ -15,7 +15,7 @@ from tests.services.gz_coordinator.room import Room, room
 from websockets.asyncio.client import connect
 
 from gleitzeit import errors
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 from gz_coordinator import approvals
 from gz_coordinator.methods import build
 

@@ -13,7 +13,7 @@ from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.shards import SHARDS
 from gleitzeit.schemas import builtin
-from gleitzeit.transport import Server
+from gleitzeit.transport.server import Server
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.peers import Peers
 from gz_coordinator.service import Service

@@ -16,8 +16,9 @@ from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.schemas import builtin
-from gleitzeit.transport import Connection, Server
+from gleitzeit.transport import Connection
 from gleitzeit.transport.memory import connect_memory
+from gleitzeit.transport.server import Server
 from gz_coordinator.holdings import Holdings
 from gz_coordinator.passed_on import FORWARD
 from gz_coordinator.peers import Peers
