@@ -29,6 +29,8 @@ class Client:
 
     cancels = (1, 1, 2)
     """How often it asks for the end, if it does."""
+    latency = 1.0
+    """Seconds, if the network is not better."""
 
     def __init__(
         self, world: "World", name: str, definition: Definition, other: Callable[[], Definition], random: Random
@@ -269,12 +271,31 @@ class Client:
 
 
 class Hasty(Client):
-    """Its workflow is a wide one, of which not all can be queued, or ended, in one turn; and it wants its end soon."""
+    """Its workflow is a wide one, of which not all can be queued, or ended, in one turn; and it wants its end soon, from
+    beside the coordinator: all that it says may arrive before the first of it is durable. Who comes after another one
+    begins the same again as soon as that has asked for its end."""
 
-    cancels = (3,)
+    cancels = (1, 3)
+    latency = 0.001
+
+    def __init__(
+        self,
+        world: "World",
+        name: str,
+        definition: Definition,
+        other: Callable[[], Definition],
+        random: Random,
+        after: "Hasty | None",
+    ) -> None:
+        super().__init__(world, name, definition, other, random)
+        self._after = after
+        self._has_asked = asyncio.Event()
 
     async def _submit(self) -> None:
+        if self._after is not None:
+            await self._after._has_asked.wait()
         await super()._submit()
         await asyncio.sleep(self.random.choice([0.0, 0.1, 1.0]))
         if self.world.faulty:
             await self._cancel()
+        self._has_asked.set()

@@ -128,6 +128,8 @@ class Durable:
         self.tasks = {t.id: DurableTask(t) for t in first.definition.tasks}
         self.spent = Spent()
         self.closing: ev.WorkflowCancelling | None = None
+        self.failed_fast = False
+        """A task has failed, and where one fails the others are not to start any more."""
         self.undoable: list[str] = []
         self.has_late = any(task.late for task in first.definition.tasks)
         self.late_began = False
@@ -208,6 +210,8 @@ class Durable:
         task.began = True
         if self.status == "paused":
             raise broken(10, f"{self.id}/{event.task} starts while the workflow is paused")
+        if (self.closing is not None or self.failed_fast) and not flow_laws.is_spared(task):
+            raise broken(10, f"{self.id}/{event.task} starts though its workflow is being stopped")
         if event.attempt != task.attempt + 1:
             raise broken(7, f"attempt {event.attempt} of {self.id}/{event.task} follows attempt {task.attempt}")
         if task.failures >= task.definition.retry.max_attempts:
@@ -379,6 +383,8 @@ class Durable:
 
     def _TaskFailed(self, event: ev.TaskFailed) -> None:
         task = self._task(event, "pending", "ready", "running", "retrying", "waiting")
+        if self.definition.error_policy == "fail_fast" and task.parent is None and not flow_laws.is_spared(task):
+            self.failed_fast |= not task.tolerated
         if task.definition.for_each is not None and task.parent is None:
             flow_laws.check_parents_failure(task, event.error)
             task.state = "failed"
@@ -454,6 +460,7 @@ class Durable:
         for task in self.tasks.values():
             task.spent, task.started_at = Spent(), None
         self.closing, self.late_began, self.cancels = None, False, self.cancels_now
+        self.failed_fast = False
         names = set(event.tasks)
         for name in event.tasks:
             self._reset(self.tasks[name], names)

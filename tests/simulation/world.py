@@ -44,8 +44,10 @@ from gz_coordinator import link, peers, schedules, steps
 DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
 MAX_CRASHES = 12
-HASTE = (6, 15)
-"""In two of sixteen worlds, in which little happens in a turn, two clients are in a hurry."""
+HASTE = (2, 6, 7, 15)
+"""In four of sixteen worlds, in which little happens in a turn, two clients are in a hurry, and few others are there."""
+FULL = 4
+"""In half of the crowded worlds the disk is full at least so often."""
 GARBAGE = 16
 """So many worlds may be in memory that are over: their parts know each other."""
 SHARDS = 8
@@ -151,11 +153,16 @@ class World:
         if self.shared and not self.quiet and chance.random() < 0.6:
             self.foreign = Foreign(self, "ws://foreign", chance, alone=chance.random() < 0.5)
         self._crowded = seed % 8 == 3 and not self.quiet
+        if self._crowded and seed % 16 == 3:
+            self.rates = replace(self.rates, full_disks=max(FULL, self.rates.full_disks))
+        hasty = seed % 16 in HASTE and not self.quiet
         clients = random.randint(1, 6)
-        self.clients = [self._client(i) for i in range(6 if self._crowded else clients)]
-        for number in range(2 if seed % 16 in HASTE and not self.quiet else 0):
-            chance = Random(f"{seed}/hasty/{number}")
-            self.clients.append(Hasty(self, f"hasty-{number}", wide(chance), partial(wide, chance), chance))
+        self.clients = [self._client(i) for i in range(6 if self._crowded else min(clients, 3) if hasty else clients)]
+        before: Hasty | None = None
+        for number in range(2 * hasty):
+            chance = Random(f"{seed}/hasty")
+            before = Hasty(self, f"hasty-{number}", wide(chance), partial(wide, chance), chance, before)
+            self.clients.append(before)
         if not self.quiet and random.random() < 0.5:
             self.clients.append(Planner(self, "planner", Random(f"{seed}/planner")))
 
@@ -440,7 +447,7 @@ class World:
         if not self.coordinators:
             return None
         coordinator = self.random.choice(self.coordinators)
-        wire = self._wire(self.rates.latency, client.process, coordinator.process)
+        wire = self._wire(min(self.rates.latency, client.latency), client.process, coordinator.process)
         coordinator.accept(wire.far)
         return wire.near
 
@@ -497,7 +504,7 @@ def definition(random: Random, *, breakers: float, crowded: bool, asks: bool) ->
 def wide(random: Random) -> Definition:
     """Many tasks that nobody waits for; a few of them run in any case."""
     tasks = [_task(random, number) for number in range(random.randint(8, 12))]
-    always = {random.choice(tasks).id for _ in range(random.randint(0, 2))}
+    always = {random.choice(tasks).id for _ in range(random.randint(0, 3))}
     return Definition(
         name="wide",
         tasks=tuple(
@@ -506,7 +513,7 @@ def wide(random: Random) -> Definition:
             for task in tasks
         ),
         error_policy=random.choice(["isolate", "fail_fast"]),
-        concurrency=random.choice([None, Concurrency("k0", 1, "fail"), Concurrency("k0", 1, "cancel_running")]),
+        concurrency=random.choice([None, *(Concurrency("k0", 1, one) for one in ("fail", *2 * ("cancel_running",)))]),
     )  # fmt: skip
 
 
