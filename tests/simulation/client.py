@@ -271,9 +271,9 @@ class Client:
 
 
 class Hasty(Client):
-    """Its workflow is a wide one, of which not all can be queued, or ended, in one turn; and it wants its end soon, from
-    beside the coordinator: all that it says may arrive before the first of it is durable. Who comes after another one
-    begins the same again as soon as that has asked for its end."""
+    """Its workflow is a wide one, of which not all can be queued, or ended, in one turn; and it wants its end soon,
+    from beside the coordinator: all that it says may arrive before the first of it is durable. Who comes after another
+    one begins the same again as soon as that has asked for its end."""
 
     cancels = (1, 3)
     latency = 0.001

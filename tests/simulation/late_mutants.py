@@ -6,7 +6,8 @@ from typing import Any
 from tests.simulation.mutants import OF_TWO, Patch, mutant
 
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.schedule import Schedule
+from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.provider.calls import CallTable
 from gz_coordinator.relays import Relay
 
@@ -73,6 +74,29 @@ def cuts_short_who_is_turned_away() -> list[Patch]:
         self._cancel_workflow(workflow, "it is turned away")
 
     return [(Engine, "_closes_without", cancel)]
+
+
+@mutant
+def cuts_short_what_its_schedule_replaces() -> list[Patch]:
+    fire = Engine._fire
+
+    def whatever_it_does(self: Engine, schedule: Schedule, due: int, cause: Any) -> None:
+        replaces = schedule.definition.overlap == "cancel_running"
+        for workflow in [self.workflows[name] for name in self.under_way(schedule) if replaces]:
+            self._cancel_workflow(workflow, "the next one starts")
+        fire(self, schedule, due, cause)
+
+    return [(Engine, "_fire", whatever_it_does)]
+
+
+@mutant
+def cuts_short_children_that_end_already() -> list[Patch]:
+    def whatever_they_do(self: Engine, parent: Workflow, task: Task, reason: str) -> None:
+        child = self.workflows.get(task.child) if task.child else None
+        if child is not None and not child.final:
+            self._cancel_workflow(child, reason)
+
+    return [(Engine, "_cancel_child", whatever_they_do)]
 
 
 @mutant

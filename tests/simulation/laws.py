@@ -116,8 +116,9 @@ class DurableTask:
 class Durable:
     """A workflow as the journal says it is."""
 
-    def __init__(self, first: ev.WorkflowSubmitted) -> None:
+    def __init__(self, first: ev.WorkflowSubmitted, parent: "Durable | None" = None) -> None:
         self.id = first.workflow_id
+        self.parent = parent
         self.definition = first.definition
         self.key = first.idempotency_key
         self.body = first.body_sha256
@@ -158,11 +159,13 @@ class Durable:
 
     @property
     def hurried(self) -> bool:
-        """Whether what runs at the end may be cut short: by a second cancel, or as its time is over."""
+        """Whether what runs at the end may be cut short: by a second cancel, or as its time is over, or with the
+        workflow that waits for it."""
         if self.closing is None:
             return False
         first = self.closing.error is None and self.closing.reason == BY_THE_CLIENT
-        return self.cancels > first or flow_laws.is_out_of_time(self)
+        with_its_parent = self.parent is not None and self.parent.hurried
+        return self.cancels > first or flow_laws.is_out_of_time(self) or with_its_parent
 
     def apply(self, event: ev.AnyEvent) -> None:
         self.seq += 1
@@ -618,7 +621,7 @@ class Laws:
             same = [d.id for d in self.durable.values() if event.idempotency_key and d.key == event.idempotency_key]
             if same:
                 raise broken(4, f"the key {event.idempotency_key} made {same[0]} and {stream}")
-            self.durable[stream] = Durable(event)
+            self.durable[stream] = Durable(event, self.durable.get(stream.rsplit("~", 2)[0]))
             self.replayed[stream] = Workflow(event)
             self.schedules.submitted(event)
             return

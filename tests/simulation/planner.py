@@ -115,4 +115,10 @@ def planned(random: Random) -> Definition:
         params=Raw(msgspec.json.encode({"seconds": random.choice([0, 1, 8])})),
         dependencies=("t0",) if random.random() < 0.5 else (),
     )
-    return Definition(name="planned", tasks=(work, timer)[: random.randint(1, 2)])
+    tasks = (work, timer)[: random.randint(1, 2)]
+    if random.random() < 0.5:
+        params = {"n": random.randrange(1000), "in": [], "note": "$${t0.value}"}
+        last = TaskDefinition("last", random.choice(["sim/work", "sim/pay"]), Raw(msgspec.json.encode(params)),
+                              references=True, trigger="always", late=True)  # fmt: skip
+        tasks = (*tasks, last)
+    return Definition(name="planned", tasks=tasks)

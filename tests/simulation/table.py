@@ -78,7 +78,8 @@ LAWS: dict[int, tuple[str, str]] = {
     20: ("flow_laws.py:repeated flow_laws.py:check_rounds", "forgets_the_bound_of_a_loop"),
     21: (
         "flow_laws.py:check_start laws.py:_TaskCancelled",
-        "cancels_what_runs_always cuts_short_who_is_turned_away",
+        "cancels_what_runs_always cuts_short_who_is_turned_away cuts_short_what_its_schedule_replaces"
+        " cuts_short_children_that_end_already",
     ),
     22: ("flow_laws.py:check_undo flow_laws.py:check_end", "undoes_nothing undoes_the_first_thing_first"),
     23: (

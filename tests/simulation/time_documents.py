@@ -41,12 +41,18 @@ def with_questions(tasks: tuple[TaskDefinition, ...]) -> tuple[TaskDefinition, .
     return tuple(_asking(random, task) for task in tasks)
 
 
+def _with_a_question(child: Definition) -> Definition:
+    """Of what goes on when the workflow that waits for it has ended nobody is asked, who would look at that one."""
+    first, *others = child.tasks
+    return replace(child, tasks=(replace(first, on_lost="ask"), *others))
+
+
 def _asking(random: Random, task: TaskDefinition) -> TaskDefinition:
     chances = [random.random() < 0.4 for _ in range(3)]
     if task.undo is not None and chances[0]:
         task = replace(task, undo=replace(task.undo, on_lost="ask"))
     if task.workflow is not None and chances[1]:
-        task = replace(task, workflow=replace(task.workflow, tasks=with_questions(task.workflow.tasks)))
+        task = replace(task, workflow=_with_a_question(task.workflow))
     return replace(task, on_lost="ask") if task.method in CALLED and chances[2] else task
 
 
@@ -120,5 +126,8 @@ def _child(random: Random, depth: int) -> Definition:
         references=True,
         retry=RetryPolicy(random.choice([1, 3]), "fixed", 0.5, jitter=False),
     )
+    if random.random() < 0.3:
+        work = replace(work, undo=replace(work, id="c0[undo]"))
     more = [_more(random, f"y{i}", "c0", depth) for i in range(random.randint(0, 1))]
-    return Definition(name="child", tasks=(work, *more), timeout_seconds=random.choice([None, None, 15.0]))
+    tasks = (work, *more, *([replace(work, id="last", trigger="always", late=True)] * (random.random() < 0.4)))
+    return Definition(name="child", tasks=tasks, timeout_seconds=random.choice([None, None, 15.0]))

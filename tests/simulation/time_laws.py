@@ -150,7 +150,8 @@ class TimeLaws:
         for child, status in self._ended:
             parent, name = self._waits.pop(child)
             task = self._durable[parent].tasks[name]
-            if task.state == "waiting" and not self._durable[parent].final:
+            is_its_own = child == f"{parent}~{name}~{task.attempt}"  # not one that was given up, and took its time
+            if is_its_own and task.state == "waiting" and not self._durable[parent].final:
                 raise Breach(24, f"{child} is {status}, and its task {parent}/{name} still waits")
         for sender, key, ids in self._sent:
             arrived = self._keys.get(key, set()) or {to for by, to in self._arrived if by == sender}

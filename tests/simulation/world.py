@@ -45,7 +45,7 @@ DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
 MAX_CRASHES = 12
 HASTE = (2, 6, 7, 15)
-"""In four of sixteen worlds, in which little happens in a turn, two clients are in a hurry, and few others are there."""
+"""In four of sixteen worlds, in which little happens in a turn, two clients are in a hurry beside few others."""
 FULL = 4
 """In half of the crowded worlds the disk is full at least so often."""
 GARBAGE = 16

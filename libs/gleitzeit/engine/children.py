@@ -56,7 +56,7 @@ class Children(Flow):
         if type(event) in ENDS:
             self._end_parents_task(workflow)
         elif isinstance(event, _GIVEN_UP):
-            self._cancel_child(workflow.tasks[event.task], f"its task in {workflow.id} has ended")
+            self._cancel_child(workflow, workflow.tasks[event.task], f"its task in {workflow.id} has ended")
 
     def _end_parents_task(self, child: Workflow) -> None:
         origin = child.submitted.origin
@@ -86,9 +86,13 @@ class Children(Flow):
         else:
             self._fail_task(workflow, task, task.attempt, error)
 
-    def _cancel_child(self, task: Task, reason: str) -> None:
+    def _cancel_child(self, parent: Workflow, task: Task, reason: str) -> None:
+        """One that ends already takes its time for that, unless its parent is cut short."""
         child = self.workflows.get(task.child) if task.child else None
-        if child is not None and not child.final:
+        if child is None or child.final:
+            return
+        cut_short = parent.closing is not None and self._stopping.get(parent.id) is False
+        if child.closing is None or cut_short:
             self._cancel_workflow(child, reason)
 
     def _family(self, workflow: Workflow) -> Iterator[Workflow]:

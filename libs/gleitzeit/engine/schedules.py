@@ -99,8 +99,9 @@ class Schedules(Calls):
                 self._note(schedule, sc.ScheduleMissed(self._now, due, "queue_full"))
         else:
             if overlap == "cancel_running":
-                for workflow_id in running:
-                    self._cancel_workflow(self.workflows[workflow_id], f"schedule {schedule.name} starts the next one")
+                for workflow in map(self.workflows.__getitem__, running):
+                    if workflow.closing is None:  # else it ends already, and what runs at its end is not cut short
+                        self._cancel_workflow(workflow, f"schedule {schedule.name} starts the next one")
             self._start_scheduled(schedule, due, cause)
 
     def _start_scheduled(self, schedule: Schedule, due: int, cause: sc.Cause, workflow_id: str = "") -> Workflow | None:

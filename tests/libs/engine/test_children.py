@@ -111,6 +111,30 @@ def test_what_is_done_to_the_parent_is_done_to_it() -> None:
     assert [type(effect) for effect in desk.last.effects] == [fx.CancelCall]
 
 
+AT_THE_END = definition(task("inner"), task("last", trigger="always", late=True))
+
+
+def test_one_that_ends_already_is_not_cut_short_by_its_parent() -> None:
+    desk = Desk()
+    desk.submit(run(child=AT_THE_END))
+    desk.tell(inp.Cancel("token", CHILD, ""))
+    desk.tell(inp.Cancel("token", "w", ""))
+    assert desk.states(CHILD) == {"inner": "cancelled", "last": "running"}
+    assert desk.workflow().state == "cancelled"
+    desk.complete("last", 1, CHILD)
+    assert desk.workflow(CHILD).state == "cancelled"
+
+
+def test_one_that_ends_already_is_cut_short_with_its_parent() -> None:
+    desk = Desk()
+    desk.submit(run(child=AT_THE_END, trigger="always", late=True))
+    desk.tell(inp.Cancel("token", CHILD, ""))
+    desk.tell(inp.Cancel("token", "w", ""))
+    assert desk.states(CHILD) == {"inner": "cancelled", "last": "running"}
+    desk.tell(inp.Cancel("token", "w", ""))
+    assert desk.states(CHILD) == {"inner": "cancelled", "last": "cancelled"}
+
+
 def test_one_that_is_cancelled_by_itself_fails_its_task() -> None:
     desk = Desk()
     desk.submit(run(attempts=3))

@@ -159,6 +159,18 @@ def test_overlap_cancel_running_ends_the_one_before() -> None:
     assert desk.workflow(scheduled_id("s", NOW + 2 * HOUR)).state == "running"
 
 
+def test_what_ends_already_is_not_cut_short_by_the_next_one() -> None:
+    desk = Clockwork()
+    at_the_end = definition(task("a"), task("last", trigger="always", late=True))
+    desk.put(replace(plan(overlap="cancel_running"), definition=at_the_end))
+    desk.until(NOW + 3 * HOUR)
+    assert desk.fired() == [60, 120, 180]
+    for hour in (1, 2):
+        assert desk.states(scheduled_id("s", NOW + hour * HOUR)) == {"a": "cancelled", "last": "running"}
+    desk.finish()
+    assert desk.workflow(scheduled_id("s", NOW + HOUR)).state == "cancelled"
+
+
 def test_a_pause_leaves_out_what_passes() -> None:
     desk = Clockwork()
     desk.put(plan(overlap="allow"))
