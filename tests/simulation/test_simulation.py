@@ -66,6 +66,8 @@ def test_no_law_is_broken() -> None:
     assert happened["filled"] > 30
     assert happened["handed"] > 10
     assert happened["went_back"] > 5
+    assert happened["asked"] > 10
+    assert happened["again"] > 5
 
 
 def test_no_law_is_broken_as_long_as_there_is_time() -> None:

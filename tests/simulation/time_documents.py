@@ -28,7 +28,7 @@ def with_time(tasks: tuple[TaskDefinition, ...], *, crowded: bool = False) -> tu
     if random.random() < 0.5:
         return tasks
     limited = tuple(task if task.for_each is not None else _limited(random, task, 0.3) for task in tasks)
-    number = random.randint(1, 4)
+    number = random.randint(2, 4)
     first = next(
         (task.id for task in limited if not task.late), ""
     )  # what runs last is waited for by none that does not
@@ -93,7 +93,7 @@ def _more(random: Random, name: str, first: str, depth: int) -> TaskDefinition:
         params = {"signal_names": random.choice([["a", "b"], ["b", "c"], ["c"]]), "timeout": random.choice([3, 30])}
     elif method == "signal/send":
         params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
-        if random.random() < 0.4:
+        if random.random() < 0.7:
             params["target_workflows"] = ["child"]  # by a name that several may have, or none
     elif method == "signal/broadcast":
         params = {"signal_name": random.choice("abc"), "payload": random.randrange(1000)}
