@@ -1,7 +1,9 @@
 """Nothing is read from this machine: environment, home and the file's text are arguments."""
 
+import contextlib
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,19 @@ def test_what_nobody_knows_is_a_warning_with_a_suggestion() -> None:
         "unknown variable GLEITZEIT_XYZZY",
     )
     assert config.max_parallel == 5
+
+
+def variables() -> set[str]:
+    """What README names, and what services read that it does not name."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"GLEITZEIT_[A-Z_]*[A-Z]", readme))
+    return named | {"GLEITZEIT_LEASE_SECONDS", "GLEITZEIT_RESTART_MAX_SECONDS"}
+
+
+@pytest.mark.parametrize("name", sorted(variables()))
+def test_no_variable_that_is_read_is_unknown(name: str) -> None:
+    with contextlib.suppress(ConfigurationError):  # of one that is known, and cannot have this value
+        assert not any(text.startswith("unknown variable") for text in make("", {name: "1"}).warnings)
 
 
 def test_a_profile_goes_over_the_rest() -> None:
