@@ -151,4 +151,4 @@ class ApprovalMethods:
             lambda token: inp.Complete(token, workflow_id, task, approved, encoded, comment, by, attempt)
         )
         assert answer.workflow is not None
-        return view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+        return view.status_view(answer.workflow, service.engine.scheduler.held)

@@ -1,6 +1,6 @@
 """`batch.*`: what came of many files, and going on with what is missing."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -59,8 +59,8 @@ class BatchMethods:
 
     async def get(self, request: Request, /, batch_id: str, after: int = 0, limit: int = PAGE_FILES) -> dict[str, Any]:
         workflow_id = await self._newest(batch_id)
-        held = workflow_id in self._service.engine.scheduler.held
-        return await self._service.read(workflow_id, lambda workflow: _page(workflow, after, limit, held=held))
+        held = self._service.engine.scheduler.held
+        return await self._service.read(workflow_id, lambda workflow: _page(workflow, held, after, limit))
 
     async def resume(self, request: Request, /, batch_id: str) -> dict[str, Any]:
         workflow_id = await self._newest(batch_id)
@@ -90,7 +90,7 @@ class BatchMethods:
         raise errors.WorkflowNotFound(f"there is no batch {batch_id!r}{meant}", data)
 
 
-def _page(workflow: Workflow, after: int, limit: int, *, held: bool) -> dict[str, Any]:
+def _page(workflow: Workflow, held: Collection[str], after: int, limit: int) -> dict[str, Any]:
     task = workflow.tasks[TASK]
     items = task.fan.items if task.fan is not None else []
     paths = list(_paths(task))
@@ -99,11 +99,11 @@ def _page(workflow: Workflow, after: int, limit: int, *, held: bool) -> dict[str
     about = workflow.definition.metadata.get("batch")
     answer: dict[str, Any] = {
         "batch_id": workflow.definition.metadata.get("id", workflow.id), "workflow_id": workflow.id,
-        "name": workflow.definition.name, "status": workflow.state, "held": held,
+        "name": workflow.definition.name, "status": workflow.state, "held": workflow.id in held,
         "created_at": view.iso(workflow.created_at),
         "summary": {
             "total": len(paths), "successful": successful, "failed": counted.count("failed"),
-            "processing_time": view.workflow_head(workflow, held=held)["duration_seconds"],
+            "processing_time": view.workflow_head(workflow, held)["duration_seconds"],
         },
         "parameters": about.get("parameters", {}) if isinstance(about, dict) else {},
     }  # fmt: skip

@@ -35,8 +35,8 @@ class ExplainMethods:
             now = self._service.clock()
             reasons = [self._reason(workflow, t, now) for t in tasks]
             why = {"error": view.error_view(workflow.error)} if workflow.error is not None else {}
-            held = workflow.id in self._engine.scheduler.held
-            return {**view.status_view(workflow, held=held), **why, "tasks": reasons}
+            status = view.status_view(workflow, self._engine.scheduler.held)
+            return {**status, **why, "tasks": reasons}
 
         answer = await self._service.read(workflow_id, look)
         if (shared := self._parts.shared) is not None and (limits := _limits_in(answer["tasks"])):

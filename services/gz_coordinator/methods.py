@@ -141,10 +141,9 @@ class WorkflowMethods:
     async def get(
         self, request: Request, /, workflow_id: str, after: int = 0, limit: int = PAGE_TASKS, items_of: str = ""
     ) -> dict[str, Any]:
-        most = min(limit, PAGE_TASKS)
+        most, held = min(limit, PAGE_TASKS), self._engine.scheduler.held
         return await self._service.read(
-            workflow_id,
-            lambda w: view.workflow_view(w, held=self._held(w), after=after, limit=most, items_of=items_of),
+            workflow_id, lambda w: view.workflow_view(w, held, after=after, limit=most, items_of=items_of)
         )
 
     async def result(self, request: Request, /, workflow_id: str) -> dict[str, Any]:
@@ -244,8 +243,5 @@ class WorkflowMethods:
         assert answer.workflow is not None
         return self._status(answer.workflow)
 
-    def _held(self, workflow: Workflow) -> bool:
-        return workflow.id in self._engine.scheduler.held
-
     def _status(self, workflow: Workflow) -> dict[str, Any]:
-        return view.status_view(workflow, held=self._held(workflow))
+        return view.status_view(workflow, self._engine.scheduler.held)

@@ -73,8 +73,8 @@ class RerunMethods:
         else:
             answer = await service.ask(lambda token: structs.replace(what, token=token))
         assert answer.workflow is not None
-        held = new_id in service.engine.scheduler.held
-        return {**view.status_view(answer.workflow, held=held), "rerun_of": old.id, "created": answer.created}
+        status = view.status_view(answer.workflow, service.engine.scheduler.held)
+        return {**status, "rerun_of": old.id, "created": answer.created}
 
     async def _id_for(self, old: Workflow, idempotency_key: str) -> str:
         """Of the new workflow; that of a key is always the same, and in the shard of the old one, which we have."""
@@ -119,7 +119,7 @@ class RerunMethods:
         return await self._service.read(workflow_id, self._look)
 
     def _look(self, workflow: Workflow) -> "Side":
-        head = view.workflow_head(workflow, held=False)
+        head = view.workflow_head(workflow, ())
         shown = ("workflow_id", "name", "status", "created_at", "duration_seconds")
         return Side(
             {key: head[key] for key in shown},

@@ -176,7 +176,7 @@ class ScheduleMethods:
             workflow_id = scheduled_id(f"{name}\0{new_workflow_id(now)}", now)  # new, and in the shard of schedules
         answer = await service.ask(lambda token: inp.Trigger(token, name, workflow_id, bool(idempotency_key)))
         assert answer.workflow is not None
-        status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+        status = view.status_view(answer.workflow, service.engine.scheduler.held)
         return {**status, "created": answer.created}
 
     async def backfill(self, request: Request, /, name: str, since: Any, until: Any = None) -> dict[str, Any]:

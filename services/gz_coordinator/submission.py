@@ -76,7 +76,7 @@ async def submit(parts: Parts, what: Submission) -> dict[str, Any]:
         )
     )
     assert answer.workflow is not None
-    status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+    status = view.status_view(answer.workflow, service.engine.scheduler.held)
     return {**status, "created": answer.created, "warnings": [*of_files, *verdict.warnings]}
 
 
@@ -96,7 +96,7 @@ async def submit_large(parts: Parts, params: bytes) -> dict[str, Any] | None:
     what = inp.Submit(None, workflow_id, definition, found.inputs, key, body, found.hold, traceparent=trace)
     answer = await ask_in_steps(service, what, found.definition)
     assert answer.workflow is not None
-    status = view.status_view(answer.workflow, held=workflow_id in service.engine.scheduler.held)
+    status = view.status_view(answer.workflow, service.engine.scheduler.held)
     return {**status, "created": answer.created, "warnings": warnings_in(found.problems)}
 
 

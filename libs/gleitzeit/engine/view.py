@@ -5,7 +5,7 @@ import functools
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -111,10 +111,10 @@ def counts(workflow: Workflow) -> dict[str, int]:
     return {state: n for state, n in workflow.counts.items() if n}
 
 
-def status_view(workflow: Workflow, *, held: bool) -> dict[str, Any]:
-    """What every change of a workflow answers."""
-    view = {"workflow_id": workflow.id, "name": workflow.definition.name, "status": workflow.state, "held": held}
-    return view | _closing(workflow)
+def status_view(workflow: Workflow, held: Collection[str]) -> dict[str, Any]:
+    """What every change of a workflow answers. `held` are the ids of the workflows that are held."""
+    view = {"workflow_id": workflow.id, "name": workflow.definition.name, "status": workflow.state}
+    return view | {"held": workflow.id in held} | _closing(workflow)
 
 
 def _closing(workflow: Workflow) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _closing(workflow: Workflow) -> dict[str, Any]:
     return {"cancelling": workflow.closing.reason or "cancelled"}
 
 
-def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
-    """What stands above the tasks."""
+def workflow_head(workflow: Workflow, held: Collection[str]) -> dict[str, Any]:
+    """What stands above the tasks. `held` as in `status_view`."""
     view: dict[str, Any] = {
         "workflow_id": workflow.id,
         "name": workflow.definition.name,
         "status": workflow.state,
-        "held": held,
+        "held": workflow.id in held,
         "priority": workflow.definition.priority.name.lower(),
         "created_at": iso(workflow.created_at),
         "started_at": iso(workflow.started_at),
@@ -156,13 +156,15 @@ def workflow_head(workflow: Workflow, *, held: bool) -> dict[str, Any]:
     return view
 
 
-def workflow_view(workflow: Workflow, *, held: bool, after: int, limit: int, items_of: str = "") -> dict[str, Any]:
+def workflow_view(
+    workflow: Workflow, held: Collection[str], *, after: int, limit: int, items_of: str = ""
+) -> dict[str, Any]:
     """One page of the tasks: those after the first `after`. `next` is where the next one starts.
 
     They are those of the document, in its order, then what undoes them; `items_of` names one whose items are wanted
     instead. Raises TaskNotFound if it has none.
     """
-    view = workflow_head(workflow, held=held)
+    view = workflow_head(workflow, held)
     tasks = _shown(workflow) if not items_of else _items(workflow, items_of)
     after = min(after, sys.maxsize - limit)  # beyond that islice counts nothing
     view["tasks"] = [task_view(task) for task in itertools.islice(tasks, after, after + limit)]

@@ -52,7 +52,7 @@ def test_an_error_keeps_its_code_its_name_and_its_data() -> None:
     assert seen["error"] == {
         "code": -32602, "name": "INVALID_PARAMS", "message": "no", "data": {"name": "INVALID_PARAMS", "key": "x"},
     }  # fmt: skip
-    whole = view.workflow_head(desk.workflow(), held=False)
+    whole = view.workflow_head(desk.workflow(), ())
     assert whole["error"]["task"] == "a"
     assert whole["status"] == "failed"
 
@@ -60,10 +60,10 @@ def test_an_error_keeps_its_code_its_name_and_its_data() -> None:
 def test_a_page_of_a_workflow_says_where_the_next_one_starts() -> None:
     desk = Desk()
     desk.submit(*(task(f"t{i}") for i in range(5)), outputs={"all": "${t0.x}"})
-    seen = view.workflow_view(desk.workflow(), held=True, after=1, limit=2)
+    seen = view.workflow_view(desk.workflow(), {desk.workflow().id}, after=1, limit=2)
     assert [t["task_id"] for t in seen["tasks"]] == ["t1", "t2"]
     assert (seen["next"], seen["held"], seen["tasks_total"], seen["counts"]) == (3, True, 5, {"running": 5})
-    assert "next" not in view.workflow_view(desk.workflow(), held=True, after=3, limit=2)
+    assert "next" not in view.workflow_view(desk.workflow(), {desk.workflow().id}, after=3, limit=2)
     assert seen["seq"] == len(desk.events["w"])
 
 
