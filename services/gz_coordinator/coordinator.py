@@ -20,21 +20,21 @@ from gleitzeit.process.ready import announce_ready
 from gleitzeit.process.supervised import TRY_AGAIN
 from gleitzeit.transport import Connection
 from gleitzeit.transport.server import HttpReply, Server
-from gz_coordinator import approvals
-from gz_coordinator.blobs import BlobMethods, keep_in_the_end, load, sweep_for_ever
-from gz_coordinator.deletion import keep_for_ever
-from gz_coordinator.holdings import Holdings
-from gz_coordinator.links import Links
-from gz_coordinator.looks import BlobLooks
-from gz_coordinator.methods import build
+from gz_coordinator.blobs.looks import BlobLooks
+from gz_coordinator.blobs.pieces import BlobMethods, keep_in_the_end, load, sweep_for_ever
+from gz_coordinator.keeping.deletion import keep_for_ever
+from gz_coordinator.methods import approvals
+from gz_coordinator.methods.workflows import build
 from gz_coordinator.parts import Parts
-from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
-from gz_coordinator.recovery import recover
-from gz_coordinator.shared import Shared
-from gz_coordinator.shelf import CacheShelf
+from gz_coordinator.providers.links import Links
+from gz_coordinator.sharing.holdings import Holdings
+from gz_coordinator.sharing.peers import Peers
+from gz_coordinator.sharing.shared import Shared
 from gz_coordinator.steps import look_for_garbage_for_ever, look_once_only
-from gz_coordinator.watchers import Watchers
+from gz_coordinator.streams.recovery import recover
+from gz_coordinator.streams.shelf import CacheShelf
+from gz_coordinator.watching.watchers import Watchers
 
 log = logging.getLogger("gz.coordinator")
 

@@ -28,9 +28,9 @@ from gleitzeit.schemas import builtin
 from gleitzeit.spec.urls import shown
 from gz_coordinator import options
 from gz_coordinator.coordinator import Coordinator
-from gz_coordinator.documents import Documents
 from gz_coordinator.parts import Parts
 from gz_coordinator.service import Service
+from gz_coordinator.submitting.documents import Documents
 
 log = logging.getLogger("gz.coordinator")
 

@@ -14,7 +14,7 @@ from gleitzeit.process import logs
 from gleitzeit.process.private import revealed
 from gleitzeit.spec.strategies import read_strategies
 from gleitzeit.transport.tls import identity
-from gz_coordinator.retention import Retention
+from gz_coordinator.keeping.retention import Retention
 
 LEASE_SECONDS = 900.0
 

@@ -16,18 +16,18 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gleitzeit.spec.urls import shown
-from gz_coordinator.copies import Copies
-from gz_coordinator.descriptions import Registration, registration_of
-from gz_coordinator.documents import Documents
-from gz_coordinator.drains import Drains
-from gz_coordinator.holdings import Holdings
-from gz_coordinator.last_events import LastEvents
-from gz_coordinator.links import Links
-from gz_coordinator.retention import Retention
+from gz_coordinator.keeping.retention import Retention
+from gz_coordinator.providers.descriptions import Registration, registration_of
+from gz_coordinator.providers.drains import Drains
+from gz_coordinator.providers.links import Links
 from gz_coordinator.service import Service
-from gz_coordinator.shared import Shared
-from gz_coordinator.template_shelf import TemplateShelf
-from gz_coordinator.watchers import Watchers
+from gz_coordinator.sharing.holdings import Holdings
+from gz_coordinator.sharing.shared import Shared
+from gz_coordinator.streams.copies import Copies
+from gz_coordinator.streams.last_events import LastEvents
+from gz_coordinator.submitting.documents import Documents
+from gz_coordinator.submitting.template_shelf import TemplateShelf
+from gz_coordinator.watching.watchers import Watchers
 
 
 @dataclass

@@ -23,14 +23,14 @@ from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append, Journal
 from gz_coordinator.clock import Clock
-from gz_coordinator.ended import Ended
-from gz_coordinator.going_back import MOVES, as_in_the_journal, calls_in, has_to_go_back, is_request, tokens_in
-from gz_coordinator.limit_streams import FreeLimits, limit_append
+from gz_coordinator.keeping.ended import Ended
+from gz_coordinator.keeping.going_back import MOVES, as_in_the_journal, calls_in, has_to_go_back, is_request, tokens_in
+from gz_coordinator.keeping.space import Space
 from gz_coordinator.narration import narrate, narrate_circuits
-from gz_coordinator.own_ids import own_id_append
-from gz_coordinator.schedule_streams import load_some, schedule_append
-from gz_coordinator.space import Space
-from gz_coordinator.workflow_streams import blobs_of, load_or_quarantine, summary_of
+from gz_coordinator.streams.limits import FreeLimits, limit_append
+from gz_coordinator.streams.own_ids import own_id_append
+from gz_coordinator.streams.schedules import load_some, schedule_append
+from gz_coordinator.streams.workflows import blobs_of, load_or_quarantine, summary_of
 
 T = TypeVar("T")
 MAX_INPUTS = 1_000

@@ -26,7 +26,7 @@ from gleitzeit.journal.base import Append
 from gleitzeit.model.definition import BreakerPolicy, Definition, TaskDefinition
 from gleitzeit.model.events import WorkflowSubmitted
 from gleitzeit.transport import Connection, connect
-from gz_coordinator.workflow_streams import summary_of
+from gz_coordinator.streams.workflows import summary_of
 
 MIB = 1 << 20
 

@@ -26,21 +26,21 @@ from gleitzeit.jsonrpc.codes import failure_of
 from gleitzeit.jsonrpc.messages import Result
 from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue
-from gz_coordinator.approvals import ApprovalMethods
-from gz_coordinator.documents import Verdict
-from gz_coordinator.holdings import Holdings
-from gz_coordinator.links import Links
 from gz_coordinator.main import CALL_LEASE_SECONDS
-from gz_coordinator.methods import WorkflowMethods
+from gz_coordinator.methods.approvals import ApprovalMethods
+from gz_coordinator.methods.schedules import ScheduleMethods
+from gz_coordinator.methods.workflows import WorkflowMethods
 from gz_coordinator.parts import Parts
-from gz_coordinator.peers import Peers
 from gz_coordinator.performer import CallPerformer
-from gz_coordinator.recovery import recover
-from gz_coordinator.schedules import ScheduleMethods
+from gz_coordinator.providers.links import Links
 from gz_coordinator.service import Service
-from gz_coordinator.shared import Shared
-from gz_coordinator.shelf import CacheShelf
-from gz_coordinator.watchers import Watchers
+from gz_coordinator.sharing.holdings import Holdings
+from gz_coordinator.sharing.peers import Peers
+from gz_coordinator.sharing.shared import Shared
+from gz_coordinator.streams.recovery import recover
+from gz_coordinator.streams.shelf import CacheShelf
+from gz_coordinator.submitting.documents import Verdict
+from gz_coordinator.watching.watchers import Watchers
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -9,7 +9,7 @@ from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.schedule import Schedule
 from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.provider.calls import CallTable
-from gz_coordinator.relays import Relay
+from gz_coordinator.sharing.relays import Relay
 
 OF_TWO |= {
     "begins_anew_with_a_watch_that_moves",

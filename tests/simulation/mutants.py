@@ -29,14 +29,14 @@ from gleitzeit.model import events as ev
 from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import CallTable
 from gleitzeit.spec.references import substitute
-from gz_coordinator import submission
-from gz_coordinator.holdings import Holdings
 from gz_coordinator.performer import CallPerformer
-from gz_coordinator.relays import Relays
 from gz_coordinator.service import Service
-from gz_coordinator.shelf import CacheShelf
-from gz_coordinator.signals import SignalExchange
-from gz_coordinator.watchers import Watchers
+from gz_coordinator.sharing.holdings import Holdings
+from gz_coordinator.sharing.relays import Relays
+from gz_coordinator.sharing.signals import SignalExchange
+from gz_coordinator.streams.shelf import CacheShelf
+from gz_coordinator.submitting import submission
+from gz_coordinator.watching.watchers import Watchers
 
 Patch = tuple[Any, str, Any]
 MUTANTS: dict[str, Callable[[], list[Patch]]] = {}

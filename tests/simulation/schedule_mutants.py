@@ -6,9 +6,9 @@ from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.schedule import Schedule
-from gz_coordinator import recovery
 from gz_coordinator.clock import Clock
 from gz_coordinator.service import Service
+from gz_coordinator.streams import recovery
 
 OF_TWO |= {"goes_on_with_schedules_that_it_gave_away", "forgets_schedules_when_it_takes_over"}
 

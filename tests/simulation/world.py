@@ -39,7 +39,10 @@ from gleitzeit.model.definition import (
 )
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.schemas import Catalogue, method_schema
-from gz_coordinator import link, peers, schedules, steps
+from gz_coordinator import steps
+from gz_coordinator.methods import schedules
+from gz_coordinator.providers import link
+from gz_coordinator.sharing import peers
 
 DAY_MS = 86_400_000
 CALM_SECONDS = 1_500.0
@@ -453,19 +456,19 @@ class World:
 
 
 async def connect(url: str, *, on_notification: Any = None, open_timeout_seconds: float = 5.0, **_: Any) -> End:
-    """Stands where `gz_coordinator.link` expects the transport's `connect`."""
+    """Stands where `gz_coordinator.providers.link` expects the transport's `connect`."""
     world: World = PROCESS.get().world
     return await world.connect_provider(url, on_notification)
 
 
 async def connect_peer(url: str, *, on_notification: Any = None, **_: Any) -> End:
-    """Stands where `gz_coordinator.peers` expects the transport's `connect`."""
+    """Stands where `gz_coordinator.sharing.peers` expects the transport's `connect`."""
     world: World = PROCESS.get().world
     return await world.connect_peer(url, on_notification)
 
 
 def new_id(now: int) -> str:
-    """Stands where `gz_coordinator.schedules` expects ids that come by chance."""
+    """Stands where `gz_coordinator.methods.schedules` expects ids that come by chance."""
     world: World = PROCESS.get().world
     world.ids += 1
     return f"wf-{now}-{world.ids}"

@@ -18,10 +18,10 @@ from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.schemas import builtin
 from gleitzeit.transport.memory import connect_memory
-from gz_coordinator.methods import build
+from gz_coordinator.methods.workflows import build
 from gz_coordinator.parts import Parts
-from gz_coordinator.recovery import recover
 from gz_coordinator.service import Service
+from gz_coordinator.streams.recovery import recover
 
 NOW = 1_800_000_000_000
 

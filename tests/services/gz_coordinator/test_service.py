@@ -16,8 +16,8 @@ from gleitzeit.engine.params import Identity
 from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.events import WorkflowSubmitted
-from gz_coordinator import ended
 from gz_coordinator import service as service_module
+from gz_coordinator.keeping import ended
 from gz_coordinator.service import Service
 
 

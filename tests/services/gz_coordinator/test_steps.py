@@ -14,7 +14,7 @@ from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gz_coordinator import steps
 from gz_coordinator.steps import LARGE_BYTES, built, decoded, last_of
-from gz_coordinator.workflow_streams import load
+from gz_coordinator.streams.workflows import load
 
 
 @pytest.mark.parametrize("count", [1, 10_000])

@@ -272,7 +272,7 @@ def test_a_line_of_an_export_is_plain_json(capsys: pytest.CaptureFixture[str], f
 def test_whatever_coordinators_write_is_looked_at() -> None:
     """The kind of a stream is the second argument of its summary, or of what makes it."""
     services = Path(__file__).parents[4] / "services/gz_coordinator"
-    text = "\n".join(file.read_text() for file in services.glob("*.py"))
+    text = "\n".join(file.read_text() for file in services.rglob("*.py"))
     kinds = set(re.findall(r'^(?:KIND|CHILD|OWN_ID) = "([a-z-]+)"', text, re.MULTILINE))
     kinds |= set(re.findall(r'Summary\([^,()]+, "([a-z-]+)"', text))
     assert {"drain", "child", "own-id", "cluster", "provider"} <= kinds
