@@ -377,4 +377,9 @@ def _goes_on(permit: Permit) -> bool:
 def _has_begun(workflow: Workflow) -> bool:
     """Whether something of it has started since it was submitted, or retried."""
     since = max(workflow.created_at, workflow.retried_at)
-    return any(task.attempt and max(task.started_at, task.completed_at) >= since for task in workflow.tasks.values())
+    return any(task.attempt and _moved_at(task) >= since for task in workflow.tasks.values())
+
+
+def _moved_at(task: Task) -> int:
+    """When it has started, or completed without that. It can fail and be cancelled while it waits for its turn."""
+    return max(task.started_at, task.completed_at) if task.state == "completed" else task.started_at

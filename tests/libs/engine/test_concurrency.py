@@ -187,6 +187,24 @@ def test_after_a_restart_who_was_under_way_goes_first() -> None:
     assert states(desk, "one", "two", "three") == ["completed", "running", "pending"]
 
 
+def test_what_has_waited_in_vain_for_the_place_of_its_workflow_has_not_begun() -> None:
+    """Not even if it ran before the workflow was retried."""
+    desk = Desk()
+    limit = Concurrency("k", 1, "queue")
+    desk.submit(task("a", queue_timeout_seconds=3), task("b"), workflow_id="again", concurrency=limit)
+    desk.tell(inp.Cancel("c", "again"))
+    submit(desk, "one")
+    desk.now += 1
+    desk.tell(inp.Retry("r", "again"))
+    desk.wait(4)
+    assert desk.states("again") == {"a": "failed", "b": "ready"}
+    desk = desk.restart()
+    desk.provider("p#1")
+    assert desk.states("again") == {"a": "failed", "b": "ready"}, "its place is still another's"
+    desk.complete("a", workflow_id="one")
+    assert desk.states("again") == {"a": "failed", "b": "running"}
+
+
 POLICIES = ["queue", "queue", "cancel_running", "fail"]
 
 
