@@ -51,7 +51,7 @@ HASTE = (2, 6, 7, 15)
 """In four of sixteen worlds, in which little happens in a turn, two clients are in a hurry beside few others."""
 FULL = 4
 """In half of the crowded worlds the disk is full at least so often."""
-GARBAGE = 16
+GARBAGE = 64
 """So many worlds may be in memory that are over: their parts know each other."""
 SHARDS = 8
 """Of a shared journal: fewer than in life, and as good."""
