@@ -11,7 +11,6 @@ from msgspec import Struct
 from gleitzeit.model import earlier
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import parse_duration
-from gleitzeit.spec.inputs import from_texts
 from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
 from gleitzeit.spec.settings import parse_priority
 from gz_cli.exits import UsageError
@@ -54,6 +53,8 @@ class Inputs(Struct, frozen=True):
 
     def by(self, schema: Mapping[str, Any]) -> dict[str, object]:
         """As `schema` (the JSON Schema of an object) has them; what is typed wins."""
+        from gleitzeit.spec.inputs import from_texts  # with all that expressions need, which few commands do
+
         return {**self.values, **from_texts(schema, self.texts)}
 
 
