@@ -138,7 +138,7 @@ RULES: tuple[Rule, ...] = (
 TIDY = {
     "libs/gleitzeit/__init__.py": "",
     "libs/gleitzeit/errors.py": "class GleitzeitError(Exception): ...",
-    "libs/gleitzeit/engine/engine.py": "from gleitzeit import errors\nfrom gleitzeit.engine.states import TASK",
+    "libs/gleitzeit/engine/engine.py": "from gleitzeit import errors\nfrom gleitzeit.engine.state.states import TASK",
     "libs/gleitzeit/engine/states.py": "TASK = {}",
     "libs/gleitzeit/jsonrpc/methods.py": "import jsonrpcserver",
     "libs/gleitzeit/jsonrpc/peer.py": "from jsonrpcclient import responses",

@@ -11,8 +11,8 @@ from msgspec import Struct
 from gleitzeit.model import earlier
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import parse_duration
-from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
-from gleitzeit.spec.settings import parse_priority
+from gleitzeit.spec.loading.load import LIMIT_JSON_BYTES, load_text
+from gleitzeit.spec.tasks.settings import parse_priority
 from gz_cli.exits import UsageError
 
 STDIN = "-"

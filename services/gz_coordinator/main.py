@@ -15,8 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gleitzeit import errors
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
 from gleitzeit.journal import SqliteJournal, open_journal
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.process import logs, loop

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gleitzeit.engine.breaker import Change
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.scheduling.breaker import Change
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.model import events as ev
 
 log = logging.getLogger("gz.coordinator.workflows")

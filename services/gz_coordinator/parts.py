@@ -12,7 +12,7 @@ import msgspec
 
 from gleitzeit import __version__
 from gleitzeit.discovery.base import Directory
-from gleitzeit.engine.params import Identity
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.journal.base import Append, Find, OwnedJournal, Summary
 from gleitzeit.schemas import MethodSchema, builtin
 from gleitzeit.spec.urls import shown

@@ -10,8 +10,8 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.blobs import BlobNeeded
-from gleitzeit.engine.meter import tokens_of
+from gleitzeit.engine.decisions.blobs import BlobNeeded
+from gleitzeit.engine.state.meter import tokens_of
 from gleitzeit.engine.underway import Call
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Append as Decided
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions.core import Append as Decided
+from gleitzeit.engine.decisions.core import Decision
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Append, Journal
 from gz_coordinator.clock import Clock
 from gz_coordinator.keeping.ended import Ended

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import force_setattr, replace
 
-from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, TaskDefinition
 

@@ -16,7 +16,7 @@ from gleitzeit.mcp.tools import as_mcp_has_it, methods_of_servers, task_result, 
 from gleitzeit.provider import Call, Provider
 from gleitzeit.provider.method import Method
 from gleitzeit.schemas import MethodSchema
-from gleitzeit.spec.mcp import arguments_of
+from gleitzeit.spec.tasks.mcp import arguments_of
 from gz_provider_mcp.hosted import Hosted
 from gz_provider_mcp.servers import Servers, builtin_tools
 

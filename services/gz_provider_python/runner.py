@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec import code, script
+from gleitzeit.spec.references import code, script
 from gz_provider_python import fence, functions, limits, results, traces
 from gz_provider_python.wire import Failure, Job, Limits, Report
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from gleitzeit.errors import ParameterError, TaskValidation
 from gleitzeit.provider import Provider
-from gleitzeit.spec import expressions
-from gleitzeit.spec.references import Reference
-from gleitzeit.spec.resolution import resolve
+from gleitzeit.spec.references import expressions
+from gleitzeit.spec.references.references import Reference
+from gleitzeit.spec.references.resolution import resolve
 
 provider = Provider("validation", protocols=["validation/v1"], capacity=64)
 

@@ -13,8 +13,8 @@ import support
 from gleitzeit.client import prepare
 from gleitzeit.schemas import definition_schema
 from gleitzeit.spec.check import WORKFLOW_KEYS
-from gleitzeit.spec.load import load_text
-from gleitzeit.spec.tasks import TASK_KEYS
+from gleitzeit.spec.loading.load import load_text
+from gleitzeit.spec.tasks.tasks import TASK_KEYS
 from gleitzeit.transport import connect
 
 PAGE = Path(__file__).resolve().parents[2] / "examples" / "README.md"

@@ -19,8 +19,8 @@ from support import Stack
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 
-from gleitzeit.engine.breaker import MAX_FACTOR
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.scheduling.breaker import MAX_FACTOR
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal import SqliteJournal
 from gleitzeit.journal.base import Append
 from gleitzeit.model.definition import BreakerPolicy, Definition, TaskDefinition

@@ -19,7 +19,7 @@ from tests.simulation.loop import PROCESS, Crashed, Process
 from tests.simulation.network import End, Message, Wire
 
 from gleitzeit import errors
-from gleitzeit.engine.params import Identity
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.journal.base import Append, Find, Lease, Record, Summary, Unfinished
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.jsonrpc.codes import failure_of

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions.core import Decision
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
 from gleitzeit.schemas import Catalogue
 
 

@@ -7,7 +7,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from gleitzeit.model.definition import Case, ForEach, RetryPolicy, Switch, TaskDefinition, Until
-from gleitzeit.spec.linked_flow import with_late_ones
+from gleitzeit.spec.linking.linked_flow import with_late_ones
 
 CALLED = ("sim/work", "sim/pay")
 

@@ -6,12 +6,13 @@ from typing import Any
 from msgspec.structs import replace
 from tests.simulation.mutants import Patch, mutant
 
-from gleitzeit.engine import cleanup, fanout, flow, loops, settling
-from gleitzeit.engine import params as params_module
-from gleitzeit.engine.task import Fan, Task
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.decisions import flow, settling
+from gleitzeit.engine.decisions import params as params_module
+from gleitzeit.engine.graph import cleanup, fanout, loops
+from gleitzeit.engine.state.task import Fan, Task
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.model.definition import ForEach, Until
-from gleitzeit.spec.paths import Joined
+from gleitzeit.spec.references.paths import Joined
 
 
 @mutant

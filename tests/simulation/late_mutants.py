@@ -6,8 +6,8 @@ from typing import Any
 from tests.simulation.mutants import OF_TWO, Patch, mutant
 
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.schedule import Schedule
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.state.schedule import Schedule
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.provider.calls import CallTable
 from gz_coordinator.sharing.relays import Relay
 

@@ -17,11 +17,11 @@ from tests.simulation import flow_laws, people_laws, permit_laws, schedule_laws,
 from tests.simulation.deciding import Deciding
 
 from gleitzeit import errors
-from gleitzeit.engine.calls import MAX_LOSSES
-from gleitzeit.engine.core import call_id as name_of_call
+from gleitzeit.engine.decisions.calls import MAX_LOSSES
+from gleitzeit.engine.decisions.core import call_id as name_of_call
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.replay import replay
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.replay import replay
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.permits import LIMITS
 from gleitzeit.model.shards import SCHEDULES, shard_of

@@ -9,26 +9,27 @@ from typing import Any
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine import again, inner
-from gleitzeit.engine import calls as calls_module
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine import params as params_module
-from gleitzeit.engine import workflow as workflow_module
-from gleitzeit.engine.breaker import Circuit
+from gleitzeit.engine.decisions import calls as calls_module
+from gleitzeit.engine.decisions import inner
+from gleitzeit.engine.decisions import params as params_module
+from gleitzeit.engine.decisions.params import CallParams
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.meter import Meter
-from gleitzeit.engine.params import CallParams
-from gleitzeit.engine.pools import Pool, Provider
-from gleitzeit.engine.scheduler import Scheduler
+from gleitzeit.engine.graph import again
+from gleitzeit.engine.scheduling.breaker import Circuit
+from gleitzeit.engine.scheduling.pools import Pool, Provider
+from gleitzeit.engine.scheduling.scheduler import Scheduler
+from gleitzeit.engine.state import workflow as workflow_module
+from gleitzeit.engine.state.meter import Meter
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.underway import Call, Lookup, Sending
-from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
 from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import CallTable
-from gleitzeit.spec.references import substitute
+from gleitzeit.spec.references.references import substitute
 from gz_coordinator.performer import CallPerformer
 from gz_coordinator.service import Service
 from gz_coordinator.sharing.holdings import Holdings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.engine.calls import MAX_LOSSES
+from gleitzeit.engine.decisions.calls import MAX_LOSSES
 from gleitzeit.model import events as ev
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from tests.simulation.mutants import Patch, _instead_of, mutant
 
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.model import events as ev
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.permits import Limit
+from gleitzeit.engine.scheduling.permits import Limit
 from gleitzeit.model.permits import parts_of
 
 if TYPE_CHECKING:

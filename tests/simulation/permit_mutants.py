@@ -2,9 +2,9 @@
 
 from tests.simulation.mutants import Patch, mutant
 
-from gleitzeit.engine import permits
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.scheduling import permits
+from gleitzeit.engine.state.workflow import Task, Workflow
 
 
 @mutant

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gleitzeit.engine.decisions.schedules import GRACE_MS
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.schedule import Schedule, replay
-from gleitzeit.engine.schedules import GRACE_MS
+from gleitzeit.engine.state.schedule import Schedule, replay
 from gleitzeit.model import events as ev
 from gleitzeit.model import schedules as sc
 from gleitzeit.model.shards import SCHEDULES

@@ -5,7 +5,7 @@ from tests.simulation.mutants import OF_TWO, Patch, mutant
 from gleitzeit.engine import engine as engine_module
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.schedule import Schedule
+from gleitzeit.engine.state.schedule import Schedule
 from gz_coordinator.clock import Clock
 from gz_coordinator.service import Service
 from gz_coordinator.streams import recovery

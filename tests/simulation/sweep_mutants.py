@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tests.simulation.mutants import Patch, mutant
 
-from gleitzeit.engine.sweeps import Sweeps
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.decisions.sweeps import Sweeps
+from gleitzeit.engine.state.workflow import Workflow
 from gz_coordinator.service import Service
 
 

@@ -59,7 +59,7 @@ LAWS: dict[int, tuple[str, str]] = {
         "derives_nothing_at_start forgets_schedules_at_restart",
     ),
     13: (
-        "../libs/engine/test_queue.py:test_what_is_low_waits_for_a_bounded_number_of_turns",
+        "../libs/engine/scheduling/test_queue.py:test_what_is_low_waits_for_a_bounded_number_of_turns",
         "lets_what_is_low_starve",
     ),
     14: ("laws.py:_params_are_right", "substitutes_twice falls_back_to_the_same_call"),

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.libs.engine import test_places, test_queue, test_scheduler
+from tests.libs.engine.decisions import test_places
+from tests.libs.engine.scheduling import test_queue, test_scheduler
 from tests.simulation import noticed
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.table import LAWS
 from tests.simulation.world import installed, run
 
-from gleitzeit.engine import going_back, queue, scheduler
+from gleitzeit.engine.decisions import going_back
 from gleitzeit.engine.effects import AskPlaces
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.scheduling import queue, scheduler
 
 SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "50"))
 """How long worlds are played in a usual run, beside the first hundred. The one number to raise."""

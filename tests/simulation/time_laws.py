@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gleitzeit.engine.core import call_id
+from gleitzeit.engine.decisions.core import call_id
 from gleitzeit.model import events as ev
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gleitzeit.errors import ConfigurationError
-from gleitzeit.spec.references import escape
+from gleitzeit.spec.references.references import escape
 
 TASK = "answer"
 TEXT_KEYS = ("response", "content", "text", "result", "output")

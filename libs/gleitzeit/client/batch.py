@@ -21,9 +21,9 @@ from gleitzeit.client.documents import Prepared
 from gleitzeit.client.views import ErrorView, Json, TaskView, WorkflowView
 from gleitzeit.errors import ConfigurationError, WorkflowNotFound
 from gleitzeit.model.events import WORKFLOW_FINAL
-from gleitzeit.spec.batches import TASK
-from gleitzeit.spec.paths import payload
-from gleitzeit.spec.references import substitute
+from gleitzeit.spec.files.batches import TASK
+from gleitzeit.spec.references.paths import payload
+from gleitzeit.spec.references.references import substitute
 
 LOOK_SECONDS = 0.5
 FETCHED_AT_ONCE = 16

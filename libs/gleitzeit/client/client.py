@@ -27,7 +27,7 @@ from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.batch_ids import new_batch_id
 from gleitzeit.process.reach import Reach, Target, for_providers, running, started, target_of
 from gleitzeit.spec.problems import document_error, located
-from gleitzeit.spec.references import escape
+from gleitzeit.spec.references.references import escape
 
 Mode = Literal["auto", "api", "native"]
 MODES = ("auto", "api", "native")

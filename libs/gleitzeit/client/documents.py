@@ -17,10 +17,10 @@ from gleitzeit.process.batch_ids import with_batch_id
 from gleitzeit.process.folders import OwnFiles
 from gleitzeit.process.reach import Target
 from gleitzeit.schemas import Catalogue, builtin
-from gleitzeit.spec.batches import Expansion, has_batches
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import TASK_LISTS, resolve_env
-from gleitzeit.spec.load import Document, load_file, load_object, load_text
+from gleitzeit.spec.files.batches import Expansion, has_batches
+from gleitzeit.spec.loading.load import Document, load_file, load_object, load_text
 from gleitzeit.spec.problems import Problem, located, render
 
 FILE_PARAMS = ("file", "file_path")

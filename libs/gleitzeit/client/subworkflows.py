@@ -8,11 +8,11 @@ from typing import Any
 from gleitzeit.errors import DocumentError
 from gleitzeit.schemas import Catalogue, near
 from gleitzeit.spec.check import check
-from gleitzeit.spec.load import load_file
+from gleitzeit.spec.files.subworkflows import LIMIT_NESTING, is_file, places_of, put
+from gleitzeit.spec.loading.load import load_file
 from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import Problem, located, problems_of, sentence
-from gleitzeit.spec.references import has_places
-from gleitzeit.spec.subworkflows import LIMIT_NESTING, is_file, places_of, put
+from gleitzeit.spec.references.references import has_places
 
 Complete = Callable[[dict[str, Any], Path], tuple[dict[str, Any], list[Problem]]]
 """What makes a document of a folder complete: its environment and its paths."""

@@ -9,7 +9,7 @@ from gleitzeit.errors import ProtocolNotFound
 from gleitzeit.process.absent import NoTool
 from gleitzeit.schemas import builtin
 from gleitzeit.schemas.words import near
-from gleitzeit.spec.mcp import PROTOCOL, TOOL
+from gleitzeit.spec.tasks.mcp import PROTOCOL, TOOL
 
 START_SECONDS = 60.0
 """A server that is downloaded by its own command takes its time."""

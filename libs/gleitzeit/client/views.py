@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit.errors import GleitzeitError, ProtocolError, TaskError, TaskNotFound, error_for
-from gleitzeit.spec.paths import look_up
+from gleitzeit.spec.references.paths import look_up
 
 View = TypeVar("View")
 Json = Any

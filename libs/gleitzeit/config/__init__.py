@@ -222,7 +222,7 @@ def _from_file(text: bytes, name: str, profile: str) -> tuple[dict[str, Given], 
     if not text.strip():
         return {}, []
     # Imported here because most people have no such file, and every start of `gz` comes by.
-    from gleitzeit.spec.load import load_text
+    from gleitzeit.spec.loading.load import load_text
     from gleitzeit.spec.problems import problems_of, sentence
 
     try:

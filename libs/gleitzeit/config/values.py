@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gleitzeit.spec.durations import parse_duration
-from gleitzeit.spec.scalars import whole_number
+from gleitzeit.spec.loading.scalars import whole_number
 from gleitzeit.spec.strategies import read_strategies
 from gleitzeit.spec.urls import ESCAPES, is_address, shown
 

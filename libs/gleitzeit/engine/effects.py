@@ -5,10 +5,9 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from gleitzeit.engine.permits import Permit
-from gleitzeit.engine.schedule import Schedule
-from gleitzeit.engine.underway import Call, Lookup, Search, Sending
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.schedule import Schedule
+from gleitzeit.engine.state.workflow import Workflow
+from gleitzeit.engine.underway import Call, Lookup, Permit, Search, Sending
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.blobs import Look
 from gleitzeit.model.permits import HeldPermit

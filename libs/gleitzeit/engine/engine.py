@@ -9,14 +9,14 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gleitzeit.engine import cleanup
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
-from gleitzeit.engine.core import Decision, awaited, call_id
-from gleitzeit.engine.going_back import GoingBack
+from gleitzeit.engine.decisions.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
+from gleitzeit.engine.decisions.core import Decision, awaited, call_id
+from gleitzeit.engine.decisions.going_back import GoingBack
+from gleitzeit.engine.graph import cleanup
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import ShardElsewhere
 from gleitzeit.model.shards import SCHEDULES
 

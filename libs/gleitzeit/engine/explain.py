@@ -5,12 +5,12 @@ from collections.abc import Collection
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.engine.conditions import why_unwanted
-from gleitzeit.engine.core import call_id
+from gleitzeit.engine.decisions.core import call_id
+from gleitzeit.engine.decisions.params import scope_of
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import scope_of
+from gleitzeit.engine.graph.conditions import why_unwanted
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.view import iso
-from gleitzeit.engine.workflow import Task, Workflow
 from gleitzeit.errors import BudgetExceeded, GleitzeitError
 from gleitzeit.spec.durations import how_soon, in_words
 

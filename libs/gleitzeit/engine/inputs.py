@@ -5,9 +5,8 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
-from gleitzeit.engine.permits import Permit
-from gleitzeit.engine.underway import Call, Lookup, Search, Sending
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
+from gleitzeit.engine.underway import Call, Lookup, Permit, Search, Sending
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.blobs import Look
 from gleitzeit.model.definition import Definition

@@ -1,13 +1,15 @@
-"""What the engine has begun and others go on with: calls at providers, questions to the cache, signals for others."""
+"""What the engine has begun and others go on with: calls at providers, questions to the cache, signals for others,
+permits that were asked for."""
 
 from collections.abc import Iterable
 
 from msgspec import Struct
 
-from gleitzeit.engine.breaker import Circuit
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.scheduling.breaker import Circuit
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.events import SignalReceived
+from gleitzeit.model.permits import Ask
 
 
 class Call:
@@ -95,3 +97,18 @@ class Sending:
         """Whether the task still waits for it."""
         workflow, task = self.workflow, self.task
         return task.state == "waiting" and task.attempt == self.attempt and not workflow.final and not workflow.disowned
+
+
+class Permit:
+    """What a workflow of ours, or a task of one, has asked for: from the asking to the end."""
+
+    __slots__ = ("ask", "dropped", "granted", "task", "workflow")
+
+    def __init__(self, ask: Ask, workflow: Workflow, task: Task | None) -> None:
+        self.ask = ask
+        self.workflow = workflow
+        self.task = task
+        """None: it is for the workflow as a whole."""
+        self.granted = False
+        self.dropped = False
+        """Nobody wants it any more: if it comes all the same, it is given back."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from gleitzeit.engine.fanout import joined_raw
-from gleitzeit.engine.naming import task_of
-from gleitzeit.engine.task import Fan
-from gleitzeit.engine.workflow import Task, Workflow
+from gleitzeit.engine.graph.fanout import joined_raw
+from gleitzeit.engine.state.naming import task_of
+from gleitzeit.engine.state.task import Fan
+from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.errors import TaskNotFound
 from gleitzeit.model import events as ev
 

@@ -8,7 +8,7 @@ from typing import Any
 from gleitzeit.config import read_text
 from gleitzeit.errors import ConfigurationError, DocumentError
 from gleitzeit.mcp.servers import Configured, Variables, entries, parse_json, read_servers
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 
 VARIABLE = "GLEITZEIT_MCP_CONFIG"
 

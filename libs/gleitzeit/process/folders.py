@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gleitzeit.model.blobs import KEY, MAX_BLOB_BYTES
-from gleitzeit.spec.batch_tasks import IMAGE_SUFFIXES
-from gleitzeit.spec.batches import MOST_FILES, NotThere
-from gleitzeit.spec.paths import UNREAD
-from gleitzeit.spec.references import escape
+from gleitzeit.spec.files.batch_tasks import IMAGE_SUFFIXES
+from gleitzeit.spec.files.batches import MOST_FILES, NotThere
+from gleitzeit.spec.references.paths import UNREAD
+from gleitzeit.spec.references.references import escape
 
 MOST_DEEP = 64
 LEFT_OUT_TOLD = 20

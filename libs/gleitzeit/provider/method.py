@@ -17,8 +17,8 @@ from gleitzeit.provider.call import Call
 from gleitzeit.provider.calls import Outcome
 from gleitzeit.schemas.catalogue import MethodSchema
 from gleitzeit.schemas.explain import SchemaProblem
+from gleitzeit.spec.loading.scalars import not_finite
 from gleitzeit.spec.problems import show_path
-from gleitzeit.spec.scalars import not_finite
 
 # The largest value, and what may stand around it.
 RESULT_LIMIT_BYTES = MAX_BLOB_BYTES + 4 * 1024 * 1024

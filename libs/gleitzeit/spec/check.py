@@ -20,29 +20,29 @@ from gleitzeit.model.definition import (
     TaskDefinition,
 )
 from gleitzeit.schemas import Catalogue
-from gleitzeit.spec.assertions import with_gates
-from gleitzeit.spec.concurrency import read_concurrency
-from gleitzeit.spec.defaults import read_defaults
 from gleitzeit.spec.environment import with_env
+from gleitzeit.spec.files.subworkflows import complaint, is_file
 from gleitzeit.spec.findings import Fields, Findings
-from gleitzeit.spec.flow import Trigger
 from gleitzeit.spec.foreign import OF_A_WORKFLOW
-from gleitzeit.spec.graph import find_cycles
-from gleitzeit.spec.handlers import read_handlers, timeout_of
 from gleitzeit.spec.inputs import check_given, read_inputs
 from gleitzeit.spec.legacy import modern
-from gleitzeit.spec.linked_flow import with_late_ones
-from gleitzeit.spec.linking import Linker
-from gleitzeit.spec.names import Names
+from gleitzeit.spec.linking.graph import find_cycles
+from gleitzeit.spec.linking.linked_flow import with_late_ones
+from gleitzeit.spec.linking.linking import Linker
+from gleitzeit.spec.linking.reference_checks import ReferenceChecks
+from gleitzeit.spec.linking.unseen import warn_of_unseen_failures
+from gleitzeit.spec.loading.scalars import in_curly_quotes
 from gleitzeit.spec.problems import Path, Problem
-from gleitzeit.spec.reference_checks import ReferenceChecks
-from gleitzeit.spec.scalars import in_curly_quotes
-from gleitzeit.spec.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
-from gleitzeit.spec.spending import read_budget
-from gleitzeit.spec.subworkflows import complaint, is_file
-from gleitzeit.spec.task_draft import TaskDraft
-from gleitzeit.spec.tasks import TaskReader
-from gleitzeit.spec.unseen import warn_of_unseen_failures
+from gleitzeit.spec.references.assertions import with_gates
+from gleitzeit.spec.tasks.concurrency import read_concurrency
+from gleitzeit.spec.tasks.defaults import read_defaults
+from gleitzeit.spec.tasks.flow import Trigger
+from gleitzeit.spec.tasks.handlers import read_handlers, timeout_of
+from gleitzeit.spec.tasks.names import Names
+from gleitzeit.spec.tasks.settings import DEFAULT_ATTEMPTS, ERROR_POLICIES, RETRYING_POLICIES, read_priority
+from gleitzeit.spec.tasks.spending import read_budget
+from gleitzeit.spec.tasks.task_draft import TaskDraft
+from gleitzeit.spec.tasks.tasks import TaskReader
 
 LIMIT_TASKS: Final = 100_000
 LIMIT_DEPTH: Final = 64

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec.expressions import references_in
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.problems import Path
-from gleitzeit.spec.references import Reference, has_places, substitute, texts_in
+from gleitzeit.spec.references.expressions import references_in
+from gleitzeit.spec.references.references import Reference, has_places, substitute, texts_in
 
 CONDITION_KEYS: Final = ("when", "condition", "conditions", "until", "switch", "cases")
 """Keys of a task whose texts are expressions."""

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 from gleitzeit.schemas import near
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.foreign import NOTHING, Foreign
+from gleitzeit.spec.loading.scalars import whole_number
 from gleitzeit.spec.problems import LIMIT_PROBLEMS, Path, Problem
-from gleitzeit.spec.scalars import whole_number
 
 T = TypeVar("T")
 

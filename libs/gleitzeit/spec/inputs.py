@@ -14,7 +14,7 @@ from gleitzeit.schemas import compile_schema, explain
 from gleitzeit.spec.environment import with_env
 from gleitzeit.spec.findings import Fields, Findings
 from gleitzeit.spec.problems import Path
-from gleitzeit.spec.references import has_places, texts_in
+from gleitzeit.spec.references.references import has_places, texts_in
 
 TYPES: Final = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
 _OTHER_NAMES: Final = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from gleitzeit.config import SETTINGS, home_folder, load_config
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.schemas.words import near
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gz_cli import exits
 from gz_cli.configuration import settings
 from gz_cli.exits import UsageError

@@ -14,7 +14,7 @@ from gleitzeit.client import Prepared, prepare
 from gleitzeit.client.documents import defaults_of
 from gleitzeit.client.models import with_model
 from gleitzeit.process.reach import Reach, dismiss
-from gleitzeit.spec.load import load_object
+from gleitzeit.spec.loading.load import load_object
 from gleitzeit.spec.problems import Path as Place
 from gleitzeit.spec.problems import render
 from gz_cli.documents.reading import beneath, prepared, typed_by_document

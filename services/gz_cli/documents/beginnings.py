@@ -6,7 +6,7 @@ from shlex import quote
 import msgspec
 
 from gleitzeit.client.coordinator import Coordinator
-from gleitzeit.spec.scalars import in_curly_quotes
+from gleitzeit.spec.loading.scalars import in_curly_quotes
 from gz_cli import exits
 from gz_cli.documents import editor, starters
 from gz_cli.exits import UsageError

@@ -14,9 +14,9 @@ from gleitzeit.errors import ConnectionLost, DocumentError, Unauthorized
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Reach, Target, running
 from gleitzeit.schemas import Catalogue, builtin, compile_schema, explain
-from gleitzeit.spec.load import Document, load_text
+from gleitzeit.spec.files.subworkflows import templates_in
+from gleitzeit.spec.loading.load import Document, load_text
 from gleitzeit.spec.problems import Problem, from_wire, show_path
-from gleitzeit.spec.subworkflows import templates_in
 from gz_cli import exits
 from gz_cli.documents import editor, schema_words
 from gz_cli.documents.reading import Checked, checked, prepared, say_found, with_problems

@@ -10,7 +10,7 @@ from gleitzeit.client import Defaults, Prepared, prepare
 from gleitzeit.errors import DocumentError
 from gleitzeit.schemas import Catalogue
 from gleitzeit.spec.inputs import inputs_of
-from gleitzeit.spec.load import Document, load_text
+from gleitzeit.spec.loading.load import Document, load_text
 from gleitzeit.spec.problems import Path, Problem, located, problems_of, render
 from gz_cli.terminal.talk import say
 from gz_cli.typed import Inputs, Source

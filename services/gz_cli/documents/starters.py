@@ -4,7 +4,7 @@ import json
 import re
 from typing import Final
 
-from gleitzeit.spec.scalars import plain_scalar
+from gleitzeit.spec.loading.scalars import plain_scalar
 
 _PLAIN: Final = re.compile(r"\w[\w .-]*")
 """A text that YAML reads as it stands."""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from gleitzeit.engine.meter import Meter
+from gleitzeit.engine.state.meter import Meter
 from gleitzeit.model import events
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.model.events import TASK_FINAL, WORKFLOW_FINAL, AnyEvent, Failure, TaskStatus, WorkflowStatus

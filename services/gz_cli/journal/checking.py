@@ -4,8 +4,8 @@ from collections import Counter
 
 import msgspec
 
-from gleitzeit.engine import schedule
-from gleitzeit.engine.replay import replay
+from gleitzeit.engine.state import schedule
+from gleitzeit.engine.state.replay import replay
 from gleitzeit.errors import GleitzeitError, JournalConflict, JournalCorrupt, JournalError
 from gleitzeit.journal.base import Find, JournalView, Summary
 from gleitzeit.model import events as ev

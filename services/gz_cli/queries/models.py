@@ -11,7 +11,7 @@ from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.models import PROVIDERS, with_model
 from gleitzeit.client.served import require_model
 from gleitzeit.model.definition import Definition
-from gleitzeit.spec.load import load_object
+from gleitzeit.spec.loading.load import load_object
 from gz_cli import exits
 from gz_cli.connect import connected
 from gz_cli.formats import Format

@@ -19,7 +19,7 @@ from gleitzeit.client.served import require_model
 from gleitzeit.client.views import WorkflowView
 from gleitzeit.errors import DocumentError, GleitzeitError
 from gleitzeit.process.batch_ids import new_batch_id
-from gleitzeit.spec.load import load_object
+from gleitzeit.spec.loading.load import load_object
 from gleitzeit.spec.problems import problems_of, sentence
 from gz_cli import exits
 from gz_cli.connect import connected

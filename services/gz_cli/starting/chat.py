@@ -19,7 +19,7 @@ from gleitzeit.client.served import require_model
 from gleitzeit.client.sync import Background
 from gleitzeit.errors import GleitzeitError
 from gleitzeit.model.events import TaskFellBack, TaskRetrying, TaskTurnedBack
-from gleitzeit.spec.load import load_object
+from gleitzeit.spec.loading.load import load_object
 from gleitzeit.spec.problems import sentence
 from gz_cli import exits
 from gz_cli.connect import connected

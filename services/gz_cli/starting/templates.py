@@ -8,7 +8,7 @@ from gleitzeit.client.coordinator import Coordinator
 from gleitzeit.client.templates import TemplateView
 from gleitzeit.errors import DocumentError
 from gleitzeit.process.reach import dismiss
-from gleitzeit.spec.load import load_object
+from gleitzeit.spec.loading.load import load_object
 from gz_cli import exits
 from gz_cli.connect import connected
 from gz_cli.documents.reading import prepared, say_problems

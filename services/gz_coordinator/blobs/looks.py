@@ -13,8 +13,8 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.errors import BlobNotFound, GleitzeitError
 from gleitzeit.journal.base import Blobs
 from gleitzeit.model.blobs import Look, value_of
-from gleitzeit.spec.looks import as_found, inside, too_many, too_much, unreadable, whole
-from gleitzeit.spec.paths import Missing, Unread
+from gleitzeit.spec.references.looks import as_found, inside, too_many, too_much, unreadable, whole
+from gleitzeit.spec.references.paths import Missing, Unread
 from gz_coordinator.aside import Aside
 from gz_coordinator.blobs.pieces import READ_BYTES, load
 from gz_coordinator.performer import KeepBlobs

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gleitzeit import errors
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.journal.base import Journal
 from gz_coordinator.clock import Clock
 from gz_coordinator.keeping.space import Space

@@ -7,10 +7,10 @@ from typing import Any
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions.core import Decision
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal
 from gz_coordinator.streams.workflows import load_or_quarantine
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions.core import Decision
 from gleitzeit.engine.engine import Engine
 from gleitzeit.journal.base import Append, Journal
 from gz_coordinator.keeping.going_back import MOVES

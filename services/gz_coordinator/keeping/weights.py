@@ -1,6 +1,6 @@
 """What workflows take in memory, about: counted for those that have ended, which stay only while there is room."""
 
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 
 WORKFLOW_BYTES = 1_200
 TASK_BYTES = 1_200

@@ -20,10 +20,10 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
-from gleitzeit.engine.naming import task_of
-from gleitzeit.engine.task import Task
-from gleitzeit.engine.waits import why_not_answered
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.decisions.waits import why_not_answered
+from gleitzeit.engine.state.naming import task_of
+from gleitzeit.engine.state.task import Task
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.schemas import builtin, openrpc
 from gleitzeit.transport.server import Door, HttpReply

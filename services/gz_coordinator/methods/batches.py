@@ -8,14 +8,14 @@ import msgspec
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
-from gleitzeit.engine.task import Task
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.task import Task
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Find, Summary
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import near
-from gleitzeit.spec.batches import TASK
-from gleitzeit.spec.paths import payload
-from gleitzeit.spec.references import substitute
+from gleitzeit.spec.files.batches import TASK
+from gleitzeit.spec.references.paths import payload
+from gleitzeit.spec.references.references import substitute
 from gz_coordinator.parts import Parts
 from gz_coordinator.streams.own_ids import BATCH, OWN_ID, is_batch, workflow_of
 from gz_coordinator.submitting.submission import new_id_here

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from gleitzeit.engine import view
 from gleitzeit.engine.explain import Reason, explain
-from gleitzeit.engine.naming import task_of
-from gleitzeit.engine.task import Task
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.naming import task_of
+from gleitzeit.engine.state.task import Task
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Request
 from gz_coordinator.methods.approvals import link_of
 from gz_coordinator.parts import Parts

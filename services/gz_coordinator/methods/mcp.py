@@ -14,11 +14,11 @@ import msgspec
 
 from gleitzeit import errors
 from gleitzeit.engine import view
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Methods
 from gleitzeit.mcp.serving import Serving, ToolCall, UnknownTool
 from gleitzeit.schemas import MethodSchema, SchemaProblem, method_schema, near
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gz_coordinator.methods.mcp_tools import FINAL, TOOLS
 from gz_coordinator.parts import Parts
 

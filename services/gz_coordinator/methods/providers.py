@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gleitzeit import errors
-from gleitzeit.engine.pools import Provider
+from gleitzeit.engine.scheduling.pools import Provider
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.schemas import PIECE, MethodSchema, method_schema, near, verify_all
 from gleitzeit.spec.urls import shown

@@ -12,18 +12,18 @@ from msgspec import Raw, Struct, structs
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
-from gleitzeit.engine.naming import task_of
-from gleitzeit.engine.rerun import with_params
-from gleitzeit.engine.task import Task
-from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.engine.decisions.rerun import with_params
+from gleitzeit.engine.state.naming import task_of
+from gleitzeit.engine.state.task import Task
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import Origin
 from gleitzeit.model.shards import SHARDS, shard_of
 from gleitzeit.schemas import near
 from gleitzeit.spec.inputs import misfits
-from gleitzeit.spec.paths import payload
-from gleitzeit.spec.references import escape
+from gleitzeit.spec.references.paths import payload
+from gleitzeit.spec.references.references import escape
 from gz_coordinator.ids import workflow_id_for
 from gz_coordinator.parts import Parts
 from gz_coordinator.steps import encoded_definition

@@ -3,8 +3,8 @@
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.again import can_run_again_in_steps
-from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.engine.graph.again import can_run_again_in_steps
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.model.events import WorkflowRetried
 from gz_coordinator.service import Service
 from gz_coordinator.steps import last_of

@@ -13,8 +13,8 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine import view
-from gleitzeit.engine.schedule import Schedule
-from gleitzeit.engine.schedules import schedule_not_found, scheduled_id
+from gleitzeit.engine.decisions.schedules import schedule_not_found, scheduled_id
+from gleitzeit.engine.state.schedule import Schedule
 from gleitzeit.engine.view import iso
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.schedules import ScheduleDefinition

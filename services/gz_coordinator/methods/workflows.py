@@ -10,11 +10,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from gleitzeit import errors
-from gleitzeit.engine import again, view
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.naming import task_of
-from gleitzeit.engine.signals import awaited_signals
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine import view
+from gleitzeit.engine.decisions.signals import awaited_signals
+from gleitzeit.engine.graph import again
+from gleitzeit.engine.state.naming import task_of
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Record
 from gleitzeit.jsonrpc.methods import Methods, Request
 from gleitzeit.model.blobs import INLINE_BYTES, split

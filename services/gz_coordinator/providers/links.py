@@ -11,7 +11,7 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.discovery.base import ProviderChanged, ProviderLost, ProviderSeen, Report
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import COORDINATOR
+from gleitzeit.engine.decisions.core import COORDINATOR
 from gleitzeit.schemas import MethodSchema
 from gleitzeit.spec.urls import shown
 from gleitzeit.transport import Connection

@@ -12,8 +12,8 @@ import msgspec
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.limits import ASK_AGAIN_MS
-from gleitzeit.engine.permits import Permit
+from gleitzeit.engine.decisions.limits import ASK_AGAIN_MS
+from gleitzeit.engine.underway import Permit
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.permits import Ask, HeldPermit, Holder, parts_of, stream_of
 from gz_coordinator.errands import Errands

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.keeper import Keeper
+from gleitzeit.engine.scheduling.keeper import Keeper
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.places import Answer, Report, stream_of
 from gz_coordinator.errands import Errands

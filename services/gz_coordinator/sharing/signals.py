@@ -11,7 +11,7 @@ from msgspec import Raw
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.signals import targets_in
+from gleitzeit.engine.decisions.signals import targets_in
 from gleitzeit.engine.underway import Search, Sending
 from gleitzeit.jsonrpc.methods import Request
 from gleitzeit.model.targets import Target

@@ -4,10 +4,10 @@ It is a stream without events, appended in the same commit as the workflow's fir
 so in its status.
 """
 
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.model.definition import Definition
-from gleitzeit.spec.batches import TASK
+from gleitzeit.spec.files.batches import TASK
 
 OWN_ID = "own-id"
 BATCH = "batch"

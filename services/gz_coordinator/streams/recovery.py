@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Journal, Unfinished
 from gleitzeit.model.events import Origin
 from gleitzeit.model.permits import Held

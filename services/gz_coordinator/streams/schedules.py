@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
-from gleitzeit.engine.core import ScheduleAppend
-from gleitzeit.engine.schedule import Schedule
+from gleitzeit.engine.decisions.core import ScheduleAppend
+from gleitzeit.engine.state.schedule import Schedule
 from gleitzeit.journal.base import Append, Find, Journal, Summary
 from gleitzeit.model.schedules import AnyScheduleFact, Checkpoint, ScheduleSet
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from gleitzeit import errors
-from gleitzeit.engine.replay import replay, replay_in_steps
+from gleitzeit.engine.state.replay import replay, replay_in_steps
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.engine.view import counts_raw
-from gleitzeit.engine.workflow import STEP, Workflow
 from gleitzeit.journal.base import SHORT_BYTES, Journal, Record, Summary
 from gleitzeit.model import events as ev
 from gleitzeit.model.blobs import names_in

@@ -13,12 +13,12 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import NULL
 from gleitzeit.model.traces import accepted
 from gleitzeit.schemas import Catalogue, builtin, methods_of, openrpc
-from gleitzeit.spec.batches import has_batches
 from gleitzeit.spec.check import check
 from gleitzeit.spec.environment import resolve_env
-from gleitzeit.spec.load import repeated_keys
+from gleitzeit.spec.files.batches import has_batches
+from gleitzeit.spec.files.subworkflows import places_of
+from gleitzeit.spec.loading.load import repeated_keys
 from gleitzeit.spec.problems import Problem, document_error
-from gleitzeit.spec.subworkflows import places_of
 from gz_coordinator.aside import Aside
 
 LARGE_BYTES = 256 << 10

@@ -17,7 +17,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.model.events import NULL, Origin, WorkflowSubmitted
 from gleitzeit.process.batch_ids import with_batch_id
 from gleitzeit.process.folders import RootedFiles
-from gleitzeit.spec.batches import Expansion, has_batches
+from gleitzeit.spec.files.batches import Expansion, has_batches
 from gleitzeit.spec.problems import Problem, document_error
 from gz_coordinator.blobs.pieces import keep
 from gz_coordinator.ids import new_workflow_id, workflow_id_for

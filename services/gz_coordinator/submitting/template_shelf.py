@@ -18,11 +18,11 @@ from gleitzeit.journal.base import Append, Find, Journal, Summary
 from gleitzeit.model.definition import Definition
 from gleitzeit.model.templates import TemplateDeleted, TemplateEvent, TemplateStored
 from gleitzeit.schemas import near
+from gleitzeit.spec.files.subworkflows import is_file, places_of, put
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.legacy import with_templates
 from gleitzeit.spec.problems import Path, document_error
-from gleitzeit.spec.references import has_places
-from gleitzeit.spec.subworkflows import is_file, places_of, put
+from gleitzeit.spec.references.references import has_places
 
 KIND = "template"
 STORED = "stored"

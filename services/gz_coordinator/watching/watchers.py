@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gleitzeit import errors
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
 from gleitzeit.transport.base import TRY_AGAIN_LATER

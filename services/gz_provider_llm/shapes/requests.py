@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gleitzeit.spec.references import as_text
+from gleitzeit.spec.references.references import as_text
 from gz_provider_llm.errors import BadRequest
 from gz_provider_llm.shapes.conversations import unfolded
 from gz_provider_llm.shapes.files import Files, Image, image_in, image_of, is_elsewhere, is_image_path, of_text_size

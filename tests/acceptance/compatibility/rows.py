@@ -123,13 +123,13 @@ ROWS = {
 }
 
 HELD = {
-    "shape.batch": "tests/libs/spec/test_batches.py::test_a_batch_is_a_task_with_an_item_for_each_file",
-    "reference.batch": "tests/libs/spec/test_batches.py::test_earlier_names_of_the_file",
+    "shape.batch": "tests/libs/spec/files/test_batches.py::test_a_batch_is_a_task_with_an_item_for_each_file",
+    "reference.batch": "tests/libs/spec/files/test_batches.py::test_earlier_names_of_the_file",
     "batch.dynamic": "tests/acceptance/test_batch.py::test_a_document_of_type_batch",
-    "batch.static": "tests/libs/spec/test_batches.py::test_a_glob_of_a_task_and_lists_of_files",
+    "batch.static": "tests/libs/spec/files/test_batches.py::test_a_glob_of_a_task_and_lists_of_files",
     "batch.cli": "tests/acceptance/test_batch.py::test_the_command",
     "batch.client": "tests/acceptance/test_batch.py::test_partial_success_is_a_result_and_a_second_run_does_what_is_missing",
-    "workflow.handlers": "tests/libs/spec/test_handlers.py::test_a_breaker_by_its_earlier_spelling",
+    "workflow.handlers": "tests/libs/spec/tasks/test_handlers.py::test_a_breaker_by_its_earlier_spelling",
     "status.filters": "tests/acceptance/compatibility/test_runs.py::test_statuses_and_events_have_our_names_only",
     "events": "tests/libs/model/test_earlier.py::test_every_earlier_event_means_some_of_ours",
     "cli.payload": "tests/services/gz_cli/terminal/test_output.py::",

@@ -15,7 +15,7 @@ from reads import READS, REFUSED, Reads, Refused
 from gleitzeit.errors import CircularDependency
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import Checked, check
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gleitzeit.spec.problems import document_error
 
 

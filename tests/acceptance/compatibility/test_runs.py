@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from runs import RUNS, Runs
 
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gleitzeit.transport import Connection, connect
 
 

@@ -7,7 +7,7 @@ from gleitzeit.client.documents import Prepared, prepare_workflow
 from gleitzeit.errors import DocumentError
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import check
-from gleitzeit.spec.load import load_object, load_text
+from gleitzeit.spec.loading.load import load_object, load_text
 
 PYTHON = """\
 name: n

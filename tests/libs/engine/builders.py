@@ -7,16 +7,16 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
-from gleitzeit.engine import inner
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions import inner
+from gleitzeit.engine.decisions.core import Decision
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
-from gleitzeit.engine.replay import replay
-from gleitzeit.engine.standing import Standing
-from gleitzeit.engine.task import Fan, Task
+from gleitzeit.engine.state.replay import replay
+from gleitzeit.engine.state.standing import Standing
+from gleitzeit.engine.state.task import Fan, Task
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, RetryPolicy, TaskDefinition
 from gleitzeit.schemas import Catalogue, method_schema

@@ -8,10 +8,10 @@ from tests.libs.engine.builders import CATALOGUE, METHODS, Desk, definition, raw
 
 from gleitzeit.engine import explain as explain_module
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.params import Identity
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.model.definition import CachePolicy, Concurrency, ForEach, Until
 
 WAITING = frozenset({"pending", "ready", "retrying", "waiting"})
@@ -149,7 +149,7 @@ def test_what_waits_says_why(name: str) -> None:
 def test_there_is_no_reason_that_nobody_has_seen() -> None:
     folder = Path(explain_module.__file__).parent
     told = set()
-    for name in ("explain.py", "pools.py", "scheduler.py"):
+    for name in ("explain.py", "scheduling/pools.py", "scheduling/scheduler.py"):
         for node in ast.walk(ast.parse((folder / name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2:
                 first = node.value.elts[0]
@@ -158,7 +158,7 @@ def test_there_is_no_reason_that_nobody_has_seen() -> None:
     ended = {"running", "provider_unreachable", "budget_exceeded", "failed", "dependency_failed", "cancelled", "cached",
              "completed"}  # fmt: skip
     seen = {name.split()[0] for name in REASONS} | ended
-    texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")]
     for reason in told - seen:
         assert any(f'"{reason}"' in text for text in texts), f"no test shows the reason {reason}"
 

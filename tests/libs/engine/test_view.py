@@ -4,7 +4,7 @@ import msgspec
 from tests.libs.engine.builders import NOW, Desk, raw, task
 
 from gleitzeit.engine import view
-from gleitzeit.engine.signals import awaited_signals
+from gleitzeit.engine.decisions.signals import awaited_signals
 
 
 def encoded(value: object) -> object:

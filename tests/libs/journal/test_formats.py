@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gleitzeit.engine.replay import replay
+from gleitzeit.engine.state.replay import replay
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.journal.base import Append, Find
 from gleitzeit.journal.sqlite import SqliteJournal

@@ -11,7 +11,7 @@ import pytest
 from gleitzeit import spec
 from gleitzeit.schemas import builtin, definition_schema, is_task_method, load_methods, verify
 from gleitzeit.spec.check import WORKFLOW_KEYS, check
-from gleitzeit.spec.tasks import TASK_KEYS
+from gleitzeit.spec.tasks.tasks import TASK_KEYS
 
 OWN = frozenset(
     """
@@ -157,10 +157,11 @@ def closed_maps(schema: object) -> Iterator[frozenset[str]]:
 
 def keys_of_spec() -> Iterator[tuple[str, frozenset[str]]]:
     """Every set of keys by which the check knows a map of a document."""
-    for module in pkgutil.iter_modules(spec.__path__):
-        for name, value in vars(importlib.import_module(f"gleitzeit.spec.{module.name}")).items():
-            if name.endswith("KEYS") and isinstance(value, frozenset) and module.name not in ("legacy", "environment"):
-                yield f"{module.name}.{name}", value
+    for module in pkgutil.walk_packages(spec.__path__, "gleitzeit.spec."):
+        subject = module.name.rpartition(".")[2]
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if name.endswith("KEYS") and isinstance(value, frozenset) and subject not in ("legacy", "environment"):
+                yield f"{subject}.{name}", value
 
 
 PARTS_OF_A_TASK = {"flow.FLOW_KEYS", "tasks.FLOW_KEYS", "inner_tasks.METHOD_KEYS"}

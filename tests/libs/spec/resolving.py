@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gleitzeit.errors import ParameterError
-from gleitzeit.spec.references import Reference
+from gleitzeit.spec.references.references import Reference
 
 
 def resolver(values: Mapping[str, Any]) -> Callable[[Reference], Any]:

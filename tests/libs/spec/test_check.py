@@ -13,9 +13,9 @@ from gleitzeit.model.definition import Definition, Priority, TaskDefinition
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import LIMIT_TASKS, WORKFLOW_KEYS, check
 from gleitzeit.spec.foreign import OF_A_TASK, OF_A_WORKFLOW
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gleitzeit.spec.problems import render
-from gleitzeit.spec.tasks import TASK_KEYS
+from gleitzeit.spec.tasks.tasks import TASK_KEYS
 
 # ---- shapes
 

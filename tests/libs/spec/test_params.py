@@ -9,7 +9,7 @@ from tests.libs.spec.checking import ECHO, checked, error, flow, good, params
 from gleitzeit.model.definition import TaskDefinition
 from gleitzeit.schemas import builtin
 from gleitzeit.spec.check import check
-from gleitzeit.spec.references import substitute
+from gleitzeit.spec.references.references import substitute
 
 
 def test_params_are_checked_by_the_methods_schema() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from gleitzeit.spec.load import Document, load_text
+from gleitzeit.spec.loading.load import Document, load_text
 from gleitzeit.spec.problems import (
     Problem,
     document_error,

@@ -214,7 +214,7 @@ NO_MODEL = "name: Hello\ntasks: [{id: a, method: llm/chat, params: {prompt: hi}}
     [
         (["--version"], 0, "typer"),
         (["--help"], 0, f"{SOCKETS} yaml jsonschema_rs rich msgspec pydantic"),
-        (["status"], 5, f"{SOCKETS} yaml jsonschema_rs gleitzeit.spec.load"),
+        (["status"], 5, f"{SOCKETS} yaml jsonschema_rs gleitzeit.spec.loading.load"),
         (["list"], 5, f"{SOCKETS} jsonschema_rs gleitzeit.spec.check"),
         (["run", "FILE"], 2, SOCKETS),
     ],

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gleitzeit.errors import DocumentError
-from gleitzeit.spec.load import LIMIT_JSON_BYTES, load_text
+from gleitzeit.spec.loading.load import LIMIT_JSON_BYTES, load_text
 from gz_cli.exits import UsageError
 from gz_cli.typed import Source, inputs, json_value, params, priority, seconds, statuses, with_values
 

@@ -10,9 +10,9 @@ from tests.libs.engine.builders import CATALOGUE, NOW, definition, task
 from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.base import Append
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Definition

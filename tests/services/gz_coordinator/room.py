@@ -11,10 +11,10 @@ from msgspec import Raw
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore
 from gleitzeit.schemas import builtin
 from gleitzeit.transport.memory import connect_memory

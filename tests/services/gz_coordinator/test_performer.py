@@ -9,8 +9,8 @@ from tests.libs.engine.builders import NOW, definition, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.errors import PayloadTooLarge, ResultInvalid
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
 from gleitzeit.jsonrpc.methods import Methods, Request

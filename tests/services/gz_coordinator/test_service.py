@@ -11,9 +11,9 @@ from tests.services.gz_coordinator.desk import Desk, at_desk
 
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.events import WorkflowSubmitted
 from gz_coordinator import service as service_module

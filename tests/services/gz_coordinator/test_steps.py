@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import definition, raw, task
 
-from gleitzeit.engine.workflow import STEP, Workflow
+from gleitzeit.engine.state.workflow import STEP, Workflow
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev

@@ -13,7 +13,7 @@ from gleitzeit.errors import ParameterError
 from gleitzeit.spec.cel import times, tree
 from gleitzeit.spec.cel.functions import FUNCTIONS
 from gleitzeit.spec.cel.values import ARITHMETIC, equal, is_number, kind
-from gleitzeit.spec.references import Reference, as_text
+from gleitzeit.spec.references.references import Reference, as_text
 
 STEPS: Final = 100_000
 """Of one evaluation: about a twentieth of a second. Long texts and lists take one for a hundred of what they have."""

@@ -10,7 +10,7 @@ import jsonschema_rs
 
 from gleitzeit.spec.cel import times
 from gleitzeit.spec.cel.values import equal, is_number
-from gleitzeit.spec.references import as_text
+from gleitzeit.spec.references.references import as_text
 
 LONGEST_PATTERN: Final = 500
 LONGEST_TEXT: Final = 10_000_000

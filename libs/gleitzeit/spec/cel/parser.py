@@ -33,7 +33,7 @@ from gleitzeit.spec.cel.tree import (
     Unreadable,
     below,
 )
-from gleitzeit.spec.references import Reference, read_reference
+from gleitzeit.spec.references.references import Reference, read_reference
 
 LONGEST: Final = 4000
 """Characters of one expression."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 from gleitzeit.errors import ParameterError
 from gleitzeit.schemas.words import CURLY_QUOTES
 from gleitzeit.spec.cel.tree import Literal, Node, Template, Unreadable
-from gleitzeit.spec.references import parse
+from gleitzeit.spec.references.references import parse
 
 _WORDS: Final = {"and": "&&", "or": "||", "not": "not", "in": "in"}
 _LARGEST: Final = 2**63

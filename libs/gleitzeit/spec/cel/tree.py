@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gleitzeit.spec.references import Reference
+from gleitzeit.spec.references.references import Reference
 
 MACROS: Final = frozenset({"all", "exists", "exists_one", "map", "filter"})
 

@@ -7,7 +7,7 @@ import jsonschema_rs
 import pytest
 
 from gleitzeit.schemas import builtin, method_schema
-from gleitzeit.spec.load import load_file
+from gleitzeit.spec.loading.load import load_file
 from gz_cli.documents import editor
 
 EXAMPLES = Path(__file__).parents[4] / "examples"

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from gleitzeit.engine.states import TASK
+from gleitzeit.engine.state.states import TASK
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import Definition, ForEach, TaskDefinition
 from gz_cli.following.progress import WorkflowProgress

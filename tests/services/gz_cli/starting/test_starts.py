@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gleitzeit.client import prepare
-from gleitzeit.spec.load import load_text
+from gleitzeit.spec.loading.load import load_text
 from gz_cli.starting.starts import say_warnings
 
 TEXT = "name: Words\ntasks: [{id: a, method: words/count}, {id: b, method: lines/count}]\n"

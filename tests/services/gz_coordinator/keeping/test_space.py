@@ -13,9 +13,9 @@ from tests.services.gz_coordinator.desk import Desk, at_desk
 
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import SETTLED
+from gleitzeit.engine.decisions.core import SETTLED
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.schedule import replay as replay_schedule
+from gleitzeit.engine.state.schedule import replay as replay_schedule
 from gleitzeit.model.definition import Concurrency
 from gleitzeit.model.schedules import AnyScheduleFact, ScheduleDefinition
 from gz_coordinator.keeping import going_back, space

@@ -10,8 +10,8 @@ from tests.libs.engine.builders import METHODS, NOW, Desk, definition, raw, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.replay import replay
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.replay import replay
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.model import events as ev
 from gleitzeit.model.definition import ForEach, TaskDefinition
 from gz_coordinator.keeping.weights import weight_bytes

@@ -8,7 +8,7 @@ from tests.services.gz_coordinator.room import NOW, Room, room
 from gleitzeit import errors
 from gleitzeit.client.schedules import Schedules
 from gleitzeit.client.templates import Templates
-from gleitzeit.engine.schedules import scheduled_id
+from gleitzeit.engine.decisions.schedules import scheduled_id
 from gleitzeit.journal.memory import MemoryStore
 
 HOUR = 3600

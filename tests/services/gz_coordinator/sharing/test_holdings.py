@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import definition, raw, task
 
 from gleitzeit.engine import inputs as inp
-from gleitzeit.engine.core import Decision
+from gleitzeit.engine.decisions.core import Decision
+from gleitzeit.engine.decisions.params import Identity
+from gleitzeit.engine.decisions.schedules import scheduled_id
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
-from gleitzeit.engine.schedules import scheduled_id
 from gleitzeit.errors import JournalFenced
 from gleitzeit.journal.base import Unfinished
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
 from gleitzeit.errors import ConnectionLost
 from gleitzeit.journal.base import Lease
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore

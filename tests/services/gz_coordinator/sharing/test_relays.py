@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
-from gleitzeit.engine.params import Identity
 from gleitzeit.errors import GleitzeitError, JournalCorrupt, JournalError, ShardElsewhere
 from gleitzeit.journal.base import Lease
 from gleitzeit.journal.memory import MemoryJournal, MemoryStore

@@ -1,6 +1,6 @@
 from tests.libs.engine.builders import submitted, task
 
-from gleitzeit.engine.workflow import Workflow
+from gleitzeit.engine.state.workflow import Workflow
 from gz_coordinator.streams.own_ids import OWN_ID, own_id_append, workflow_of
 
 

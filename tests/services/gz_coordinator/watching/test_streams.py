@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model.definition import Definition, TaskDefinition
 from gleitzeit.model.events import CallLost, TaskCancelled, TaskStarted, WorkflowSubmitted

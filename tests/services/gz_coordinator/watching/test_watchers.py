@@ -12,9 +12,9 @@ from msgspec import Raw
 from tests.libs.engine.builders import NOW, raw, submitted, task
 
 from gleitzeit import errors
-from gleitzeit.engine.replay import replay
+from gleitzeit.engine.state.replay import replay
+from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
-from gleitzeit.engine.workflow import Workflow
 from gleitzeit.journal.base import Append, Record
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev

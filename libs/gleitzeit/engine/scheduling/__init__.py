@@ -1,0 +1,1 @@
+"""What spans workflows: the queue, providers and how well they are, places and permits. Rebuilt at start."""

@@ -1,0 +1,1 @@
+"""What is journaled: workflows, their tasks, and schedules, each moved by its own stream of events alone."""

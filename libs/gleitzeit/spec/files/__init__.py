@@ -1,0 +1,1 @@
+"""Documents that mean files: batches, files for models, workflows that are tasks."""

@@ -1,0 +1,1 @@
+"""What `${...}` is and what it finds: in texts, in code, in commands, in conditions."""
