@@ -5,7 +5,8 @@ import errno
 import gc
 import logging
 import sys
-from typing import NoReturn
+from contextlib import AbstractAsyncContextManager
+from typing import NoReturn, Protocol
 
 from gleitzeit.discovery.base import Announcer, ProviderSeen
 from gleitzeit.errors import ConfigurationError
@@ -14,7 +15,6 @@ from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import LEVELS, configure
 from gleitzeit.process.private import revealed
 from gleitzeit.process.ready import announce_failure, announce_ready
-from gleitzeit.provider.provider import Provider
 from gleitzeit.provider.service import Service
 
 # Calls come and go by the thousand a second and leave no cycles behind: look for garbage rarely.
@@ -23,7 +23,19 @@ GC_THRESHOLD = 50_000
 logger = logging.getLogger(__name__)
 
 
-def parser(provider: Provider, capacity_default: str = "%(default)s") -> argparse.ArgumentParser:
+class Serves(Protocol):
+    """What runs in the process: a `Provider`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def protocols(self) -> tuple[str, ...]: ...
+    @property
+    def capacity(self) -> int: ...
+    def serve(self, *, host: str, port: int, capacity: int | None) -> AbstractAsyncContextManager[Service]: ...
+
+
+def parser(provider: Serves, capacity_default: str = "%(default)s") -> argparse.ArgumentParser:
     described = argparse.ArgumentParser(
         prog=f"gz-provider-{provider.name}",
         description=f"Serve {', '.join(provider.protocols)} to Gleitzeit, as JSON-RPC 2.0 over WebSocket.",
@@ -44,7 +56,7 @@ def parser(provider: Provider, capacity_default: str = "%(default)s") -> argpars
     return described
 
 
-def run(provider: Provider, options: argparse.Namespace) -> None:
+def run(provider: Serves, options: argparse.Namespace) -> None:
     """Returns when the process may end. Exits with 2 for what it was started with, 1 for an address it cannot have."""
     service = f"gz-provider-{provider.name}"
     configure(options.log_level, options.log_format, service=service)
@@ -65,7 +77,7 @@ def give_up(name: str, why: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-async def _run(provider: Provider, options: argparse.Namespace) -> None:
+async def _run(provider: Serves, options: argparse.Namespace) -> None:
     host, port = options.listen
     with Lifetime() as lifetime:
         async with provider.serve(host=host, port=port, capacity=options.capacity) as service:
@@ -84,7 +96,7 @@ async def _run(provider: Provider, options: argparse.Namespace) -> None:
     logger.info("stopped")
 
 
-async def _announced(provider: Provider, service: Service, options: argparse.Namespace) -> Announcer | None:
+async def _announced(provider: Serves, service: Service, options: argparse.Namespace) -> Announcer | None:
     if options.nats is None:
         return None
     # Costs 70 ms, and whoever waits for this process waits for its socket only.

@@ -224,7 +224,7 @@ class Provider:
 
         `capacity_default` is for those whose `--capacity` has no number for its default, but some words.
         """
-        from gleitzeit.provider.process import parser  # it imports us; and who embeds a provider has no command line
+        from gleitzeit.provider.process import parser  # who embeds a provider has no command line
 
         return parser(self, capacity_default)
 
