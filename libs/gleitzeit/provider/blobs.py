@@ -23,6 +23,10 @@ PATIENCE_SECONDS = 60.0
 
 ASIDE_BYTES = 4 << 20
 """What is larger is looked through beside the loop."""
+
+OWNER = "blobs.owner"
+"""Of a connection's data: whose large values its messages speak of, where they may speak of some."""
+
 _T = TypeVar("_T")
 Owner = tuple[str, str]
 WhoNow = Callable[[], Owner | None]

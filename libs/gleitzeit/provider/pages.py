@@ -35,6 +35,6 @@ def _metrics(name: str, service: Service) -> str:
         lines += [f"# TYPE gleitzeit_provider_{gauge} gauge", f"gleitzeit_provider_{gauge}{label} {value}"]
     lines.append("# TYPE gleitzeit_provider_calls_total counter")
     for outcome in ("completed", "failed"):
-        counted = service.counts[outcome]
+        counted = service.running.counts[outcome]
         lines.append(f'gleitzeit_provider_calls_total{{provider="{name}",outcome="{outcome}"}} {counted}')
     return "\n".join(lines) + "\n"

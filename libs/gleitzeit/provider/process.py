@@ -92,7 +92,7 @@ async def _run(provider: Serves, options: argparse.Namespace) -> None:
             service.table.draining = True
             if announcer is not None:
                 await announcer.withdraw()
-            await service.drain(options.drain_seconds)
+            await service.running.drain(options.drain_seconds)
     logger.info("stopped")
 
 

@@ -634,11 +634,11 @@ async def test_another_capacity_counts_at_once_and_is_announced(world: World) ->
 async def test_drain_finishes_what_runs_and_waits_for_the_acknowledgement(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gleitzeit.provider.service.ACK_SECONDS", 60.0)
+    monkeypatch.setattr("gleitzeit.provider.running.ACK_SECONDS", 60.0)
     connection = await world.connect()
     answer = ask(connection, "lab/wait", {"_meta": world.meta("t")})
     await until(lambda: world.runs == 1)
-    draining = asyncio.create_task(world.service.drain(60))
+    draining = asyncio.create_task(world.service.running.drain(60))
     await until(lambda: world.service.table.draining)
     await refused(connection, ProviderBusy, "lab/count", {"_meta": world.meta("t2")})
     world.gate.set()
@@ -653,6 +653,6 @@ async def test_drain_stops_what_does_not_finish(world: World) -> None:
     connection = await world.connect()
     answer = ask(connection, "lab/wait", {})
     await until(lambda: world.runs == 1)
-    await world.service.drain(0.01)
+    await world.service.running.drain(0.01)
     with pytest.raises(TaskCancelled, match="stops"):
         await answer
