@@ -11,6 +11,7 @@ from gleitzeit import errors
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions.blobs import BlobNeeded
+from gleitzeit.engine.failures import bounded
 from gleitzeit.engine.state.meter import tokens_of
 from gleitzeit.engine.underway import Call
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
@@ -231,23 +232,23 @@ class CallPerformer:
 
     def _failed(self, call: Call, reply: Failure) -> None:
         data = _object(reply.data)
+        message, kept = bounded(reply.message, reply.data if reply.data is None or not _problem(reply.data) else None)
         match reply.code:
             case errors.ProviderBusy.code:
                 after, name = data.get("retryAfterSeconds"), data.get("name")
                 seconds = after if isinstance(after, int | float) else None
                 own_name = name if isinstance(name, str) else ""
                 tokens = tokens_of(reply.data) if reply.data is not None else 0
-                self._post(inp.CallNotStarted(call, reply.message, seconds, own_name, tokens))
+                self._post(inp.CallNotStarted(call, message, seconds, own_name, tokens))
             case errors.WrongInstance.code:
-                self._post(inp.CallNotStarted(call, reply.message, 0.0))
+                self._post(inp.CallNotStarted(call, message, 0.0))
             case errors.CallUnknown.code:
                 self._post(inp.CallUnknown(call, str(data.get("instance", ""))))
             case errors.Fenced.code:
                 if not call.workflow.disowned:
-                    self._on_fenced(reply.message)
+                    self._on_fenced(message)
             case _:
-                kept = reply.data.copy() if reply.data is not None and not _problem(reply.data) else None
-                self._post(inp.CallFailed(call, reply.code, reply.message, kept))
+                self._post(inp.CallFailed(call, reply.code, message, None if kept is None else kept.copy()))
 
 
 def _content(blob: Reference, content: bytes) -> Any:

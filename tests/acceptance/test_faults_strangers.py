@@ -16,7 +16,10 @@ import support
 from support import Stack
 from websockets.asyncio.server import ServerConnection, serve
 
+from gleitzeit.client import Client
+from gleitzeit.client.watch import WatchEvent
 from gleitzeit.errors import InvalidParams
+from gleitzeit.model.events import TaskFailed, WorkflowFailed
 from gleitzeit.process.state import find_running
 from gleitzeit.transport import Connection
 
@@ -103,6 +106,33 @@ async def test_a_call_that_can_be_attached_is_asked_for_less(
     (task,) = view["tasks"]
     assert (task["status"], task["error"]["name"]) == ("failed", "PAYLOAD_TOO_LARGE")
     assert sum(one["method"] == f"{name}/say" for one in asked) == 1, "it was paid once"
+
+
+async def test_who_watches_hears_of_a_failure_however_much_it_says(stack: Stack, connection: Connection) -> None:
+    """Its event was larger than a message, and nobody understood what was left of it."""
+    code = "print('o' * 200_000); raise ValueError('x' * 1_000_000)"
+    document = {"name": "wordy", "tasks": [{"id": "a", "method": "python/execute", "params": {"code": code}}]}
+    async with Client(stack.url) as client, asyncio.timeout(support.PATIENCE_SECONDS):
+        submitted = await client.submit(document)
+        told = [item.event async for item in client.watch(submitted.workflow_id) if isinstance(item, WatchEvent)]
+    last = told[-1]
+    assert isinstance(last, WorkflowFailed)
+    assert last.error.message.startswith("ValueError: xxx")
+    assert any(isinstance(event, TaskFailed) for event in told)
+
+
+async def test_a_page_holds_a_thousand_tasks_that_failed_with_many_words(stack: Stack, connection: Connection) -> None:
+    words = {"code": -32602, "message": "m" * 20_000, "data": {"output": "o" * 20_000}}
+    async with stranger(lambda asked: {"error": words}) as url:
+        await register(connection, url, "wordy")
+        items = {"for_each": list(range(1_000)), "on_item_error": "skip", "retry": 1}
+        workflow_id = await support.submit(connection, {"id": "a", "method": "wordy/say", **items})
+        await support.finished(stack.url, workflow_id)
+    page = await connection.call("workflow.get", {"workflow_id": workflow_id, "items_of": "a", "limit": 1_000})
+    assert len(page["tasks"]) == 1_000
+    assert all("mmm" in task["error"]["message"] for task in page["tasks"])
+    told = await connection.call("workflow.explain", {"workflow_id": workflow_id})
+    assert len(told["tasks"]) == 1_000
 
 
 async def test_answers_with_wrong_ids_are_not_waited_for_without_end(stack: Stack, connection: Connection) -> None:

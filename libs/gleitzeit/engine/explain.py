@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from gleitzeit.engine.decisions.core import call_id
 from gleitzeit.engine.decisions.params import scope_of
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.failures import beginning
 from gleitzeit.engine.graph.conditions import why_unwanted
 from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.view import iso
@@ -102,11 +103,14 @@ def _retrying(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple
     if task.round and task.result is not None and task.error is None and not task.failures:
         return "loop", f"round {task.round} is over and its condition does not hold; the next follows {how_soon(left)}"
     if task.turned_back and task.refusals and task.error is not None:
-        last = f"the last of what it names failed ({task.error.message})"
+        last = f"the last of what it names failed ({beginning(task.error.message)})"
         return "provider_busy", f"{last}; {task.provider} ({task.refusal}) is asked again {how_soon(left)}"
     if task.error is None:
         return "provider_busy", f"{task.provider} did not take it ({task.refusal}); asked again {how_soon(left)}"
-    return "backoff", f"attempt {task.attempt} failed ({task.error.message}); the next follows {how_soon(left)}"
+    return (
+        "backoff",
+        f"attempt {task.attempt} failed ({beginning(task.error.message)}); the next follows {how_soon(left)}",
+    )
 
 
 def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
@@ -140,8 +144,8 @@ def _state_of(child: Workflow | None) -> str:
 
 def _failed(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
     if task.error is not None and task.error.name == BudgetExceeded.name:
-        return "budget_exceeded", task.error.message
-    return "failed", task.error.message if task.error else "failed"
+        return "budget_exceeded", beginning(task.error.message)
+    return "failed", beginning(task.error.message) if task.error else "failed"
 
 
 def _skipped(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[str, str]:
@@ -165,10 +169,8 @@ def _cancelled(engine: Engine, workflow: Workflow, task: Task, now: int) -> tupl
         return "cancelled", f"cancelled because item {fan.failed.number} of {task.parent.id} failed"
     closing = workflow.closing.error if workflow.closing is not None else None
     if (error := workflow.error or closing) is not None:
-        return (
-            "cancelled",
-            f"cancelled because its workflow failed{f' in {error.task}' * bool(error.task)}: {error.message}",
-        )
+        where = f" in {error.task}" * bool(error.task)
+        return "cancelled", f"cancelled because its workflow failed{where}: {beginning(error.message)}"
     if workflow.outcome_now == "failed":
         return "cancelled", "cancelled because another task failed (error_policy: fail_fast)"
     return "cancelled", "cancelled with its workflow"

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gleitzeit.engine.failures import shown
 from gleitzeit.engine.graph.fanout import joined_raw
 from gleitzeit.engine.state.naming import task_of
 from gleitzeit.engine.state.task import Fan
@@ -88,7 +89,7 @@ def task_view(task: Task, inline_bytes: int | None = INLINE_BYTES) -> dict[str, 
         else:
             view["result_size_bytes"] = size
     if task.error is not None:
-        view["error"] = error_view(task.error)
+        view["error"] = error_view(task.error if inline_bytes is None else shown(task.error))
     return view
 
 
@@ -150,7 +151,7 @@ def workflow_head(workflow: Workflow, held: Collection[str]) -> dict[str, Any]:
         seconds = workflow.meter.seconds(workflow.updated_at)
         view["spent"] = {"calls": spent.calls, "tokens": spent.tokens, "seconds": seconds}
     if workflow.error is not None:
-        view["error"] = error_view(workflow.error)
+        view["error"] = error_view(shown(workflow.error))
     if bytes(workflow.outputs) != b"null":
         view["outputs"] = workflow.outputs
     return view

@@ -6,6 +6,7 @@ spoils nothing else.
 """
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -28,6 +29,14 @@ _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_raw = msgspec.json.Decoder(Raw).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
 
+_VERSION = rb'"jsonrpc"\s*:\s*"[^"]*"'
+_BEGINS_AN_ANSWER = re.compile(
+    rb'\s*\{\s*(?:%b\s*,\s*)?"id"\s*:\s*(\d{1,18})\s*,\s*(?:%b\s*,\s*)?"(?:result|error)"' % (_VERSION, _VERSION)
+)
+_ENDS_AN_ANSWER = re.compile(
+    rb'[\]}]\s*(?:,\s*%b\s*)?,\s*"id"\s*:\s*(\d{1,18})\s*(?:,\s*%b\s*)?\}\s*\Z' % (_VERSION, _VERSION)
+)
+_LONGEST_END = 200
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _WHITESPACE = b" \t\r\n"
@@ -104,7 +113,8 @@ def ids_answered(data: bytes) -> list[bytes]:
     try:
         value = json.loads(data.decode(errors="replace"))
     except (ValueError, RecursionError):
-        return []
+        ends = _BEGINS_AN_ANSWER.match(data) or _ENDS_AN_ANSWER.search(data[-_LONGEST_END:])
+        return [ends[1]] if ends is not None else []
     members = value if isinstance(value, list) else [value]
     answers = (m for m in members if isinstance(m, dict) and "method" not in m and ("result" in m or "error" in m))
     return [b"%d" % answer["id"] for answer in answers if type(answer.get("id")) is int]
@@ -133,7 +143,7 @@ def _inspect(message: Message, simple: bool) -> Message | Malformed:
         if not simple and is_nested_deeper(message.params, MAX_NESTING):
             return Malformed(_id_or_null(message.id), f"params are nested deeper than {MAX_NESTING} levels")
     elif not len(message.result) and not len(message.error):
-        return Malformed(_id_or_null(message.id), "neither a method nor a result nor an error")
+        return Malformed(_id_or_null(message.id), "neither a method nor a result nor an error", is_request=False)
     elif not simple and (is_nested_deeper(message.result, MAX_NESTING) or is_nested_deeper(message.error, MAX_NESTING)):
         too_deep = {"code": INVALID_REQUEST, "message": f"the answer is nested deeper than {MAX_NESTING} levels"}
         return Message("2.0", id=message.id, error=Raw(_encode(too_deep)))
@@ -159,7 +169,7 @@ def _explain(raw: Raw) -> Message | Malformed:
         return _inspect(Message("2.0", id=envelope.id, result=envelope.result, error=envelope.error), simple=False)
     if len(envelope.method) and memoryview(envelope.method)[0] != ord('"'):
         return Malformed(_id_or_null(envelope.id), "method must be a string")
-    return Malformed(_id_or_null(envelope.id), 'jsonrpc must be exactly "2.0"')
+    return Malformed(_id_or_null(envelope.id), 'jsonrpc must be exactly "2.0"', is_request=len(envelope.method) > 0)
 
 
 def _is_id(raw: Raw) -> bool:

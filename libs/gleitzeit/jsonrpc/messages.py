@@ -33,6 +33,8 @@ class Malformed(Struct, frozen=True, gc=False):
 
     id: bytes
     reason: str
+    is_request: bool = True
+    """False if it has no method: it may as well have been meant as the answer to a request of ours."""
 
 
 class Result(Struct, frozen=True, gc=False):

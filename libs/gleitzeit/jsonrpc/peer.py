@@ -8,7 +8,7 @@ have not answered, the batches they came in, and the messages that wait to leave
     lose(reason)        once, when the connection is gone; delivers the list that it returns
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from msgspec import UNSET, Raw, Struct
@@ -198,7 +198,9 @@ class Peer:
         except ParseError as error:
             reason = str((error.data or {})["reason"])
             self._refuse(NULL, PARSE_ERROR, PARSE_ERROR_TEXT, reason)
-            return self._answered_by_nonsense(frame, f"the peer's answer is no JSON: {reason}")
+            # Unless somebody waits, not all of it is read once more.
+            ids = codec.ids_answered(frame) if self._outstanding else []
+            return [*self._answered_in_vain(ids, f"the peer's answer is no JSON: {reason}", PARSE_ERROR)]
         if not is_batch:
             return self._receive_members(members, None)
         if not members:
@@ -212,6 +214,8 @@ class Peer:
         for member in members:
             if isinstance(member, Malformed):
                 self._refuse(member.id, INVALID_REQUEST, INVALID_REQUEST_TEXT, member.reason, batch)
+                if not member.is_request:
+                    received += self._answered_in_vain([member.id], f"the peer's answer is none: {member.reason}")
             elif member.method is UNSET:
                 self._receive_response(member, received)
             else:
@@ -265,11 +269,12 @@ class Peer:
                 reply = Result(reply.raw, self._nesting)
             received.append(Answered(on_reply, reply))
 
-    def _answered_by_nonsense(self, frame: bytes, message: str) -> list[Received]:
-        if not self._outstanding:  # then nobody is asked to read all of it once more
-            return []
-        found = (self._outstanding.pop(int(request_id), None) for request_id in codec.ids_answered(frame))
-        return [Answered(on_reply, Failure(PARSE_ERROR, message)) for on_reply in found if on_reply is not None]
+    def _answered_in_vain(self, ids: Iterable[bytes], message: str, code: int = INVALID_REQUEST) -> Iterator[Answered]:
+        """Of what came nothing can be used; whoever waits should learn that."""
+        for request_id in ids:
+            on_reply = self._outstanding.pop(_own_id(Raw(request_id)), None)
+            if on_reply is not None:
+                yield Answered(on_reply, Failure(code, message))
 
     def _refuse(self, request_id: bytes, code: int, text: str, reason: str, batch: Batch | None = None) -> None:
         message = codec.encode_failure(request_id, Failure(code, text, Raw(codec.encode({"reason": reason}))))

@@ -6,6 +6,8 @@ import msgspec
 from msgspec import Raw
 
 from gleitzeit import errors
+from gleitzeit.engine.failures import shown
+from gleitzeit.model.events import Failure
 from gz_coordinator.watching.texts import Text
 
 EVENT = "notifications/event"
@@ -48,5 +50,10 @@ def shortened(event: bytes) -> bytes:
     for name, value in fields.items():
         size = len(bytes(value))
         if size > MAX_EVENT_BYTES // 4:
-            fields[name] = Raw(b'{"$omitted_bytes":%d}' % size)
+            fields[name] = _error(value) if name == "error" else Raw(b'{"$omitted_bytes":%d}' % size)
     return _json(fields)
+
+
+def _error(value: Raw) -> Raw:
+    """It stays one: a watcher that cannot read it would wait for the end of its workflow for ever."""
+    return Raw(_json(shown(msgspec.json.decode(value, type=Failure))))

@@ -5,6 +5,7 @@ from tests.libs.engine.builders import NOW, Desk, raw, task
 
 from gleitzeit.engine import view
 from gleitzeit.engine.decisions.signals import awaited_signals
+from gleitzeit.engine.explain import explain
 
 
 def encoded(value: object) -> object:
@@ -55,6 +56,25 @@ def test_an_error_keeps_its_code_its_name_and_its_data() -> None:
     whole = view.workflow_head(desk.workflow(), ())
     assert whole["error"]["task"] == "a"
     assert whole["status"] == "failed"
+
+
+def test_a_thousand_large_errors_fit_into_a_page_and_each_is_whole_by_itself() -> None:
+    desk = Desk()
+    desk.submit(task("a"))
+    data = {"name": "ODD", "output": "o" * 16_000, "stderr": "e" * 16_000}
+    desk.fail("a", -1, data=data, message="m" * 16_000)
+    failed = desk.workflow().tasks["a"]
+    error = encoded(view.task_view(failed)["error"])
+    assert isinstance(error, dict)
+    assert error["message"].startswith("mmm")
+    assert error["data"]["name"] == "ODD"
+    assert error["data"]["output"].endswith("ooo")
+    assert 1_000 * len(msgspec.json.encode(error)) < 8 << 20
+    assert len(view.workflow_head(desk.workflow(), ())["error"]["message"]) < 4_096
+    assert len(explain(desk.engine, desk.workflow(), failed, NOW).message) < 4_096
+    whole = encoded(view.task_view(failed, None)["error"])
+    assert isinstance(whole, dict)
+    assert (whole["message"], whole["data"]) == ("m" * 16_000, data)
 
 
 def test_a_page_of_a_workflow_says_where_the_next_one_starts() -> None:

@@ -136,6 +136,51 @@ def test_what_is_larger_than_a_frame_is_not_queued():
     assert peer.lose("gone") == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"jsonrpc":"2.0","id":1}',
+        b'{"jsonrpc":"2.0","id":1.0,"outcome":5}',
+        b'{"id":1}',
+        b'[{"jsonrpc":"2.0","id":1}]',
+        b'{"jsonrpc":"2.0","id":1,"result":NaN}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"co',
+        b'{"id": 1, "jsonrpc": "2.0", "result": {"half": "an ans',
+        b'{"jsonrpc":"2.0","id":1,"result":%b}' % (b"[" * 100_000 + b"]" * 100_000),
+        b'{"jsonrpc":"2.0","result":%b,"id":1}' % (b"[" * 100_000 + b"]" * 100_000),
+        b'{"result": %b, "id": 1, "jsonrpc": "2.0"}' % (b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    ],
+)
+def test_an_answer_that_says_nothing_ends_its_call_and_no_other(answer: bytes):
+    peer = new()
+    peer.send_request("m", None, print)
+    peer.send_request("m", None, print)
+    (item,) = peer.receive(answer)
+    assert isinstance(item, Answered)
+    assert isinstance(item.reply, Failure)
+    assert "the peer's answer" in item.reply.message
+    assert peer.outstanding == 1
+    assert [item.reply for item in peer.lose("gone")] == [Lost("gone")]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":5}',
+        b'{"id":1,"method":"m"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"m","par',
+        b'{"jsonrpc":"2.0","params":[{"id":1}',
+        b'{"jsonrpc":"2.0","result":{"id":1}',
+        b'{"jsonrpc":"2.0","method":"m","params":%b,"id":7}' % (b"[" * 100_000 + b"]" * 100_000),
+    ],
+)
+def test_what_is_no_answer_ends_no_call(nonsense: bytes):
+    peer = new()
+    peer.send_request("m", None, print)
+    assert peer.receive(nonsense) == []
+    assert peer.outstanding == 1
+
+
 # being asked
 
 

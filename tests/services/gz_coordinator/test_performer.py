@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 from tests.libs.engine.builders import NOW, definition, task
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
+from gleitzeit.engine.failures import DATA_BYTES
 from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.engine.underway import Call
 from gleitzeit.errors import PayloadTooLarge, ResultInvalid
@@ -18,6 +20,7 @@ from gleitzeit.model import events as ev
 from gleitzeit.transport import Connection, connect_memory
 from gz_coordinator import performer as performer_module
 from gz_coordinator.performer import MAX_RESULT_NESTING, CallPerformer
+from gz_coordinator.watching.notices import MAX_EVENT_BYTES
 
 
 def calls_of(*names: str) -> list[Call]:
@@ -97,6 +100,29 @@ async def test_error_data_that_nobody_could_read_is_left_out() -> None:
     posted = await what_becomes_of(Failure(-1, "no", Raw(b"1e400")))
     assert isinstance(posted, inp.CallFailed)
     assert (posted.code, posted.message, posted.data) == (-1, "no", None)
+
+
+async def test_an_error_is_kept_as_large_as_people_read() -> None:
+    said = {"name": "ODD", "retryAfterSeconds": 7, "traceback": "t" * 500_000 + "the end", "rows": [1] * 100_000}
+    posted = await what_becomes_of(Failure(-1, "m" * 1_000_000, Raw(msgspec.json.encode(said))))
+    assert isinstance(posted, inp.CallFailed)
+    assert posted.data is not None
+    assert len(msgspec.json.encode(posted.message)) + len(bytes(posted.data)) < MAX_EVENT_BYTES
+    assert posted.message.startswith("mmmm")
+    assert posted.message.endswith("characters more)")
+    kept = msgspec.json.decode(posted.data)
+    assert (kept["name"], kept["retryAfterSeconds"]) == ("ODD", 7)
+    assert kept["traceback"].startswith("…ttt")
+    assert kept["traceback"].endswith("ttthe end")
+    assert kept["rows"] == {"$omitted_bytes": 200_001}
+
+
+@pytest.mark.parametrize("data", [["x" * 100] * 5_000, "x" * 500_000, {f"k{n}": "x" * 100 for n in range(5_000)}])
+async def test_error_data_of_any_shape_is_bounded(data: object) -> None:
+    posted = await what_becomes_of(Failure(-1, "no", Raw(msgspec.json.encode(data))))
+    assert isinstance(posted, inp.CallFailed)
+    assert posted.data is not None
+    assert len(bytes(posted.data)) <= DATA_BYTES
 
 
 async def test_params_that_no_frame_can_hold_fail_the_call_and_not_the_coordinator() -> None:

@@ -2,10 +2,13 @@
 
 from typing import Any, cast
 
+import msgspec
+
 from gleitzeit.journal.base import Append, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
+from gleitzeit.model import events as ev
 from gz_coordinator.methods.history import PAGE_EVENTS_BYTES, HistoryMethods
-from gz_coordinator.watching.notices import MAX_EVENT_BYTES
+from gz_coordinator.watching.notices import MAX_EVENT_BYTES, shortened
 
 
 async def test_pages_end_by_their_bytes_and_say_that_there_is_more(tmp_path: Any) -> None:
@@ -28,3 +31,11 @@ async def test_pages_end_by_their_bytes_and_say_that_there_is_more(tmp_path: Any
     assert seen == list(range(1, len(sizes) + 1))
     assert bytes(last["event"]) == b'{"type":"TaskCompleted","result":{"$omitted_bytes":%d}}' % (MAX_EVENT_BYTES + 3)
     await journal.close()
+
+
+def test_an_error_that_is_too_large_for_a_message_is_still_one() -> None:
+    failed = ev.WorkflowFailed(1, ev.Failure(-1, "m" * (MAX_EVENT_BYTES + 1), "ODD", task="a"))
+    event = msgspec.json.decode(shortened(msgspec.json.encode(failed)), type=ev.AnyEvent)
+    assert isinstance(event, ev.WorkflowFailed)
+    assert (event.error.code, event.error.name, event.error.task) == (-1, "ODD", "a")
+    assert event.error.message.startswith("mmm")
