@@ -43,7 +43,8 @@ class Concurrency(Limits):
             self._cancel_workflow(workflow, "its concurrency key cannot be read", failure(error))
             return
         permit = self._wish(workflow, None, key, wanted)
-        self.scheduler.blocked[workflow.id] = key
+        if workflow.closing is None:  # else what runs at its end waits for nobody
+            self.scheduler.blocked[workflow.id] = key
         match self._claim(permit):
             case "granted":
                 self._granted(permit)
@@ -61,7 +62,8 @@ class Concurrency(Limits):
             assert wanted is not None
             self._hold_permit(self._wish(workflow, None, scope_of(workflow).filled(wanted.key), wanted))
         for workflow in adopted:
-            if workflow not in self._permit_of and not workflow.final:
+            ends = workflow.final or (workflow.closing is not None and not _has_begun(workflow))
+            if workflow not in self._permit_of and not ends:
                 self._admit(workflow)
 
     # Tasks: a permit is held by an attempt
@@ -210,23 +212,15 @@ class Concurrency(Limits):
             self._fail_task(workflow, task, task.attempt, error)
             return
         if workflow.closing is not None:
-            self._closes_without(workflow)
             return
         count = "1 workflow" if many == 1 else f"{many} workflows"
         message = f"{count} with the key {key!r} may be under way at once (concurrency)"
         error = ev.Failure(errors.ResourceExhausted.code, message, LIMIT_REACHED)
         self._cancel_workflow(workflow, "the limit of its concurrency key is reached", error)
 
-    def _closes_without(self, workflow: Workflow) -> None:
-        """It ends already: what runs at its end is not cut short, and needs no permit."""
-        self.scheduler.unpark(workflow)
-        self.more = True
-
     def _evict(self, permit: Permit, reason: str) -> None:
         if permit.task is None:
-            if permit.workflow.closing is not None:
-                self._closes_without(permit.workflow)
-            elif not permit.workflow.final:
+            if permit.workflow.closing is None and not permit.workflow.final:
                 self._cancel_workflow(permit.workflow, reason)
             return
         workflow, task = permit.workflow, permit.task
@@ -274,6 +268,15 @@ class Concurrency(Limits):
                     self._let_go(permit)
             elif type(event) is ev.WorkflowRetried:
                 self._admit(workflow)
+            elif type(event) is ev.WorkflowCancelling:
+                self._wants_no_place(workflow)
+
+    def _wants_no_place(self, workflow: Workflow) -> None:
+        """It ends: what runs at its end waits for no permit. One that it has it keeps."""
+        self.scheduler.blocked.pop(workflow.id, None)
+        permit = self._permit_of.get(workflow)
+        if permit is not None and not permit.granted and not _goes_on(permit):
+            self._let_go(permit)
 
     # Between coordinators
 

@@ -135,6 +135,36 @@ def test_one_that_waits_can_be_cancelled() -> None:
     assert states(desk, "one", "two", "three") == ["completed", "cancelled", "running"]
 
 
+@pytest.mark.parametrize("restarts", ["never", "before it begins", "after that"])
+def test_one_that_is_cancelled_while_it_waits_cleans_up_without_a_place(restarts: str) -> None:
+    desk = Desk(providers=())
+    last = [task(name, *needs, trigger="always", late=True) for name, needs in (("last", ()), ("very_last", ["last"]))]
+    submit(desk, "one")
+    desk.submit(task("a"), *last, workflow_id="two", concurrency=Concurrency("k", 1, "queue"))
+    submit(desk, "three")
+    desk.tell(inp.Cancel("c", "two"))
+    if restarts == "before it begins":
+        desk = desk.restart()
+    desk.provider("p#1")
+    if restarts == "after that":
+        desk = desk.restart()
+        desk.provider("p#1")
+    assert desk.states("two") == {"a": "cancelled", "last": "running", "very_last": "pending"}
+    desk.complete("last", workflow_id="two")
+    desk.complete("very_last", workflow_id="two")
+    assert states(desk, "one", "two", "three") == ["running", "cancelled", "pending"]
+
+
+def test_whose_timeout_is_over_while_it_waits_for_its_place_fails_then() -> None:
+    desk = Desk()
+    submit(desk, "one")
+    told = task("told", trigger="failure", late=True)
+    desk.submit(task("a"), told, workflow_id="two", concurrency=Concurrency("k", 1, "queue"), timeout_seconds=5)
+    desk.wait(6)
+    desk.complete("told", workflow_id="two")
+    assert states(desk, "one", "two") == ["running", "failed"]
+
+
 @pytest.mark.parametrize(
     ("on_conflict", "expected"), [("fail", ["running", "failed"]), ("cancel_running", ["cancelled", "running"])]
 )

@@ -13,6 +13,7 @@ from gleitzeit.engine.decisions.core import Decision
 from gleitzeit.engine.decisions.limits import LOOK_MS
 from gleitzeit.engine.decisions.params import Identity
 from gleitzeit.engine.engine import Engine
+from gleitzeit.engine.state.replay import replay
 from gleitzeit.model.definition import Concurrency, Priority
 from gleitzeit.model.permits import Ask, Grant, Held, HeldPermit
 
@@ -87,17 +88,36 @@ def test_what_is_more_urgent_than_what_another_is_asked_for_is_asked_for_beside_
     assert [one.permit.workflow.id for one in desk.last.effects if isinstance(one, fx.AskPermit)] == ["high2"]
 
 
+@pytest.mark.parametrize("was_under_way", [False, True])
 @pytest.mark.parametrize(("on_conflict", "verdict"), [("fail", "reached"), ("cancel_running", "replaced")])
-def test_who_is_turned_away_after_it_was_cancelled_ends_as_it_would_have(on_conflict: Any, verdict: str) -> None:
+def test_who_is_turned_away_after_it_was_cancelled_ends_as_it_would_have(
+    on_conflict: Any, verdict: str, was_under_way: bool
+) -> None:
     desk = beside_the_keeper()
     limit = Concurrency("k", 1, on_conflict)
     desk.submit(task("a"), task("last", trigger="always", late=True), concurrency=limit)
+    if was_under_way:
+        (permit,) = (one.permit for one in desk.last.effects if isinstance(one, fx.AskPermit))
+        desk.tell(inp.PermitAnswered(permit, "granted"))
+        before, desk = desk, beside_the_keeper()
+        desk.events = before.events
+        desk.engine.adopt(desk.now, replay(desk.events["w"]))
+        desk.tell()
     (permit,) = (one.permit for one in desk.last.effects if isinstance(one, fx.AskPermit))
     desk.tell(inp.Cancel("cancel", "w"))
     desk.tell(inp.PermitAnswered(permit, verdict))
     assert desk.states() == {"a": "cancelled", "last": "running"}
     desk.complete("last")
     assert desk.workflow().state == "cancelled"
+
+
+def test_who_is_cancelled_while_it_waits_for_a_permit_of_another_coordinators_gives_its_wish_back() -> None:
+    desk = beside_the_keeper()
+    desk.submit(task("a"), task("last", trigger="always", late=True), concurrency=Concurrency("k", 1, "queue"))
+    (permit,) = (one.permit for one in desk.last.effects if isinstance(one, fx.AskPermit))
+    desk.tell(inp.Cancel("cancel", "w"))
+    assert [one.permit.holder for one in desk.last.effects if isinstance(one, fx.ReturnPermit)] == [permit.ask.holder]
+    assert desk.states() == {"a": "cancelled", "last": "running"}
 
 
 def test_what_is_said_of_an_earlier_wish_frees_nothing() -> None:
