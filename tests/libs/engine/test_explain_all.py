@@ -66,6 +66,11 @@ def _cache(desk: Desk) -> Workflow:
     return desk.submit(task("t", cache=CachePolicy(60)))
 
 
+def _queued(desk: Desk) -> Workflow:
+    desk.engine.draining = True
+    return desk.submit(task("t"))
+
+
 def _backoff(desk: Desk) -> Workflow:
     workflow = desk.submit(task("t", attempts=2))
     desk.fail("t")
@@ -120,7 +125,8 @@ REASONS = {
     "held": _held,
     "concurrency": _task_limit,
     "concurrency of the workflow": _workflow_limit,
-    "queued": _cache,
+    "queued": _queued,
+    "cache": _cache,
     "backoff": _backoff,
     "provider_busy": _provider_busy,
     "places": _places,

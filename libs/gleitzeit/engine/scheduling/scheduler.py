@@ -419,6 +419,8 @@ class Scheduler:
         if limit is not None and self._running.get(workflow.id, 0) >= limit:
             return "max_parallel", f"the workflow already runs {limit} tasks, which is its max_parallel"
         pool = self._pool(workflow, task)
+        if pool is self._lookups:
+            return "cache", "it is looked up whether the result of an equal call is kept"
         if pool is self._awaiting:
             left = how_soon(max(0, self._awaited_until(task) - now) / 1000)
             named = " or ".join(task.models[task.place :])
