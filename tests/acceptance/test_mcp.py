@@ -265,6 +265,15 @@ async def test_a_host_on_the_coordinator_s_socket(connection: Connection) -> Non
     assert (await connection.call("system.status"))["draining"] is False
 
 
+async def test_a_host_that_means_one_of_several_workflows_is_told_how_to_say_which(connection: Connection) -> None:
+    twin = {"name": "twin", "tasks": [{"id": "a", "method": "echo/ping"}]}
+    begun = [(await connection.call("workflow.submit", {"definition": twin}))["workflow_id"] for _ in range(2)]
+    assert all(workflow_id.startswith("wf-") for workflow_id in begun)
+    for text, said in (("wf-", "give more of its id"), ("twin", "give its id, or twin@latest")):
+        answer = await connection.call("tools/call", {"name": "get_workflow", "arguments": {"workflow_id": text}})
+        assert answer["content"][0]["text"].endswith(f"{text!r} is not one workflow: {said}")
+
+
 def test_gz_run_starts_what_a_document_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLEITZEIT_MCP_CONFIG", str(tmp_path / "mcp.json"))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -106,7 +106,9 @@ class WorkflowTools:
         """Of an id, the beginning of one, a name, @latest."""
         rows = (await self._ask(call, "workflow.list", id=text, limit=2))["workflows"]
         if len(rows) > 1 and all(row["workflow_id"] != text for row in rows):
-            raise errors.InvalidParams(f"{text!r} is not one workflow: give its whole id, or {text}@latest")
+            begins = any(row["workflow_id"].startswith(text) for row in rows)  # of names there is a newest
+            instead = "more of its id" if begins else f"its id, or {text}@latest"
+            raise errors.InvalidParams(f"{text!r} is not one workflow: give {instead}")
         if not rows:
             raise errors.WorkflowNotFound(f"there is no workflow {text!r}")
         return str(next((row["workflow_id"] for row in rows if row["workflow_id"] == text), rows[0]["workflow_id"]))
