@@ -42,15 +42,15 @@ class Step:
 class _Frame:
     """A map or list that is open. `key` is the one whose value comes next; a map without one waits for a key."""
 
-    __slots__ = ("anchor", "container", "deepest", "key", "key_at", "merges", "nodes", "open_at", "seen")
+    __slots__ = ("anchor", "container", "deepest", "key", "key_at", "merge_at", "merges", "nodes", "seen")
 
-    def __init__(self, container: Any, anchor: str | None, open_at: tuple[int, int]) -> None:
+    def __init__(self, container: Any, anchor: str | None) -> None:
         self.container = container
         self.anchor = anchor
-        self.open_at = open_at
         self.key: str | int | None = 0 if isinstance(container, list) else None
         self.key_at: tuple[int, int] | None = None
         self.merges: list[object] = []
+        self.merge_at = (0, 0)
         self.seen: dict[str, int] = {}
         self.nodes = 1
         self.deepest = 1
@@ -114,6 +114,7 @@ class Builder:
         frame.key, frame.key_at = key, (step.line, step.column)
         if step.plain and key == _MERGE:
             frame.merges.append(None)  # the place for its value
+            frame.merge_at = frame.key_at
         elif key in frame.seen:
             self._problem(step, f"key '{key}' is there twice; the first is in line {frame.seen[key]}")
         else:
@@ -130,7 +131,7 @@ class Builder:
             raise self._refused(step, f"nested deeper than {LIMIT_DEPTH}")
         self._note(step)
         container: object = {} if step.kind == "map" else []
-        self._frames.append(_Frame(container, step.anchor, (step.line, step.column)))
+        self._frames.append(_Frame(container, step.anchor))
 
     def _close(self) -> None:
         frame = self._frames.pop()
@@ -181,11 +182,13 @@ class Builder:
         """`<<: *defaults`, or a list of them: what the map itself does not say; earlier ones of the list first."""
         for source in value if isinstance(value, list) else [value]:
             if not isinstance(source, dict):
-                line, column = frame.open_at
+                line, column = frame.merge_at
                 self.problems.append(Problem((), "'<<' needs a map or a list of maps", line=line, column=column))
                 return
             for key, inner in source.items():
-                frame.container.setdefault(key, inner)
+                if key not in frame.container:
+                    frame.container[key] = inner
+                    self._note_merged((*self._path(), key), frame.merge_at)
 
     def _check_tag(self, step: Step) -> None:
         if step.bad_tag:
@@ -207,6 +210,12 @@ class Builder:
             frame = self._frames[-1] if self._frames else None
             key_at = frame.key_at if frame is not None and frame.key_at else (step.line, step.column)
             self._found[path] = Place(step.line, step.column, step.end_line, *key_at, step.literal)
+
+    def _note_merged(self, path: Path, merge_at: tuple[int, int]) -> None:
+        """What a map has by `<<` is looked for there."""
+        if self._wanted is not None and path in self._wanted:
+            line, column = merge_at
+            self._found[path] = Place(line, column, line, line, column)
 
     def _path(self) -> Path:
         return tuple(frame.key for frame in self._frames if frame.key is not None)

@@ -7,8 +7,6 @@ booleans are true and false only, `012`, `1_000` and dates stay texts, duplicate
 import codecs
 import contextlib
 import json
-import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -17,8 +15,8 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from gleitzeit.schemas.words import CURLY_QUOTES
-from gleitzeit.spec.loading.build import LIMIT_DEPTH, Builder, OutOfBounds, Step
+from gleitzeit.spec.loading.build import Builder, OutOfBounds, Step
+from gleitzeit.spec.loading.malformed import JSON_TOKEN, LINE_BREAK, at_the_end_of, json_problem, yaml_problem
 from gleitzeit.spec.loading.scalars import not_finite, plain_scalar
 from gleitzeit.spec.problems import Path, Place, Problem, document_error
 
@@ -26,11 +24,6 @@ LIMIT_YAML_BYTES: Final = 10 * 1024 * 1024
 LIMIT_JSON_BYTES: Final = 16 * 1024 * 1024
 LARGE_JSON_BYTES: Final = 256 * 1024
 """Beyond it JSON is decoded in one go: the number of its values is bounded by its size alone."""
-
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
-_AT_BYTE = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
-_SURROGATES = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")  # a pair, or (half of one)
-_JSON_TOKEN = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*"|[^\s{}\[\]:,"]+')
 
 
 class Document:
@@ -55,7 +48,7 @@ class Document:
 
     @cached_property
     def lines(self) -> list[str]:
-        return _LINE_BREAK.split(self.text) if self.text else []
+        return LINE_BREAK.split(self.text) if self.text else []
 
     def places(self, paths: Iterable[Path]) -> dict[Path, Place]:
         """Where the values at `paths` stand, or the nearest value above where one is missing.
@@ -141,12 +134,7 @@ def _decoded(text: bytes | str, name: str) -> str:
 
 
 def _not_utf8(before: str, what: str) -> Problem:
-    return _at_the_end_of(before, f"not UTF-8 text: {what}")
-
-
-def _at_the_end_of(before: str, message: str) -> Problem:
-    lines = _LINE_BREAK.split(before)
-    return Problem((), message, line=len(lines), column=len(lines[-1]) + 1)
+    return at_the_end_of(before, f"not UTF-8 text: {what}")
 
 
 def _load_json(text: str, name: str) -> Document | None:
@@ -155,7 +143,7 @@ def _load_json(text: str, name: str) -> Document | None:
         value = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
         if name.endswith(".json"):
-            raise document_error([_json_problem(text, error)], name) from error
+            raise document_error([json_problem(text, error)], name) from error
         return None
     if len(text) <= LARGE_JSON_BYTES:
         value, problems = _built(text, name, is_json=True)
@@ -189,52 +177,6 @@ def repeated_keys(text: str, name: str = "<text>") -> tuple[Problem, ...]:
     return ()
 
 
-_JSON_IN_PLAIN_WORDS: Final = {
-    "Expecting value": "a value is expected here; texts need double quotes, and nothing follows the last comma",
-    "Expecting property name enclosed in double quotes": "a key in double quotes is expected here",
-    "Illegal trailing comma before end of object": "no ',' may follow the last value",
-    "Illegal trailing comma before end of array": "no ',' may follow the last value",
-    "Expecting ',' delimiter": "a ',' or the closing bracket is expected here",
-    "Expecting ':' delimiter": "a ':' is expected here, between the key and its value",
-    "Extra data": "the document has ended before this",
-    "Unterminated string starting at": "the text that begins here has no closing quote",
-    "Invalid control character at": "a text cannot go on in the next line or hold a tab; write \\n or \\t",
-    "invalid character": "no value begins like this; NaN and Infinity are none, give null or a text in their place",
-    "unexpected end of escaped utf-16 surrogate pair": "half a surrogate pair",
-    "invalid utf-16 surrogate pair": "half a surrogate pair",
-    "Invalid \\escape": "no escape begins like this; a backslash is written \\\\",
-}
-
-
-def _json_problem(text: str, error: Exception) -> Problem:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as found:  # says line and column, which msgspec does not
-        message = _JSON_IN_PLAIN_WORDS.get(found.msg, found.msg)
-        return Problem((), f"not JSON: {message}", line=found.lineno, column=found.colno)
-    except (ValueError, RecursionError):
-        pass
-    message = str(error) or "nested too deeply"
-    if found_at := _AT_BYTE.fullmatch(message):
-        before = text.encode()[: int(found_at[2])].decode(errors="ignore")
-        message = _JSON_IN_PLAIN_WORDS.get(found_at[1], found_at[1])
-    elif message.startswith(("Number out of range", "Integer value out of range")):
-        tokens = (token for token in _JSON_TOKEN.finditer(text) if math.isinf(_number(token[0])))
-        before, message = text[: next(tokens).start()], "a number that is too large"
-    elif half := next((found for found in _SURROGATES.finditer(text) if found[1]), None):
-        before, message = text[: half.start()], "half a surrogate pair"
-    else:
-        before = ""
-    return _at_the_end_of(before, f"not JSON: {message}")
-
-
-def _number(token: str) -> float:
-    try:
-        return float(token)
-    except ValueError:
-        return 0.0
-
-
 def _built(text: str, name: str, *, is_json: bool) -> tuple[object, tuple[Problem, ...]]:
     """The value, and what is wrong with keys and tags. Raises DocumentError where no value comes of it."""
     builder = Builder()
@@ -243,56 +185,8 @@ def _built(text: str, name: str, *, is_json: bool) -> tuple[object, tuple[Proble
     except OutOfBounds as error:
         raise document_error([*builder.problems, error.problem], name) from error
     except yaml.YAMLError as error:
-        raise document_error([*builder.problems, _yaml_problem(error, text)], name) from error
+        raise document_error([*builder.problems, yaml_problem(error, text)], name) from error
     return value, tuple(builder.problems)
-
-
-_IN_BRACES: Final = ("while parsing a flow mapping", "while parsing a flow sequence")
-_UNQUOTED: Final = "a reference within { } or [ ] needs quotes around its text"
-_QUOTED: Final = "while scanning a quoted scalar"
-_NO_TOKEN: Final = "found character that cannot start any token"
-_YAML_IN_PLAIN_WORDS: Final = {
-    "found a tab character that violates indentation": "a tab cannot indent; use spaces",
-    "found a tab character where an indentation space is expected": "a tab cannot indent; use spaces",
-    "mapping values are not allowed in this context": "a ':' is not expected here; a text with ': ' in it needs quotes",
-    "could not find expected ':'": "a ':' is missing after this key",
-    "did not find expected key": "a key is expected here; check the indentation and the quotes before",
-    "did not find expected '-' indicator": "a '- ' is expected here; check the indentation",
-    # what libyaml may say of 1,000 levels before it tells of the first
-    "exceeded maximum nesting depth": f"nested deeper than {LIMIT_DEPTH}",
-}
-
-
-# What libyaml reads: anything else stops it, and it says only at which byte of which encoding. Not compiled until then:
-# that takes 8 ms.
-_UNPRINTABLE: Final = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-
-
-def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
-    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
-        said = error.problem or str(error)
-        message = _YAML_IN_PLAIN_WORDS.get(said) or " ".join(part for part in (error.context, said) if part)
-        line = next(iter(_LINE_BREAK.split(text)[mark.line :]), "")
-        if said == _NO_TOKEN:
-            message = _no_token(line[mark.column : mark.column + 1])
-        elif error.context in _IN_BRACES and line[mark.column - 1 : mark.column + 1] == "${":
-            before = line[max(0, mark.column - 2) : mark.column - 1]
-            none = f", and {before} is none" if before and before in CURLY_QUOTES else ""
-            return Problem((), f"not YAML: {_UNQUOTED}{none}", line=mark.line + 1, column=mark.column)
-        elif error.context == _QUOTED and error.context_mark is not None:
-            mark, message = error.context_mark, "the text that begins here has no closing quote"
-        return Problem((), f"not YAML: {message}", line=mark.line + 1, column=mark.column + 1)
-    if (odd := re.search(_UNPRINTABLE, text)) is not None:
-        before = _LINE_BREAK.split(text[: odd.start()])
-        message = f"the character U+{ord(odd[0]):04X} cannot stand in YAML as itself; in double quotes, an escape can"
-        return Problem((), f"not YAML: {message}", line=len(before), column=len(before[-1]) + 1)
-    return Problem((), f"not YAML: {str(error).partition(chr(10))[0]}")
-
-
-def _no_token(character: str) -> str:
-    return (
-        "a tab cannot indent; use spaces" if character == "\t" else f"a text that begins with {character} needs quotes"
-    )
 
 
 def _steps(text: str, *, is_json: bool) -> Iterator[Step]:
@@ -333,10 +227,10 @@ def _yaml_steps(text: str) -> Iterator[Step]:
 def _json_steps(text: str) -> Iterator[Step]:
     """For a text that is known to be JSON."""
     line, line_start = 1, 0
-    breaks = (match.end() for match in _LINE_BREAK.finditer(text))
+    breaks = (match.end() for match in LINE_BREAK.finditer(text))
     next_line = next(breaks, len(text) + 1)
     yield Step(1, 1, 1, "document")
-    for match in _JSON_TOKEN.finditer(text):
+    for match in JSON_TOKEN.finditer(text):
         while match.start() >= next_line:
             line, line_start, next_line = line + 1, next_line, next(breaks, len(text) + 1)
         token = match[0]

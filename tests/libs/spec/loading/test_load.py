@@ -274,6 +274,13 @@ def test_places_of_yaml() -> None:
     assert found[("tasks", 1, "code")].literal
 
 
+def test_the_place_of_what_is_merged_is_that_of_the_merge() -> None:
+    document = load_text("base: &b {x: 1, y: {z: 2}}\na:\n  own: 1\n  <<: *b\n  y: 3\n")
+    found = document.places([("a", "x"), ("a", "y"), ("a", "own")])
+    lines = {path[-1]: place.line for path, place in found.items() if len(path) == 2}
+    assert lines == {"own": 3, "x": 4, "y": 5}
+
+
 def test_places_of_json() -> None:
     document = load_text('{"tasks": [\r\n  {"id": "a",\n   "x": {"y": null}}]}', name="x.json")
     found = document.places([("tasks", 0, "x", "y"), ("tasks", 0, "id")])
