@@ -15,7 +15,7 @@ from gleitzeit.engine.decisions.places import Places
 from gleitzeit.engine.decisions.settling import NO_FALLBACK
 from gleitzeit.engine.graph.retry import asked_seconds, busy_seconds, delay_seconds
 from gleitzeit.engine.scheduling.breaker import speaks_of_provider
-from gleitzeit.engine.scheduling.scheduler import CACHE
+from gleitzeit.engine.scheduling.grouping import CACHE
 from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.underway import Call, Lookup
 from gleitzeit.errors import PayloadTooLarge

@@ -14,9 +14,10 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions import inner
 from gleitzeit.engine.decisions.blobs import BlobNeeded, Looks
 from gleitzeit.engine.decisions.params import CallParams, Identity
+from gleitzeit.engine.scheduling.grouping import FLOW
 from gleitzeit.engine.scheduling.permits import Limit
 from gleitzeit.engine.scheduling.pools import Share
-from gleitzeit.engine.scheduling.scheduler import FLOW, Scheduler
+from gleitzeit.engine.scheduling.scheduler import Scheduler
 from gleitzeit.engine.scheduling.turns import Turns
 from gleitzeit.engine.state.population import Population
 from gleitzeit.engine.state.schedule import Schedule

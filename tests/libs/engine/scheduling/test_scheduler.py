@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.libs.engine.builders import NOW, submitted, task
 
 from gleitzeit.engine.inputs import ProviderReady, ProvidersDrained
-from gleitzeit.engine.scheduling import scheduler as scheduler_module
+from gleitzeit.engine.scheduling import grouping
 from gleitzeit.engine.scheduling.queue import PATIENCE
 from gleitzeit.engine.scheduling.scheduler import Scheduler
 from gleitzeit.engine.state.workflow import Task, Workflow
@@ -24,7 +24,7 @@ def ready(instance: str, methods: frozenset[str], capacity: int = 2) -> Provider
 
 def queued_tasks(scheduler: Scheduler) -> list[str]:
     """Wherever they wait."""
-    names = [f"{w.id}.{t.id}" for pool in scheduler._pools for w, t in pool.queue]
+    names = [f"{w.id}.{t.id}" for pool in scheduler._groups.pools for w, t in pool.queue]
     for lanes in scheduler._parked.values():
         names += [f"{lane.workflow.id}.{t.id}" for lane in lanes for t in lane.tasks]
     return names
@@ -289,7 +289,7 @@ def test_nothing_takes_a_place_that_something_more_urgent_could_have(seed: int) 
 
 def test_pools_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each workflow has a circuit breaker of its own; every tenth is held meanwhile, and starts in the end, too."""
-    monkeypatch.setattr(scheduler_module, "SPARE_POOLS", 10)
+    monkeypatch.setattr(grouping, "SPARE_POOLS", 10)
     scheduler = Scheduler()
     scheduler.provider_ready(ready("p", frozenset({"a/x"}), 1_000))
     held: list[Workflow] = []
@@ -303,7 +303,7 @@ def test_pools_that_nobody_is_in_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
         scheduler.add(workflow, workflow.tasks.values())
         while (found := scheduler.next()) is not None:
             started.append(found[0].id)
-    assert len(scheduler._pools) <= 2 * len(held) + 2 * 10 + 10
+    assert len(scheduler._groups.pools) <= 2 * len(held) + 2 * 10 + 10
     scheduler.held.clear()
     for workflow in held:
         scheduler.unpark(workflow)
@@ -523,12 +523,12 @@ def test_a_provider_that_drains_could_not_take_what_waits() -> None:
 
 
 def test_of_any_number_of_models_that_nobody_lists_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_module, "MAX_LIKELY", 2)
+    monkeypatch.setattr(grouping, "MAX_LIKELY", 2)
     scheduler, workflow, only = asking("big")
     scheduler.provider_ready(holder("a", "bigger"))
     scheduler.now += 3_600_000  # nobody is waited for any more
     for number in range(5):
         only.models = (f"big{number}",)
         scheduler.add(workflow, [only])
-        assert len(scheduler._likely) <= 2
-    assert scheduler._likely
+        assert len(scheduler._groups._likely) <= 2
+    assert scheduler._groups._likely
