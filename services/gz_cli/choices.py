@@ -1,15 +1,18 @@
-"""What typer would tell otherwise: the commands of a group, and a word that is no choice."""
+"""What typer would tell otherwise: the commands of a group, a word that is no choice, and a path that is none."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.models import TyperPath
 
 _BEFORE = "Value error, "
 """Of the library that converts, and of no use to anybody."""
 _NEVER_CUT = 1000
+_MAY_BE_EMPTY = ("VALUE", "COMMAND", "PROMPT", "CODE")
+"""Arguments that name nothing."""
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -49,7 +52,10 @@ class Group(TyperGroup):
 
             meant = near(args[0], told)
             ctx.fail(f"No such command {args[0]!r}" + (f"; did you mean {meant!r}?" if meant else ""))
-        return super().resolve_command(ctx, args)
+        name, command, words = super().resolve_command(ctx, args)
+        if isinstance(command, TyperCommand):
+            _refuse_nothing(command, ctx, words)
+        return name, command, words
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         self._tell(formatter, {"Commands": [name for name, command in self.commands.items() if not command.hidden]})
@@ -89,6 +95,27 @@ def _nobody_reads() -> typer.Exit:
     from gz_cli.exits import BROKEN_PIPE  # seldom needed, and not light
 
     return typer.Exit(BROKEN_PIPE)
+
+
+def _refuse_nothing(command: TyperCommand, ctx: Any, words: Sequence[str]) -> None:
+    """A variable of the shell that is not set must mean neither the current folder, as an empty path does in Python,
+    nor all there are, as if nothing was named."""
+    if all(word.rpartition("=")[2].strip() for word in words):
+        return
+    within = command.context_class(command, parent=ctx, info_name=command.name, resilient_parsing=True)
+    given, _, _ = command.make_parser(within).parse_args(list(words))
+    for param in command.params:
+        named = isinstance(param.type, TyperPath) or (
+            isinstance(param, TyperArgument) and param.metavar not in _MAY_BE_EMPTY
+        )
+        value = given.get(str(param.name))
+        texts = value if isinstance(value, list | tuple) else [value]
+        if named and any(isinstance(text, str) and not text.strip() for text in texts):
+            from gz_cli.exits import UsageError  # only after a mistake
+
+            called = param.metavar if isinstance(param, TyperArgument) else max(param.opts, key=len)
+            what = (called or str(param.name)).removesuffix("…")
+            raise UsageError(f"{what} is empty: is a variable not set? `{within.command_path} -h` says what it takes")
 
 
 def _sentence(command: Any) -> str:

@@ -84,7 +84,9 @@ def complaint(error: Exception) -> Complaint:
 
 def of_file(error: OSError) -> str:
     """What is wrong with a file or folder that was named."""
-    return f"{error.filename}: {error.strerror}"
+    name = str(error.filename)
+    shown = name if name == name.strip() else repr(name)  # else nobody sees the space
+    return f"{shown}: {error.strerror}"
 
 
 def _code(error: GleitzeitError) -> int:

@@ -296,4 +296,4 @@ def test_no_workflow_at_all_is_not_the_only_one(capsys: pytest.CaptureFixture[st
     """As in `gz cancel "$ID"`, where nobody has set that."""
     for empty in ("", " "):
         code, _, err = gz(capsys, command, empty)
-        assert (code, err) == (2, "gz: no workflow is named: its id is empty\n")
+        assert (code, err) == (2, f"gz: ID is empty: is a variable not set? `gz {command} -h` says what it takes\n")

@@ -43,6 +43,7 @@ def test_the_sentence_names_the_file_and_the_advice_the_way_out() -> None:
     assert complaint(FileNotFoundError(2, "No such file or directory", "x.yaml")).sentence == (
         "x.yaml: No such file or directory"
     )
+    assert complaint(FileNotFoundError(2, "No such file", "x.yaml ")).sentence == "'x.yaml ': No such file"
     assert "gz up" in complaint(NotRunning("no coordinator")).advice
     assert "--state" in complaint(PermissionError(13, "Permission denied", "/home/ada/.gleitzeit/logs")).advice
     assert complaint(PermissionError(13, "Permission denied", "/home/ada/x.yaml")).advice == ""
