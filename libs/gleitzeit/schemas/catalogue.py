@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct, field
 
-from gleitzeit.schemas.explain import SchemaProblem, explain
+from gleitzeit.schemas.explain import TYPES, SchemaProblem, explain
+from gleitzeit.schemas.words import near
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -29,7 +30,16 @@ def compile_schema(schema: Json | bool, *, formats: bool = False) -> jsonschema_
     try:
         return jsonschema_rs.Draft202012Validator(schema, offline=True, validate_formats=formats)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise ValueError(str(error).partition("\n")[0]) from error
+        raise ValueError(_why_no_schema(error)) from error
+
+
+def _why_no_schema(error: Exception) -> str:
+    """A type that is none is by far the most frequent mistake, and the validator's words do not name the others."""
+    kind, path = getattr(error, "instance", None), getattr(error, "instance_path", ())
+    if isinstance(kind, str) and [*path][-1:] == ["type"]:
+        meant = near(kind, TYPES)
+        return f"there is no type '{kind}', only {', '.join(TYPES)}" + (f" (did you mean '{meant}'?)" if meant else "")
+    return str(error).partition("\n")[0]
 
 
 class MethodSchema(Struct, frozen=True, eq=False, dict=True):

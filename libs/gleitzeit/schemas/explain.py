@@ -16,7 +16,7 @@ _LONGEST_VALUE = 80
 _ONLY_ONE = "give only one of "
 _UNKNOWN_KEY = ("additionalProperties", "unevaluatedProperties")
 
-_TYPES = {
+TYPES = {
     "string": "text",
     "integer": "a whole number",
     "number": "a number",
@@ -91,7 +91,7 @@ def _message(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) -> st
         case "required":
             return f"'{kind.property}' is missing"
         case "type":
-            return f"must be {_one_of(_TYPES[name] for name in kind.types)}, not {_shown(error.instance)}"
+            return f"must be {_one_of(TYPES[name] for name in kind.types)}, not {_shown(error.instance)}"
         case "enum" if not kind.options:
             return "can have no value: its 'enum' is empty"
         case "enum":
@@ -128,7 +128,7 @@ def _alternatives(error: jsonschema_rs.ValidationError, schema: dict[str, Any]) 
     first = [branch[0] for branch in branches]
     alike = all(len(branch) == 1 and tuple(branch[0].instance_path) == path for branch in branches)
     if alike and all(one.kind.name == "type" for one in first):
-        types = (_TYPES[name] for one in first for name in one.kind.types)
+        types = (TYPES[name] for one in first for name in one.kind.types)
         yield SchemaProblem(path, f"must be {_one_of(types)}, not {_shown(error.instance)}", keyword=keyword)
     elif alike and all(one.kind.name == "required" for one in first):
         names = tuple(str(one.kind.property) for one in first)

@@ -1,6 +1,7 @@
 """Problems as they are found, and the reading of single keys."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -25,11 +26,19 @@ def _as_ours(key: str) -> str:
     return _HUMP.sub("_", key).replace("-", "_").replace(" ", "_").lower()
 
 
+def _unseen(key: str) -> str:
+    """What a key has that looks like a space, or like nothing."""
+    odd = next((char for char in key if char != " " and unicodedata.category(char) in ("Zs", "Cf")), "")
+    name = unicodedata.name(odd, "") if odd else ""
+    return f": it has a U+{ord(odd):04X} ({name.lower()}), where only a space can indent or divide" if odd else ""
+
+
 class Findings:
     """All problems of one document."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._told = set[Problem]()
         self.has_errors = False
         self._left_out = 0
         self._suggested = 0
@@ -46,8 +55,12 @@ class Findings:
     def _add(
         self, path: Path, message: str, suggestion: str, severity: Literal["error", "warning"], where: dict[str, Any]
     ) -> None:
+        problem = Problem(path, message, suggestion, severity, **where)
+        if problem in self._told:
+            return  # a key may be read for more than one purpose
         if len(self.problems) < LIMIT_PROBLEMS:
-            self.problems.append(Problem(path, message, suggestion, severity, **where))
+            self._told.add(problem)
+            self.problems.append(problem)
         else:
             self._left_out += 1
 
@@ -103,7 +116,8 @@ class Fields:
             ours = _as_ours(key)
             meant = foreign.get(key) or foreign.get(ours) or (ours if ours in known else self.findings.near(key, known))
             hint, suggestion = ("", meant) if meant in known else (f": {meant}" if meant else "", "")
-            self.findings.error(self.at(key), f"{what} has no key '{key}'{hint}", suggestion, at_key=True)
+            message = f"{what} has no key '{key}'{_unseen(key) or hint}"
+            self.findings.error(self.at(key), message, suggestion, at_key=True)
             self._meant = {suggestion, *(self._meant or ())}
 
     def mistyped(self, *keys: str) -> bool:

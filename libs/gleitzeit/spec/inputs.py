@@ -102,6 +102,7 @@ def inputs_of(document: object) -> dict[str, Any]:
 def _declaration(value: object, path: Path, findings: Findings) -> dict[str, Any]:
     """As a JSON Schema, but for `required`, which is true or false here."""
     if not isinstance(value, dict) or not _is_declaration(value):
+        _warn_of_mistyped(value, path, findings)
         return {"default": value}
     fields = Fields(value, path, findings)
     fields.check_keys(WORDS, "an input")
@@ -119,6 +120,14 @@ def _declaration(value: object, path: Path, findings: Findings) -> dict[str, Any
         findings.error(path, f"this is no JSON Schema: {error}")
         return {}
     return schema
+
+
+def _warn_of_mistyped(value: object, path: Path, findings: Findings) -> None:
+    """`{typ: string}` is a default like any other map, but hardly meant as one."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if _is_type(inner) and findings.near(key, ("type",)):
+            message = f"the input '{path[-1]}' is this map, for '{key}' declares nothing"
+            findings.warning((*path, key), message, "type", at_key=True)
 
 
 def _is_declaration(value: dict[str, Any]) -> bool:

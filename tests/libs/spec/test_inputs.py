@@ -107,6 +107,9 @@ def test_nothing_is_missed_while_nobody_knows_the_inputs() -> None:
     [
         ({"type": "integer", "minimun": 1}, "an input has no key 'minimun'", "minimum"),
         ({"type": "integer", "minimum": "x"}, "this is no JSON Schema", ""),
+        ({"type": "strng", "default": 5}, "there is no type 'strng', only string, ", ""),
+        ({"type": "strng"}, "(did you mean 'string'?)", ""),
+        ({"typ": "string"}, "the input 'a' is this map, for 'typ' declares nothing", "type"),
         ({"type": "integer", "default": "x"}, "default of 'a' must be a whole number, not 'x'", ""),
         ({"type": "string", "required": "yes"}, "'required' must be true or false", ""),
         ({"type": "string", "required": True, "default": "x"}, "one of them is of no use", ""),

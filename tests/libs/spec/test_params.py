@@ -25,6 +25,12 @@ def test_what_a_reference_will_bring_is_not_known_yet(value: str) -> None:
     good(flow(ECHO, {"id": "a", "method": "echo/echo", "params": {"times": value}}))
 
 
+def test_a_key_within_a_param_is_told_with_what_has_it() -> None:
+    asks = {"id": "a", "method": "llm/chat", "params": {"messages": [{"rol": "user"}]}}
+    [problem] = check(flow(asks), builtin()).problems
+    assert (problem.message, problem.suggestion) == ("'messages[0]' has no key 'rol'", "role")
+
+
 def test_params_that_are_durations_are_written_as_durations() -> None:
     program = {"id": "a", "method": "python/execute", "code": "x = 1"}
 

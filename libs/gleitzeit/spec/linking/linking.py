@@ -14,7 +14,7 @@ from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Findings
 from gleitzeit.spec.linking.linked_flow import LinkedFlow, link_flow
 from gleitzeit.spec.linking.reference_checks import ReferenceChecks
-from gleitzeit.spec.problems import Path
+from gleitzeit.spec.problems import Path, show_path
 from gleitzeit.spec.references import assertions
 from gleitzeit.spec.references.code import Taken, check_source, take_out
 from gleitzeit.spec.references.references import Reference, Unreadable, each_of, escape, has_places, parse, texts_in
@@ -225,6 +225,8 @@ def _is_open(problem: SchemaProblem, params: object) -> bool:
 def _in_context(problem: SchemaProblem, schema: MethodSchema) -> str:
     if problem.keyword == "additionalProperties" and len(problem.path) == 1:
         return f"{schema.name} has no parameter '{problem.path[0]}'"
+    if problem.keyword == "additionalProperties":
+        return f"'{show_path(problem.path[:-1])}' has no key '{problem.path[-1]}'"
     if not problem.path:
         return f"{schema.name}: {problem.message}"
     return f"'{problem.path[-1]}' {problem.message}" if isinstance(problem.path[-1], str) else problem.message

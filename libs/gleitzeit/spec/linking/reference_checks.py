@@ -299,7 +299,8 @@ class ReferenceChecks:
     def _check_unknown(self, reference: Reference, path: Path) -> None:
         base = reference.base
         elsewhere = self._as_result_hint(reference)
-        suggestion = "" if elsewhere else self._findings.near(base, [*self._names.ids, *self._parameters])
+        others = (*NAMESPACES, SECRETS) if reference.path else BUILT_INS
+        suggestion = "" if elsewhere else self._findings.near(base, [*self._names.ids, *self._parameters, *others])
         if reference.mustache:
             if suggestion or elsewhere:
                 message = f"'{reference.source}' names no task and stays the text it is{elsewhere}"

@@ -293,16 +293,16 @@ def _read_until(fields: Fields) -> UntilDraft | None:
     within = Fields(raw, fields.at("until"), fields.findings)
     within.check_keys(_UNTIL_KEYS, "until")
     condition = within.raw.get("condition")
+    draft = UntilDraft(condition if isinstance(condition, str) else "", within.at("condition"))
+    draft.max = within.whole("max", 1, MOST_ROUNDS) or draft.max
+    draft.every_seconds = within.converted("every", parse_duration) or 0.0
+    draft.on_exhausted = within.choice("on_exhausted", _EXHAUSTED) or draft.on_exhausted
     if not isinstance(condition, str):
         if condition is not None or not within.mistyped("condition"):
             at = "condition" if condition is not None else ""
             message = "'until' needs a 'condition' like '${task.done}'"
             fields.findings.error(within.at(at) if at else fields.at("until"), message)
         return None
-    draft = UntilDraft(condition, within.at("condition"))
-    draft.max = within.whole("max", 1, MOST_ROUNDS) or draft.max
-    draft.every_seconds = within.converted("every", parse_duration) or 0.0
-    draft.on_exhausted = within.choice("on_exhausted", _EXHAUSTED) or draft.on_exhausted
     return draft
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gleitzeit.model.definition import Backoff, ErrorPolicy, Priority, RetryPolicy
+from gleitzeit.schemas import near
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.findings import Fields
 from gleitzeit.spec.foreign import OF_A_RETRY
@@ -76,7 +77,9 @@ def parse_priority(value: object) -> Priority:
         return _PRIORITIES[value.lower()]
     number = _number(value)
     if number is None:
-        raise ValueError("must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent)")
+        meant = near(value, _PRIORITIES) if isinstance(value, str) else ""
+        hint = f" (did you mean '{meant}'?)" if meant else ""
+        raise ValueError(f"must be low, normal, high or urgent, or a number from 1 (low) to 4 (urgent){hint}")
     return Priority(min(max(number, Priority.LOW), Priority.URGENT))
 
 

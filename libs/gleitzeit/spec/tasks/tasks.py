@@ -82,6 +82,7 @@ _UNDO_KEYS: Final = frozenset(
 _ON_ERROR: Final[Mapping[str, Literal["fail", "skip", "retry"]]] = {"fail": "fail", "skip": "skip", "retry": "retry"}
 _ON_LOST: Final[Mapping[str, OnLost]] = {"retry": "retry", "fail": "fail", "ask": "ask"}
 
+_KEY_AND_VALUE: Final = re.compile(r"([a-z_]+):\S.*", re.DOTALL)
 _FORBIDDEN_IN_ID = re.compile(r"""[{}\[\]$"\x00-\x1f\x7f\ud800-\udfff]""")
 
 
@@ -99,7 +100,7 @@ class TaskReader:
         """`number` counts from 1; `key` is the task's id where tasks are a map; `trigger` is that of a list of tasks
         that run at the end. None for what is no task at all."""
         if not isinstance(raw, dict):
-            self._findings.error(path, "a task must be a map")
+            self._findings.error(path, f"a task must be a map{_without_space(raw)}")
             return None
         fields = Fields(raw, path, self._findings)
         if not raw.keys() <= TASK_KEYS:
@@ -136,7 +137,10 @@ class TaskReader:
         if not isinstance(raw, dict):
             fields.wrong("undo", "'undo' is a call: a map with 'method' and 'params'")
             return None
-        Fields(raw, path, self._findings).check_keys(_UNDO_KEYS, "an undo")
+        within = Fields(raw, path, self._findings)
+        within.check_keys(_UNDO_KEYS, "an undo")
+        if within.mistyped("method"):
+            return None
         kept = {key: value for key, value in raw.items() if key in _UNDO_KEYS}
         undo = self.read(kept, path, number=0, key=draft.id)
         if undo is not None and undo.workflow is not None:
@@ -246,6 +250,12 @@ class TaskReader:
         # "at most once with max_attempts: 1" is a promise, also when a provider dies under the call
         once = draft.retry is not None and draft.retry.max_attempts == 1
         draft.on_lost = fields.choice("on_lost", _ON_LOST) or ("fail" if once else "")
+
+
+def _without_space(raw: object) -> str:
+    """Of `id:a`, which is a text."""
+    found = _KEY_AND_VALUE.fullmatch(raw) if isinstance(raw, str) else None
+    return f": a space is missing after '{found[1]}:'" if found else ""
 
 
 def _name_complaint(text: str) -> str:

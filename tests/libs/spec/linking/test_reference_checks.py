@@ -152,6 +152,9 @@ def test_a_secret_is_no_output() -> None:
     ("text", "message", "suggestion"),
     [
         ("${fetchh.x}", "${fetchh.x}: there is no task 'fetchh'", "fetch"),
+        ("${secret.KEY}", "there is no task 'secret'", "secrets"),
+        ("${envs.HOME}", "there is no task 'envs'", "env"),
+        ("${WORKFLOW_IDS}", "there is no task 'WORKFLOW_IDS'", "WORKFLOW_ID"),
         ("${zzz.x}", "there is no task 'zzz'; to write it as text: '$${zzz.x}'", ""),
         ("${twin.x}", "several tasks have the name 'twin'", ""),
         ("${{ needs.fetch.outputs.x }}", "there is no task 'needs'; the result of a task is read as '${fetch.…}'", ""),

@@ -257,6 +257,8 @@ tasks:
         ("switch: '${check.response}'\n    cases: {a: chek}", "a task has a 'switch' or a 'method', not both"),
         ("until: {max: 3}", "'until' needs a 'condition'"),
         ("until: {condition: t.response, max: 0}", "'max' must be a whole number from 1 to 1000000"),
+        ("until: {conditon: t.response, max: lots}", "until has no key 'conditon' (did you mean 'condition'?)"),
+        ("until: {conditon: t.response, max: lots}", "'max' must be a whole number"),
         ("until: t.response &&", "the expression ends too early"),
         ("until: loop.rond > 1", "loop.rond: 'loop' has no 'rond', only round, last (did you mean 'round'?)"),
         ("until: check.response == 'x'", "so that no round can change it"),

@@ -69,6 +69,7 @@ def test_what_a_person_is_asked() -> None:
         ({"method": "signal/wait", "params": {"name": "a", "timeout": "soon"}}, "'timeout': 'soon' is not a duration"),
         ({"approval": {"form": {"days": {"type": "integer"}}}}, "it has 'properties'"),
         ({"approval": {"form": {"properties": {"days": {"type": "intger"}}}}}, "this is no JSON Schema"),
+        ({"approval": {"form": {"properties": {"days": {"type": "intger"}}}}}, "(did you mean 'integer'?)"),
         ({"approval": {"form": {"properties": {"a": {"enum": [1, 2], "default": 3}}}}}, "the default of 'a' must be"),
         ({"approval": {"on_timeout": "give up"}}, "'on_timeout' must be 'fail', 'reject' or 'approve'"),
         ({"approval": 3}, "'approval' is what is asked"),

@@ -256,7 +256,11 @@ def test_a_whole_number_is_one_however_json_writes_it() -> None:
         ({"name": "“t”"}, "the name of a task has “ and ” around it, which are letters of it"),
         ({"retry": {"max_attempts": float(2**70)}}, "'max_attempts' must be a whole number"),
         ({"priority": "urgnt"}, "'priority': must be low, normal, high or urgent"),
+        ({"priority": "hihg"}, "4 (urgent) (did you mean 'high'?)"),
         ({"priority": 1.5}, "'priority': must be"),
+        ({"provider": ["ollama"]}, "'provider' must be a text"),
+        ({"undo": {"metod": "echo/ping"}}, "an undo has no key 'metod'"),
+        ({"\u00a0\u00a0timeout": 5}, "it has a U+00A0 (no-break space), where only a space can indent or divide"),
         ({"priority": True}, "'priority': must be"),
         ({"timeout": 0}, "'timeout' must be longer than 0"),
         ({"timeout": "soon"}, "'soon' is not a duration like"),
@@ -285,6 +289,14 @@ def test_a_whole_number_is_one_however_json_writes_it() -> None:
 )
 def test_mistakes_in_task_keys(keys: dict[str, Any], message: str) -> None:
     assert message in error({"id": "t", "method": "echo/ping", **keys})
+
+
+def test_a_text_for_a_task_is_told_of_the_space_that_it_lacks() -> None:
+    _, problems = checked({"name": "n", "tasks": ["id:a", "a"]})
+    assert [one.message for one in problems] == [
+        "a task must be a map: a space is missing after 'id:'",
+        "a task must be a map",
+    ]
 
 
 def test_words_of_others_are_no_words_of_ours_and_lead_to_some() -> None:
