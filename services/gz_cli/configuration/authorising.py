@@ -1,15 +1,14 @@
 """`gz auth init|login|status`: the token that clients present to a coordinator."""
 
-import getpass
 import os
 import secrets
-import sys
 from pathlib import Path
 
 from gleitzeit.process.absent import NotRunning
 from gleitzeit.process.reach import Target, running
 from gz_cli import exits
 from gz_cli.configuration import configuring, settings
+from gz_cli.configuration.private import given
 from gz_cli.connect import connected
 from gz_cli.exits import UsageError
 from gz_cli.formats import Format
@@ -35,15 +34,7 @@ def init(state: Path) -> int:
 
 def login(file: Path | None) -> int:
     """Into the configuration file. Never from the command line, where others could read it."""
-    if file is not None:
-        token = file.read_text(encoding="utf-8").strip()
-    elif sys.stdin.isatty():
-        token = getpass.getpass("token: ").strip()
-    else:
-        token = sys.stdin.read().strip()
-    if not token:
-        raise UsageError("there is no token: it is read from --file, typed, or read from stdin")
-    return configuring.put_value("token", token)
+    return configuring.put_value("token", given("token", "token", file).strip())
 
 
 async def status(target: Target, output: Format) -> int:

@@ -1,29 +1,23 @@
 """`gz secret set|list|delete`: files that only their owner can read, one for each secret."""
 
 import difflib
-import getpass
 import os
-import sys
 from pathlib import Path
 
 from gleitzeit.config import secrets_folder
 from gleitzeit.model.secrets import NAME
 from gz_cli import exits
+from gz_cli.configuration.private import given
 from gz_cli.exits import UsageError
 from gz_cli.formats import Format
 from gz_cli.terminal.output import encode
 from gz_cli.terminal.talk import put, say
-from gz_cli.typed import STDIN, Source
-
-MOST_BYTES = 1 << 20
 
 
 def put_secret(name: str, file: Path | None, state: Path) -> int:
     """The whole of a file or of stdin, without the end of its last line. Raises UsageError for what cannot be one."""
     kept = _file_of(name, state)
-    value = _said(name, file)
-    if not value:
-        raise UsageError("there is no secret: it is read from --file, typed, or read from stdin")
+    value = given("secret", name, file)
     kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = kept.with_name(f".{name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -54,20 +48,6 @@ def forget(name: str, state: Path) -> int:
         say(f"there is no secret '{name}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
         return exits.NOT_FOUND
     return exits.OK
-
-
-def _said(name: str, file: Path | None) -> str:
-    if file is None and sys.stdin.isatty():
-        return getpass.getpass(f"{name}: ")
-    try:
-        content = Source(file if file is not None else Path(STDIN)).content
-        if len(content) > MOST_BYTES:
-            raise UsageError(f"that is no secret: it has more than {MOST_BYTES:,} bytes")
-        return content.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise UsageError("a secret is a text in UTF-8") from None
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
 
 
 def _file_of(name: str, state: Path) -> Path:
