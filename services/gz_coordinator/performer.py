@@ -12,7 +12,7 @@ from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions.blobs import BlobNeeded
 from gleitzeit.engine.failures import bounded
-from gleitzeit.engine.state.meter import tokens_of
+from gleitzeit.engine.state.meter import Cost, cost_of
 from gleitzeit.engine.underway import Call
 from gleitzeit.jsonrpc.codec import MAX_NESTING, is_nested_deeper
 from gleitzeit.jsonrpc.messages import Failure, Reply, Result
@@ -238,8 +238,8 @@ class CallPerformer:
                 after, name = data.get("retryAfterSeconds"), data.get("name")
                 seconds = after if isinstance(after, int | float) else None
                 own_name = name if isinstance(name, str) else ""
-                tokens = tokens_of(reply.data) if reply.data is not None else 0
-                self._post(inp.CallNotStarted(call, message, seconds, own_name, tokens))
+                cost = Cost() if reply.data is None else cost_of(reply.data)
+                self._post(inp.CallNotStarted(call, message, seconds, own_name, cost.tokens, cost.requests))
             case errors.WrongInstance.code:
                 self._post(inp.CallNotStarted(call, message, 0.0))
             case errors.CallUnknown.code:

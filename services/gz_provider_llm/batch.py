@@ -60,12 +60,9 @@ async def run_batch(
 
 
 def _wire(answers: Mapping[str, dict[str, Any] | GleitzeitError], failed: int) -> dict[str, Any]:
-    used = sum(answer["tokens_used"] or 0 for answer in answers.values() if isinstance(answer, dict))
     return {
         "result": {path: _entry(answer) for path, answer in answers.items()},
         "summary": {"total": len(answers), "successful": len(answers) - failed, "failed": failed},
-        "usage": {"total_tokens": used},
-        "tokens_used": used,
     }
 
 

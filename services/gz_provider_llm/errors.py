@@ -22,7 +22,7 @@ They travel with the code of their parent; the name stands in `data.name`.
 
 from typing import Any, ClassVar
 
-from gleitzeit.errors import ProviderBusy, TaskError
+from gleitzeit.errors import GleitzeitError, ProviderBusy, TaskError
 
 
 class LlmError(TaskError):
@@ -68,7 +68,7 @@ class Refused(LlmError):
 
 
 class BadOutput(LlmError):
-    """`data["content"]` is the last answer, `data["problems"]` what is wrong with it, `data["usage"]` what it cost."""
+    """`data["content"]` is the last answer, `data["problems"]` what is wrong with it."""
 
     name = "LLM_BAD_OUTPUT"
 
@@ -101,3 +101,10 @@ class RateLimited(ProviderBusy):
         super().__init__(message, {"retryAfterSeconds": retry_after_seconds})
         self.retry_after_seconds = retry_after_seconds
         self.told = told
+
+
+def costs_nothing(error: GleitzeitError) -> bool:
+    """Whether it is a server's refusal of a request, or one that never arrived: nothing was generated."""
+    return isinstance(error, RateLimited) or (
+        isinstance(error, LlmError) and not isinstance(error, (ServerError, StreamCut, IdleTimeout))
+    )

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from gleitzeit.errors import BudgetExceeded
 from gleitzeit.provider import Call
 from gz_provider_llm.backends.backend import OnDelta
 from gz_provider_llm.errors import BadOutput, ModelNotFound, UnreadableOutput
 from gz_provider_llm.shapes.requests import ChatRequest
-from gz_provider_llm.shapes.results import ChatResult, Usage, sum_of, usage_wire
+from gz_provider_llm.shapes.results import ChatResult
 from gz_provider_llm.shapes.structured import TRIES, Format, ask_again
 
 
@@ -69,7 +69,7 @@ class Exchange(Struct, frozen=True):
         return await self._ask_for_json(request, Format(request.json_schema))
 
     async def _ask_for_json(self, request: ChatRequest, wanted: Format) -> tuple[ChatResult, dict[str, Any]]:
-        used: list[Usage | None] = []
+        problems: tuple[str, ...] = ()
         for tries in range(1, TRIES + 1):
             # What has been paid for is not thrown away because a limit is reached.
             try:
@@ -77,19 +77,23 @@ class Exchange(Struct, frozen=True):
             except UnreadableOutput as error:
                 if tries == TRIES:
                     raise
-                request = self._once_more(request, tries, "", (error.message,))
+                problems = (error.message,)
+                request = self._once_more(request, tries, "", problems)
                 continue
-            used.append(result.usage)
+            except BudgetExceeded as error:
+                if problems:
+                    error.message += f"; {_no_json(problems)}"
+                raise
             if result.tool_calls and not result.content:
                 return result, {}
             parsed = wanted.parse(result.content)
             if not parsed.problems:
-                return replace(result, usage=sum_of(used)), {"json": parsed.value}
+                return result, {"json": parsed.value}
             if result.finish_reason == "length":
-                raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems, used)
-            request = self._once_more(request, tries, result.content, parsed.problems)
-        message = f"no valid JSON in {TRIES} tries: {'; '.join(parsed.problems)}"
-        raise _bad_output(message, result, parsed.problems, used)
+                raise _bad_output("the answer was cut off: raise max_tokens", result, parsed.problems)
+            problems = parsed.problems
+            request = self._once_more(request, tries, result.content, problems)
+        raise _bad_output(_no_json(problems, TRIES), result, problems)
 
     def _once_more(self, request: ChatRequest, tries: int, content: str, problems: tuple[str, ...]) -> ChatRequest:
         self.watch.hush()
@@ -107,6 +111,10 @@ class Exchange(Struct, frozen=True):
         return result
 
 
+def _no_json(problems: Sequence[str], tries: int = 0) -> str:
+    return f"no valid JSON{f' in {tries} tries' if tries else ''}: {'; '.join(problems)}"
+
+
 def _check_tool(request: ChatRequest, result: ChatResult) -> None:
     """Raises BadOutput where a tool had to be called and was not: not every server can make its model do so."""
     if not (request.tool_name or request.tool_choice == "required"):
@@ -121,10 +129,8 @@ def _check_tool(request: ChatRequest, result: ChatResult) -> None:
         message = f"the answer was cut off before {wanted} was called: raise max_tokens"
     else:
         message = f"the model answered without calling {wanted}; this server ignores tool_choice, or cannot enforce it"
-    raise _bad_output(message, result, (message,), [result.usage])
+    raise _bad_output(message, result, (message,))
 
 
-def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...], used: Sequence[Usage | None]) -> BadOutput:
-    """With what it has cost: a budget counts that, too."""
-    data = {"content": result.content, "problems": list(problems), "usage": usage_wire(sum_of(used))}
-    return BadOutput(message, data)
+def _bad_output(message: str, result: ChatResult, problems: tuple[str, ...]) -> BadOutput:
+    return BadOutput(message, {"content": result.content, "problems": list(problems)})

@@ -15,6 +15,7 @@ from gleitzeit.errors import GleitzeitError, InvalidParams, TaskTimeout
 from gleitzeit.provider import Call, Provider
 from gleitzeit.schemas.words import near
 from gleitzeit.spec.durations import in_words
+from gz_provider_llm.account import Account, note, opened
 from gz_provider_llm.backends.backend import Backend, Follower, OnDelta, Puller
 from gz_provider_llm.backends.known_options import warnings_about
 from gz_provider_llm.batch import items_of, run_batch
@@ -29,7 +30,7 @@ from gz_provider_llm.sessions import Sessions
 from gz_provider_llm.several import first_that_can
 from gz_provider_llm.shapes.files import Files
 from gz_provider_llm.shapes.requests import ChatRequest, EmbedRequest, Message, chat_request, embed_request
-from gz_provider_llm.shapes.results import ChatResult, EmbedResult, chat_wire, embed_wire, known_as, sum_of
+from gz_provider_llm.shapes.results import ChatResult, EmbedResult, chat_wire, embed_wire, known_as, usage_wire
 
 FIRST_LOOK_SECONDS = 1.0
 """For a server to say which models it has, before others know of the provider."""
@@ -45,7 +46,7 @@ _USUAL = {"chat": ("llama3.2", "llama3"), "vision": ("llava",)}
 """What earlier versions took where a document names no model."""
 _FILE_PARAMS = frozenset({"file_path", "files", "image_path", "image_paths", "images", "image_data"})
 
-_T = TypeVar("_T")
+_Result = TypeVar("_Result", ChatResult, EmbedResult)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -134,15 +135,16 @@ class LlmMethods:
     async def embeddings(self, call: Call, **params: Any) -> dict[str, Any]:
         began = time.perf_counter()
         warnings = self._warnings(call, params)
-        async with _within(params.get("timeout")):
+        async with _served(call, params) as account:
             request = await asyncio.to_thread(embed_request, params, "", self._files_of(params))
 
             async def embed(model: str) -> EmbedResult:
                 return await self._embedded(replace(request, model=model))
 
             models = await self._models_for(params, "embeddings")
-            result, _ = await first_that_can(models, embed, lambda words: call.log(words, "warning"))
+            result = await first_that_can(models, embed, lambda words: call.log(words, "warning"))
         wire = embed_wire(result, self._backend.name, (time.perf_counter() - began) * 1000)
+        wire["requests"] = account.requests
         return wire | {"warnings": warnings} if warnings else wire
 
     async def models(self) -> dict[str, Any]:
@@ -156,12 +158,13 @@ class LlmMethods:
 
     async def _answered(self, call: Call, params: dict[str, Any], kind: str) -> dict[str, Any]:
         warnings = self._warnings(call, params)
-        async with _within(params.get("timeout")):
+        async with _served(call, params) as account:
             if params.get("batch_mode"):
-                wire = await self._batch(call, params, kind)
+                wire = await self._batch(call, params, kind, account)
             else:
                 say = call.stream if params.get("stream", True) else None
-                wire = await self._conversed(call, params, kind, Watch(say), patient=False)
+                wire = await self._conversed(call, params, kind, Watch(say), account)
+        wire["requests"] = account.requests
         for warning in wire.get("warnings", ()):
             call.log(warning, "warning")
             warnings.append(warning)
@@ -184,19 +187,28 @@ class LlmMethods:
             call.log(warning, "warning")
         return warnings
 
-    async def _batch(self, call: Call, params: dict[str, Any], kind: str) -> dict[str, Any]:
+    async def _batch(self, call: Call, params: dict[str, Any], kind: str, account: Account) -> dict[str, Any]:
         """One request for each file. A file's failure is its own, unless none goes well."""
         if "session_id" in params:
             raise InvalidParams("batch_mode and session_id do not go together")
         items = await asyncio.to_thread(items_of, params, self._files_of(params))
 
         async def ask(item: dict[str, Any]) -> dict[str, Any]:
-            return await self._conversed(call, item, kind, Watch(None), patient=True)
+            return await self._conversed(call, item, kind, Watch(None), account, patient=True)
 
-        return await run_batch(items, ask, self._backend.capacity, call.progress)
+        wire = await run_batch(items, ask, self._backend.capacity, call.progress)
+        used = account.usage
+        return wire | {"usage": usage_wire(used), "tokens_used": used.total_tokens if used is not None else 0}
 
     async def _conversed(
-        self, call: Call, params: Mapping[str, Any], kind: str, watch: Watch, *, patient: bool
+        self,
+        call: Call,
+        params: Mapping[str, Any],
+        kind: str,
+        watch: Watch,
+        account: Account,
+        *,
+        patient: bool = False,
     ) -> dict[str, Any]:
         """One question and its answer, as they stand on the wire; `patient` waits where a limit is reached."""
         if _reads_files(params):
@@ -215,8 +227,8 @@ class LlmMethods:
             return await exchange.run(replace(request, model=model))
 
         models = await self._models_for(params, kind)
-        (result, extra), spent = await first_that_can(models, ask, lambda words: call.log(words, "warning"))
-        result = replace(result, usage=sum_of([result.usage, spent]), warnings=(*result.warnings, *_about(result)))
+        result, extra = await first_that_can(models, ask, lambda words: call.log(words, "warning"))
+        result = replace(result, usage=account.usage, warnings=(*result.warnings, *_about(result)))
         if session_id:
             self._sessions.add(session_id, (*asked, _said(result)))
         said = chat_wire(result, self._backend.name, watch.timings_ms(), offered_tools=bool(request.tools))
@@ -270,13 +282,15 @@ class LlmMethods:
         self._limits.settle(reserved, result.usage.total_tokens if result.usage else None)
         return result
 
-    async def _sent(self, model: str, answer: Awaitable[_T]) -> _T:
+    async def _sent(self, model: str, answer: Awaitable[_Result]) -> _Result:
         """What the server answers; when it has too much to do, others hear of it here."""
         try:
-            return await answer
+            result = await answer
         except RateLimited as error:
             self._limits.close(model, error, time.monotonic())
             raise
+        note(result.usage)
+        return result
 
     async def _explained(self, error: ModelNotFound, model: str) -> ModelNotFound:
         """The same, with the models that there are."""
@@ -297,12 +311,15 @@ class LlmMethods:
 
 
 @asynccontextmanager
-async def _within(seconds: float | None) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise TaskTimeout(f"took longer than {in_words(seconds or 0)}") from None
+async def _served(call: Call, params: Mapping[str, Any]) -> AsyncIterator[Account]:
+    """Within its time, and with an account of what it spends."""
+    seconds = params.get("timeout")
+    with opened(call.meta.budget) as account:
+        try:
+            async with asyncio.timeout(seconds):
+                yield account
+        except TimeoutError:
+            raise TaskTimeout(f"took longer than {in_words(seconds or 0)}") from None
 
 
 def _reads_files(params: Mapping[str, Any]) -> bool:

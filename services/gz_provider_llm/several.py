@@ -1,11 +1,11 @@
-"""Several models for one call, tried in order: what is told of those that failed, and what they have cost."""
+"""Several models for one call, tried in order: what is told of those that failed."""
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+from gleitzeit.errors import BudgetExceeded
 from gz_provider_llm.errors import LlmError, ModelNotFound, RateLimited, Unauthorized
-from gz_provider_llm.shapes.results import Usage, sum_of, usage_of_wire, usage_wire
 
 _T = TypeVar("_T")
 _Failed = LlmError | RateLimited
@@ -13,13 +13,17 @@ _Failed = LlmError | RateLimited
 
 async def first_that_can(
     models: Sequence[str], ask: Callable[[str], Awaitable[_T]], log: Callable[[str], object]
-) -> tuple[_T, Usage | None]:
-    """An answer, and what those before it have cost. With another model the same call may go well, whatever is wrong;
-    but not with the same key. Raises what `_of_all` makes of the failures."""
+) -> _T:
+    """An answer. With another model the same call may go well, whatever is wrong; but not with the same key. Raises
+    what `_of_all` makes of the failures."""
     failed: dict[str, _Failed] = {}
     for model, following in itertools.pairwise((*models, "")):
         try:
-            return await ask(model), _cost_of(failed)
+            return await ask(model)
+        except BudgetExceeded as error:
+            if failed:
+                error.message += f" ({_told(failed)})"
+            raise
         except (LlmError, RateLimited) as error:
             failed[model] = error
             if len(models) == 1 or isinstance(error, Unauthorized):
@@ -38,14 +42,10 @@ def _of_all(failed: Mapping[str, _Failed]) -> _Failed:
     error = here[last]
     if len(failed) == 1:
         return error
-    others = "; ".join(f"{model}: {one.message}" for model, one in failed.items() if model != last)
-    message = f"{error.message} (the other models failed, too: {others})"
-    error.message = message
-    if (cost := _cost_of(failed)) is not None:  # a budget counts all of it, also where the call is to come again
-        error.data = {**(error.data or {}), "usage": usage_wire(cost)}
+    others = {model: one for model, one in failed.items() if model != last}
+    error.message = f"{error.message} (the other models failed, too: {_told(others)})"
     return error
 
 
-def _cost_of(failed: Mapping[str, _Failed]) -> Usage | None:
-    """Of answers that were paid for, and wrong."""
-    return sum_of([usage_of_wire((error.data or {}).get("usage")) for error in failed.values()])
+def _told(failed: Mapping[str, _Failed]) -> str:
+    return "; ".join(f"{model}: {error.message}" for model, error in failed.items())

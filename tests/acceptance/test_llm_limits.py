@@ -131,3 +131,22 @@ async def test_a_budget_of_seconds_ends_the_call_that_uses_it_up(
     assert await asyncio.to_thread(ollama.seen[-1].closed_early.wait, AT_ONCE_SECONDS)
     ollama.pause_seconds = 0.0
     assert ollama.seen[-1].closed_early_at - ended < AT_ONCE_SECONDS
+
+
+@pytest.mark.parametrize("whose", ["task", "workflow"])
+async def test_a_budget_of_calls_counts_the_requests_that_an_answer_takes(
+    client: Client, ollama: OllamaFront, whose: str
+) -> None:
+    ollama.faults += [Refuse(500, "the model produced output that does not match")] * 3
+    before = len(ollama.seen)
+    budget = {"budget": {"calls": 2}}
+    task = ask("three", params={"response_format": "json"}, **(budget if whose == "task" else {}))
+    result = await run(client, task, **(budget if whose == "workflow" else {}))
+    name, message = error_of(result)
+    assert name == "BUDGET_EXCEEDED"
+    assert "the budget leaves this call 2 requests, and it has made 2; no valid JSON: " in message
+    assert [seen.path for seen in ollama.seen[before:]].count("/api/chat") == 2
+    if whose == "workflow":
+        view = await client.call("workflow.get", {"workflow_id": result.workflow_id})
+        assert view["spent"]["calls"] == 2
+    ollama.faults.clear()

@@ -248,8 +248,7 @@ class Durable:
 
     def _TaskRepeated(self, event: ev.TaskRepeated) -> None:
         task = self._task(event, "running", "waiting")
-        usage = msgspec.json.decode(event.result).get("usage", {})
-        self._call_ended(task, event.at, tokens=usage.get("total_tokens", 0))
+        self._paid(task, event.at, msgspec.json.decode(event.result))
         flow_laws.repeated(task, event)
         task.state, task.turned_back = "retrying", False
 
@@ -296,6 +295,17 @@ class Durable:
         running_ms = sum(at - t.started_at for t in self.tasks.values() if t.started_at is not None)
         own_ms = at - task.started_at if task.started_at is not None else 0
         return self.spent.over(self.definition.budget, running_ms) or task.spent.over(task.definition.budget, own_ms)
+
+    def _paid(self, task: DurableTask, at: int, result: dict[str, Any]) -> None:
+        """A call may have made several requests, but none that nothing was left for."""
+        tokens, further = result.get("usage", {}).get("total_tokens", 0), result.get("requests", 1) - 1
+        self._call_ended(task, at, calls=further, tokens=tokens)
+        for whose, budget, spent in (
+            (self.id, self.definition.budget, self.spent),
+            (f"{self.id}/{task.name}", task.definition.budget, task.spent),
+        ):
+            if budget is not None and budget.calls is not None and spent.calls > budget.calls:
+                raise broken(8, f"{whose} has made {spent.calls} calls of a budget of {budget.calls}")
 
     def _call_ended(self, task: DurableTask, at: int, *, calls: int = 0, tokens: int = 0) -> None:
         for spent in (self.spent, task.spent):
@@ -353,7 +363,7 @@ class Durable:
             task.state = "completed"
             return
         task.state, task.result = "completed", msgspec.json.decode(event.result)
-        self._call_ended(task, event.at, tokens=task.result["usage"]["total_tokens"] if "usage" in task.result else 0)
+        self._paid(task, event.at, task.result)
         self._completed(task)
 
     def _TaskRetrying(self, event: ev.TaskRetrying) -> None:
@@ -550,7 +560,7 @@ class Laws:
         self.counts = dict.fromkeys(
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
              "turned_back", "limited",
-             "overspent", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
+             "overspent", "asked_again", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
              "filled", "handed", "went_back", "asked", "again"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
@@ -607,6 +617,7 @@ class Laws:
             if not event.may_have_run and f"{stream}/{event.task}/{event.attempt}" in self.sent:
                 raise broken(6, f"{stream}/{event.task}/{event.attempt} was sent, and counts as if it had not run")
         self.counts["cached"] += isinstance(event, ev.TaskCached)
+        self.counts["asked_again"] += isinstance(event, ev.TaskStarted) and event.calls > 1
         self.counts["shut_out"] += isinstance(event, ev.TaskFellBack) and event.error.name == "CIRCUIT_OPEN"
         if isinstance(event, ev.CallRefused):
             self._waits_as_asked(stream, event)

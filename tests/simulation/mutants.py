@@ -27,6 +27,7 @@ from gleitzeit.engine.state.workflow import Task, Workflow
 from gleitzeit.engine.underway import Call, Lookup, Sending
 from gleitzeit.journal.memory import MemoryJournal
 from gleitzeit.model import events as ev
+from gleitzeit.model.definition import Budget
 from gleitzeit.model.secrets import Place
 from gleitzeit.provider.calls import CallTable
 from gleitzeit.spec.references.references import substitute
@@ -244,6 +245,18 @@ def turns_back_at_once() -> list[Patch]:
 @mutant
 def ignores_budgets() -> list[Patch]:
     return [(Meter, "complaint", lambda self, whole, own, task, now: "")]
+
+
+@mutant
+def lends_to_each_all_that_is_left() -> list[Patch]:
+    def to_lend(self: Meter, whole: Budget | None, own: Budget | None, task: str, ready: int, later: int) -> int:
+        spent = [(whole, self.total), (own, self._of(task))]
+        left = [
+            budget.calls - one.calls - 1 for budget, one in spent if budget is not None and budget.calls is not None
+        ]
+        return min(left, default=0)
+
+    return [(Meter, "to_lend", to_lend), (Meter, "is_lent", lambda self, whole: False)]
 
 
 @mutant

@@ -223,8 +223,8 @@ class Provider:
             error = TaskError("by chance") if random.random() < 0.7 else InvalidParams("by chance")
             return failure_of(error)
         number = random.getrandbits(32)
-        usage = {"total_tokens": number % 100}
-        return _json({"call": meta.call_id, "value": number, "text": "${t0.value} $${ {{t0.value}}", "usage": usage})
+        spent = {"usage": {"total_tokens": number % 100}, "requests": 1 + number % (meta.budget.calls or 1)}
+        return _json({"call": meta.call_id, "value": number, "text": "${t0.value} $${ {{t0.value}}", **spent})
 
     def _stop(self, entry: Entry, why: GleitzeitError) -> None:
         """Told to end, it ends a little later, unless it has finished by then."""

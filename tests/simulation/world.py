@@ -131,7 +131,10 @@ class World:
         self.store = MemoryStore(shards=SHARDS, clock=lambda: self.loop.now) if self.shared else MemoryStore()
         self.faulty = True
         self.outside = Process(self.loop, "outside", self)
-        self.provider_methods = [method_schema("sim/work", {}), method_schema("sim/pay", {"x-idempotent": False})]
+        self.provider_methods = [
+            method_schema("sim/work", {"params": {"properties": {"model": {}}}}),
+            method_schema("sim/pay", {"x-idempotent": False}),
+        ]
         inner = [method_schema(name, {"x-runs": "coordinator"}) for name in INNER]
         self.catalogue = Catalogue([*self.provider_methods, *inner])
         self.crashes = 0

@@ -261,6 +261,8 @@ class CallNotStarted(Struct, frozen=True):
     """Of the error, if it has one of its own: LLM_RATE_LIMITED."""
     tokens: int = 0
     """That it has cost nevertheless: one of several models had answered, and wrongly."""
+    calls: int = 0
+    """Likewise."""
 
 
 class CallUnknown(Struct, frozen=True):

@@ -16,8 +16,8 @@ class Call:
     """One attempt at a provider, from its TaskStarted to its end. Not journaled: rebuilt from the running tasks."""
 
     __slots__ = (
-        "attempt", "circuit", "deadline", "id", "instance", "lost_at", "method", "params", "probe", "provider", "sent",
-        "task", "workflow",
+        "attempt", "circuit", "deadline", "id", "instance", "lent", "lost_at", "method", "params", "probe", "provider",
+        "sent", "task", "workflow",
     )  # fmt: skip
 
     def __init__(self, workflow: Workflow, task: Task, attempt: int, call_id: str) -> None:
@@ -36,6 +36,8 @@ class Call:
         self.probe = False
         self.sent = False
         """Whether the request may have left; written by who sends it."""
+        self.lent = workflow.meter.lent.get(task.id, 0) if workflow.meter is not None else 0
+        """Requests that it may make of a model besides its first, of what its budget leaves."""
         self.deadline: int | None = None
         self.lost_at: int | None = None
         """When the call is given up because nobody has a connection to its provider; None while one has."""

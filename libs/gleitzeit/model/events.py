@@ -126,6 +126,8 @@ class TaskStarted(Event, frozen=True, omit_defaults=True, tag=True):
     lease_seconds: float = 0.0
     alternative: int = 0
     """Which one of the task's `fallback` it is, from 1; 0 is the task's own call."""
+    calls: int = 1
+    """How many of its budget are its own: as many requests it may make of a model."""
 
 
 class Approval(Struct, frozen=True, omit_defaults=True):
@@ -278,6 +280,7 @@ class CallRefused(Event, frozen=True, omit_defaults=True, tag=True):
     reason: str
     until: int = 0
     tokens: int = 0
+    calls: int = 0
 
 
 class CallLost(Event, frozen=True, omit_defaults=True, tag=True):

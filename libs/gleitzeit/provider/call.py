@@ -28,6 +28,14 @@ Say = Callable[[str, dict[str, Any]], None]
 logger = logging.getLogger(__name__)
 
 
+class Allowance(Struct, frozen=True):
+    """What of the budgets of a call's task and workflow is left for it; None is no limit. `calls` are requests that are
+    paid for, the first one included."""
+
+    calls: int | None = None
+    tokens: int | None = None
+
+
 class Meta(
     Struct,
     frozen=True,
@@ -52,6 +60,7 @@ class Meta(
     dependencies: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     untrusted: bool = False
+    budget: Allowance = Allowance()
     secrets: list[Place] = []
     """Which texts of the params have secrets in them."""
     traceparent: str = ""

@@ -83,7 +83,7 @@ class Ollama:
             raise self._instances.nobody()
         instance = min(alive, key=lambda instance: instance.running)
         download = wire.Download()
-        async with instance.http.lines("/api/pull", {"model": model, "stream": True}) as lines:
+        async with instance.http.lines("/api/pull", {"model": model, "stream": True}, paid=False) as lines:
             async for line in lines:
                 said = instance.http.server.decode(line)
                 if "error" in said:
@@ -158,7 +158,7 @@ class Ollama:
         if key not in self._shown:
             async with limit:
                 try:
-                    self._shown[key] = await instance.http.post_json("/api/show", {"model": held.name})
+                    self._shown[key] = await instance.http.post_json("/api/show", {"model": held.name}, paid=False)
                 except LlmError:
                     return {}  # it was deleted just now; the list is right without its details
         return self._shown[key]

@@ -174,13 +174,6 @@ def usage_wire(usage: Usage | None) -> dict[str, int] | None:
     return wire
 
 
-def usage_of_wire(wire: Any) -> Usage | None:
-    """The other way round; None for what is none."""
-    if not isinstance(wire, dict):
-        return None
-    return Usage(**{name: count_of(wire.get(name)) for name in Usage.__struct_fields__})
-
-
 def sum_of(used: Sequence[Usage | None]) -> Usage | None:
     """None where nobody has counted."""
     counted = [usage for usage in used if usage is not None]

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from gleitzeit.schemas.catalogue import compile_schema
 from gleitzeit.schemas.explain import explain
-from gz_provider_llm.errors import BadRequest, ServerError
+from gz_provider_llm.account import give_back
+from gz_provider_llm.errors import BadRequest, ServerError, costs_nothing
 from gz_provider_llm.shapes.requests import ChatRequest, Message
 from gz_provider_llm.shapes.results import ChatResult
 
@@ -96,6 +97,8 @@ async def in_words_where_needed(
     except (BadRequest, ServerError) as error:
         if request.json_schema is None or not NO_GRAMMAR.search(error.message.lower()):
             raise
+        if not costs_nothing(error):
+            give_back()
     messages = in_words(request.messages, request.json_schema)
     told = replace(request, messages=messages, json=is_of_objects(request.json_schema), json_schema=None)
     result = await ask(told)

@@ -17,7 +17,8 @@ from msgspec import Struct
 from yarl import URL
 
 from gleitzeit.errors import GleitzeitError
-from gz_provider_llm.errors import ServerError, StreamCut
+from gz_provider_llm.account import charge, give_back
+from gz_provider_llm.errors import ServerError, StreamCut, costs_nothing
 from gz_provider_llm.transport.lines import Event, EventReader, Splitter
 from gz_provider_llm.transport.patience import Patience
 from gz_provider_llm.transport.sending import CLOSE_AFTER_STREAMS, Sessions, checked_url, headers_for, without_user
@@ -94,26 +95,26 @@ class Http:
         """`base` is where the path begins, if not at `url`. Raises what `errors.py` names."""
         return await self._json("GET", path, None, base)
 
-    async def post_json(self, path: str, body: object) -> Any:
-        """Raises what `errors.py` names."""
-        return await self._json("POST", path, body)
+    async def post_json(self, path: str, body: object, *, paid: bool = True) -> Any:
+        """Raises what `errors.py` names; if it is `paid` for, also BudgetExceeded."""
+        return await self._json("POST", path, body, paid=paid)
 
-    async def _json(self, method: str, path: str, body: object, base: str = "") -> Any:
-        async with self._opened(method, path, body, base, patient=body is not None) as reply:
+    async def _json(self, method: str, path: str, body: object, base: str = "", *, paid: bool = False) -> Any:
+        async with self._opened(method, path, body, base, patient=body is not None, paid=paid) as reply:
             content = await reply.read(BODY_LIMIT_BYTES)
             if len(content) > BODY_LIMIT_BYTES:
                 raise ServerError(f"the answer of {self.server.shown_url} is larger than {BODY_LIMIT_BYTES >> 20} MiB")
             return self.server.decode(content)
 
     @asynccontextmanager
-    async def lines(self, path: str, body: object) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def lines(self, path: str, body: object, *, paid: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
         """POST, and the answer line by line (NDJSON), without empty lines. Decode them with `server.decode`.
 
         The end of the lines is the end of the answer, or a connection that was closed in a way that HTTP cannot tell
         from it: raise StreamCut if what should come last has not come.
         """
         async with (
-            self._opened("POST", path, body, streams=True) as reply,
+            self._opened("POST", path, body, streams=True, paid=paid) as reply,
             aclosing(self._lines(reply)) as lines,
         ):
             yield lines
@@ -123,7 +124,7 @@ class Http:
     async def events(self, path: str, body: object, *, patient: bool = False) -> AsyncIterator[AsyncIterator[Event]]:
         """POST, and the answer as server-sent events. For its end see `lines`. `patient`: it may be silent for long."""
         async with (
-            self._opened("POST", path, body, streams=True, patient=patient) as reply,
+            self._opened("POST", path, body, streams=True, patient=patient, paid=True) as reply,
             aclosing(self._events(reply)) as events,
         ):
             yield events
@@ -134,7 +135,15 @@ class Http:
 
     @asynccontextmanager
     async def _opened(
-        self, method: str, path: str, body: object, base: str = "", *, streams: bool = False, patient: bool = False
+        self,
+        method: str,
+        path: str,
+        body: object,
+        base: str = "",
+        *,
+        streams: bool = False,
+        patient: bool = False,
+        paid: bool = False,
     ) -> AsyncIterator["_Reply"]:
         seconds = self._long_silence_seconds if patient else self._idle_timeout_seconds
         patience = Patience(seconds, self.works_on)
@@ -142,9 +151,17 @@ class Http:
         url = without_user((base or self.url) + path)
         if self._query:
             url = url.extend_query(self._query)
+        begun = False
+        if paid:
+            charge()
         try:
             async with patience.limit, self._sent(session, method, url, body, patience) as reply:
+                begun = True
                 yield reply
+        except GleitzeitError as error:
+            if paid and not begun and costs_nothing(error):
+                give_back()
+            raise
         except TimeoutError:
             if not patience.limit.expired():
                 raise

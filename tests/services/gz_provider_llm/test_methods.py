@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_server import AT_ONCE_SECONDS, Answer, FakeServer, answer, fake_server, sse, stream
+from fake_server import AT_ONCE_SECONDS, Answer, FakeServer, answer, fake_server, hang, slam, sse, stream
 from llama import LlamaServer
 from samples import PNG, SCHEMA, USAGE, chunk, encoded, end
 
@@ -33,9 +33,11 @@ class Peer:
         self.connection = connection
         self.server = server
         self.said: list[tuple[str, dict[str, Any]]] = []
+        self.budget: dict[str, int] = {}
 
     async def call(self, method: str, /, **params: Any) -> Any:
-        return await self.connection.call(f"llm/{method}", {"_meta": {"progressToken": "t"}, **params})
+        meta = {"progressToken": "t", "budget": self.budget}
+        return await self.connection.call(f"llm/{method}", {"_meta": meta, **params})
 
     async def failure(self, method: str, /, **params: Any) -> tuple[str, GleitzeitError]:
         with pytest.raises(GleitzeitError) as caught:
@@ -70,10 +72,17 @@ async def serving(backend: Backend, server: FakeServer, settings: Settings) -> A
 
 
 @asynccontextmanager
-async def peer(*script: Answer, folder: Path = Path("/"), idle: float = 60, **settings: Any) -> AsyncIterator[Peer]:
+async def peer(
+    *script: Answer,
+    folder: Path = Path("/"),
+    idle: float = 60,
+    budget: dict[str, int] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Peer]:
     async with fake_server(*script) as server:
         backend = OpenAI(Http(server.url, idle_timeout_seconds=idle), is_openai=False)
         async with serving(backend, server, Settings(directory=folder, **settings)) as made:
+            made.budget = budget or {}
             yield made
 
 
@@ -106,6 +115,7 @@ async def test_the_whole_result() -> None:
             "message": {"role": "assistant", "content": "Hello"}, "model": "m-1", "finish_reason": "stop",
             "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}, "tokens_used": 5,
             "prompt_eval_count": 3, "eval_count": 2, "done": True, "provider": "openai", "provider_id": "openai",
+            "requests": 1,
         }  # fmt: skip
         assert made.streamed() == "Hello"
 
@@ -448,6 +458,72 @@ async def test_cancelling_the_call_closes_the_request_to_the_server() -> None:
         assert replies[0].code == TaskCancelled.code
 
 
+# Budgets
+
+JSON_OF_A = {"model": ["a", "b"], "prompt": "hi", "response_format": "json"}
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4])
+async def test_no_request_is_made_beyond_the_calls_that_a_budget_leaves(calls: int) -> None:
+    async with peer(saying("No."), budget={"calls": calls}) as made:
+        name, error = await made.failure("chat", **JSON_OF_A)
+        assert (name, len(made.server.asked)) == ("BUDGET_EXCEEDED", calls)
+        assert error.message.startswith(f"the budget leaves this call {calls} requests, and it has made {calls}")
+        assert "no JSON" in error.message
+        data = error.data or {}
+        assert (data["requests"], data["usage"]["total_tokens"]) == (calls, 5 * calls)
+
+
+async def test_a_result_says_how_many_requests_it_took() -> None:
+    async with peer(saying("No."), saying("{}"), budget={"calls": 2}) as made:
+        assert (await made.call("chat", **JSON_OF_A))["requests"] == 2
+
+
+async def test_tokens_that_are_spent_within_a_call_end_it_before_its_next_request() -> None:
+    async with peer(saying("No."), budget={"tokens": 9}) as made:  # each answer has 5
+        name, error = await made.failure("chat", **JSON_OF_A)
+        assert (name, len(made.server.asked)) == ("BUDGET_EXCEEDED", 2)
+        assert "the budget leaves this call 9 tokens, and it has used 10" in error.message
+
+
+@pytest.mark.parametrize(
+    ("refusal", "made_of_it"),
+    [
+        (answer(400, {"error": {"message": "Unsupported parameter: 'temperature' is not supported"}}), 1),
+        (NO_MODEL, 1),
+        (answer(429, "", retry_after="9"), 1),
+        (answer(500, {"error": {"message": "failed to parse grammar: grammar error"}}), 1),
+        (answer(500, "broken"), 2),
+        (slam, 2),
+        (stream(sse(chunk(content="N")), then="cut"), 2),
+    ],
+)
+async def test_what_a_server_refuses_is_not_paid_for(refusal: Answer, made_of_it: int) -> None:
+    async with peer(refusal, saying('{"a": true}'), budget={"calls": 5}) as made:
+        result = await made.call("chat", **{**JSON_OF_A, "response_format": SCHEMA, "temperature": 0.5})
+        asked = [one for one in made.server.asked if one.method == "POST"]
+        assert (result["requests"], len(asked)) == (made_of_it, 2)
+
+
+async def test_a_call_without_requests_tells_of_none() -> None:
+    async with peer(hang) as made:
+        _, error = await made.failure("vision", model="m", prompt="hi")
+        assert "requests" not in (error.data or {})
+
+
+async def test_the_files_of_a_batch_share_its_budget(tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text(name)
+    async with peer(saying("x"), folder=tmp_path, budget={"calls": 3}) as made:
+        files = [f"{name}.txt" for name in "abcd"]
+        result = await made.call("chat", model="m", prompt="hi", files=files, batch_mode=True)
+        assert len(made.server.asked) == result["requests"] == 3
+        assert result["summary"] == {"total": 4, "successful": 3, "failed": 1}
+        assert (result["tokens_used"], result["usage"]["total_tokens"]) == (15, 15)
+        failed = [entry for entry in result["result"].values() if entry["status"] == "failed"]
+        assert "the budget leaves this call 3 requests" in failed[0]["error"]
+
+
 # JSON
 
 
@@ -639,7 +715,7 @@ async def test_embeddings(method: str) -> None:
         assert result == {
             "embedding": [1, 2], "embeddings": [[1, 2], [3, 4]], "dimensions": 2, "model": "e-1",
             "usage": {"input_tokens": 2, "output_tokens": 0, "total_tokens": 2}, "tokens_used": 2,
-            "provider": "openai", "provider_id": "openai",
+            "provider": "openai", "provider_id": "openai", "requests": 1,
         }  # fmt: skip
 
 

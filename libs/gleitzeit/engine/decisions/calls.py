@@ -118,7 +118,7 @@ class Calls(Places):
                 self._fail_task(workflow, task, task.attempt, failure(errors.BudgetExceeded(complaint + last)))
                 return
         call = Call(workflow, task, attempt, call_id(workflow.id, task.id, attempt))
-        call.provider, call.instance = provider, instance
+        call.provider, call.instance, call.lent = provider, instance, self._to_lend(workflow, task)
         built = self._had(workflow, task, lambda: self._params.build(call))
         if built is None:
             return
@@ -126,7 +126,8 @@ class Calls(Places):
         self._loads.pop(task, None)
         self.scheduler.health.enter(call)
         lease = self._lease_ms / 1000
-        event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative)
+        calls = 1 + call.lent
+        event = ev.TaskStarted(self._now, task.id, attempt, provider, instance, digest, lease, task.alternative, calls)
         self._record(workflow, event)
         self.scheduler.looked_up.discard(task)
         self.scheduler.started(workflow, instance)
@@ -135,6 +136,17 @@ class Calls(Places):
         self._arm_budget(call)
         self._effect(fx.CallProvider(call))
         self._started_bytes += len(call.params)
+
+    def _to_lend(self, workflow: Workflow, task: Task) -> int:
+        """How many requests a call may make besides its first, of what its budgets leave: if it asks a model, for all
+        that is known."""
+        schema = self.catalogue.get(task.definition.method)
+        if workflow.meter is None or (schema is not None and "model" not in schema.param_names):
+            return 0
+        count = workflow.counts.get
+        later = count("pending", 0) + count("retrying", 0) + count("waiting", 0)
+        own, whole = task.definition.budget, workflow.definition.budget
+        return workflow.meter.to_lend(whole, own, task.id, count("ready", 0), later)
 
     def params_of(self, call: Call) -> bytes:
         """The params of a running call once more, for who has not kept them. Raises BlobNeeded: then say that the call
@@ -282,7 +294,9 @@ class Calls(Places):
             return
         wait = busy_seconds(item.retry_after_seconds, task.refusals)
         until = self._now + to_ms(wait)
-        self._record(workflow, ev.CallRefused(self._now, task.id, call.attempt, item.reason, until, item.tokens))
+        self._record(
+            workflow, ev.CallRefused(self._now, task.id, call.attempt, item.reason, until, item.tokens, item.calls)
+        )
         if wait > PATIENCE_SECONDS and self._does_not_wait(call, item):
             return
         self._at(until, self._release, workflow, task, call.attempt)

@@ -182,6 +182,8 @@ class Core:
         seq = workflow.seq + 1
         workflow.apply(event)
         self._applied(workflow, event, seq)
+        if workflow.meter is not None:  # what was lent to a call is there for others when it has ended
+            self.scheduler.unpark(workflow)
 
     def _applied(self, workflow: Workflow, event: ev.AnyEvent, seq: int) -> None:
         """What has been applied is part of the commit, as the event of that number."""

@@ -332,6 +332,9 @@ class CallParams:
         meta = b'"_meta":{%b,%b,"traceparent":"%b"%b' % (where, who, trace.encode(), self._tail(call.workflow.id))
         if definition.timeout_seconds is not None:
             meta += b',"deadlineSeconds":%b' % _json(definition.timeout_seconds)
+        if call.workflow.meter is not None:
+            left = call.workflow.meter.left(call.workflow.definition.budget, definition.budget, call.task.id, call.lent)
+            meta += b',"budget":%b' % _json(left) if left else b""
         if definition.untrusted:
             meta += b',"untrusted":true'
         for name, value in self._beside(call.workflow, call.task).items():

@@ -42,7 +42,8 @@ class Scheduler:
         self._apart: set[str] = set()
         """Methods that have a pool of their own, as a circuit of theirs has opened."""
         self._parked: dict[str, list[Lane]] = {}
-        """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`)."""
+        """Out of the queues because their workflow may start nothing now (paused, held, at `max_parallel`,
+        or because what its budget leaves is lent)."""
         self._parked_tasks = 0
         self._running: dict[str, int] = {}
         """Calls under way, by workflow."""
@@ -129,6 +130,8 @@ class Scheduler:
 
     def may_start(self, workflow: Workflow) -> bool:
         if workflow.state == "paused" or workflow.id in self.held or workflow.id in self.blocked:
+            return False
+        if workflow.meter is not None and workflow.meter.is_lent(workflow.definition.budget):
             return False
         limit = workflow.definition.max_parallel
         return limit is None or self._running.get(workflow.id, 0) < limit
@@ -297,6 +300,8 @@ class Scheduler:
         limit = workflow.definition.max_parallel
         if limit is not None and self._running.get(workflow.id, 0) >= limit:
             return "max_parallel", f"the workflow already runs {limit} tasks, which is its max_parallel"
+        if workflow.meter is not None and workflow.meter.is_lent(workflow.definition.budget):
+            return "budget", "calls that run may yet need what is left of the workflow's budget of calls"
         pool = self._pool(workflow, task)
         if pool is self._groups.lookups:
             return "cache", "it is looked up whether the result of an equal call is kept"

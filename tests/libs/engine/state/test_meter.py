@@ -1,5 +1,8 @@
 """What is spent is what the events say, and a budget stops the call after the one that spent it."""
 
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +11,9 @@ from tests.libs.engine.builders import NOW, Desk, raw, snapshot, task
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.explain import explain
-from gleitzeit.engine.state.meter import tokens_of
+from gleitzeit.engine.state.meter import cost_of
 from gleitzeit.engine.state.replay import replay
+from gleitzeit.engine.underway import Call
 from gleitzeit.model.definition import Alternative, Budget
 
 
@@ -28,7 +32,7 @@ from gleitzeit.model.definition import Alternative, Budget
     ],
 )
 def test_tokens_are_those_that_a_result_says(result: object, tokens: int) -> None:
-    assert tokens_of(raw(result)) == tokens
+    assert cost_of(raw(result)).tokens == tokens
 
 
 def test_a_workflow_of_three_calls_makes_three() -> None:
@@ -128,23 +132,104 @@ def test_what_is_spent_is_spent_for_the_alternatives_too() -> None:
     assert desk.kinds().count("TaskStarted") == 2
 
 
+def told(desk: Desk, name: str) -> dict[str, int]:
+    """What the call is told of its budgets."""
+    budget: dict[str, int] = msgspec.json.decode(desk.call(name).params)["_meta"].get("budget", {})
+    return budget
+
+
+def most_of(call: Call, size: int) -> int:
+    return 1 + size % (call.lent + 1)
+
+
+ASKS: dict[str, Any] = {"method": "llm/chat", "params": {"prompt": "hi"}}
+
+
+def test_a_call_is_told_what_its_budgets_leave() -> None:
+    for whole, own, left in (
+        (None, Budget(calls=3), {"calls": 3}),
+        (Budget(calls=3), None, {"calls": 3}),
+        (Budget(calls=3, tokens=50), Budget(calls=2, tokens=60), {"calls": 2, "tokens": 50}),
+        (Budget(tokens=50), None, {"tokens": 50}),
+        (Budget(seconds=5.0), None, {}),
+        (None, None, {}),
+    ):
+        desk = Desk()
+        desk.submit(task("a", **ASKS, budget=own), budget=whole)
+        assert told(desk, "a") == left
+
+
+def test_the_requests_that_a_call_has_made_are_counted() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", **ASKS, attempts=5, budget=Budget(calls=4)))
+    desk.fail("a", data={"requests": 2})
+    desk.wait(1.0)
+    assert told(desk, "a") == {"calls": 2}
+    desk.tell(inp.CallNotStarted(desk.call("a"), "too many requests", 1.0, calls=1))
+    desk.wait(1.0)
+    assert told(desk, "a") == {"calls": 1}
+    desk.fail("a")
+    desk.wait(2.0)
+    assert workflow.error is not None
+    assert workflow.error.message.startswith("its budget of 4 calls is spent")
+    assert replay(desk.events["w"]).meter == workflow.meter
+
+
+def test_only_who_asks_a_model_makes_several_requests() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a"), task("b", "a"), budget=Budget(calls=9))
+    assert told(desk, "a") == {"calls": 1}
+    desk.complete("a", {"requests": 500})
+    assert workflow.meter is not None
+    assert workflow.meter.total.calls == 2
+
+
+def test_what_a_workflow_s_budget_leaves_is_shared() -> None:
+    """By those that could start now, after each that comes later has one."""
+    desk = Desk()
+    names = ["a", "b", "c"]
+    desk.submit(*(task(name, **ASKS) for name in names), task("d", "a", **ASKS), budget=Budget(calls=8))
+    assert [told(desk, name)["calls"] for name in names] == [2, 2, 2]
+    desk.complete("a", {"requests": 2})
+    assert told(desk, "d") == {"calls": 2}
+
+
+def test_who_finds_all_that_is_left_lent_waits_for_those_that_may_need_it() -> None:
+    desk = Desk()
+    workflow = desk.submit(task("a", **ASKS), task("b", **ASKS, attempts=5), budget=Budget(calls=4))
+    assert [told(desk, name)["calls"] for name in ("a", "b")] == [2, 2]
+    desk.fail("b", data={"requests": 2})
+    desk.wait(1.0)
+    assert desk.states() == {"a": "running", "b": "ready"}
+    assert explain(desk.engine, workflow, workflow.tasks["b"], desk.now).reason == "budget"
+    desk.complete("a")
+    assert desk.states() == {"a": "completed", "b": "running"}
+    assert told(desk, "b") == {"calls": 1}
+
+
 @given(st.lists(st.tuples(st.sampled_from("cfrlw"), st.integers(0, 5000)), max_size=30))
 def test_a_replay_knows_what_was_spent(steps: list[tuple[str, int]]) -> None:
-    """And never more calls than the budget has."""
+    """And never more calls than the budget has, nor more requests of those that make several."""
     desk = Desk()
+    requests = 0
     alternatives = (Alternative("x", "llm/chat"), Alternative("y", "echo/echo"))
-    tasks = [task(n, attempts=3, fallback=alternatives, budget=Budget(calls=4)) for n in ("a", "b", "c")]
+    tasks = [task(n, **ASKS, attempts=3, fallback=alternatives, budget=Budget(calls=4)) for n in ("a", "b", "c")]
     desk.submit(*tasks, budget=Budget(calls=8, tokens=100, seconds=60.0), max_parallel=2)
     for step, size in steps:
         call = next(iter(desk.engine.calls.values()), None)
         if call is None or step == "w":
             desk.wait(size / 1000)
         elif step == "c":
-            desk.tell(inp.CallCompleted(call, raw({"usage": {"total_tokens": size % 60}})))
+            requests += most_of(call, size)
+            said = {"usage": {"total_tokens": size % 60}, "requests": most_of(call, size)}
+            desk.tell(inp.CallCompleted(call, raw(said)))
         elif step == "f":
-            desk.tell(inp.CallFailed(call, -29002, "no", raw({"retryable": bool(size % 2)})))
+            requests += most_of(call, size)
+            said = {"retryable": bool(size % 2), "requests": most_of(call, size)}
+            desk.tell(inp.CallFailed(call, -29002, "no", raw(said)))
         elif step == "r":
-            desk.tell(inp.CallNotStarted(call, "busy", 0.1))
+            requests += most_of(call, size) - 1
+            desk.tell(inp.CallNotStarted(call, "busy", 0.1, calls=most_of(call, size) - 1))
         else:
             desk.tell(inp.CallFailed(call, -29004, "gone"))
         workflow = desk.workflow()
@@ -152,7 +237,7 @@ def test_a_replay_knows_what_was_spent(steps: list[tuple[str, int]]) -> None:
         again.released[:] = workflow.released[:] = []
         assert snapshot(again) == snapshot(workflow)
         assert workflow.meter is not None
-        assert workflow.meter.total.calls <= 8
+        assert requests <= workflow.meter.total.calls <= 8
         assert all(spent.calls <= 4 for spent in workflow.meter.tasks.values())
         assert workflow.meter.running.keys() == {t.id for t in workflow.tasks.values() if t.state == "running"}
         assert workflow.meter.seconds(desk.now) <= 3 * (desk.now - NOW) / 1000
