@@ -4,13 +4,15 @@
 
 The model has random weights and answers in milliseconds, so what is measured is the way, not the thinking: a short
 prompt shows what is added, a long one (which no server has seen before) what that is in proportion. Through gz is first
-a client on a WebSocket; then a person at a terminal, who types into `gz chat`.
+a client on a WebSocket; then a person at a terminal, who types into `gz chat`. What the machine takes for the durable
+writes and the ways between processes in it, nothing could do without that loses nothing.
 """
 
 import asyncio
 import json
 import os
 import pty
+import socket
 import statistics
 import subprocess
 import sys
@@ -39,6 +41,14 @@ SHORT = "Write about the sea."
 SENTENCE = " It was a long day, and the wind had turned before anybody noticed."
 LONG = SHORT + SENTENCE * 60
 LINE = SHORT + SENTENCE * 15
+PAUSE_SECONDS = 0.01
+"""About as long as the processes of the path sleep between messages: what they need is in no cache then."""
+ECHO = """
+import socket
+end = socket.create_connection(("127.0.0.1", %d))
+while data := end.recv(4096):
+    end.sendall(data)
+"""
 
 
 def asking(prompt: str, number: int) -> dict[str, Any]:
@@ -158,9 +168,43 @@ async def converse(client: httpx.AsyncClient, server_url: str, connection: Conne
     row("to the first token: typed into gz chat", f"{typed * 1e3:.2f} ms", f"{typed / direct:.2f}", "<= 1.2")
 
 
+def durable_write(folder: Path) -> float:
+    """Seconds for one of 32 KiB, which is what a commit has."""
+    took = []
+    with (folder / "written").open("wb", buffering=0) as file:
+        file.write(bytes(8 << 20))
+        os.fsync(file.fileno())
+        file.seek(0)
+        for _ in range(ROUNDS):
+            time.sleep(PAUSE_SECONDS)
+            began = time.perf_counter()
+            file.write(bytes(32 << 10))
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def way() -> float:
+    """Seconds from one process to another by TCP, there and back through as little as possible, halved."""
+    took = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        other = subprocess.Popen([sys.executable, "-c", ECHO % server.getsockname()[1]])
+        end, _ = server.accept()
+    with end:
+        for _ in range(ROUNDS):
+            time.sleep(PAUSE_SECONDS)
+            began = time.perf_counter()
+            end.sendall(bytes(300))
+            end.recv(4096)
+            took.append((time.perf_counter() - began) / 2)
+    other.wait()
+    return statistics.median(took)
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        write, one_way = durable_write(folder), way()
         server = LlamaServer(tiny_model.write_model(folder / "tiny.gguf"), "--parallel", "2", "--context", "65536")
         environ = {**os.environ, "OPENAI_BASE_URL": f"{server.url}/v1"}
         config = StackConfig(state=folder / "state", providers=("openai", "echo"), log_files=True, log_level="warning")
@@ -180,9 +224,10 @@ async def main() -> None:
                         pairs.append((direct, await through.ask(connection, asking(prompt, 2 * number + 1))))
                     show(name, pairs[2:])
                 await converse(client, server.url, connection, address.url)
-            row(
-                "a workflow of one echo task, to the end: the floor", f"{statistics.median(floor[2:]) * 1e3:.2f} ms", ""
-            )
+            row("what is in it", "measured")
+            row("a workflow of one echo task, to the end", f"{statistics.median(floor[2:]) * 1e3:.2f} ms")
+            row("a durable write: one before the call, one at its end", f"{write * 1e3:.2f} ms")
+            row("a way from process to process: four more than directly", f"{one_way * 1e3:.2f} ms")
             await connection.close()
         finally:
             await stack.stop()
