@@ -99,3 +99,16 @@ def test_an_address_for_others_wants_both(tmp_path: Path) -> None:
     done = support.gz("up", "--listen", "0.0.0.0:0", "--provider", "echo", state=tmp_path / "state")
     assert done.returncode != 0
     assert "a token and TLS are needed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"), [((), "round_robin"), (("--strategy", "llm=best_fit"), "llm=best_fit")]
+)
+def test_which_provider_gets_a_call_is_said_by_an_option_a_variable_or_the_file(
+    tmp_path: Path, options: tuple[str, ...], strategy: str
+) -> None:
+    stack = Stack(tmp_path / "state", "--provider", "echo", *options, environ={"GLEITZEIT_STRATEGY": "round_robin"})
+    assert stack.url, "it is up"
+    words = support.command_line(stack.pid("gz_coordinator"))
+    assert words[words.index("--strategy") + 1] == strategy
+    assert stack.stop() == 0

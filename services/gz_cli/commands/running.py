@@ -198,6 +198,15 @@ def up(
         str | None,
         typer.Option("--allow-env", metavar="NAME,…", help="Our environment variables that documents may read."),
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            "--strategy",
+            metavar="NAME,…",
+            help="Which provider gets a call where several could have it: least_loaded (the default), round_robin, "
+            "model_affinity, best_fit; of some only, as in llm=model_affinity.",
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option("--log-level", metavar="LEVEL", help="Of all processes: debug, info, warning or error."),
@@ -231,6 +240,7 @@ def up(
         tls_key=settings.text(tls_key),
         allow_env=allow_env,
         allow_root=[str(root) for root in allow_root] if allow_root else None,
+        strategy=strategy,
         log_level=log_level,
     )
     leave(stack.run(config))

@@ -161,6 +161,7 @@ def test_a_wrong_document_is_not_run(capsys: pytest.CaptureFixture[str], tmp_pat
         (["call", "system.status", "--params", "{"], 2, "--params"),
         (["up", "--listen", "nowhere"], 2, "HOST:PORT"),
         (["up", "--provider", "frob"], 2, "gz-provider-frob"),
+        (["up", "--strategy", "llm=best_fitt"], 2, "did you mean best_fit?"),
         (["run", EXAMPLES / "hello.yaml", "--provider", "frob"], 2, "gz-provider-frob"),
         (["run", EXAMPLES / "hello.yaml", "--state", "/proc/none"], 2, "/proc/none"),
         (["up", "--state", "/proc/none"], 2, "/proc/none"),
