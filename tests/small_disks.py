@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+_READ_ONLY, _REMOUNT = 1, 32
 _DETACH = 2
 """Whatever is still open there."""
 
@@ -47,3 +48,8 @@ def fill(disk: Path) -> Path:
         while True:
             file.write(bytes(4096))
     return ballast
+
+
+def make_read_only(disk: Path) -> None:
+    """As a snapshot is, or a disk with errors. Whoever writes there must be done."""
+    assert ctypes.CDLL(None).mount(None, os.fsencode(disk), None, _READ_ONLY | _REMOUNT, None) == 0

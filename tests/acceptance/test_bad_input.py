@@ -193,6 +193,24 @@ async def test_who_asks_on_a_full_disk_is_told_at_once_and_what_runs_is_kept(tmp
             assert stack.stop() == 0
 
 
+def test_who_starts_on_a_full_disk_is_told_so_at_once(tmp_path: Path) -> None:
+    """The server that finds providers said nothing, and was waited for."""
+    document = tmp_path / "hello.yaml"
+    document.write_text("name: hello\ntasks: [{id: a, method: echo/echo, params: {message: hi}}]\n")
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        up = ["up", "--provider", "echo", "--listen", "127.0.0.1:0"]
+        assert support.gz(*up, "--background", state=disk / "old").returncode == 0
+        assert support.gz("down", state=disk / "old").returncode == 0
+        fill(disk)
+        for folder in ("old", "new"):
+            for command in (["run", str(document)], [*up, "--background"], up):
+                refused = support.gz(*command, state=disk / folder)
+                assert refused.returncode != 0
+                words = refused.stderr.lower()
+                assert "no space left" in words or "room on that disk" in words, (folder, command, refused.stderr)
+                assert "traceback" not in words
+
+
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
 async def test_whatever_is_asked_of_a_journal_that_turns_out_to_be_full_is_refused_and_nothing_comes_of_it(
     tmp_path: Path, kind: str

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,43 @@ def test_a_quarantined_workflow_is_shown_as_such(tmp_path: Path) -> None:
     assert "gz journal check" in refused.stderr
     assert gz("signal", good, "go", state=state).returncode == 0
     assert gz("watch", good, state=state).returncode == 0
+    assert stack.stop() == 0
+
+
+async def test_a_row_that_is_damaged_is_told_and_hides_no_others(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    stack = support.Stack(state, "--provider", "echo")
+    connection = await support.connected(stack)
+    ids = []
+    for name in ("key", "counts", "name", "good"):
+        task = {"id": "a", "method": "echo/echo", "params": {"message": "hi"}}
+        ids.append(await support.submit(connection, task, name=name))
+        await support.finished(stack.url, ids[-1])
+    await connection.close()
+    assert stack.stop() == 0
+    with closing(sqlite3.connect(state / "journal.db")) as database:
+        bad = "CAST(x'ff41' AS TEXT)"
+        database.execute(f"UPDATE stream SET key = {bad} WHERE name = ?", (ids[0],))
+        database.execute(
+            "UPDATE tail SET counts = x'ff' WHERE stream = (SELECT id FROM stream WHERE name = ?)", (ids[1],)
+        )
+        database.execute(f"UPDATE stream SET name = {bad} WHERE name = ?", (ids[2],))
+        database.commit()
+    checked = await asyncio.to_thread(gz, "journal", "check", state=state)
+    assert checked.returncode == 1
+    assert {line.partition(": ")[0] for line in checked.stdout.splitlines()} == {ids[0], ids[1], "\ufffdA"}
+    exported = await asyncio.to_thread(gz, "journal", "export", str(tmp_path / "out"), state=state)
+    assert exported.returncode == 1
+    assert "left out: \ufffdA: it has no events" in exported.stderr
+    stack = support.Stack(state, "--provider", "echo")
+    assert stack.url
+    rows = {
+        row["workflow_id"]: row
+        for row in json.loads((await asyncio.to_thread(gz, "list", "-o", "json", state=state)).stdout)
+    }
+    assert set(rows) == {ids[0], ids[1], "\ufffdA", ids[3]}
+    assert [id_ for id_, row in rows.items() if "quarantined" in row] == [ids[1]]
+    assert (await asyncio.to_thread(gz, "result", ids[3], state=state)).returncode == 0
     assert stack.stop() == 0
 
 

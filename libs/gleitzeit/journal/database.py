@@ -11,7 +11,7 @@ from gleitzeit.journal.blobs import Piece
 from gleitzeit.journal.finding import SUMMARY_COLUMNS, Row, branches, first, order, summary_of, unfinished
 from gleitzeit.journal.plan import End, Plan
 from gleitzeit.journal.records import SHORT_BYTES, Packed, unpack_whole
-from gleitzeit.journal.sqlite_file import SqliteFile, opening
+from gleitzeit.journal.sqlite_file import SqliteFile, damaged, opening
 
 CACHED_STREAMS = 20_000  # whose end is known without asking SQLite; about 400 bytes each
 
@@ -49,6 +49,7 @@ class Database:
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         """Creates the file if there is none. Raises ConfigurationError, JournalLocked, JournalFull or JournalError."""
+        self._path = path
         self.file = SqliteFile(path, max_bytes)
         self._connection = self.file.connection
         self._ends: dict[str, End] = {}
@@ -206,4 +207,7 @@ class Database:
             return blob_rows.sweep(self._connection, unused_since)
 
     def _one(self, text: str) -> int:
-        return int(self._connection.execute(text).fetchone()[0])
+        found = self._connection.execute(text).fetchone()
+        if found is None or not isinstance(found[0], int):
+            raise damaged(self._path, "a number that every journal has is not there")
+        return found[0]

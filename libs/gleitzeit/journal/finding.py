@@ -13,8 +13,19 @@ SUMMARY_COLUMNS = "name, kind, key, status, active, created_at, updated_at, due_
 
 
 def summary_of(row: Row) -> Summary:
+    """Also of one that is damaged: it must not hide the others."""
     name, kind, key, status, active, created_at, updated_at, due_at, expires_at, counts = row
-    return Summary(name, kind, key, status, bool(active), created_at, updated_at, due_at, expires_at, Raw(counts))
+    if not (type(created_at) is type(updated_at) is int and type(counts) is bytes):
+        created_at, updated_at = _whole(created_at) or 0, _whole(updated_at) or 0
+        counts = counts if isinstance(counts, bytes | str) else b"null"
+    due_at, expires_at = _whole(due_at), _whole(expires_at)
+    return Summary(
+        str(name), kind, str(key), str(status), bool(active), created_at, updated_at, due_at, expires_at, Raw(counts)
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def branches(query: Find) -> Iterator[tuple[str, Row]]:

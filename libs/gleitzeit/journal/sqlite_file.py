@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from gleitzeit.errors import (
@@ -42,6 +43,8 @@ class SqliteFile:
             self.connection = sqlite3.connect(
                 path, timeout=1.0, isolation_level=None, cached_statements=256, check_same_thread=False
             )
+            # One damaged letter in a list is no reason to show nothing of it.
+            self.connection.text_factory = partial(str, encoding="utf-8", errors="replace")
             try:
                 prepare(self.connection, path, max_bytes)
                 self._presence.problem(written=True)
@@ -149,19 +152,25 @@ def opening(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(f"the journal {path} cannot be opened: {error.strerror}") from error
+    except UnicodeDecodeError as error:  # what SQLite says of its tables quotes what it found there
+        raise damaged(path, "the descriptions of its tables cannot be read") from error
     except sqlite3.Error as error:
         code = _primary_code(error)
         if code == sqlite3.SQLITE_BUSY:
             raise JournalLocked(f"the journal {path} is open in another program") from error
         if code == sqlite3.SQLITE_FULL:
             raise JournalFull(f"no space left for the journal {path}") from error
-        if code == sqlite3.SQLITE_CORRUPT:
-            raise JournalCorrupt(
-                f"the journal {path} is damaged as a whole ({error}): take a copy or an export of it, or another file"
-            ) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):  # a table that every journal has is not there
+            raise damaged(path, str(error)) from error
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise ConfigurationError(f"{path} cannot be used as a journal: {error}") from error
         raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+
+
+def damaged(path: Path, why: str) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"the journal {path} is damaged as a whole ({why}): take a copy or an export of it, or another file"
+    )
 
 
 def _refuse_rescued(path: Path) -> None:

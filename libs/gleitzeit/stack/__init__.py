@@ -25,7 +25,7 @@ from gleitzeit.config import read_token
 from gleitzeit.process.children import Child, start_child
 from gleitzeit.process.lifetime import Lifetime
 from gleitzeit.process.logs import Format
-from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
+from gleitzeit.process.nats_server import check_writable, find_nats_server, port_of, start_nats_server
 from gleitzeit.process.programs import command_of
 from gleitzeit.process.restart import Backoff
 from gleitzeit.process.state import (
@@ -198,6 +198,7 @@ class Stack:
     async def _start_nats(self) -> str:
         if NATS_SERVER not in self._commands:
             self._commands[NATS_SERVER] = [find_nats_server(self._environ.get("PATH"))]
+        check_writable(self._config.state / "nats")
         self._nats = self._supervise(NATS_SERVER, self._start_nats_server)
         return await _ready(self._nats)
 

@@ -53,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_serve_detached(config, options.ready_fd))
     except (GleitzeitError, TimeoutError, OSError) as error:
-        _log.error("%s", error)
+        said = f"{options.state}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        _log.error("%s", said)
         usage = isinstance(error, ConfigurationError)
-        report_failure(options.ready_fd, str(error), usage=usage)
+        report_failure(options.ready_fd, said, usage=usage)
         return 2 if usage else 1
 
 

@@ -1,10 +1,11 @@
 """How `gz journal` comes by a journal, for itself alone or to look at it beside whoever works on it; and reads it."""
 
 import asyncio
+import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gz_cli.connect import connected
 
 KINDS = ("workflow", "child", "own-id", "template", "schedule", "provider", "drain", "cluster", "limit", "cache")
 """All that coordinators write, each as the kind of its streams."""
+WORKFLOWS = ("workflow", "child")
 PAGE = 500
 
 
@@ -53,6 +55,9 @@ async def looked_at(url: str, target: Target) -> AsyncIterator[JournalView]:
         view = await open_view(url)
         if view is not None:
             stack.push_async_callback(view.close)
+        elif (file := _file(url)) is not None and _is_read_only(file):
+            copy = await stack.enter_async_context(_copied_as_it_is(file))
+            view = await stack.enter_async_context(opened(f"sqlite://{copy}"))
         else:
             try:
                 view = await stack.enter_async_context(opened(url))
@@ -66,23 +71,49 @@ async def looked_at(url: str, target: Target) -> AsyncIterator[JournalView]:
 async def _copied(url: str, target: Target, locked: JournalLocked) -> AsyncIterator[Path]:
     """A copy of the file and of the log beside it, which goes again. Nothing but SQLite in the coordinator ever opens
     the file itself as a database."""
-    file = Path(open_journal(url).url.removeprefix("sqlite://"))
+    file = _file(url)
+    assert file is not None, "what else could be locked?"
     with tempfile.TemporaryDirectory(prefix="gz-journal-") as folder:
         copy = Path(folder) / file.name
         async with helper(target, locked) as client:
             kept = await client.call("journal.keep")
             if not _same(file, kept["file"]):
                 raise _no_help(locked, f"the one at {shown(client.url)} has {kept['file']}")
-            try:
-                await asyncio.to_thread(shutil.copyfile, file, copy)
-                await asyncio.to_thread(shutil.copyfile, kept["log"], f"{copy}-wal")
-            except OSError as error:
-                raise ConfigurationError(
-                    f"the journal is in use, and cannot be copied to {folder}: {error.strerror} (TMPDIR names a place)"
-                ) from error
+            await _copy([(file, copy), (Path(kept["log"]), Path(f"{copy}-wal"))], "is in use")
             if not (await client.call("journal.release"))["kept"]:
                 raise JournalLocked(f"{shown(url)} could not be kept as it was for long enough to copy it")
         yield copy
+
+
+@asynccontextmanager
+async def _copied_as_it_is(file: Path) -> AsyncIterator[Path]:
+    """Of one that nobody works on, as nobody can write there: a snapshot, or a disk that was mounted read-only."""
+    with tempfile.TemporaryDirectory(prefix="gz-journal-") as folder:
+        copy, log = Path(folder) / file.name, file.with_name(f"{file.name}-wal")
+        pairs = [(file, copy), *([(log, Path(f"{copy}-wal"))] if log.exists() else [])]
+        await _copy(pairs, "is on a disk that can only be read")
+        yield copy
+
+
+async def _copy(pairs: Sequence[tuple[Path, Path]], why: str) -> None:
+    try:
+        for file, copy in pairs:
+            await asyncio.to_thread(shutil.copyfile, file, copy)
+    except OSError as error:
+        folder = pairs[0][1].parent
+        raise ConfigurationError(
+            f"the journal {why}, and cannot be copied to {folder}: {error.strerror} (TMPDIR names a place)"
+        ) from error
+
+
+def _file(url: str) -> Path | None:
+    """Of a journal in SQLite."""
+    journal = open_journal(url)
+    return journal.path if isinstance(journal, SqliteJournal) else None
+
+
+def _is_read_only(file: Path) -> bool:
+    return file.exists() and bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 def _same(file: Path, other: str) -> bool:

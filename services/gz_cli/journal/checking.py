@@ -14,12 +14,11 @@ from gleitzeit.process.reach import Target
 from gleitzeit.spec.urls import shown
 from gz_cli import exits
 from gz_cli.formats import Format
-from gz_cli.journal.access import KINDS, looked_at, pages_of, rows_of
+from gz_cli.journal.access import KINDS, WORKFLOWS, looked_at, pages_of, rows_of
 from gz_cli.terminal.durations import counted
 from gz_cli.terminal.output import encode
 from gz_cli.terminal.talk import put, say
 
-WORKFLOWS = ("workflow", "child")
 SCHEDULE = "schedule"
 _decode = msgspec.json.Decoder(ev.AnyEvent).decode
 _decode_fact = msgspec.json.Decoder(AnyScheduleFact).decode
@@ -59,8 +58,10 @@ async def _checked(journal: JournalView, row: Summary) -> int:
     records = [record async for page in pages_of(journal, row.stream) for record in page]
     if row.kind in WORKFLOWS:
         workflow = replay(_decode(record.event) for record in records)
-        if workflow.state != row.status:
-            raise GleitzeitError(f"its row says {row.status}, its events {workflow.state}")
+        msgspec.json.decode(row.counts, type=dict[str, int])
+        for said, is_so in ((row.status, workflow.state), (row.key, workflow.definition.name)):
+            if said != is_so:
+                raise GleitzeitError(f"its row says {said}, its events {is_so}")
     if row.kind == SCHEDULE:
         _check_schedule(row, schedule.replay(_decode_fact(record.event) for record in records))
     return len(records)

@@ -26,7 +26,7 @@ from gleitzeit.journal.base import Append, Find, JournalView, OwnedJournal, Reco
 from gleitzeit.process.reach import Target
 from gleitzeit.spec.urls import shown
 from gz_cli import exits
-from gz_cli.journal.access import KINDS, looked_at, opened, pages_of, rows_of
+from gz_cli.journal.access import KINDS, WORKFLOWS, looked_at, opened, pages_of, rows_of
 from gz_cli.terminal.talk import say
 
 FORMAT = 1
@@ -89,6 +89,8 @@ async def _stream(journal: JournalView, row: Summary, done: set[str]) -> AsyncIt
             async for line in _blob(journal, name):
                 yield line, 0
         yield _line(_of(row, page[0].seq, page, tuple(sorted(names)))), len(page)
+    if not pages and row.kind in WORKFLOWS:
+        raise JournalCorrupt("it has no events")
     if not pages:
         yield _line(_of(row, 1, [], ())), 0
 

@@ -38,7 +38,8 @@ def run(state: Path, arguments: Sequence[str]) -> int:
         process.returncode = 0
         say(f"it is not up after {PATIENCE_SECONDS:g} s, and goes on trying; its log is {log}")
         return exits.TIMED_OUT
-    say("\n".join(_said(log, began)[-LAST_LINES:]))
+    silence = f"it ended at once, and could not say why in {log}: is there room on that disk?"
+    say("\n".join(_said(log, began)[-LAST_LINES:]) or silence)
     return process.returncode or exits.FAILED
 
 

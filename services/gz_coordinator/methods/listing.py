@@ -78,8 +78,11 @@ class ListMethods:
         return sorted(rows.values(), key=lambda row: (row.created_at, row.stream), reverse=True)[: find.limit]
 
     def _row(self, row: Summary) -> dict[str, Any]:
-        counts = msgspec.json.decode(row.counts, type=dict[str, int])
         why = self._service.quarantined.get(row.stream)
+        try:
+            counts = msgspec.json.decode(row.counts, type=dict[str, int])
+        except msgspec.MsgspecError as error:
+            counts, why = {}, why or f"its row is damaged: {error}"
         return {
             **({"quarantined": why} if why is not None else {}),
             "workflow_id": row.stream,

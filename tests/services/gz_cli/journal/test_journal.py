@@ -15,6 +15,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from tests.servers import Postgres, Redis
 from tests.services.gz_cli import here
+from tests.small_disks import make_read_only, small_disk
 
 from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
@@ -60,6 +61,20 @@ def test_an_older_file_is_migrated_and_kept(capsys: pytest.CaptureFixture[str], 
     assert (format_of(file), format_of(file.with_name("journal.db.format-1"))) == (FORMAT, 1)
     assert len(before) == file.with_name("journal.db.format-1").stat().st_size
     assert "present format" in gz(capsys, "migrate", "--journal", f"sqlite://{file}")[2]
+
+
+def test_one_on_a_disk_that_can_only_be_read_is_looked_at(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        url = f"sqlite://{shutil.copy(file, disk)}"
+        make_read_only(disk)
+        code, _, err = gz(capsys, "check", "--journal", url)
+        assert code == 0, err
+        assert "3 workflow" in err
+        code, _, err = gz(capsys, "export", tmp_path / "out.jsonl", "--journal", url)
+        assert code == 0, err
+        assert os.listdir(disk) == [file.name]
 
 
 def test_a_sound_journal_is_found_sound(capsys: pytest.CaptureFixture[str], file: Path) -> None:
