@@ -369,17 +369,23 @@ async def test_garbage_is_answered_and_the_connection_lives(garbage):
         assert json.loads(await websocket.recv())["id"] == "still here"
 
 
+async def raw_connection(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A WebSocket whose answers nobody reads."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+    key = "dGhlIHNhbXBsZSBub25jZQ=="
+    writer.write(
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return reader, writer
+
+
 async def test_who_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch):
     """The kernel takes a few megabytes; what is above 64 MiB more is too much."""
     monkeypatch.setattr("gleitzeit.transport.websocket.GIVE_UP_SECONDS", 0.05)
     connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
     async with serving(on_connect=connected.set_result) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
-        key = "dGhlIHNhbXBsZSBub25jZQ=="
-        writer.write(
-            f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        reader, writer = await raw_connection(server)
         connection = await connected
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         closed = asyncio.Event()
@@ -391,6 +397,38 @@ async def test_who_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def test_who_pings_and_does_not_read_is_disconnected():
+    connected: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+    async with serving(on_connect=connected.set_result) as server:
+        reader, writer = await raw_connection(server)
+        connection = await connected
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        closed = asyncio.Event()
+        connection.add_close_callback(lambda _c: closed.set())
+        ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+        most = 0
+        for _ in range(400):
+            if closed.is_set():
+                break
+            writer.write(ping * 500)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            most = max(most, connection.buffered_bytes)
+        assert closed.is_set()
+        assert most < 4 << 20
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_pings_that_are_answered_may_go_on_for_ever():
+    async with serving() as server, open_websocket(server.url, proxy=None) as websocket:
+        for _ in range(40):
+            for pong in [await websocket.ping(b"%100d" % n) for n in range(300)]:
+                await pong
+        assert not (await accepted(server, websocket)).closed
 
 
 async def test_drain_waits_for_a_slow_reader():
