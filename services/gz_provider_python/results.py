@@ -19,6 +19,7 @@ import collections.abc
 import dataclasses
 import math
 import re
+import sys
 from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
@@ -130,6 +131,8 @@ def _complaint(value: object, path: str, depth: int = 0) -> str:
     try:
         msgspec.json.encode(value, enc_hook=_as_plain)
     except (NotImplementedError, TypeError, ValueError, OverflowError):
+        if isinstance(value, int):
+            return f"{path} is an integer of more than {sys.get_int_max_str_digits():,} digits; give hex() of it"
         return f"{path} is of type {_type_name(value)}, which cannot be expressed as JSON{_advice(value)}"
     return ""
 

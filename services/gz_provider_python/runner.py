@@ -39,7 +39,7 @@ def run(job: Job) -> Report:
         stage.name = "running"
         report = _KINDS[job.kind](job, stage)
     except BaseException as error:  # noqa: BLE001 - the script is a stranger, and may raise anything
-        report = Report(failure=_failure(error, stage))
+        report = Report(failure=_presentable(_failure(error, stage)))
     _finish()
     return report
 
@@ -69,11 +69,16 @@ class _Stage:
 def _prepare(job: Job) -> None:
     _set_environment(job.environment)
     os.chdir(job.working_dir)
-    sys.path.insert(0, str(Path(job.path).parent) if job.path else job.working_dir)
+    sys.path[:0] = [str(Path(job.path).parent) if job.path else job.working_dir, *_python_path(job.environment)]
     sys.argv = [job.path or "-c"]
     limits.apply(job.limits)
     if job.untrusted:
         fence.put_up(job.working_dir)
+
+
+def _python_path(environment: dict[str, str]) -> list[str]:
+    """What an interpreter that started here would look at; the zygote has started long ago."""
+    return [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
 def _set_environment(wanted: dict[str, str]) -> None:
@@ -104,8 +109,8 @@ def _join_threads() -> None:
 
 
 def _execute(job: Job, stage: _Stage) -> Report:
-    filename, source = _source(job)
     stage.name = "compiling"
+    filename, source = _source(job)
     traces.remember_source(filename, source)
     bound = code.bind(source, job.bindings)
     compiled = script.compile_script(bound.tree, filename)
@@ -153,9 +158,10 @@ def _evaluate(job: Job, stage: _Stage) -> Report:
 
 def _validate(job: Job, stage: _Stage) -> Report:
     """`{is_valid, errors: [{line, column, message}]}`; the parser stops at the first error."""
-    filename, source = _source(job)
+    stage.name = "compiling"
     errors = []
     try:
+        filename, source = _source(job)
         script.compile_script(ast.parse(source, filename), filename)
     except SyntaxError as error:
         errors.append({"line": error.lineno or 1, "column": error.offset or 1, "message": error.msg})
@@ -239,6 +245,12 @@ def _failure(error: BaseException, stage: _Stage) -> Failure:
         "exception", type(error).__name__, traces.describe(error), traces.trimmed(error),
         line=traces.last_line(error), limit=limits.met(error),
     )  # fmt: skip
+
+
+def _presentable(failure: Failure) -> Failure:
+    """In bounds, and text that a message can hold: what an exception says is as odd as the data that it speaks of."""
+    texts = {name: traces.bounded(getattr(failure, name)) for name in ("type", "message", "traceback", "text")}
+    return msgspec.structs.replace(failure, **texts)
 
 
 def _not_compiled(error: BaseException) -> Failure:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gleitzeit.process.children import variables as as_variables
 from gz_provider_python.wire import Job
 
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
@@ -42,7 +43,7 @@ def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
 def environment(inherited: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, str]:
     """Nothing of the provider's environment but what every program expects, and what the task asks for."""
     kept = {name: inherited[name] for name in INHERITED if name in inherited}
-    return kept | {name: _as_variable(value) for name, value in given.items()}
+    return kept | as_variables(given, "environment")
 
 
 def fenced(job: Job, folder: Path) -> Job:
@@ -55,7 +56,3 @@ def _context(dependencies: Mapping[str, Any]) -> dict[str, Any]:
         name: result if isinstance(result, dict) and "result" in result else {"result": result}
         for name, result in dependencies.items()
     }
-
-
-def _as_variable(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

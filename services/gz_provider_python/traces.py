@@ -5,6 +5,9 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 
+MOST_CHARACTERS = 16_384
+"""Of each text of a failure: it is journaled, and read by people."""
+
 _PATHS = sysconfig.get_paths()
 _FOREIGN = (*(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen ")
 _OWN_PACKAGE = __name__.rpartition(".")[0]
@@ -30,6 +33,14 @@ def trimmed(error: BaseException, *, limit_lines: int = 200) -> str:
         half = limit_lines // 2
         lines[half:-half] = [f"  … {len(lines) - limit_lines} lines left out …"]
     return "\n".join(lines)
+
+
+def bounded(text: str) -> str:
+    """Without surrogates, which are no Unicode, and of a very long text the beginning and the end."""
+    if len(text) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        text = f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def last_line(error: BaseException) -> int:

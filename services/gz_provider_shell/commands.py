@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gleitzeit.errors import InvalidParams, TaskError
-from gleitzeit.process.children import filtered_environment
+from gleitzeit.process.children import filtered_environment, variables
 
 SHELL: Final = "/bin/sh"
 _FOR_A_SHELL: Final = ("|", "||", "&", "&&", ";", ">", ">>", "<", "<<", "2>", "2>&1", "&>", "(", ")")
@@ -55,10 +55,7 @@ def _word(what: str, value: object) -> str:
 
 def environment(inherited: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, str]:
     """Nothing of the provider's environment but what every program expects, and what the task asks for."""
-    add = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
-    if bad := next((name for name, value in add.items() if not name or "=" in name or "\0" in f"{name}{value}"), None):
-        raise InvalidParams(f"env: {bad!r} cannot be a variable with this value")
-    return filtered_environment(inherited, add=add)
+    return filtered_environment(inherited, add=variables(given, "env"))
 
 
 def check_allowed(words: tuple[str, ...], allowed: Collection[str]) -> None:

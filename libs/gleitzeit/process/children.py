@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gleitzeit.errors import GleitzeitError
+from gleitzeit.errors import GleitzeitError, InvalidParams
 from gleitzeit.process.lifetime import PARENT_FD
 from gleitzeit.process.pipes import Pipes
 from gleitzeit.process.private import concealed
@@ -159,6 +159,15 @@ def filtered_environment(
     patterns = (*ORDINARY_NAMES, *keep)
     kept = {k: v for k, v in environ.items() if any(fnmatchcase(k, pattern) for pattern in patterns)}
     return {**kept, **(add or {})}
+
+
+def variables(given: Mapping[str, Any], param: str) -> dict[str, str]:
+    """The environment variables that a task asks for in `param`, as text. Raises InvalidParams for what can be none."""
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    for name, text in texts.items():
+        if not name or "=" in name or "\0" in f"{name}{text}":
+            raise InvalidParams(f"{param}: {name!r} cannot be a variable with this value")
+    return texts
 
 
 def describe_exit(code: int) -> str:

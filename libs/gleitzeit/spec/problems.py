@@ -114,11 +114,12 @@ def problems_of(error: DocumentError) -> tuple[Problem, ...]:
 
 
 def sentence(problem: Problem) -> str:
-    """With what was probably meant."""
+    """With what was probably meant, and the line within a text of which the document does not tell the lines."""
+    message = f"{problem.message} (line {problem.text_line} of it)" if problem.text_line > 1 else problem.message
     if not problem.suggestion:
-        return problem.message
+        return message
     same = _looks_the_same(problem.suggestion, problem.message)
-    return f"{problem.message} (did you mean '{problem.suggestion}'{', in another form of Unicode' if same else ''}?)"
+    return f"{message} (did you mean '{problem.suggestion}'{', in another form of Unicode' if same else ''}?)"
 
 
 def _looks_the_same(word: str, text: str) -> bool:
@@ -141,13 +142,14 @@ def _locate(problem: Problem, places: Mapping[Path, Place], lines: Sequence[str]
         return problem
     message = f"{problem.message} in line {places[problem.see].line}" if problem.see else problem.message
     line, column = (place.key_line, place.key_column) if problem.at_key else (place.line, place.column)
+    text_line = problem.text_line
     if problem.needle:
         found = _find(problem.needle, place, lines)
         line, column = (found[0], found[1] + problem.offset) if found is not None else (line, column)
     elif problem.text_line and place.literal and place.line + problem.text_line <= len(lines):
-        line = place.line + problem.text_line
+        line, text_line = place.line + problem.text_line, 0
         column = _indent(lines[line - 1]) + 1 + problem.offset
-    return msgspec.structs.replace(problem, message=message, line=line, column=column, see=())
+    return msgspec.structs.replace(problem, message=message, line=line, column=column, text_line=text_line, see=())
 
 
 def _find(needle: str, place: Place, lines: Sequence[str]) -> tuple[int, int] | None:

@@ -60,6 +60,16 @@ def test_without_a_text_the_path_is_shown() -> None:
     assert render([Problem((), "bad")], Document("d", "", {})) == "d: error: bad"
 
 
+def test_the_line_of_a_program_of_which_the_document_does_not_tell_the_lines() -> None:
+    problem = Problem(("code",), "bad", text_line=3)
+    assert render([problem], Document("<object>", "", {})) == "<object>: error: code: bad (line 3 of it)"
+    assert document_error([problem], "<object>").message == "<object>: code: bad (line 3 of it)"
+    quoted = load_text('code: "x = 1\\ny = 2\\nz = ("\n')
+    assert render([problem], quoted).startswith("<text>:1:7: error: bad (line 3 of it)\n")
+    assert "of it" not in render([Problem(("tasks", 0, "code"), "bad", text_line=2)], DOCUMENT)
+    assert "of it" not in render([Problem(("code",), "bad", text_line=1)], quoted)
+
+
 def test_a_known_place_is_believed() -> None:
     assert render([Problem((), "bad", line=2, column=3)], Document("d", "one\n\ttwo", None)) == (
         "d:2:3: error: bad\n    2 | \ttwo\n      | \t ^"

@@ -153,6 +153,41 @@ async def test_errors_of_their_own_kind(peer: Peer) -> None:
         await peer.execute("x = (")
 
 
+async def test_what_an_exception_says_is_text_in_bounds(peer: Peer) -> None:
+    with pytest.raises(TaskError, match=r"^ValueError: no file \\udce9$") as caught:
+        await peer.execute(r"raise ValueError('no file \udce9')")
+    assert (caught.value.data or {})["line"] == 1
+    with pytest.raises(TaskError, match=r"^ValueError: row x.* characters left out .*x end$") as caught:
+        await peer.execute("raise ValueError('row ' + 'x' * 30_000_000 + ' end')")
+    assert len(msgspec.json.encode(caught.value.data)) < 100_000
+
+
+async def test_a_file_that_is_no_text_is_no_failure_of_its_script(peer: Peer) -> None:
+    (peer.folder / "early.py").write_bytes(b"name = '\xe9'")
+    with pytest.raises(TaskError, match=r"SyntaxError: .* encoding .*early.py") as caught:
+        await peer.call("execute", file="early.py")
+    assert (caught.value.data or {})["retryable"] is False
+    found = await peer.call("validate", file="early.py")
+    assert (found["is_valid"], found["errors"][0]["line"]) == (False, 1)
+    (peer.folder / "late.py").write_bytes(b"a = 1\nb = 2\nname = '\xe9'")
+    assert not (await peer.call("validate", file="late.py"))["is_valid"]
+
+
+@pytest.mark.parametrize("environment", [{"A=B": "x"}, {"": "x"}, {"A": "x\0"}])
+async def test_what_can_be_no_variable(peer: Peer, environment: dict[str, str]) -> None:
+    with pytest.raises(InvalidParams, match=r"environment: '.*' cannot be a variable"):
+        await peer.execute("result = 1", environment=environment)
+
+
+async def test_modules_on_the_python_path_of_the_task(peer: Peer) -> None:
+    (peer.folder / "mine").mkdir()
+    (peer.folder / "mine" / "of_mine.py").write_text("value = 7")
+    path = os.pathsep.join(["/nowhere", str(peer.folder / "mine")])
+    assert await peer.execute("import of_mine\nresult = of_mine.value", environment={"PYTHONPATH": path}) == 7
+    with pytest.raises(TaskError, match="No module named 'of_mine'"):
+        await peer.execute("import of_mine")
+
+
 @pytest.mark.parametrize(
     "params", [{}, {"code": "1", "file": "a.py"}, {"code": 1}, {"code": "1", "timeout": 0}, {"code": "1", "timout": 5}]
 )

@@ -149,6 +149,11 @@ def test_size_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         to_json("x" * 100)
 
 
+def test_a_number_that_is_not_written_out() -> None:
+    with pytest.raises(NotSerialisable, match=r"result\.n\[1\] is an integer of more than 4,300 digits; give hex"):
+        to_json({"n": [1, 10**5000]})
+
+
 def test_depth_counts_brackets_but_not_those_in_text() -> None:
     wide = b"[" + b",".join([b'{"a":["]]]]\\"[[[["]}'] * 100) + b"]"
     assert depth_of(wide) == 3
