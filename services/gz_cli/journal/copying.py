@@ -14,14 +14,14 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gleitzeit.errors import BlobNotFound, JournalConflict, JournalCorrupt
+from gleitzeit.errors import BlobNotFound, ConfigurationError, JournalConflict, JournalCorrupt
 from gleitzeit.journal.base import Append, Find, JournalView, OwnedJournal, Record, Summary
 from gleitzeit.process.reach import Target
 from gleitzeit.spec.urls import shown
@@ -181,10 +181,16 @@ def _writing(target: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     unfinished = target.with_name(f"{target.name}.part")
-    with unfinished.open("wb") as file:
-        unfinished.chmod(0o600)
-        yield file
-    unfinished.replace(target)
+    try:
+        with unfinished.open("wb") as file:
+            unfinished.chmod(0o600)
+            yield file
+        unfinished.replace(target)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 @contextmanager

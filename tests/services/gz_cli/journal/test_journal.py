@@ -15,7 +15,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from tests.servers import Postgres, Redis
 from tests.services.gz_cli import here
-from tests.small_disks import make_read_only, small_disk
+from tests.small_disks import fill, make_read_only, small_disk
 
 from gleitzeit.journal.base import Append, Find, Summary
 from gleitzeit.journal.sqlite import SqliteJournal
@@ -75,6 +75,17 @@ def test_one_on_a_disk_that_can_only_be_read_is_looked_at(
         code, _, err = gz(capsys, "export", tmp_path / "out.jsonl", "--journal", url)
         assert code == 0, err
         assert os.listdir(disk) == [file.name]
+
+
+def test_an_export_for_which_there_is_no_room_is_named_and_leaves_the_disk_as_it_was(
+    capsys: pytest.CaptureFixture[str], file: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        fill(disk)
+        code, _, err = gz(capsys, "export", disk / "out.jsonl", "--journal", f"sqlite://{file}")
+        assert code == 2
+        assert f"{disk}/out.jsonl cannot be written: No space left" in err
+        assert os.listdir(disk) == ["ballast"]
 
 
 def test_a_sound_journal_is_found_sound(capsys: pytest.CaptureFixture[str], file: Path) -> None:
