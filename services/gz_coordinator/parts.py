@@ -107,6 +107,11 @@ class Parts:
     # What the process says of itself
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether it cannot hear of providers, though it is to."""
+        return self.nats_url is not None and not (self.directory is not None and self.directory.connected)
+
+    @property
     def busy(self) -> bool:
         """Whether something runs, or would if it could: not what is held, and not what is paused."""
         engine = self.service.engine

@@ -14,6 +14,7 @@ import pytest
 import support
 from redis import Redis as SyncRedis
 from support import Stack
+from tests.mcp_servers import free_port
 from tests.servers import CrampedPostgres, Redis
 from tests.small_disks import fill, small_disk, small_disk_for_others
 from websockets.asyncio.client import connect as open_websocket
@@ -191,6 +192,21 @@ async def test_who_asks_on_a_full_disk_is_told_at_once_and_what_runs_is_kept(tmp
             await connection.close()
         finally:
             assert stack.stop() == 0
+
+
+async def test_who_waits_as_nobody_can_be_heard_of_is_told_why(tmp_path: Path) -> None:
+    """A NATS that is configured, and dead: the provider beside it is ready, and not found."""
+    dead = f"nats://127.0.0.1:{free_port()}"
+    stack = Stack(tmp_path / "state", "--provider", "echo", environ={"GLEITZEIT_NATS_URL": dead})
+    try:
+        connection = await support.connected(stack, 0)
+        workflow_id = await support.submit(connection, echo("late"))
+        (told,) = (await connection.call("workflow.explain", {"workflow_id": workflow_id}))["tasks"]
+        assert told["reason"] == "no_provider"
+        assert f"NATS at {dead} cannot be reached" in told["message"]
+        await connection.close()
+    finally:
+        assert stack.stop() == 0
 
 
 def test_who_starts_on_a_full_disk_is_told_so_at_once(tmp_path: Path) -> None:

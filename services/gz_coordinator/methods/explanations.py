@@ -11,6 +11,7 @@ from gleitzeit.engine.state.naming import task_of
 from gleitzeit.engine.state.task import Task
 from gleitzeit.engine.state.workflow import Workflow
 from gleitzeit.jsonrpc.methods import Request
+from gleitzeit.spec.urls import shown
 from gz_coordinator.methods.approvals import link_of
 from gz_coordinator.parts import Parts
 
@@ -49,10 +50,13 @@ class ExplainMethods:
         return self._with_links(explain(self._engine, workflow, task, now), workflow)
 
     def _with_links(self, reason: Reason, workflow: Workflow) -> Reason:
-        """Where a person is asked, the link by which to answer."""
+        """Where a person is asked, the link by which to answer; where nobody is there, whether we could know."""
         if reason.inner is not None:
             within = self._engine.workflows.get(reason.inner.workflow_id, workflow)
             reason = replace(reason, inner=self._with_links(reason.inner, within))
+        if reason.reason == "no_provider" and self._parts.is_deaf:
+            nats = f"NATS at {shown(self._parts.nats_url or '')} cannot be reached, by which providers are found"
+            return replace(reason, message=f"{reason.message}: {nats}")
         task = task_of(workflow, reason.task_id)
         if task.approval is None:
             return reason
