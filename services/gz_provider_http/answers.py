@@ -27,7 +27,7 @@ def is_expected(status: int, expected: tuple[str, ...]) -> bool:
 def unexpected(response: httpx.Response, content: bytes, expected: tuple[str, ...], where: str) -> TaskError:
     status = response.status_code
     wanted = f", not {' or '.join(expected)}" if expected else ""
-    body = content.decode(response.encoding or "utf-8", errors="replace")[:SHOWN_CHARACTERS]
+    body = _text(response, content)[:SHOWN_CHARACTERS]
     data: dict[str, Any] = {"status_code": status, "body": body, "url": where}
     if (after := _retry_after(response.headers.get("retry-after", ""))) is not None:
         data["retryAfterSeconds"] = after
@@ -75,13 +75,17 @@ def _value(response: httpx.Response, content: bytes, kind: str, where: str) -> A
             return None
     if kind == "json":
         try:
-            return msgspec.json.decode(content)
-        except (msgspec.DecodeError, RecursionError) as error:
+            return msgspec.json.decode(_text(response, content, "strict").removeprefix("\ufeff"))
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             shown = content[:200].decode(errors="replace")
             raise TaskError(f"{where} answered what is no JSON ({error}): {shown!r}", retryable=False) from None
     if kind == "binary":
         return base64.b64encode(content).decode()
-    return content.decode(response.encoding or "utf-8", errors="replace")
+    return _text(response, content)
+
+
+def _text(response: httpx.Response, content: bytes, errors: str = "replace") -> str:
+    return content.decode(response.encoding or "utf-8", errors)
 
 
 def _is_text(media: str, content: bytes) -> bool:

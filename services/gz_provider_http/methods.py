@@ -17,7 +17,7 @@ from gleitzeit.provider import Call
 from gleitzeit.provider.addresses import is_private
 from gz_provider_http.answers import is_expected, result_of, unexpected
 from gz_provider_http.rates import LONGEST_WAIT_SECONDS, Rates, interval_seconds
-from gz_provider_http.requests import USER_AGENT, Asked, build, shown
+from gz_provider_http.requests import PORTS, USER_AGENT, Asked, build, led_on, shown
 
 TIMEOUT_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
@@ -83,8 +83,12 @@ class HttpMethods:
             raise TaskError(f"{where} could not be reached within {CONNECT_SECONDS:g} s") from None
         except httpx.DecodingError as error:
             raise TaskError(f"the answer of {where} cannot be decoded: {error}", retryable=False) from None
+        except httpx.LocalProtocolError as error:
+            raise InvalidParams(f"no request can be made of this: {error}") from None
         except httpx.RequestError as error:
-            raise TaskError(f"{where}: {_reason(error)}") from None
+            cause = _cause(error)
+            untrusted = isinstance(cause, ssl.SSLCertVerificationError)
+            raise TaskError(f"{where}: {_reason(cause)}", retryable=not untrusted) from None
 
     async def _await_turn(self, params: dict[str, Any], host: str) -> None:
         """What would wait long does not hold a place here meanwhile."""
@@ -113,8 +117,8 @@ class HttpMethods:
                     return await _answer(response, asked, params)
             finally:
                 await response.aclose()
-            request = onward
-            port = request.url.port or {"http": 80, "https": 443}.get(request.url.scheme, 0)
+            request = led_on(request, onward)
+            port = request.url.port or PORTS.get(request.url.scheme, 0)
             if not port:
                 raise TaskError(f"{shown(request.url)} is where a redirect leads: not followed", retryable=False)
             if await self._check_place(request.url.host, port, asked=False) and not may_go_private:
@@ -163,13 +167,24 @@ async def _answer(response: httpx.Response, asked: Asked, params: dict[str, Any]
     return result_of(response, bytes(content), params, where)
 
 
-def _reason(error: httpx.RequestError) -> str:
+def _cause(error: httpx.RequestError) -> BaseException:
     """What the system said, which httpx hides some levels below."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, socket.gaierror):
-            return f"its name is not known here ({(cause.strerror or str(cause)).lower()})"
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
+    return error
+
+
+def _reason(cause: BaseException) -> str:
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {cause.verify_message}; SSL_CERT_FILE names those that are"
+        case ssl.SSLError():
+            return f"no TLS connection can be made with it ({(cause.reason or str(cause)).replace('_', ' ').lower()})"
+        case socket.gaierror():
+            return f"its name is not known here ({(cause.strerror or str(cause)).lower()})"
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+    return str(cause) or type(cause).__name__

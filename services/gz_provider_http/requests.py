@@ -1,6 +1,7 @@
 """The params of a task as an HTTP request."""
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +15,20 @@ from gleitzeit.spec.urls import not_understood
 from gleitzeit.spec.urls import shown as of_text
 
 USER_AGENT: Final = "gleitzeit-http/1"
+
+PORTS: Final = {"http": 80, "https": 443}
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BY_THE_BODY: Final = ("content-length", "transfer-encoding")
+_OF_THE_REQUEST: Final = frozenset(
+    [
+        "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "connection",
+        "content-encoding", "content-language", "content-length", "content-type", "host", "if-match",
+        "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range", "traceparent",
+        "tracestate", "user-agent",
+    ]
+)  # fmt: skip
+"""Headers that say nothing of who asks."""
 
 Query = list[tuple[str, str | int | float | bool | None]]
 
@@ -32,7 +47,8 @@ def build(client: httpx.AsyncClient, method: str, params: Mapping[str, Any]) -> 
     """Raises InvalidParams for what the schema cannot know to be wrong."""
     text = params["url"].strip()
     _check_url(text)
-    headers = {str(name): _header(name, value) for name, value in params.get("headers", {}).items()}
+    given = params.get("headers", {}).items()
+    headers = {name: _header(name, value) for name, value in given if name.lower() not in _BY_THE_BODY}
     query: Query = [(name, _query(value)) for name, value in _pairs(params.get("params", {}))]
     headers, query = _with_auth(params.get("auth"), headers, query)
     body, kind = _body(params)
@@ -45,7 +61,7 @@ def build(client: httpx.AsyncClient, method: str, params: Mapping[str, Any]) -> 
         raise InvalidParams(f"no request can be made of this: {error}") from None
     expected = params.get("expected_status", "")
     listed = expected if isinstance(expected, list) else [expected]
-    port = request.url.port or {"http": 80, "https": 443}[request.url.scheme]
+    port = request.url.port or PORTS[request.url.scheme]
     return Asked(
         request,
         tuple(str(one).lower() for one in listed if one != ""),
@@ -58,6 +74,24 @@ def build(client: httpx.AsyncClient, method: str, params: Mapping[str, Any]) -> 
 def shown(url: httpx.URL) -> str:
     """Fit for everybody's eyes: without password, query and fragment, which may hold keys."""
     return of_text(str(url.copy_with(userinfo=b"", query=None, fragment=None)))
+
+
+def led_on(request: httpx.Request, onward: httpx.Request) -> httpx.Request:
+    """`onward`, to which `request` was redirected, without what its author meant for another host: a credential may
+    stand in any header."""
+    if _is_same_place(request.url, onward.url):
+        if cookie := request.headers.get("cookie"):  # httpx has a jar for them, and we have none
+            onward.headers["cookie"] = cookie
+        return onward
+    for name in set(onward.headers) - _OF_THE_REQUEST:
+        del onward.headers[name]
+    return onward
+
+
+def _is_same_place(one: httpx.URL, other: httpx.URL) -> bool:
+    """Also where the same host only wants https."""
+    places = [(url.scheme, url.port or PORTS.get(url.scheme)) for url in (one, other)]
+    return one.host == other.host and (places[0] == places[1] or places == [("http", 80), ("https", 443)])
 
 
 def _check_url(url: str) -> None:
@@ -74,6 +108,10 @@ def _header(name: str, value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if any(character in f"{name}{text}" for character in "\r\n\0"):
         raise InvalidParams(f"header {name!r}: a line break cannot be part of it")
+    if not _TOKEN.fullmatch(name):
+        raise InvalidParams(f"header {name!r}: a name is made of letters, digits and hyphens")
+    if not text.isascii():
+        raise InvalidParams(f"header {name!r}: its value has characters beyond ASCII; percent-encode them")
     return text
 
 
@@ -84,6 +122,8 @@ def _pairs(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _query(value: object) -> str:
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,7 +1,9 @@
 """http/v1 against a real server, over a real socket."""
 
+import asyncio
 import base64
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +54,9 @@ class Answering(BaseHTTPRequestHandler):
                 self._answer(200, b"x" * int(words[1]), ("Content-Type", "text/plain"))
             case "bytes":
                 self._answer(200, bytes(range(256)), ("Content-Type", "image/png"))
+            case "json":
+                kind = f"application/json{'; charset=' + words[2] if len(words) > 2 else ''}"
+                self._answer(200, bytes.fromhex(words[1]), ("Content-Type", kind))
             case "slow":
                 self.server.stop.wait(10)  # type: ignore[attr-defined]
                 self._answer(200, b"late")
@@ -125,6 +130,7 @@ async def test_query_and_headers(connection: Connection, url: str) -> None:
         ({"json": {"a": [1]}}, '{"a":[1]}', "application/json"),
         ({"json": None}, "null", "application/json"),
         ({"data": {"a": 1, "b": ["x", "y"]}}, "a=1&b=x&b=y", "application/x-www-form-urlencoded"),
+        ({"data": {"a": {"b": [True]}}}, "a=%7B%22b%22%3A%5Btrue%5D%7D", "application/x-www-form-urlencoded"),
         ({"data": "plain"}, "plain", None),
         ({"body": "plain"}, "plain", None),
     ],
@@ -238,6 +244,50 @@ async def test_credentials_stay_with_their_host(connection: Connection, url: str
     assert "authorization" not in (await connection.call("http/get", params))["response"]["headers"]
 
 
+async def test_what_the_author_says_of_themselves_stays_with_the_host_in_whatever_header(
+    connection: Connection, url: str
+) -> None:
+    headers = {"Cookie": "a=b", "X-Token": "t", "Accept": "text/x", "If-None-Match": "e"}
+    auth = {"type": "api_key", "key": "s3cret"}
+    elsewhere = url.replace("127.0.0.1", "localhost")
+    there = await connection.call("http/get", {"url": f"{url}/to?{elsewhere}/echo", "headers": headers, "auth": auth})
+    seen = there["response"]["headers"]
+    assert (seen["accept"], seen["if-none-match"], seen["host"]) == ("text/x", "e", elsewhere.removeprefix("http://"))
+    assert not {"cookie", "x-token", "x-api-key"} & seen.keys()
+    here = await connection.call("http/get", {"url": f"{url}/to?{url}/echo", "headers": headers, "auth": auth})
+    assert {"cookie": "a=b", "x-token": "t", "x-api-key": "s3cret"}.items() <= here["response"]["headers"].items()
+    back = f"{url}/to?{elsewhere}/to?{url}/echo"
+    assert (
+        "x-token" not in (await connection.call("http/get", {"url": back, "headers": headers}))["response"]["headers"]
+    )
+
+
+async def test_json_as_servers_write_it(connection: Connection, url: str) -> None:
+    async def of(content: bytes, charset: str = "") -> Any:
+        answer = await connection.call("http/get", {"url": f"{url}/json/{content.hex()}/{charset}".rstrip("/")})
+        return answer["response"]
+
+    assert await of('["é"]'.encode("latin-1"), "iso-8859-1") == ["é"]
+    assert await of('\ufeff{"a": 1}'.encode()) == {"a": 1}
+    with pytest.raises(TaskError, match=r"what is no JSON .*can't decode byte"):
+        await of(b'["\xe9"]')
+
+
+async def test_whoever_cannot_be_trusted_is_told_as_such(connection: Connection, url: str, certificate: Any) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        target = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(
+            TaskError, match="its certificate is not trusted: self-signed certificate; SSL_CERT_FILE"
+        ) as caught:
+            await connection.call("http/get", {"url": target})
+        assert (caught.value.data or {})["retryable"] is False
+    with pytest.raises(TaskError, match="no TLS connection can be made with it"):
+        await connection.call("http/get", {"url": url.replace("http:", "https:")})
+
+
 async def test_no_cookie_of_one_task_goes_along_with_another(connection: Connection, url: str) -> None:
     await connection.call("http/get", {"url": f"{url}/echo"})
     assert "cookie" not in (await connection.call("http/get", {"url": f"{url}/echo"}))["response"]["headers"]
@@ -270,6 +320,19 @@ async def test_a_url_that_is_none(connection: Connection, wrong: str) -> None:
 async def test_a_line_break_in_a_header_is_refused(connection: Connection, url: str) -> None:
     with pytest.raises(InvalidParams, match="line break"):
         await connection.call("http/get", {"url": url, "headers": {"a": "b\r\nc: d"}})
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"), [({"X Y": "a"}, "a name is made of"), ({"": "a"}, "a name"), ({"X": "é"}, "beyond ASCII")]
+)
+async def test_what_can_be_no_header(connection: Connection, url: str, headers: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidParams, match=message):
+        await connection.call("http/get", {"url": f"{url}/echo", "headers": headers})
+
+
+async def test_the_body_says_how_long_it_is(connection: Connection, url: str) -> None:
+    params = {"url": f"{url}/echo", "data": "whole", "headers": {"Content-Length": "2"}}
+    assert (await connection.call("http/post", params))["response"]["body"] == "whole"
 
 
 async def test_it_gives_up_in_time(connection: Connection, url: str) -> None:
