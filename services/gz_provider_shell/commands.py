@@ -1,15 +1,14 @@
 """What a task writes as a command, as the words of a program. Pure."""
 
-import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from gleitzeit.errors import InvalidParams, TaskError
 from gleitzeit.process.children import filtered_environment, variables
+from gleitzeit.spec.references.words import split
 
 SHELL: Final = "/bin/sh"
-_FOR_A_SHELL: Final = ("|", "||", "&", "&&", ";", ">", ">>", "<", "<<", "2>", "2>&1", "&>", "(", ")")
 
 
 def words_of(command: object, args: object = (), *, shell: bool = False) -> tuple[str, ...]:
@@ -30,12 +29,9 @@ def words_of(command: object, args: object = (), *, shell: bool = False) -> tupl
 
 def _split(line: str) -> list[str]:
     try:
-        words = shlex.split(line)
+        return split(line)
     except ValueError as error:
-        raise InvalidParams(f"the command cannot be split into words: {error}") from None
-    if found := next((word for word in shlex.split(line, posix=False) if word in _FOR_A_SHELL), ""):
-        raise InvalidParams(f"{found!r} means something to a shell only: say shell: true, or use shell/pipe")
-    return words
+        raise InvalidParams(str(error)) from None
 
 
 def _list(what: str, value: object) -> list[str]:

@@ -20,6 +20,9 @@ from gz_provider_shell.programs import Ended, Program, run
 TIMEOUT_SECONDS: Final = 60.0
 SHOWN_CHARACTERS: Final = 16_384
 """Of each stream in an error, from its end."""
+TIMED_OUT: Final = 124
+NOT_RUN: Final = 127
+"""Exit codes of a command that has none, as timeout(1) and every shell have them."""
 
 
 class Settings(Struct, frozen=True):
@@ -50,11 +53,11 @@ class ShellMethods:
         programs = [self._program(one, params) for one in params["commands"]]
         for number, program in enumerate(programs, 1):
             call.progress(number - 1, len(programs), shlex.join(program.words)[:200])
-            ended = await self._run(call, [program], params)
             if stop:
+                ended = await self._run(call, [program], params)
                 results.append(self._result(ended, [program], params))
             else:
-                results.append(_described(ended, program))
+                results.append(await self._tried(call, program, params))
         failed = sum(one["exit_code"] != 0 for one in results)
         return {
             "result": [one["output"] for one in results],
@@ -63,6 +66,25 @@ class ShellMethods:
             "failed": failed,
             "success": failed == 0,
         }
+
+    async def _tried(self, call: Call, program: Program, params: dict[str, Any]) -> dict[str, Any]:
+        """What came of one that may fail. Raises TaskError only when the time of the whole task is up."""
+        try:
+            return _described(await self._run(call, [program], params), program)
+        except TaskError as error:
+            if call.remaining_seconds is not None and call.remaining_seconds <= 0:
+                raise
+            said = {"stdout": "", "stderr": "", **(error.data or {})}
+            return {
+                "output": said["stdout"],
+                "result": said["stdout"],
+                "stdout": said["stdout"],
+                "stderr": said["stderr"],
+                "exit_code": TIMED_OUT if isinstance(error, TaskTimeout) else NOT_RUN,
+                "success": False,
+                "command": _line([program]),
+                "error": error.message,
+            }
 
     def _program(self, command: object, params: dict[str, Any], args: Sequence[object] = ()) -> Program:
         shell = bool(params.get("shell", False))
@@ -88,7 +110,7 @@ class ShellMethods:
         ended = await run(programs, str(params.get("input", "")).encode(), timeout_seconds, on_output)
         if ended.timed_out:
             message = f"{_line(programs)} did not end within {timeout_seconds:g} s and was killed"
-            raise TaskTimeout(message, {**_tails(ended), "timeout_seconds": timeout_seconds})
+            raise TaskTimeout(message, {**_tails(ended, kept=show), "timeout_seconds": timeout_seconds})
         return ended
 
     def _result(self, ended: Ended, programs: list[Program], params: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +127,9 @@ class ShellMethods:
         )
         if bad is not None:
             code, line = ended.exit_codes[bad], _line(programs[bad : bad + 1])
-            said = _end_of(ended.stderr).strip().rpartition("\n")[2][:300]
-            data = {**_tails(ended), "exit_code": code, "command": line}
+            tails = _tails(ended, kept=params.get("capture_output", True))
+            said = tails["stderr"].strip().rpartition("\n")[2][:300]
+            data = {**tails, "exit_code": code, "command": line}
             raise TaskError(f"{line} {describe_exit(code)}" + (f": {said}" if said else ""), data)
         found = _described(ended, programs[-1])
         if not params.get("capture_output", True):
@@ -147,8 +170,8 @@ def _line(programs: Sequence[Program]) -> str:
     return " | ".join(shlex.join(program.words) for program in programs)[:500]
 
 
-def _tails(ended: Ended) -> dict[str, Any]:
-    return {"stdout": _end_of(ended.stdout), "stderr": _end_of(ended.stderr)}
+def _tails(ended: Ended, *, kept: bool) -> dict[str, str]:
+    return {name: _end_of(getattr(ended, name)) if kept else "" for name in ("stdout", "stderr")}
 
 
 def _end_of(output: Output) -> str:

@@ -33,6 +33,7 @@ def test_it_serves_all_of_shell_v1(tmp_path: Path) -> None:
         ({"command": "echo hello world"}, "hello world"),
         ({"command": "echo 'hello  world'"}, "hello  world"),
         ({"command": ["echo", "a b", 3]}, "a b 3"),
+        ({"command": 'echo a \\\n  \'b | c\' ";" \\> "\\""'}, 'a b | c ; > "'),
         ({"command": "echo", "args": ["$HOME", "*", "; ls"]}, "$HOME * ; ls"),
         ({"command": "echo '[1, 2]'"}, [1, 2]),
         ({"command": "echo '{\"a\": 1}'"}, {"a": 1}),
@@ -82,7 +83,11 @@ async def test_an_exit_code_fails_the_task_with_what_was_said(connection: Connec
     [
         ({"command": "ls | wc"}, "'|' means something to a shell only"),
         ({"command": "ls > file"}, "'>' means something to a shell only"),
+        ({"command": "ls >file"}, "'>file' means something to a shell only"),
+        ({"command": "ls 2>/dev/null"}, "'2>/dev/null' means something to a shell only"),
+        ({"command": "echo a; echo b"}, "'a;' means something to a shell only"),
         ({"command": "echo 'open"}, "cannot be split"),
+        ({"command": "ls", "env": {"": "x"}}, "cannot be a variable"),
         ({"command": "  "}, "empty"),
         ({"command": ["ls"], "shell": True}, "one text"),
         ({"command": ["ls", "a\0b"]}, "zero byte"),
@@ -175,6 +180,26 @@ async def test_a_batch(connection: Connection, tmp_path: Path) -> None:
     assert (result["successful"], result["failed"], result["success"]) == (2, 1, False)
     assert [one["exit_code"] for one in result["results"]] == [0, 1, 0]
     assert result["result"] == ["a", "", ""]
+
+
+async def test_a_batch_goes_on_after_what_cannot_be_run_or_does_not_end(connection: Connection) -> None:
+    commands = ["no-such-program", ["sh", "-c", "echo begun; sleep 60"], "echo last"]
+    params = {"commands": commands, "stop_on_error": False, "timeout": 0.5}
+    result = await connection.call("shell/batch", params)
+    assert [one["exit_code"] for one in result["results"]] == [127, 124, 0]
+    assert result["result"] == ["", "begun\n", "last"]
+    assert "cannot be run" in result["results"][0]["error"]
+    assert "did not end within 0.5 s" in result["results"][1]["error"]
+    assert (result["successful"], result["failed"], result["success"]) == (1, 2, False)
+
+
+@pytest.mark.parametrize("after", ["exit 3", "sleep 60"])
+async def test_what_is_not_to_be_kept_is_in_no_error(connection: Connection, after: str) -> None:
+    command = ["sh", "-c", f"echo s3cret; echo s3cret >&2; {after}"]
+    with pytest.raises(TaskError) as caught:
+        await connection.call("shell/exec", {"command": command, "capture_output": False, "timeout": 0.5})
+    assert (caught.value.data or {})["stdout"] == (caught.value.data or {})["stderr"] == ""
+    assert not caught.value.message.endswith("s3cret")
 
 
 async def test_only_some_programs(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-_FOR_A_SHELL: Final = ("|", "||", "&", "&&", ";", "<<", "2>&1", "(", ")")
-_REDIRECTION: Final = re.compile(r"(?:\d*|&)>>?(?!=)|<[^<>]*$")
+_FOR_A_SHELL: Final = ("|", "||", "&", "&&", ";", "(", ")")
+_REDIRECTION: Final = re.compile(r"(?:\d*|&)>>?(?!=)|<{1,3}[^<>]*$")
 _PIECE: Final = re.compile(
     r"""
     (?P<space> [ \t\r\n]+ )

@@ -61,6 +61,28 @@ def test_quotes_that_do_not_close() -> None:
     assert "cannot be split into words" in found.problems[0].message
 
 
+@pytest.mark.parametrize("command", ["cat ${a.response} | wc -l", "ls | wc -l", "cat ${a.response} >file"])
+def test_what_only_a_shell_understands_is_told_with_references_or_without(command: str) -> None:
+    found = checked(command=command)
+    assert found.definition is None
+    assert "means something to a shell only" in found.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "command", ["sh -c 'echo ${a.response}'", ["/bin/bash", "-lc", "echo ${a.response}"], "sh -ec 'ls ${a.response}' x"]
+)
+def test_who_calls_a_shell_by_its_name_is_told_what_a_reference_means_to_it(command: object) -> None:
+    (problem,) = checked(command=command).problems
+    assert (problem.severity, "runs what a reference stands for as a program" in problem.message) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    "command", ["sh -c 'echo \"$1\"' sh ${a.response}", "sh -c 'echo $${HOME}'", "cat -c ${a.response}", ["sh", 1]]
+)
+def test_a_reference_that_no_shell_reads_is_fine(command: object) -> None:
+    assert checked(command=command).problems == ()
+
+
 @given(value=st.text())
 def test_whatever_it_stands_for_the_words_are_those_of_the_author(value: str) -> None:
     findings = Findings()
