@@ -234,22 +234,27 @@ def _from_file(text: bytes, name: str, profile: str) -> tuple[dict[str, Given], 
         return {}, []
     if not isinstance(document.value, dict):
         raise ConfigurationError(f"{name}: expected keys and values, such as `listen: 127.0.0.1:8765`")
-    content = _with_profile(document.value, profile, name)
-    lines = {path: place.key_line for path, place in document.places(_paths(content)).items() if path}
-    return _known_keys(content, lambda path: f"{name}:{lines.get(path, 1)}")
+    content = {key: value for key, value in document.value.items() if key not in ("profile", "profiles")}
+    below, further = _profile(document.value, profile, name)
+    lines = {
+        path: place.key_line
+        for above, settings in (((), content), (below, further))
+        for whole, place in document.places([(*above, *path) for path in _paths(settings)]).items()
+        if (path := whole[len(above) :])
+    }
+    return _known_keys({**content, **further}, lambda path: f"{name}:{lines.get(path, 1)}")
 
 
-def _with_profile(content: dict[str, Any], named: str, file: str) -> dict[str, Any]:
+def _profile(content: dict[str, Any], named: str, file: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """`profiles` has further settings under a name each; the one that `profile` or GLEITZEIT_PROFILE says goes over
-    the others. Raises ConfigurationError."""
+    the others: its path, and its settings. Raises ConfigurationError."""
     profiles, named = content.get("profiles"), named or str(content.get("profile") or "")
-    content = {key: value for key, value in content.items() if key not in ("profile", "profiles")}
     if not named:
-        return content
+        return (), {}
     if not isinstance(profiles, dict) or not isinstance(profiles.get(named), dict):
         there = ", ".join(profiles) if isinstance(profiles, dict) else "none"
         raise ConfigurationError(f"{file}: there is no profile {named!r} (there are: {there})")
-    return {**content, **profiles[named]}
+    return ("profiles", named), profiles[named]
 
 
 def _paths(content: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

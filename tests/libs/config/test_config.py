@@ -250,6 +250,13 @@ def test_no_variable_that_is_read_is_unknown(name: str) -> None:
         assert not any(text.startswith("unknown variable") for text in make("", {name: "1"}).warnings)
 
 
+def test_what_a_profile_says_has_its_line_there() -> None:
+    text = "log_level: error\ncluster: mine\nprofiles:\n  dev:\n    log_level: debug\n    whatever: 1\nprofile: dev\n"
+    config = make(text)
+    assert (config.sources["log_level"], config.sources["cluster"]) == (f"{FILE}:5", f"{FILE}:2")
+    assert config.warnings == (f"{FILE}:6: unknown key whatever",)
+
+
 def test_a_profile_goes_over_the_rest() -> None:
     text = "cluster: mine\nlog_level: error\nprofiles:\n  dev: {log_level: debug}\n  prod: {log_level: warning}\n"
     assert make(text).log_level == "error"
