@@ -26,7 +26,8 @@ class Account(Struct):
         calls, tokens = self.allowance.calls, self.allowance.tokens
         used = self.usage.total_tokens if self.usage is not None else 0
         if calls is not None and self.requests >= max(1, calls):
-            raise BudgetExceeded(f"the budget leaves this call {calls:,} requests, and it has made {self.requests:,}")
+            requests = f"{calls:,} {'request' if calls == 1 else 'requests'}"
+            raise BudgetExceeded(f"the budget leaves this call {requests}, and it has made {self.requests:,}")
         if tokens is not None and self.requests and used >= tokens:
             raise BudgetExceeded(f"the budget leaves this call {tokens:,} tokens, and it has used {used:,}")
 

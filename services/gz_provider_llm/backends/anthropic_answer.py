@@ -85,6 +85,8 @@ class Answer(Struct):
     def add(self, event: Mapping[str, Any]) -> str:
         """Returns the text that it brought. Kinds of events that are not known are passed over, as the API demands."""
         match event:
+            case {"type": "message", "content": list()}:  # of a server that does not stream
+                return self.take(event)
             case {"type": "message_start", "message": dict(message)}:
                 self._begin(message)
             case {"type": "content_block_start", "index": int(at), "content_block": dict(block)}:
@@ -98,13 +100,13 @@ class Answer(Struct):
                 self.complete = True
         return ""
 
-    def take(self, message: Mapping[str, Any]) -> None:
-        """All of it at once."""
+    def take(self, message: Mapping[str, Any]) -> str:
+        """All of it at once. Returns its text."""
         self._begin(message)
         self._stopped(message)
-        for at, block in enumerate(message["content"]):
-            self._block(at, block)
+        texts = [self._block(at, block) for at, block in enumerate(message["content"])]
         self.complete = True
+        return "".join(texts)
 
     def _stopped(self, said: Mapping[str, Any]) -> None:
         self.stop_reason = text_of(said.get("stop_reason"), self.stop_reason)

@@ -62,8 +62,9 @@ class Answer(Struct):
         if not isinstance(choices, list) or not choices:
             return ""
         self.begun = True
-        choice = choices[0]
-        if choice.get("index"):  # of several answers, which options can ask for, we take the first
+        # Of several answers, which options can ask for, we take the first.
+        choice = next((choice for choice in choices if not choice.get("index")), None)
+        if choice is None:
             return ""
         self.finish_reason = self._finish(choice.get("finish_reason")) or self.finish_reason
         part = choice.get("delta") or choice.get("message") or {}

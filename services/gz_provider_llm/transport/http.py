@@ -32,9 +32,13 @@ NOT_ACCEPTED = 401
 IDLE_TIMEOUT_SECONDS = 60.0
 LONG_SILENCE_SECONDS = 600.0
 """For an answer that comes all at once, or is thought about first: OpenAI's server says nothing meanwhile."""
+REDIRECTIONS = 3
+"""One after the other."""
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
+_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY"
+_NOT_THE_SERVER = (aiohttp.ClientSSLError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)
 _NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
@@ -182,6 +186,12 @@ class Http:
         if response.status == NOT_ACCEPTED and self._has_new_key():
             response.close()
             response = await self._response(session, method, url, content, headers)
+        for _ in range(REDIRECTIONS):
+            if (moved := _moved(response, url)) is None:
+                break
+            response.close()
+            url = moved
+            response = await self._response(session, method, url, content, headers)
         logger.debug("HTTP Request: %s %s: %d", method, url.with_query(None), response.status)
         patience.heard()
         self._closes_after_streams = response.headers.get("server") in CLOSE_AFTER_STREAMS
@@ -259,7 +269,7 @@ class Http:
 
     def _failed(self, error: aiohttp.ClientError, *, begun: bool) -> GleitzeitError:
         if isinstance(error, _NEVER_ARRIVED):
-            return self.server.unreachable(_reason(error), is_there=isinstance(error, aiohttp.ClientSSLError))
+            return self.server.unreachable(_reason(error), is_there=isinstance(error, _NOT_THE_SERVER))
         if begun:
             return self.server.cut()
         if isinstance(error, aiohttp.ClientResponseError):
@@ -298,6 +308,20 @@ async def _use_up(reply: _Reply, rest: AsyncIterator[object]) -> None:
                 pass
 
 
+def _moved(response: aiohttp.ClientResponse, url: URL) -> URL | None:
+    """Where the same server wants to be asked the same: by a slash more, or by TLS. Others get neither the key nor what
+    is asked."""
+    where = response.headers.get("location")
+    if response.status not in (307, 308) or not where:
+        return None
+    try:
+        moved = url.join(URL(where))
+    except ValueError:
+        return None
+    is_safer = (url.scheme, moved.scheme) == ("http", "https")
+    return moved if moved.host == url.host and (is_safer or moved.origin() == url.origin()) else None
+
+
 async def _nobody_knows() -> bool:
     return False
 
@@ -308,12 +332,20 @@ def _keys_in(url: URL) -> list[str]:
 
 
 def _reason(error: aiohttp.ClientError) -> str:
-    """What the operating system said, which stands below the library's own words."""
     match error:
+        case aiohttp.ClientHttpProxyError():
+            return f"{_PROXY} says: {error.status} {error.message}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"{_PROXY}: {_of_system(error)}"
         case aiohttp.ClientConnectorCertificateError(certificate_error=SSLCertVerificationError() as why):
             return f"its certificate is not trusted: {why.verify_message}; SSL_CERT_FILE names those that are"
         case aiohttp.ClientConnectorSSLError():
             return "it speaks no TLS, or another: is https right?"
+    return _of_system(error)
+
+
+def _of_system(error: aiohttp.ClientError) -> str:
+    """What the operating system said, which stands below the library's own words."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error.strerror).lower() if isinstance(error, OSError) and error.strerror else str(error)

@@ -468,7 +468,8 @@ async def test_no_request_is_made_beyond_the_calls_that_a_budget_leaves(calls: i
     async with peer(saying("No."), budget={"calls": calls}) as made:
         name, error = await made.failure("chat", **JSON_OF_A)
         assert (name, len(made.server.asked)) == ("BUDGET_EXCEEDED", calls)
-        assert error.message.startswith(f"the budget leaves this call {calls} requests, and it has made {calls}")
+        left = "1 request" if calls == 1 else f"{calls} requests"
+        assert error.message.startswith(f"the budget leaves this call {left}, and it has made {calls}")
         assert "no JSON" in error.message
         data = error.data or {}
         assert (data["requests"], data["usage"]["total_tokens"]) == (calls, 5 * calls)

@@ -94,6 +94,8 @@ async def test_all_at_once() -> None:
     assert (result.content, result.finish_reason, result.usage) == ("Hello", "length", Usage(3, 2))
     assert result.tool_calls == (ToolCall("t", "f", {"x": 1}),)
     assert deltas == []
+    said, deltas = await chat(answer(200, {"type": "message", **body}))  # it does not stream, though asked to
+    assert (said, deltas) == (result, ["Hello"])
 
 
 @pytest.mark.parametrize("body", [[], {}, {"content": [3]}, failed("api_error")])

@@ -158,6 +158,9 @@ async def test_of_several_answers_the_first_is_taken() -> None:
     other = {"choices": [{"index": 1, "delta": {"content": "Good day"}, "finish_reason": "length"}]}
     result, deltas = await chat(stream(sse(chunk(content="Hel"), other, chunk(content="lo"), end("stop"), other)))
     assert (result.content, result.finish_reason, deltas) == ("Hello", "stop", ["Hel", "lo"])
+    both = {"choices": other["choices"] + chunk(content="Hello")["choices"]}
+    result, _ = await chat(stream(sse(both, end("stop"))))
+    assert result.content == "Hello"
 
 
 async def test_what_keeps_a_stream_alive_is_no_part_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 import time
@@ -296,6 +297,49 @@ async def test_who_stands_in_the_address_is_told_to_the_server_only() -> None:
 async def test_a_redirection_says_where_to() -> None:
     error = await raised_by(answer(307, "", location=f"https://example.org/v1?key={KEY}"), secrets=[KEY])
     assert error.message.endswith("says: what is asked for is at https://example.org/v1: is the URL right?")
+
+
+async def test_the_same_server_is_asked_where_it_says() -> None:
+    async with fake_server(
+        answer(307, "", location="/v1/x/"), answer(308, "", location="y?z=1"), answer(200, {})
+    ) as made:
+        http = Http(made.url, headers={"authorization": f"Bearer {KEY}"})
+        assert await http.post_json("/v1/x", {"a": 1}) == {}
+        await http.close()
+        assert [asked.path for asked in made.asked] == ["/v1/x", "/v1/x/", "/v1/x/y?z=1"]
+        assert {(asked.method, str(asked.body), asked.headers["authorization"]) for asked in made.asked} == {
+            ("POST", "{'a': 1}", f"bearer {KEY}".lower())
+        }
+
+
+@pytest.mark.parametrize(
+    "where", ["/x", "http://[::1", "http://127.0.0.2:1/x", "http://127.0.0.1:1/x", "ftp://127.0.0.1/x"]
+)
+async def test_a_redirection_that_leads_nowhere_is_told(where: str) -> None:
+    async with fake_server(answer(307, "", location=where)) as made:
+        http = Http(made.url)
+        with pytest.raises(BadRequest, match=f"what is asked for is at {re.escape(where)}: is the URL right"):
+            await http.post_json("/x", {})
+        await http.close()
+        assert len(made.asked) == (4 if where == "/x" else 1)
+
+
+async def test_a_proxy_that_does_not_let_through_is_told_of_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def raised(url: str) -> Unreachable:
+        http = Http(url, hint="Is the server running?")
+        with pytest.raises(Unreachable) as caught:
+            await http.get_json("/x")
+        await http.close()
+        return caught.value
+
+    async with fake_server(answer(407, "")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", f"://user:{KEY}@"))
+        error = await raised("https://models.invalid")
+        assert error.message.endswith(" (the proxy of HTTP_PROXY or HTTPS_PROXY says: 407 X)")
+        assert "hint" not in (error.data or {})
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    error = await raised("http://models.invalid")
+    assert error.message.endswith(" (the proxy of HTTP_PROXY or HTTPS_PROXY: connection refused)")
 
 
 async def test_the_query_of_an_address_follows_the_path_and_is_told_to_nobody() -> None:
