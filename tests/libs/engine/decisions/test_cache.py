@@ -56,6 +56,18 @@ def test_a_hit_needs_no_provider() -> None:
     assert workflow.state == "completed"
 
 
+def test_who_names_a_provider_has_no_answer_of_another_ones() -> None:
+    desk = Desk(providers=())
+    keys = []
+    for number, provider in enumerate(("", "openai", "anthropic", "openai")):
+        named = task("a", cache=HOUR, provider=provider)
+        own = task("b", cache=CachePolicy(60.0, "${workflow.name}"), provider=provider)
+        desk.submit(named, own, workflow_id=f"w{number}")
+        keys.append(tuple(lookup.key for lookup in lookups(desk)))
+    assert keys[1] == keys[3]
+    assert len({key for pair in keys[:3] for key in pair}) == 6
+
+
 def test_failures_are_not_kept() -> None:
     desk = Desk()
     desk.submit(task("a", cache=HOUR))
