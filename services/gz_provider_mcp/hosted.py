@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +15,20 @@ from gleitzeit.errors import (
     GleitzeitError,
     PayloadTooLarge,
     ProviderBusy,
+    RemoteError,
     TaskCancelled,
     TaskError,
     TaskTimeout,
     Unauthorized,
 )
+from gleitzeit.jsonrpc.messages import ABSENT
+from gleitzeit.mcp import tasks
 from gleitzeit.mcp.http import NOT_REACHED
 from gleitzeit.mcp.inquiries import Inquiries
 from gleitzeit.mcp.link import Link, LinkFailed, opened
 from gleitzeit.mcp.servers import McpServer
 from gleitzeit.mcp.session import Session
-from gleitzeit.mcp.tools import CallResult, tool_name
+from gleitzeit.mcp.tools import CallResult, as_mcp_has_it, tool_name
 from gleitzeit.process.restart import Backoff
 from gleitzeit.provider import Call
 from gleitzeit.transport import Connection
@@ -37,6 +40,8 @@ LOG_LINES_A_SECOND = 100
 """That a server may say to those who watch; of the rest they are told nothing."""
 TOOLS_BYTES = 1 << 20
 """Of definitions: those of all servers travel in one message."""
+GIVE_UP_SECONDS = 10.0
+"""For a server to take note of that."""
 MAX_ROUNDS = 10
 """Of questions within one call."""
 REFRESH_SECONDS = 0.05
@@ -65,6 +70,7 @@ class Running:
         self.call = call
         self.idle_seconds = idle_seconds
         self.limit = asyncio.timeout(idle_seconds or None)
+        self.status_message: str | None = None
 
     def renew(self, extra_seconds: float = 0.0) -> None:
         if self.limit.when() is not None and not self.limit.expired():
@@ -79,6 +85,13 @@ class Running:
             self.call.progress(
                 progress, total if isinstance(total, int | float) else None, message if isinstance(message, str) else ""
             )
+
+    def told(self, state: tasks.State) -> None:
+        """Of a call that it has made a task of."""
+        self.renew(state.pause_seconds)
+        if self.call is not None and state.status_message and state.status_message != self.status_message:
+            self.call.log(state.status_message, "info")
+        self.status_message = state.status_message
 
 
 class Hosted:
@@ -122,6 +135,7 @@ class Hosted:
         """It is ready, or the last attempt has failed: then nobody waits for the next one."""
         self._lists_changed = asyncio.Event()
         self._lines, self._second = 0, 0
+        self._telling: set[asyncio.Task[None]] = set()
 
     # Its life
 
@@ -279,7 +293,8 @@ class Hosted:
         self.running.add(running)
         try:
             async with running.limit:
-                return await self._answered(session, method, dict(params), running)
+                raw = await self._answered(session, method, dict(params), running)
+                return raw if method != "tools/call" else await self._ended(session, raw, running)
         except TimeoutError:
             raise TaskTimeout(f"MCP server '{self.name}' said nothing for {self.config.idle_seconds:g} s") from None
         except ConnectionLost as error:
@@ -309,15 +324,54 @@ class Hosted:
                 params["requestState"] = answer.request_state
         raise TaskError(f"MCP server '{self.name}' asked for more {MAX_ROUNDS} times", retryable=False)
 
+    async def call(self, call: Call, tool: str, arguments: Mapping[str, object]) -> Raw:
+        """Of a tool; raises as `request`."""
+        params: dict[str, object] = {"name": tool, "arguments": arguments}
+        if tasks.wants_task((await self.session()).info, self.tools.get(tool, ABSENT)):
+            params["task"] = {}
+        return await self.request(call, "tools/call", params)
+
+    async def _ended(self, session: Session, raw: Raw, running: Running) -> Raw:
+        """A server may have made a task of it, which is asked after then."""
+        with as_mcp_has_it("tools/call"):
+            state = tasks.begun(session.info, raw)
+        if state is None:
+            return raw
+
+        async def ask(method: str, params: dict[str, Any]) -> Raw:
+            return await self._asked(session, method, params, running)
+
+        inquiries = Inquiries(self.config.roots, self._elicit)
+        try:
+            with as_mcp_has_it("tasks/get"):
+                return await tasks.ended(session.info, state, ask, inquiries, running.told)
+        except RemoteError as error:
+            raise self._refused(error) from None
+        except BaseException:  # nobody waits for it any more
+            self._give_up(session, state.task_id)
+            raise
+
+    def _give_up(self, session: Session, task_id: str) -> None:
+        async def tell() -> None:
+            with suppress(GleitzeitError, TimeoutError):
+                await session.request("tasks/cancel", {"taskId": task_id}, timeout_seconds=GIVE_UP_SECONDS)
+
+        telling = asyncio.get_running_loop().create_task(tell())
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
     async def _asked(self, session: Session, method: str, params: dict[str, object], running: Running) -> Raw:
         try:
             return await session.request(method, params, on_progress=running.progressed if running.call else None)
         except (ConnectionLost, *_PASSED_ON):
             raise
         except GleitzeitError as error:
-            # Its codes are its own: none of them may mean to us what it means in this house.
-            about = {"server": self.name, "mcp_code": error.code, "mcp_data": error.data}
-            raise TaskError(error.message, about, retryable=error.code not in _FINAL) from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: GleitzeitError) -> TaskError:
+        """Its codes are its own: none of them may mean to us what it means in this house."""
+        about = {"server": self.name, "mcp_code": error.code, "mcp_data": error.data}
+        return TaskError(error.message, about, retryable=error.code not in _FINAL)
 
 
 _LEVELS = frozenset({"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"})

@@ -207,7 +207,7 @@ class ToolMethods:
 async def called(servers: Servers, hosted: Hosted, call: Call, tool: str, arguments: Json) -> Raw:
     """Forward one call of a tool. Whether the arguments are right the server says, who knows best."""
     servers.check_pin(hosted.name, tool)
-    answer = await hosted.request(call, "tools/call", {"name": tool, "arguments": arguments})
+    answer = await hosted.call(call, tool, arguments)
     return task_result(answer, hosted.tools.get(tool, ABSENT))
 
 

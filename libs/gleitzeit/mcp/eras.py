@@ -23,7 +23,11 @@ HEADER_MISMATCH: Final = -32020
 CLIENT_INFO: Final[Mapping[str, str]] = {"name": "gleitzeit", "title": "Gleitzeit", "version": "1"}
 CLIENT_CAPABILITIES: Final[Mapping[str, Any]] = {"roots": {"listChanged": False}, "elicitation": {}}
 """Old era; `sampling` is not ours to offer: no model stands behind us."""
-STATELESS_CAPABILITIES: Final[Mapping[str, Any]] = {"roots": {}, "elicitation": {"form": {}}}
+STATELESS_CAPABILITIES: Final[Mapping[str, Any]] = {
+    "roots": {},
+    "elicitation": {"form": {}},
+    "extensions": {"io.modelcontextprotocol/tasks": {}},
+}
 
 
 def stateless_meta(extra: Mapping[str, Any]) -> dict[str, Any]:

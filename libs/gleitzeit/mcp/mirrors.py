@@ -11,7 +11,12 @@ from gleitzeit.mcp.exchange import Said
 VERSION: Final = "Mcp-Protocol-Version"
 METHOD: Final = "Mcp-Method"
 NAME: Final = "Mcp-Name"
-NAME_OF: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAME_OF: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
 """Which param is what the request is about, by method."""
 
 
