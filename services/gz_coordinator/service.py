@@ -31,6 +31,7 @@ from gz_coordinator.streams.limits import FreeLimits, limit_append
 from gz_coordinator.streams.own_ids import own_id_append
 from gz_coordinator.streams.schedules import load_some, schedule_append
 from gz_coordinator.streams.workflows import blobs_of, load_or_quarantine, summary_of
+from gz_coordinator.turnstile import Turnstile
 
 T = TypeVar("T")
 MAX_INPUTS = 1_000
@@ -78,7 +79,7 @@ class Service:
         """Workflows whose events are being appended."""
         self._most_steps = engine.settled
         self._wake = asyncio.Event()
-        self._loading = asyncio.Semaphore(LOADERS)
+        self._loading = Turnstile(LOADERS)
         self._quiet = asyncio.Event()
         self._quiet.set()
         """Set between turns while no call runs."""

@@ -25,6 +25,7 @@ from gleitzeit.journal.base import Journal, Record
 from gleitzeit.transport import Connection
 from gleitzeit.transport.base import TRY_AGAIN_LATER
 from gz_coordinator.errands import Errands
+from gz_coordinator.turnstile import Turnstile
 from gz_coordinator.watching.lines import Lines
 from gz_coordinator.watching.notices import EVENT, LINE, RESYNC, STREAM, event_params, gap, stream_params
 from gz_coordinator.watching.recent import Recent
@@ -88,7 +89,7 @@ class Watchers:
         self._by_workflow: dict[str | None, set[Watcher]] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._errands = Errands()
-        self._reading = asyncio.Semaphore(READERS)
+        self._reading = Turnstile(READERS)
 
     def __len__(self) -> int:
         return sum(len(watchers) for watchers in self._by_workflow.values())
