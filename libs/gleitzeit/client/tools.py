@@ -30,14 +30,19 @@ async def require_tools(client: Coordinator, methods: Set[str]) -> None:
         problems = [problem for one in providers for problem in _problems(one)]
         starting = not providers or any(STARTING in problem for problem in problems)
         for method in sorted(wanted):
-            _refuse(method, known, problems, starting=starting and loop.time() < give_up)
+            refuse(method, known, problems, starting=starting and loop.time() < give_up)
         if wanted:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-def _refuse(method: str, known: Set[str], problems: list[str], *, starting: bool) -> None:
+def refuse(method: str, known: Set[str], problems: list[str], *, starting: bool) -> None:
     """Raises NoTool if it will not come."""
     tool = method.removeprefix(TOOL)
+    several = sorted(name for name in known if name.startswith(TOOL) and name.endswith(f".{tool}"))
+    if len(several) > 1:
+        raise NoTool(
+            f"this calls {method}, which several MCP servers have: say which, as in {' or '.join(several[:5])}"
+        )
     own = next((problem for problem in problems if f"'{tool.rpartition('.')[0]}'" in problem), "")
     if own and STARTING not in own:
         raise NoTool(f"this calls {method}, and {own}")

@@ -76,6 +76,8 @@ class Linker:
                 self._names.odd,
                 lambda steps, message: self._findings.error(draft.param_path(steps), message),
             )
+            for steps, name in assertions.gated(draft.params):
+                self._references.task_called(draft.param_path(steps), name, "for this gate")
         self._read_seconds(draft)
         with self._references.for_provider(draft.schema is None or draft.schema.runs == RUNS_IN_PROVIDER):
             program = self._program(draft, needs)

@@ -4,7 +4,7 @@ A condition travels in its normal form, escaped, so that it is no text to be fil
 references to tasks, inputs and the like stands for. Other names are those of the task's `context`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from gleitzeit.spec.problems import Path
@@ -77,14 +77,16 @@ def _is_gate(task: Mapping[str, Any]) -> bool:
 
 def _targets(task: Mapping[str, Any]) -> list[str]:
     params = {**_map(task.get("parameters")), **_map(task.get("params"))}
-    rules = params.get("rules")
-    named = [
-        target
-        for rule in (rules if isinstance(rules, list) else ())
-        for key in ("enable_tasks", "disable_tasks")
-        for target in _listed(_map(rule).get(key))
-    ]
-    return list(dict.fromkeys(target for target in named if isinstance(target, str) and '"' not in target))
+    return list(dict.fromkeys(target for _, target in gated(params) if '"' not in target))
+
+
+def gated(params: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The tasks that the rules of a gate name, each with the steps to its name."""
+    for number, rule in enumerate(_listed(params.get("rules"))):
+        for key in ("enable_tasks", "disable_tasks"):
+            for index, target in enumerate(_listed(_map(rule).get(key))):
+                if isinstance(target, str):
+                    yield ("rules", number, key, index), target
 
 
 def _under(task: Any, gates: Mapping[str, list[str]], key: str) -> Any:

@@ -158,6 +158,9 @@ class TaskReader:
             if fields.raw.get(key):
                 message = f"'{key}' has no meaning for {draft.method}, which calls no provider"
                 self._findings.error(fields.at(key), message, at_key=True)
+        if draft.method.startswith("timer/") and fields.raw.get("timeout"):
+            message = "a timer ends when its time has come, and by no 'timeout'"
+            self._findings.warning(fields.at("timeout"), message, at_key=True)
 
     def _read_fallback(self, draft: TaskDraft, fields: Fields) -> list[TaskDraft]:
         raw = fields.raw["fallback"]

@@ -47,6 +47,14 @@ def test_what_is_no_condition_is_found_where_it_stands() -> None:
     assert found.problems[0].path == ("tasks", 1, "params", "assertions", 0)
 
 
+def test_a_gate_for_a_task_that_there_is_not() -> None:
+    rules = [{"condition": "check.result.x > 1", "enable_tasks": ["check", "ship"], "disable_tasks": ["chek"]}]
+    found = checked({"id": "gate", "method": "validation/gate", "params": {"rules": rules}}, {**CHECK, "id": "ship"})
+    (problem,) = [one for one in found.problems if "disable_tasks" in one.path]
+    assert (problem.message, problem.suggestion) == ("there is no task 'chek' for this gate", "check")
+    assert problem.path == ("tasks", 1, "params", "rules", 0, "disable_tasks", 0)
+
+
 def test_the_tasks_of_a_gate_wait_for_it() -> None:
     rules = [{"name": "r", "condition": "check.result.ok", "enable_tasks": ["a", "Second"], "disable_tasks": ["c"]}]
     found = checked(

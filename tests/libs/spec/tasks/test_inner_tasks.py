@@ -106,6 +106,20 @@ def test_what_is_known_only_later_is_no_mistake(task: dict[str, Any]) -> None:
     assert checked(task, {"id": "t2", "method": "echo/ping"}).definition is not None
 
 
+def test_a_timer_says_in_seconds_or_in_words_how_long() -> None:
+    assert params(only({"method": "timer/sleep", "params": {"seconds": "1m30s"}})) == {"seconds": 90.0}
+
+
+@pytest.mark.parametrize("method", [{"method": "timer/sleep", "params": {"seconds": 9}},
+                                    {"method": "timer/until", "params": {"cron": "@daily"}}])  # fmt: skip
+def test_who_gives_a_timer_a_timeout_is_told_that_nothing_comes_of_it(method: dict[str, Any]) -> None:
+    found = checked({**method, "timeout": 1})
+    assert found.definition is not None
+    (problem,) = found.problems
+    assert (problem.severity, problem.path) == ("warning", ("tasks", 0, "timeout"))
+    assert checked(method).problems == ()
+
+
 def test_the_child_is_part_of_the_definition_and_not_of_the_params() -> None:
     task = only({"workflow": CHILD, "inputs": {"who": "Ada"}, "timeout": "5m"})
     assert (task.method, params(task)) == ("workflow/run", {"inputs": {"who": "Ada"}})
