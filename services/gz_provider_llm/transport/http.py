@@ -37,7 +37,7 @@ REDIRECTIONS = 3
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 ERROR_LIMIT_BYTES = 64 * 1024
-_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY"
+_PROXY = "the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names"
 _NOT_THE_SERVER = (aiohttp.ClientSSLError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)
 _NEVER_ARRIVED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 

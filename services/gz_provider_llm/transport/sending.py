@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from ipaddress import ip_address
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import certifi
@@ -96,6 +97,7 @@ class Sessions:
             max_field_size=HEADER_BYTES,
             max_headers=HEADERS,
             trust_env=not _is_local(self._url.host or ""),  # a proxy is for the world outside
+            proxy=_proxy_for_all(self._url),
         )
 
     @property
@@ -108,6 +110,15 @@ def tls() -> ssl.SSLContext:
     """Whom we trust. Reading the certificates takes 30 ms."""
     named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
     return ssl.create_default_context(cafile=None if named else certifi.where())
+
+
+def _proxy_for_all(url: URL) -> str | None:
+    """What ALL_PROXY names, which aiohttp does not look at; None where the environment has another for such URLs."""
+    host, named = url.host or "", getproxies_environment()
+    proxy = named.get("all", "")
+    if _is_local(host) or url.scheme in named or not proxy.startswith("http") or proxy_bypass(host):
+        return None
+    return proxy
 
 
 def _is_local(host: str) -> bool:

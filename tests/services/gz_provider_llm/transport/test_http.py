@@ -324,6 +324,23 @@ async def test_a_redirection_that_leads_nowhere_is_told(where: str) -> None:
         assert len(made.asked) == (4 if where == "/x" else 1)
 
 
+async def test_a_proxy_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with fake_server(answer(200, {})) as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.url.replace("://", "://user:word@"))
+        monkeypatch.setenv("NO_PROXY", "others.invalid")
+        http = Http("http://models.invalid")
+        assert await http.get_json("/x") == {}
+        await http.close()
+        (asked,) = proxy.asked
+        assert asked.path == "http://models.invalid/x"
+        assert asked.headers["proxy-authorization"] == f"basic {b64encode(b'user:word').decode().lower()}"
+        http = Http("http://others.invalid")
+        with pytest.raises(Unreachable):
+            await http.get_json("/x")
+        await http.close()
+        assert len(proxy.asked) == 1
+
+
 async def test_a_proxy_that_does_not_let_through_is_told_of_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async def raised(url: str) -> Unreachable:
         http = Http(url, hint="Is the server running?")
@@ -335,11 +352,11 @@ async def test_a_proxy_that_does_not_let_through_is_told_of_as_what_it_is(monkey
     async with fake_server(answer(407, "")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", f"://user:{KEY}@"))
         error = await raised("https://models.invalid")
-        assert error.message.endswith(" (the proxy of HTTP_PROXY or HTTPS_PROXY says: 407 X)")
+        assert error.message.endswith(" (the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names says: 407 X)")
         assert "hint" not in (error.data or {})
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     error = await raised("http://models.invalid")
-    assert error.message.endswith(" (the proxy of HTTP_PROXY or HTTPS_PROXY: connection refused)")
+    assert error.message.endswith(" (the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names: connection refused)")
 
 
 async def test_the_query_of_an_address_follows_the_path_and_is_told_to_nobody() -> None:
