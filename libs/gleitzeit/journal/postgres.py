@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from gleitzeit.errors import JournalConflict, JournalError, JournalFenced, JournalLocked
+from gleitzeit.errors import ConfigurationError, JournalConflict, JournalError, JournalFenced, JournalLocked
 from gleitzeit.journal import blobs
 from gleitzeit.journal import postgres_tables as sql
 from gleitzeit.journal.base import LEASE_SECONDS, Append, Lease
@@ -14,6 +14,7 @@ from gleitzeit.journal.merging import Entry, all_merged, fences
 from gleitzeit.journal.postgres_link import Link
 from gleitzeit.journal.postgres_reading import BLOB_PIECES, PIECES, PostgresReading, check_format
 from gleitzeit.model.shards import SHARDS
+from gleitzeit.spec.urls import shown
 
 log = logging.getLogger("gz.journal")
 
@@ -191,6 +192,10 @@ DELETE FROM gz_blob b WHERE used_at < $1 AND NOT EXISTS (SELECT FROM gz_blob_ref
 
 
 async def _make_tables(connection: Any, url: str) -> None:
+    if await connection.fetchval("SELECT current_schema()") is None:
+        name = await connection.fetchval("SHOW search_path")
+        what_helps = f"make its schema first, `CREATE SCHEMA {name}`"
+        raise ConfigurationError(f"the journal {shown(url)} cannot be used: {what_helps}")
     if await connection.fetchval("SELECT to_regclass('gz_meta') IS NULL"):
         await connection.execute(sql.TABLES)
         await connection.execute("INSERT INTO gz_meta VALUES ('format', $1)", sql.FORMAT)

@@ -43,6 +43,13 @@ async def test_a_write_waits_for_a_claim_that_is_not_committed_and_is_then_refus
     await journal.close()
 
 
+async def test_a_schema_that_is_not_there_is_named(postgres: Postgres) -> None:
+    journal = PostgresJournal(f"{postgres.uri}&search_path=nowhere")
+    with pytest.raises(ConfigurationError, match="`CREATE SCHEMA nowhere`"):
+        await journal.claim("one")
+    await journal.close()
+
+
 async def test_appends_outlive_their_connections_and_nothing_is_written_twice(postgres: Postgres) -> None:
     url = postgres.place()
     journal = PostgresJournal(url)
