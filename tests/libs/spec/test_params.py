@@ -75,8 +75,11 @@ def python(code: str, **keys: Any) -> TaskDefinition:
 
 def test_references_in_code_become_bindings() -> None:
     one = python("x = ${e.response}\ny = '''${e.echoed}'''\n", args=["${e.response}"])
-    assert params(one) == {"code": "x = __ref_0__\ny = '''__ref_1__'''\n", "args": ["${e.response}"]}
-    assert one.bindings == {"__ref_0__": "${e.response}", "__ref_1__": "${e.echoed}"}
+    assert params(one) == {
+        "code": "x = __ref_0_e_response__\ny = '''__ref_1_e_echoed__'''\n",
+        "args": ["${e.response}"],
+    }
+    assert one.bindings == {"__ref_0_e_response__": "${e.response}", "__ref_1_e_echoed__": "${e.echoed}"}
     assert (one.dependencies, one.references, one.untrusted) == (("e",), True, False)
 
 
@@ -91,7 +94,7 @@ def test_code_without_references_is_as_it_is() -> None:
     [
         ("x = '$${HOME} $${a.b}'", "x = '${HOME} ${a.b}'"),
         ("x = '$$${a}'", "x = '$${a}'"),
-        ("x = f'{{a}} {{e.response }} $${e.x}'", "x = f'{{a}} __ref_0__ ${e.x}'"),
+        ("x = f'{{a}} {{e.response }} $${e.x}'", "x = f'{{a}} __ref_0_e_response__ ${e.x}'"),
         ("# ${nobody.x}", "# ${nobody.x}"),
     ],
 )
@@ -99,7 +102,7 @@ def test_code_is_read_for_references_only_once(code: str, expected: str) -> None
     """The engine replaces references in all params: what is left in code must come out as it is."""
     one = python(code + "\n${e.echoed}")
     sent = substitute(params(one)["code"], lambda reference: pytest.fail(f"{reference} was replaced in code"))
-    assert sent == f"{expected}\n__ref_{len(one.bindings) - 1}__"
+    assert sent == f"{expected}\n__ref_{len(one.bindings) - 1}_e_echoed__"
 
 
 def test_a_program_that_is_one_reference_is_not_trusted() -> None:

@@ -23,6 +23,7 @@ _PREFIX = "__ref_"
 _FRESH = "<fresh>"
 """Under this name, which no source can spell, a program finds what copies a list or a map."""
 _SHORT_CHARS = 10_000
+_NAME_CHARS = 40
 _UNREADABLE = (ValueError, RecursionError, MemoryError)  # null bytes, and nesting beyond what Python's parser bears
 
 
@@ -71,7 +72,13 @@ def take_out(source: str, *, first: int = 0, is_reference: Callable[[Reference],
 
 
 def _numbered(texts: Iterable[str], prefix: str, first: int) -> dict[str, str]:
-    return {text: f"{prefix}{number}__" for number, text in enumerate(texts, first)}
+    """Each with what it stands for in its name, which tracebacks show."""
+    return {text: f"{prefix}{number}{_readable(text)}__" for number, text in enumerate(texts, first)}
+
+
+def _readable(text: str) -> str:
+    words = "_".join(re.findall("[A-Za-z0-9]+", text))[:_NAME_CHARS].rstrip("_")
+    return f"_{words}" if words else ""
 
 
 def _join(parts: tuple[Part, ...], names: Mapping[str, str]) -> str:

@@ -84,8 +84,8 @@ def test_a_string_may_hold_several_and_an_fstring_may_read_them() -> None:
 
 def test_the_same_reference_has_one_placeholder() -> None:
     taken = take_out("a = ${t.x}\nb = ${t.x} + ${t.y}")
-    assert taken.bindings == {"__ref_0__": "${t.x}", "__ref_1__": "${t.y}"}
-    assert taken.source == "a = __ref_0__\nb = __ref_0__ + __ref_1__"
+    assert taken.bindings == {"__ref_0_t_x__": "${t.x}", "__ref_1_t_y__": "${t.y}"}
+    assert taken.source == "a = __ref_0_t_x__\nb = __ref_0_t_x__ + __ref_1_t_y__"
 
 
 def test_it_works_inside_functions_classes_and_comprehensions() -> None:
@@ -195,17 +195,17 @@ def test_escapes_become_plain() -> None:
 def test_a_source_that_has_our_names_gets_others() -> None:
     taken = take_out("__ref_0__ = 1\nx = ${a.b}")
     [name] = taken.bindings
-    assert name not in ("__ref_0__",)
+    assert not name.startswith("__ref_0_")
     assert run("__ref_0__ = 1\nx = ${a.b}", {"${a.b}": 2})["x"] == 2
 
 
 def test_numbering_may_begin_elsewhere() -> None:
-    assert take_out("${a.b}", first=5).bindings == {"__ref_5__": "${a.b}"}
+    assert take_out("${a.b}", first=5).bindings == {"__ref_5_a_b__": "${a.b}"}
 
 
 def test_an_expression_is_bound_too() -> None:
     taken = take_out("  ${a.b} + 1")
-    bound = bind(taken.source, {"__ref_0__": 2}, "eval")
+    bound = bind(taken.source, dict.fromkeys(taken.bindings, 2), "eval")
     assert eval(compile(bound.tree, "<code>", "eval"), dict(bound.variables)) == 3
 
 
@@ -256,3 +256,10 @@ def test_a_strange_escape_in_the_source_is_not_our_business() -> None:
 
 def test_a_return_at_the_top_is_for_the_provider_to_allow() -> None:
     assert check_source("return {'a': 1}") == []
+
+
+def test_a_placeholder_tells_what_it_stands_for() -> None:
+    taken = take_out("a = ${Load Data.result[0]}\nb = ${size(x.y) * 2 > 3}\nc = ${é}\nd = ${" + "a.b" * 40 + "}")
+    first, second, third, fourth = taken.bindings
+    assert (first, second, third) == ("__ref_0_Load_Data_result_0__", "__ref_1_size_x_y_2_3__", "__ref_2__")
+    assert all(name.isidentifier() and len(name) < 60 for name in (first, second, third, fourth))
