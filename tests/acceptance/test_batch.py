@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.support import Stack, gz
+from tests.acceptance.support import Stack, gz, wait_for
 
 from gleitzeit.client import BatchResult, Client
 from gleitzeit.errors import DocumentError
@@ -198,6 +198,30 @@ def test_batches_are_listed_shown_exported_and_gone_on_with(stack: Stack, tmp_pa
     assert [row["batch_id"] for row in json.loads(history)[:2]] == ["flags", "flags"]
     unknown = gz("batch", "show", "unknown", *common, state=stack.state)
     assert (unknown.returncode, "there is no batch 'unknown'" in unknown.stderr) == (3, True)
+
+
+async def test_who_waits_for_a_batch_waits_for_a_coordinator_that_is_started_again(tmp_path: Path) -> None:
+    folder, document, mark = tmp_path / "many", tmp_path / "many.yaml", tmp_path / "mark"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.txt").write_text(str(number))
+    code = f"import time; open({str(mark)!r}, 'w').close(); time.sleep(1); result = context['content']"
+    batch = {"directory": str(folder), "pattern": "*.txt", "max_parallel": 1}
+    template = {"method": "python/execute", "params": {"code": code}}
+    document.write_text(json.dumps({"name": "many", "type": "batch", "batch": batch, "template": template}))
+    stack = Stack(tmp_path / "state", "--provider", "python", environ={"GLEITZEIT_RESTART_MAX_SECONDS": "0.2"})
+    try:
+        async with await Client.connect(await asyncio.to_thread(lambda: stack.url)) as client:
+            asking = asyncio.create_task(client.batch_python(folder, code, pattern="*.txt"))
+            waiting = asyncio.create_task(asyncio.to_thread(gz, "run", str(document), state=stack.state))
+            await asyncio.to_thread(wait_for, mark.exists)
+            await asyncio.to_thread(stack.kill, "gz_coordinator")
+            ran = await waiting
+            assert ran.returncode == 0, ran.stderr
+            assert "6 of 6 files went well" in ran.stderr
+            assert (await asking).summary.successful == 6
+    finally:
+        assert stack.stop() == 0
 
 
 async def test_a_batch_without_an_id_is_given_one(client: Client, folder: Path) -> None:

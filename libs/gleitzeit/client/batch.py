@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,7 +202,7 @@ async def _earlier(client: Coordinator, batch_id: str) -> Sequence[WorkflowView]
 async def ended(client: Coordinator, workflow_id: str, total: int, on_progress: OnProgress | None) -> WorkflowView:
     """Wait until a batch has ended. It is asked now and then: its events may be many."""
     while True:
-        view = await client.get(workflow_id, limit=1)
+        view = await client.patiently(partial(client.get, workflow_id, limit=1))
         if on_progress is not None:
             done = sum(view.counts.get(state, 0) for state in ("completed", "failed", "skipped", "cancelled"))
             on_progress(min(done, total), total)
@@ -216,11 +217,12 @@ async def file_results(
     """Each file with what came of it, in their order; a page at a time."""
     after: int | None = 0
     while after is not None:
-        page = await client.get(workflow_id, after=after, items_of=TASK)
+        page = await client.patiently(partial(client.get, workflow_id, after=after, items_of=TASK))
         items = [(int(found[1]), task) for task in page.tasks if (found := _ITEM.fullmatch(task.task_id))]
         for begin in range(0, len(items), FETCHED_AT_ONCE):
             some = items[begin : begin + FETCHED_AT_ONCE]
-            whole = await asyncio.gather(*(_whole(client, workflow_id, task) for _, task in some))
+            fetched = (client.patiently(partial(_whole, client, workflow_id, task)) for _, task in some)
+            whole = await asyncio.gather(*fetched)
             for (number, _), task in zip(some, whole, strict=True):
                 yield paths[number], _result_of(task)
         after = page.next

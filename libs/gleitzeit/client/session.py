@@ -105,14 +105,26 @@ class Session:
             try:
                 return await connection.call(method, asked)
             except ConnectionLost:
-                if self._closed:
-                    raise
-                telling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self.on_waiting, gone(self.url))
-                try:
-                    await self._reconnect(PATIENCE_SECONDS)
-                finally:
-                    telling.cancel()
+                await self._come_back()
         return await self.call(method, asked)
+
+    async def patiently(self, read: Callable[[], Awaitable[View]]) -> View:
+        """The answer to what only reads, also if the coordinator has gone and comes back. Raises ConnectionLost if it
+        stays away."""
+        while True:
+            try:
+                return await read()
+            except ConnectionLost:
+                await self._come_back()
+
+    async def _come_back(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the client is closed")
+        telling = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self.on_waiting, gone(self.url))
+        try:
+            await self._reconnect(PATIENCE_SECONDS)
+        finally:
+            telling.cancel()
 
     async def _view(self, cls: type[View], method: str, /, **params: object) -> View:
         connection = await self._connected()

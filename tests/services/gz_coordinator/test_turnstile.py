@@ -57,6 +57,7 @@ async def test_whoever_gives_up_whenever_no_place_is_lost_and_none_is_made(seed:
                 pass
 
 
+@pytest.mark.long
 async def test_many_who_give_up_at_once_hold_nobody_up() -> None:
     """With a semaphore, which looks for each of them, it takes minutes."""
     turnstile = Turnstile(1)
