@@ -14,13 +14,14 @@ import fcntl
 import hashlib
 import os
 import secrets
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from gleitzeit.errors import InvalidState
+from gleitzeit.errors import ConfigurationError, InvalidState
 
 _MODEL_FILE = "GLEITZEIT_GGUF"
 _OF_MODELS = (
@@ -146,10 +147,13 @@ def approval_key(folder: Path) -> bytes:
 
 
 def _kept(folder: Path, name: str, length_bytes: int) -> str:
-    """Random hex that stays the same for the folder."""
+    """Random hex that stays the same for the folder. Raises ConfigurationError for a file that holds something else, as
+    after a power cut."""
     path = folder / name
     with contextlib.suppress(FileNotFoundError):
-        text = path.read_text().strip()
+        text = path.read_text("ascii", "replace").strip()
+        if text and not set(text) <= set(string.hexdigits):
+            raise ConfigurationError(f"{path} is damaged: remove it, and a new one is made")
         if text:
             return text
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gleitzeit.errors import ConfigurationError
 from gleitzeit.process.state import (
     Address,
     StackRunning,
+    approval_key,
     cluster_id,
     find_running,
     lock_state,
@@ -96,6 +98,16 @@ def test_a_broken_address_is_no_stack(tmp_path: Path, text: str) -> None:
     (tmp_path / "stack.json").write_text(text)
     assert find_running(tmp_path) is None
     lock.release()
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\0", b"zz top\n", b"\xff\xfe"])
+def test_what_is_no_id_any_more_is_named(tmp_path: Path, content: bytes) -> None:
+    for name, read in (("cluster", cluster_id), ("approval.key", approval_key)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"{name} is damaged: remove it"):
+            read(tmp_path)
+        (tmp_path / name).write_bytes(b"")
+        assert read(tmp_path) == read(tmp_path)
 
 
 def test_a_folder_has_one_cluster_id_and_two_folders_have_two(tmp_path: Path) -> None:
