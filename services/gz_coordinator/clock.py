@@ -14,9 +14,11 @@ log = logging.getLogger("gz.coordinator")
 class Clock:
     """UTC milliseconds."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        """`clock` gives UTC milliseconds that never go back while this process lives."""
+    def __init__(self, clock: Callable[[], int], wall: Callable[[], int] | None = None) -> None:
+        """`clock` gives UTC milliseconds that never go back while this process lives, whatever is done to the machine's
+        clock, which `wall` reads."""
         self._clock = clock
+        self._wall = wall or clock
         self._ahead_ms = self._since = 0
         """What the journal was ahead of it, and when, by the machine's clock."""
         self.on_moved: Callable[[int], None] = lambda by_ms: None
@@ -28,13 +30,28 @@ class Clock:
         now = self._clock()
         return now + self._ahead(now)
 
+    @property
+    def forward_ms(self) -> int:
+        """By how much the machine's clock has been set forward since the start; `self()` does not follow that."""
+        now = self()
+        return max(0, self._wall() - now)
+
+    def wall(self) -> int:
+        """By which is due what somebody has named a time for."""
+        return self() + self.forward_ms
+
     def _ahead(self, now: int) -> int:
         return max(0, self._ahead_ms - (now - self._since) // SLOWER) if self._ahead_ms else 0
 
     @property
     def warnings(self) -> list[str]:
         """For who wonders when a schedule is due."""
-        ahead_ms = self._ahead(self._clock())
+        ahead_ms, forward = self._ahead(self._clock()), in_words(self.forward_ms // 1000)
+        if self.forward_ms >= TELLING_MS:
+            return [
+                f"the clock of this machine was set forward by {forward} while this coordinator ran: schedules go by"
+                " it, and until the next start what happens is recorded with the times from before"
+            ]
         if ahead_ms < TELLING_MS:
             return []
         ahead, until = in_words(ahead_ms // 1000), in_words(ahead_ms * SLOWER // 1000)

@@ -91,7 +91,7 @@ async def main(chosen: argparse.Namespace) -> int:
             engine.scheduler.use(chosen.strategy)
             if chosen.expect:
                 engine.scheduler.expect(chosen.expect.split(","), clock())
-            service = Service(engine, journal, clock)
+            service = Service(engine, journal, clock, lambda: time.time_ns() // 1_000_000)
             if isinstance(journal, SqliteJournal):
                 service.space.no_space = journal.no_space
                 journal.on_replaced = service.journal_lost

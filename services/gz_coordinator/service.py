@@ -57,11 +57,13 @@ class Audience(Protocol):
 
 
 class Service:
-    def __init__(self, engine: Engine, journal: Journal, clock: Callable[[], int]) -> None:
-        """`clock` gives UTC milliseconds that never go back while this process lives."""
+    def __init__(
+        self, engine: Engine, journal: Journal, clock: Callable[[], int], wall: Callable[[], int] | None = None
+    ) -> None:
+        """See `Clock`."""
         self.engine = engine
         self.journal = journal
-        self.clock = Clock(clock)
+        self.clock = Clock(clock, wall)
         self.clock.on_moved = engine.clock_moved
         self.performer: Performer
         self.audience: Audience
@@ -197,7 +199,7 @@ class Service:
 
     async def _idle(self) -> None:
         """Wait for something to arrive or to be due."""
-        due = self.engine.due_at()
+        due = self._due_at()
         loop = asyncio.get_running_loop()
         timer = None
         if due is not None:
@@ -217,6 +219,7 @@ class Service:
             return
         began = asyncio.get_running_loop().time()
         inputs = self._take_inputs()
+        self.engine.ahead_ms = self.clock.forward_ms
         decision = self.engine.decide(self.clock(), inputs)
         self._undurable = decision.appends
         if decision.appends or decision.schedules or decision.limits:
@@ -301,8 +304,12 @@ class Service:
     def _has_to_decide(self) -> bool:
         if self._inbox or self.engine.more:
             return True
-        due = self.engine.due_at()
+        due = self._due_at()
         return due is not None and due <= self.clock()
+
+    def _due_at(self) -> int | None:
+        self.engine.ahead_ms = self.clock.forward_ms
+        return self.engine.due_at()
 
     def _take_inputs(self) -> list[inp.Input]:
         inputs: list[inp.Input] = []

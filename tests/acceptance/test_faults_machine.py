@@ -17,6 +17,7 @@ from support import Stack
 from tests.shim.build import environ
 
 from gleitzeit.errors import GleitzeitError
+from gleitzeit.spec.durations import in_words
 from gleitzeit.transport import connect
 
 DAYS_MS = 24 * 3600 * 1000
@@ -119,6 +120,29 @@ async def test_clocks_that_jump_under_load(tmp_path: Path, running: list[Stack])
         times = [row["event"]["at"] for row in history["events"]]
         assert times == sorted(times)
         assert times[-1] - times[0] < 60_000, "no jump is in them"
+    await connection.close()
+
+
+async def test_a_clock_set_forward_while_the_coordinator_runs(tmp_path: Path, running: list[Stack]) -> None:
+    """As when a machine without a clock of its own learns the time."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    stack = Stack(tmp_path / "state", "--provider", "echo", environ=environ("nothing", clock=clock))
+    running.append(stack)
+    connection = await support.connected(stack, 1)
+    definition = {"name": "scheduled", "tasks": [echo("a")]}
+    put = {"name": "s", "definition": definition, "every": "10h", "overlap": "allow"}
+    await connection.call("schedule.put", put)
+    sleeping = await support.submit(connection, {"id": "s", "method": "timer/sleep", "params": {"seconds": 3600}})
+    clock.write_text(str(DAYS_MS))
+
+    async def fired() -> bool:
+        return len((await connection.call("workflow.list", {"name": "scheduled"}))["workflows"]) == 1
+
+    await support.eventually(fired)
+    assert (await connection.call("workflow.get", {"workflow_id": sleeping}))["status"] == "running"
+    [warning] = [one for one in (await connection.call("system.status"))["warnings"] if "set forward" in one]
+    assert f"by {in_words(DAYS_MS // 1000)} while" in warning
     await connection.close()
 
 

@@ -5,14 +5,13 @@ The caller's duty: append `Decision.appends` in one commit, and only then perfor
 `Decision.answers`, in order. While a commit is under way `decide` must not be called.
 """
 
-import heapq
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from gleitzeit.engine import effects as fx
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions.calls import CONNECT_GRACE_MS, LATE_MS, SUCCESSOR_GRACE_MS
-from gleitzeit.engine.decisions.core import Decision, awaited, call_id
+from gleitzeit.engine.decisions.core import Decision, call_id
 from gleitzeit.engine.decisions.going_back import GoingBack
 from gleitzeit.engine.graph import cleanup
 from gleitzeit.engine.state.workflow import Task, Workflow
@@ -37,9 +36,9 @@ class Engine(GoingBack):
             self._readmit()
         for item in inputs:  # before what is due: after a stall, a result that came counts and not the timeout
             _ON[type(item)](self, item)
-        while self._timers and self._timers[0][0] <= self._now:
-            _, _, callback, arguments = heapq.heappop(self._timers)
-            callback(*arguments)
+        for timers, due in ((self._timers, self._now), (self._wall_timers, self._wall)):
+            for callback, arguments in timers.take(due):
+                callback(*arguments)
         self._settle()
         self._start_tasks()
         self.more = self.more or self._room <= 0 or bool(self._sweeps)
@@ -61,12 +60,9 @@ class Engine(GoingBack):
 
     def due_at(self) -> int | None:
         """When `decide` must be called at the latest, though nothing arrives; UTC milliseconds."""
-        timers = self._timers
-        while timers and not awaited(timers[0][3][0]):  # else what has long ended would wake us
-            heapq.heappop(timers)
-        if not timers or (self._wake_at is not None and self._wake_at < timers[0][0]):
-            return self._wake_at
-        return timers[0][0]
+        at_wall = self._wall_timers.first()
+        times = (self._wake_at, self._timers.first(), None if at_wall is None else at_wall - self.ahead_ms)
+        return min((at for at in times if at is not None), default=None)
 
     def adopt(self, now: int, workflow: Workflow, *, held: bool = False) -> None:
         """Go on with a replayed workflow. Its running calls wait for their provider; what follows comes from the next

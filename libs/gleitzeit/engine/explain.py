@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gleitzeit.engine.decisions.core import call_id
+from gleitzeit.engine.decisions.inner import UNTIL
 from gleitzeit.engine.decisions.params import scope_of
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.failures import beginning
@@ -118,6 +119,8 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
         items = task.fan.items
         running = sum(item.state == "running" for item in items)
         return "items", f"{len(items) - task.fan.left:,} of its {len(items):,} items have ended, {running:,} run"
+    if task.definition.method == UNTIL:
+        now += engine.ahead_ms
     limit = "" if task.until is None else f" for another {in_words((task.until - now) / 1000)}"
     if task.approval is not None:
         asks = f": {task.approval.message}" if task.approval.message else ""
@@ -131,7 +134,7 @@ def _waiting(engine: Engine, workflow: Workflow, task: Task, now: int) -> tuple[
         return "sending", f"waits until the other coordinators have its signal ({len(task.sends)} workflows)"
     if task.child:
         return "child", f"waits{limit} for workflow {task.child}{_state_of(engine.workflows.get(task.child))}"
-    if task.definition.method == "timer/until":
+    if task.definition.method == UNTIL:
         return "timer", f"waits{limit}, until {iso(task.until or 0)}"
     return "timer", f"sleeps{limit}"
 

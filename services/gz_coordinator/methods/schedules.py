@@ -69,7 +69,7 @@ class ScheduleMethods:
         service = self._parts.service
         service.space.refuse_new()
         checked_name(name, "schedule")
-        now = service.clock()
+        now = service.clock.wall()
         seconds = _interval(cron, every)
         _check_cron(cron, timezone)
         zone = _in_words("timezone", lambda: time_zone(timezone))
@@ -181,7 +181,7 @@ class ScheduleMethods:
 
     async def backfill(self, request: Request, /, name: str, since: Any, until: Any = None) -> dict[str, Any]:
         service = self._parts.service
-        now = service.clock()
+        now = service.clock.wall()
         async with self._backfilling:
             zone = await service.between_turns(lambda: time_zone(self._known(name).definition.timezone))
             first = _in_words("since", lambda: parse_moment(since, zone))

@@ -6,7 +6,7 @@ from tests.libs.engine.builders import NOW, Desk, definition, fan, kinds_of, raw
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions.calls import MAX_STARTS
-from gleitzeit.engine.decisions.core import SPARE_TIMERS
+from gleitzeit.engine.decisions.timers import SPARE_TIMERS
 from gleitzeit.model import events as ev
 
 # From submit to end

@@ -36,3 +36,16 @@ def test_a_clock_that_has_caught_up_by_half_can_fall_behind_again() -> None:
     assert clock() == now + 4_000
     clock.not_before(now + 10_000)
     assert clock() == now + 10_000
+
+
+def test_a_clock_that_is_set_forward_is_the_one_of_the_wall_alone() -> None:
+    now = wall = 1_800_000_000_000
+    clock = Clock(lambda: now, lambda: wall)
+    wall += 3_600_000
+    assert (clock(), clock.wall(), clock.forward_ms) == (now, wall, 3_600_000)
+    assert "was set forward by 1 h" in clock.warnings[0]
+    wall = now - 3_600_000
+    assert (clock(), clock.wall(), clock.forward_ms) == (now, now, 0), "back it does not go"
+    clock.not_before(now + 60_000)
+    wall = now + 40_000
+    assert (clock.wall(), clock.forward_ms) == (now + 60_000, 0), "what the journal has said is not taken back"

@@ -1,6 +1,5 @@
 """What every decision is made of: events recorded, effects asked for, timers set, looks into large values awaited."""
 
-import heapq
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.decisions import inner
 from gleitzeit.engine.decisions.blobs import BlobNeeded, Looks
 from gleitzeit.engine.decisions.params import CallParams, Identity
+from gleitzeit.engine.decisions.timers import Callback, Timers
 from gleitzeit.engine.scheduling.grouping import FLOW
 from gleitzeit.engine.scheduling.permits import Limit
 from gleitzeit.engine.scheduling.pools import Share
@@ -38,8 +38,6 @@ SETTLED = 2_000
 end."""
 AT_ONCE = 1_000
 """A workflow of which no more tasks are under way ends in one commit."""
-SPARE_TIMERS = 10_000
-"""So many timers may wait in vain before they are looked through."""
 
 
 class Append(Struct):
@@ -150,11 +148,12 @@ class Core:
         """Of tasks that wait for blobs: how often each was asked for."""
         self._params = CallParams(identity, lambda: self.catalogue, self._blobs.value)
         self._lease_ms = to_ms(identity.lease_seconds)
-        self._timers: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._timer_count = 0
+        self._timers, self._wall_timers = Timers(), Timers()
+        self.ahead_ms = 0
+        """By how much the machine's clock has been set forward, which `now` does not follow; written by who decides. A
+        time after which something is due does not change by that, one at which it is due does."""
         self._budgets: dict[str, int] = {}
         """By workflow: when to look whether it has used up its seconds."""
-        self._prune_at = SPARE_TIMERS
         self._started_bytes = 0
         self._touched: dict[str, Workflow] = {}
         self.settled, self.at_once = SETTLED, AT_ONCE
@@ -206,17 +205,16 @@ class Core:
     def _refuse(self, token: Any, error: errors.GleitzeitError) -> None:
         self._decision.answers.append(fx.Answer(token, error=error))
 
-    def _at(self, when: int, callback: Callable[..., None], *arguments: Any) -> None:
-        self._timer_count += 1
-        heapq.heappush(self._timers, (when, self._timer_count, callback, arguments))
-        if len(self._timers) > self._prune_at:
-            self._prune_timers()
+    def _at(self, when: int, callback: Callback, *arguments: Any) -> None:
+        self._timers.add(when, callback, arguments)
 
-    def _prune_timers(self) -> None:
-        """A timer keeps its workflow in memory, perhaps for hours: let those go whose call or workflow has ended."""
-        self._timers = [timer for timer in self._timers if awaited(timer[3][0])]
-        heapq.heapify(self._timers)
-        self._prune_at = 2 * len(self._timers) + SPARE_TIMERS
+    def _at_wall(self, when: int, callback: Callback, *arguments: Any) -> None:
+        """When the machine's clock says so: for times that a person has named."""
+        self._wall_timers.add(when, callback, arguments)
+
+    @property
+    def _wall(self) -> int:
+        return self._now + self.ahead_ms
 
     # Blobs
 
@@ -242,11 +240,3 @@ class Core:
 
     def _touch(self, workflow: Workflow) -> None:
         self._touched[workflow.id] = workflow
-
-
-def awaited(subject: Call | Workflow | Schedule | None) -> bool:
-    if subject is None:
-        return True
-    if isinstance(subject, Call):
-        return subject.current
-    return not subject.final and not (isinstance(subject, Workflow) and subject.disowned)

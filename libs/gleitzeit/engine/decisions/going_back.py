@@ -50,7 +50,8 @@ class GoingBack(Requests):
         for call in calls:
             del self.calls[call.id]
             self.scheduler.leave(call)
-        self._prune_timers()
+        self._timers.prune()
+        self._wall_timers.prune()
         return calls
 
     def entangled(self) -> Collection[str]:

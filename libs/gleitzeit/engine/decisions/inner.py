@@ -15,6 +15,8 @@ from gleitzeit.model.events import Approval, SignalReceived
 from gleitzeit.spec.durations import parse_duration
 from gleitzeit.spec.moments import Cron, parse_moment, time_zone
 
+UNTIL = "timer/until"
+"""The one that is over at a time, not after one."""
 Params = Mapping[str, Any]
 _json = msgspec.json.Encoder().encode
 
@@ -132,7 +134,7 @@ def _run(params: Params, now: int) -> Run:
 
 METHODS: dict[str, Callable[[Params, int], Wait | Send | Run]] = {
     "timer/sleep": _sleep,
-    "timer/until": _until,
+    UNTIL: _until,
     "signal/wait": _wait,
     "signal/wait_any": _wait_several("signal/wait_any", all=False),
     "signal/wait_all": _wait_several("signal/wait_all", all=True),
@@ -154,7 +156,7 @@ def awaited_names(method: str, params: Params) -> tuple[object, ...]:
 
 def timer_result(method: str, started_at: int, until: int | None, now: int) -> Raw:
     seconds = (now - started_at) / 1000
-    if method == "timer/until":
+    if method == UNTIL:
         return Raw(_json({"at": iso(until or now), "waited_seconds": seconds}))
     return Raw(_json({"slept_seconds": seconds}))
 

@@ -54,7 +54,7 @@ class Schedules(Calls):
     def _arm_schedule(self, schedule: Schedule) -> None:
         due = schedule.next_due()
         if due is not None:
-            self._at(due, self._schedule_due, schedule, due)
+            self._at_wall(due, self._schedule_due, schedule, due)
 
     def _schedule_due(self, schedule: Schedule, due: int) -> None:
         if schedule.next_due() != due or self.schedules.get(schedule.name) is not schedule:
@@ -63,7 +63,7 @@ class Schedules(Calls):
             self._at(self._now + AGAIN_MS, self._schedule_due, schedule, due)
             return
         self._make_up(schedule)
-        while (due_now := schedule.next_due()) is not None and due_now <= self._now:
+        while (due_now := schedule.next_due()) is not None and due_now <= self._wall:
             self._fire(schedule, due_now, "due")
         self._arm_schedule(schedule)
 
@@ -72,17 +72,17 @@ class Schedules(Calls):
 
     def _make_up(self, schedule: Schedule) -> None:
         """For times that were missed while nothing ran, what its policy says."""
-        until = self._now - GRACE_MS
+        until = self._wall - GRACE_MS
         policy = schedule.definition.catch_up
         number = schedule.definition.catch_up_limit if policy == "all" else 1
         missed = schedule.last_due(schedule.decided, until, number)
         if not missed:
             return
         if policy == "none":
-            self._note(schedule, sc.ScheduleMissed(self._now, missed[-1], "downtime"))
+            self._note(schedule, sc.ScheduleMissed(self._wall, missed[-1], "downtime"))
             return
         if next(schedule.due_after(schedule.decided)) < missed[0]:
-            self._note(schedule, sc.ScheduleMissed(self._now, missed[0] - 1, "downtime"))
+            self._note(schedule, sc.ScheduleMissed(self._wall, missed[0] - 1, "downtime"))
         for due in missed:
             self._fire(schedule, due, "late")
 
@@ -91,12 +91,12 @@ class Schedules(Calls):
         overlap = schedule.definition.overlap
         running = self.under_way(schedule)
         if running and overlap == "skip" and cause != "backfill":
-            self._note(schedule, sc.ScheduleMissed(self._now, due, "overlap"))
+            self._note(schedule, sc.ScheduleMissed(self._wall, due, "overlap"))
         elif (running or schedule.queued) and (overlap == "queue" or (cause == "backfill" and overlap != "allow")):
             if len(schedule.queued) < MAX_WAITING:
-                self._note(schedule, sc.ScheduleQueued(self._now, due, cause))
+                self._note(schedule, sc.ScheduleQueued(self._wall, due, cause))
             else:
-                self._note(schedule, sc.ScheduleMissed(self._now, due, "queue_full"))
+                self._note(schedule, sc.ScheduleMissed(self._wall, due, "queue_full"))
         else:
             if overlap == "cancel_running":
                 for workflow in map(self.workflows.__getitem__, running):
@@ -107,9 +107,9 @@ class Schedules(Calls):
     def _start_scheduled(self, schedule: Schedule, due: int, cause: sc.Cause, workflow_id: str = "") -> Workflow | None:
         workflow_id = workflow_id or scheduled_id(schedule.name, due)
         if workflow_id in self.workflows:  # of a schedule of this name that was deleted and made again
-            self._note(schedule, sc.ScheduleMissed(self._now, due, "known"))
+            self._note(schedule, sc.ScheduleMissed(self._wall, due, "known"))
             return None
-        self._note(schedule, sc.ScheduleFired(self._now, due, workflow_id, cause))
+        self._note(schedule, sc.ScheduleFired(self._wall, due, workflow_id, cause))
         what = schedule.definition
         origin = ev.Origin(template=what.template, schedule=schedule.name, due=due)
         workflow = self._create(
@@ -138,7 +138,7 @@ class Schedules(Calls):
             due, _ = schedule.queued[0]
             workflow_id = scheduled_id(schedule.name, due)
             if workflow_id in self.workflows:
-                self._note(schedule, sc.ScheduleMissed(self._now, due, "known", dequeued=True))
+                self._note(schedule, sc.ScheduleMissed(self._wall, due, "known", dequeued=True))
             else:
                 self._start_scheduled(schedule, due, "queued")
 
@@ -151,11 +151,11 @@ class Schedules(Calls):
     def _put_schedule(self, item: inp.PutSchedule) -> None:
         schedule = self.schedules.get(item.definition.name)
         if schedule is None:
-            before = item.before or sc.Checkpoint(0, 0, self._now)
+            before = item.before or sc.Checkpoint(0, 0, self._wall)
             schedule = self.schedules[item.definition.name] = Schedule(item.definition, before)
-        self._note(schedule, sc.ScheduleSet(self._now, item.definition))
+        self._note(schedule, sc.ScheduleSet(self._wall, item.definition))
         if item.paused is not None and item.paused != schedule.paused:
-            self._note(schedule, sc.SchedulePaused(self._now) if item.paused else sc.ScheduleResumed(self._now))
+            self._note(schedule, sc.SchedulePaused(self._wall) if item.paused else sc.ScheduleResumed(self._wall))
         self._arm_schedule(schedule)
         self._answer_schedule(item.token, schedule)
 
@@ -165,13 +165,13 @@ class Schedules(Calls):
             return
         match item.what:
             case "pause" if not schedule.paused:
-                self._note(schedule, sc.SchedulePaused(self._now))
+                self._note(schedule, sc.SchedulePaused(self._wall))
             case "resume" if schedule.paused:
-                self._note(schedule, sc.ScheduleResumed(self._now))
+                self._note(schedule, sc.ScheduleResumed(self._wall))
                 self._arm_schedule(schedule)
                 self._start_queued(schedule)
             case "delete":
-                self._note(schedule, sc.ScheduleDeleted(self._now))
+                self._note(schedule, sc.ScheduleDeleted(self._wall))
                 del self.schedules[item.name]
         self._answer_schedule(item.token, schedule)
 

@@ -29,7 +29,7 @@ class Waits(Signals):
         if params is None:
             return
         try:
-            what = inner.METHODS[task.definition.method](params, self._now)
+            what = inner.METHODS[task.definition.method](params, self._wall)
             match what:
                 case inner.Wait():
                     self._begin_wait(workflow, task, what)
@@ -55,7 +55,8 @@ class Waits(Signals):
 
     def _arm_wait(self, workflow: Workflow, task: Task) -> None:
         if task.state == "waiting" and task.until is not None:
-            self._at(task.until, self._wait_over, workflow, task, task.attempt)
+            at = self._at_wall if task.definition.method == inner.UNTIL else self._at
+            at(task.until, self._wait_over, workflow, task, task.attempt)
 
     def _wait_over(self, workflow: Workflow, task: Task, attempt: int) -> None:
         if task.state != "waiting" or task.attempt != attempt or workflow.final:

@@ -111,6 +111,24 @@ def test_what_was_missed_is_made_up_for_as_the_policy_says(catch_up: Any, limit:
     assert desk.fired() == [*expected, 660]
 
 
+def test_a_clock_that_is_set_forward_is_followed_at_once_and_back_is_waited_for() -> None:
+    desk = Clockwork()
+    desk.put(plan(overlap="allow"))
+    desk.until(NOW + MINUTE)
+    desk.engine.ahead_ms = 90 * MINUTE
+    assert desk.engine.due_at() == NOW - 30 * MINUTE, "what is due has been for so long"
+    desk.tell()
+    assert desk.fired() == [60]
+    assert desk.engine.due_at() == NOW + 30 * MINUTE
+    desk.put(replace(plan(), name="new"))
+    assert desk.engine.schedules["new"].decided == desk.now + 90 * MINUTE, "it was not there before"
+    desk.engine.ahead_ms = 0
+    desk.until(NOW + 119 * MINUTE)
+    assert desk.fired() == [60]
+    desk.until(NOW + 3 * HOUR)
+    assert desk.fired() == [60, 120, 180], "no time twice"
+
+
 def test_a_little_late_is_not_missed() -> None:
     desk = Clockwork()
     desk.put(plan(catch_up="none"))

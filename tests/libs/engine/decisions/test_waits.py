@@ -64,6 +64,23 @@ def test_until_a_time_never_early_and_over_a_restart() -> None:
     assert result(other, "t") == {"at": "2027-01-15T08:01:30.000Z", "waited_seconds": 90.0}
 
 
+def test_what_takes_its_time_takes_that_whatever_is_done_to_the_clock_and_what_is_due_at_a_time_is_due() -> None:
+    desk = Desk()
+    at = from_ms(NOW + 3_600_000).isoformat()
+    desk.submit(wait("sleep", "timer/sleep", seconds=60), wait("at", "timer/until", at=at))
+    desk.engine.ahead_ms = 3_540_000
+    told = explain(desk.engine, desk.workflow(), desk.workflow().tasks["at"], desk.now)
+    assert told.message.startswith("waits for another 1 min, until")
+    desk.wait(59.999)
+    assert desk.states() == {"sleep": "waiting", "at": "waiting"}
+    assert desk.engine.due_at() == NOW + 60_000
+    desk.engine.ahead_ms = 3_540_001
+    desk.wait(0)
+    assert desk.states() == {"sleep": "waiting", "at": "completed"}
+    desk.wait(0.001)
+    assert desk.states()["sleep"] == "completed"
+
+
 def test_until_a_cron_expression_is_due_in_its_time_zone() -> None:
     desk = Desk()  # it is 08:00 UTC, 09:00 in Berlin
     desk.submit(wait("t", "timer/until", cron="30 9 * * *", timezone="Europe/Berlin"))
