@@ -1,6 +1,7 @@
 """Planted bugs in what came late: a full journal, call ids that were answered with busy, results that nobody has
 heard, watches that move, and ends that are cut short."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.mutants import OF_TWO, Patch, mutant
@@ -8,6 +9,7 @@ from tests.simulation.mutants import OF_TWO, Patch, mutant
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.state.schedule import Schedule
 from gleitzeit.engine.state.workflow import Task, Workflow
+from gleitzeit.engine.underway import Permit
 from gleitzeit.provider.calls import CallTable
 from gz_coordinator.sharing.relays import Relay
 
@@ -70,10 +72,16 @@ def begins_anew_with_a_watch_that_moves() -> list[Patch]:
 
 @mutant
 def cuts_short_who_is_turned_away() -> list[Patch]:
-    def cancel(self: Engine, workflow: Workflow) -> None:
-        self._cancel_workflow(workflow, "it is turned away")
+    def cutting(what: Callable[..., None]) -> Callable[..., None]:
+        def cut(self: Engine, permit: Permit, *why: str) -> None:
+            ends = permit.task is None and permit.workflow.closing is not None and not permit.workflow.final
+            what(self, permit, *why)
+            if ends:
+                self._cancel_workflow(permit.workflow, "it is turned away")
 
-    return [(Engine, "_closes_without", cancel)]
+        return cut
+
+    return [(Engine, name, cutting(getattr(Engine, name))) for name in ("_turned_away", "_evict")]
 
 
 @mutant
