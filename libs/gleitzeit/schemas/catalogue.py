@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RUNS_IN_COORDINATOR = "coordinator"
 RUNS_IN_PROVIDER = "provider"
+EXPRESSION = "python-expression"
+"""The `x-code` of a param that is one expression, and no program."""
 
 Json = dict[str, Any]
 
@@ -47,8 +49,9 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
 
     `runs` is "provider" or "coordinator"; `timeout_seconds` is the default for one attempt (None: no limit);
     `idempotent` says whether a call may run twice, which it may where nobody says otherwise; `code_params` names the
-    params that are source code, `seconds_params` those that documents may write as `30s`, `5m`; `wants_dependencies`
-    asks for `_meta.dependencies`, and `_meta.inputs` where the workflow is a task of another one.
+    params that are source code, `expression_params` those of them that are one expression, `seconds_params` those that
+    documents may write as `30s`, `5m`; `wants_dependencies` asks for `_meta.dependencies`, and `_meta.inputs`
+    where the workflow is a task of another one.
     """
 
     name: str
@@ -61,6 +64,7 @@ class MethodSchema(Struct, frozen=True, eq=False, dict=True):
     runs: str = RUNS_IN_PROVIDER
     timeout_seconds: float | None = None
     code_params: tuple[str, ...] = ()
+    expression_params: tuple[str, ...] = ()
     seconds_params: tuple[str, ...] = ()
     wants_dependencies: bool = False
 
@@ -147,6 +151,9 @@ def method_schema(name: str, document: Mapping[str, Any]) -> MethodSchema:
         runs=str(document.get("x-runs", RUNS_IN_PROVIDER)),
         timeout_seconds=float(timeout) if isinstance(timeout, int | float) else None,
         code_params=tuple(key for key, value in properties.items() if isinstance(value, dict) and "x-code" in value),
+        expression_params=tuple(
+            key for key, value in properties.items() if isinstance(value, dict) and value.get("x-code") == EXPRESSION
+        ),
         seconds_params=tuple(
             key for key, value in properties.items() if isinstance(value, dict) and value.get("x-unit") == "seconds"
         ),

@@ -16,7 +16,7 @@ from gleitzeit.spec.linking.linked_flow import LinkedFlow, link_flow
 from gleitzeit.spec.linking.reference_checks import ReferenceChecks
 from gleitzeit.spec.problems import Path, show_path
 from gleitzeit.spec.references import assertions
-from gleitzeit.spec.references.code import Taken, check_source, take_out
+from gleitzeit.spec.references.code import Mode, Taken, check_source, take_out
 from gleitzeit.spec.references.references import Reference, Unreadable, each_of, escape, has_places, parse, texts_in
 from gleitzeit.spec.tasks.names import Names
 from gleitzeit.spec.tasks.own_names import OF_ROUNDS, seen_by
@@ -124,12 +124,13 @@ class Linker:
                 params, untrusted = {**params, key: source.strip()}, True
                 continue
             done.add(key)
-            taken = self._take_out(source, draft.param_path((key,)), len(bindings), needs)
+            mode: Mode = "eval" if draft.schema is not None and key in draft.schema.expression_params else "exec"
+            taken = self._take_out(source, draft.param_path((key,)), len(bindings), needs, mode)
             params = {**params, key: escape(taken.source)}  # the engine will read it for references once more
             bindings |= taken.bindings
         return _Program(params, bindings, untrusted, done)
 
-    def _take_out(self, source: str, path: Path, first: int, needs: dict[str, None]) -> Taken:
+    def _take_out(self, source: str, path: Path, first: int, needs: dict[str, None], mode: Mode) -> Taken:
         try:
             taken = take_out(source, first=first, is_reference=self._means_something)
         except ParameterError:
@@ -141,7 +142,7 @@ class Linker:
             for reference in parse(text):
                 if isinstance(reference, Reference):
                     self._references.check(reference, path, needs)
-        for problem in check_source(taken.source, taken.bindings):
+        for problem in check_source(taken.source, taken.bindings, mode):
             self._findings.error(path, problem.message, text_line=problem.line, offset=problem.offset)
         return taken
 

@@ -95,11 +95,15 @@ def _in_use(source: str, names: Collection[str]) -> set[str]:
     return {found for _, text in _texts(tree) for found in pattern.findall(text)}
 
 
-def check_source(source: str, placeholders: Collection[str] = ()) -> list[SourceProblem]:
+def check_source(source: str, placeholders: Collection[str] = (), mode: Mode = "exec") -> list[SourceProblem]:
     """What keeps `source` (with placeholders, as `take_out` left it) from being parsed and bound."""
     try:
-        tree = _parse(source)
-        _compile(source)
+        if mode == "eval":
+            source = source.strip()
+            tree = _parse_fresh(source, mode)
+        else:
+            tree = _parse(source)
+            _compile(source)
     except SyntaxError as error:
         line = error.lineno or 1
         return [

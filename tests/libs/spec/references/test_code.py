@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gleitzeit.errors import ParameterError
+from gleitzeit.schemas import builtin
+from gleitzeit.spec.check import check
 from gleitzeit.spec.references.code import bind, check_source, take_out
 
 EVIL = [
@@ -263,3 +265,24 @@ def test_a_placeholder_tells_what_it_stands_for() -> None:
     first, second, third, fourth = taken.bindings
     assert (first, second, third) == ("__ref_0_Load_Data_result_0__", "__ref_1_size_x_y_2_3__", "__ref_2__")
     assert all(name.isidentifier() and len(name) < 60 for name in (first, second, third, fourth))
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("  [1,\n 2]  ", ""),
+        ("\n${a.response} + 1\n", ""),
+        ("x = 1", "invalid syntax"),
+        ("return ${a.response}", "invalid syntax"),
+        ("1 +", "invalid syntax"),
+        ("${a.response}.${a.echoed}", "cannot be the name of an attribute"),
+    ],
+)
+def test_what_is_to_be_evaluated_is_one_expression(expression: str, message: str) -> None:
+    tasks = [
+        {"id": "a", "method": "echo/echo"},
+        {"id": "b", "method": "python/eval", "params": {"expression": expression}},
+    ]
+    found = check({"name": "n", "tasks": tasks}, builtin())
+    assert (found.definition is None) == bool(message)
+    assert all(message in problem.message for problem in found.problems)
