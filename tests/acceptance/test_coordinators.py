@@ -314,4 +314,13 @@ async def test_the_life_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
             await chapter(cluster, folder)
         except BaseException as error:
             error.add_note(f"in the chapter: {chapter.__name__}")
+            for child in cluster.coordinators:
+                error.add_note(await _fate(cluster, child))
             raise
+
+
+async def _fate(cluster: Cluster, child: Any) -> str:
+    """Of a coordinator, for who reads of the failure: on a machine that is busy one may have lost its lease, and gone,
+    before its part in the story."""
+    state = "runs" if child.running else f"has ended with {await child.wait()}"
+    return f"{child.name} {state}: {cluster.log(child)[-500:].strip() or 'its log is empty'}"
