@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FINAL = ("completed", "failed", "cancelled")
 _ENDS = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled")
 ANSWER_SECONDS = 8.0
+AGAIN = 0.3
+"""How likely what has ended while there are faults is run again."""
 LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere, TimeoutError)
 """What may be otherwise at another time."""
 
@@ -50,6 +52,8 @@ class Client:
         self._people = people = Random(f"{world.seed}/{name}/people")
         self._patience = people.choice([0.0, 0.3, 0.8])
         """How likely, when it looks and is asked something, it answers; once the faults are over it does."""
+        self._again: dict[str, Any] = {}
+        """What is run again, and how; nothing as long as nothing is."""
         self._changed = 0
         """How often this client, the only one to do so, made the workflow go on after its end."""
         self._final: tuple[int, Any] | None = None
@@ -118,7 +122,23 @@ class Client:
             await self._watch_to_the_end()
         else:
             await self._ask_to_the_end()
+            if self.world.faulty and self._people.random() < AGAIN:
+                await self._run_again()
         self.finished = True
+
+    async def _run_again(self) -> None:
+        """As a workflow of its own, which takes over what was completed."""
+        ids = [task.id for task in self.definition.tasks]
+        self._again = {"workflow_id": self.workflow_id, "idempotency_key": f"{self.name}/again"}
+        if self._people.random() < 0.6:
+            self._again["from_task"] = self._people.choice(ids)
+        called = [task.id for task in self.definition.tasks if task.method.startswith("sim/")]
+        if called and self._people.random() < 0.4:
+            self._again["params"] = {self._people.choice(called): {"n": self._people.randrange(1000)}}
+        await self._leave()
+        self._watched_to, self._watching, self._final, self._changed = 0, None, None, 0
+        await self._submit()
+        await self._ask_to_the_end()
 
     async def _ask_to_the_end(self) -> None:
         while not await self._over():
@@ -139,9 +159,20 @@ class Client:
                 return
 
     async def _submit(self) -> None:
+        if self._again:
+            await self._submit_again()
+            return
         answer = await self._insist("workflow.submit", definition=self.definition, idempotency_key=self.name)
         self.workflow_id = answer["workflow_id"]
         self.world.laws.submit_acknowledged(self.name, self.workflow_id)
+
+    async def _submit_again(self) -> None:
+        try:
+            answer = await self._insist("workflow.rerun", **self._again)
+        except errors.InvalidState:  # a retry that arrived late: it is under way once more
+            return
+        self.workflow_id = answer["workflow_id"]
+        self.world.laws.submit_acknowledged(self._again["idempotency_key"], self.workflow_id)
 
     async def _over(self) -> bool:
         """Look; whether nothing more is to be done here."""

@@ -28,6 +28,7 @@ from gleitzeit.model.definition import Definition
 from gleitzeit.schemas import Catalogue
 from gz_coordinator.main import CALL_LEASE_SECONDS
 from gz_coordinator.methods.approvals import ApprovalMethods
+from gz_coordinator.methods.reruns import RerunMethods
 from gz_coordinator.methods.schedules import ScheduleMethods
 from gz_coordinator.methods.workflows import WorkflowMethods
 from gz_coordinator.parts import Parts
@@ -126,7 +127,13 @@ class Disk:
         self._coordinator.boundary()
 
     async def delete(self, streams: Sequence[str]) -> None:
+        world, coordinator = self._world, self._coordinator
+        coordinator.boundary()
+        await self._way()
         await self.memory.delete(streams)
+        world.laws.deleted(coordinator.owner, streams, self.shards)
+        coordinator.boundary()
+        await self._way()
 
     async def read(self, stream: str, after: int = 0, limit: int = 10_000) -> list[Record]:
         await self._world.loop.after(self._world.random.expovariate(1 / self._world.rates.commit))
@@ -176,7 +183,8 @@ class Request:
 
 
 def _functions(parts: Parts) -> dict[str, Any]:
-    return {**WorkflowMethods(parts).table(), **ApprovalMethods(parts).table(), **ScheduleMethods(parts).table()}
+    groups = (WorkflowMethods, RerunMethods, ApprovalMethods, ScheduleMethods)
+    return {name: method for group in groups for name, method in group(parts).table().items()}
 
 
 class Coordinator:

@@ -1,5 +1,5 @@
 """Planted bugs in what came late: a full journal, call ids that were answered with busy, results that nobody has
-heard, watches that move, and ends that are cut short."""
+heard, watches that move, ends that are cut short, and what is run again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +36,30 @@ def forgets_which_permits_it_had_when_it_goes_back() -> list[Patch]:
 
 def _nothing_at_all(self: Any) -> None:
     """As if there were none."""
+
+
+# What is run again
+
+
+@mutant
+def takes_over_what_was_undone() -> list[Patch]:
+    def as_if_not(self: Engine, workflow: Workflow, task: Task) -> bool:
+        old = workflow.source.tasks.get(task.id) if workflow.source is not None else None
+        if old is None or not old.undone:
+            return reuse(self, workflow, task)
+        old.undone = False
+        try:
+            return reuse(self, workflow, task)
+        finally:
+            old.undone = True
+
+    reuse = Engine._reuse
+    return [(Engine, "_reuse", as_if_not)]
+
+
+@mutant
+def takes_over_what_is_to_run_anew() -> list[Patch]:
+    return [(Engine, "_may_reuse", lambda self, workflow, task, anew: True)]
 
 
 # Providers

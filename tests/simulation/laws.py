@@ -7,7 +7,7 @@ checked.
 
 import hashlib
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -122,6 +122,7 @@ class Durable:
         self.definition = first.definition
         self.key = first.idempotency_key
         self.body = first.body_sha256
+        self.origin = first.origin
         self.status = "pending"
         self.statuses = {"pending"}
         self.seq = 1
@@ -267,10 +268,11 @@ class Durable:
         flow_laws.note_wanted(self)
         self.closing, self.status = event, "running"
 
-    def _completed(self, task: DurableTask) -> None:
+    def _completed(self, task: DurableTask, *, taken_over: bool = False) -> None:
+        """What is taken over was looked at where it went its rounds."""
         if task.definition.undo is not None and task.items is None:
             self.undoable.append(task.name)
-        if task.items is None and task.definition.until is not None:
+        if task.items is None and task.definition.until is not None and not taken_over:
             flow_laws.check_rounds(task)
 
     def _TaskStarted(self, event: ev.TaskStarted) -> None:
@@ -316,10 +318,10 @@ class Durable:
 
     def _TaskCached(self, event: ev.TaskCached) -> None:
         task = self._begin(event)
-        if event.stored_at + task.definition.cache.ttl_seconds * 1000 <= event.at:
+        if not event.origin and event.stored_at + task.definition.cache.ttl_seconds * 1000 <= event.at:
             raise broken(7, f"{self.id}/{event.task} has a result of {event.stored_at} at {event.at}, which is too old")
         task.state, task.result = "completed", msgspec.json.decode(event.result)
-        self._completed(task)
+        self._completed(task, taken_over=bool(event.origin))
 
     def _TaskFellBack(self, event: ev.TaskFellBack) -> None:
         task = self._task(event, "ready", "pending", "running", "retrying")
@@ -561,7 +563,8 @@ class Laws:
             ("appends", "events", "executions", "answers", "lost", "attached", "cached", "fell_back", "shut_out",
              "turned_back", "limited",
              "overspent", "asked_again", "unsent", "children", "signals", "crossed", "deposed", "scheduled", "lent",
-             "filled", "handed", "went_back", "asked", "again"), 0
+             "filled", "handed", "went_back", "asked", "again",
+             "taken_over", "deleted"), 0
         )  # fmt: skip
         self.time = time_laws.TimeLaws(self.durable, self.counts)
         self.permits = permit_laws.PermitLaws(self.durable, self.counts)
@@ -646,8 +649,12 @@ class Laws:
             self.people.given_up(self.durable[stream], event)
         self.durable[stream].apply(event)
         self.replayed[stream].apply(event)
-        if isinstance(event, ev.TaskCompleted | ev.TaskRepeated):
+        if isinstance(event, ev.TaskStarted):
+            self._has_no_result_yet(self.durable[stream], event)
+        elif isinstance(event, ev.TaskCompleted | ev.TaskRepeated):
             self._result_is_real(stream, event)
+        elif isinstance(event, ev.TaskCached) and event.origin:
+            self._may_be_taken_over(self.durable[stream], event)
         elif isinstance(event, ev.TaskCached):
             self._cached_result_is_real(stream, event)
 
@@ -677,6 +684,43 @@ class Laws:
         if event.stored_at not in times and not of_a_clock_ahead:
             raise broken(7, f"the kept result of {stream}/{event.task} is not what an equal call came to")
 
+    def _has_no_result_yet(self, durable: Durable, event: ev.TaskStarted) -> None:
+        """What is run again is not called, and paid, for what it has been called for with success; but for loops, which
+        begin with the first round, and once it has ended and is retried."""
+        origin = durable.origin
+        if origin is None or not origin.rerun_of or event.attempt > 1 or durable.retried:
+            return
+        old, task = self.durable[origin.rerun_of], durable.tasks[event.task]
+        other = old.tasks.get(event.task)
+        if other is None or other.state != "completed" or other.undone or task.origin is not None or old.retried:
+            return
+        anew = origin.from_task in (task.name, task.definition.id) or task.definition.until is not None
+        same = (other.params_sha256, other.call.method) == (event.params_sha256, task.definition.method)
+        if same and not anew:
+            raise broken(6, f"{durable.id}/{event.task} is called, though {old.id} has the result")
+
+    def _may_be_taken_over(self, durable: Durable, event: ev.TaskCached) -> None:
+        """What is run again takes a result that the same task had for the same params, and that still counts."""
+        self.counts["taken_over"] += 1
+        origin, old = durable.origin, self.durable[event.origin]
+        task, other = durable.tasks[event.task], old.tasks[event.task]
+        if origin is None or origin.rerun_of != event.origin:
+            raise broken(7, f"{durable.id} takes a result of {event.origin}, which it does not run again")
+        if origin.from_task in (task.name, task.definition.id):
+            raise broken(7, f"{durable.id}/{event.task} is to run anew, and takes the result that it had")
+        if task.origin is not None or other.undone:
+            raise broken(22, f"{durable.id}/{event.task} takes a result, and what it did was undone, or was to undo")
+        if old.retried:  # what it had before need not be what it has now
+            return
+        if other.state != "completed" or other.result != task.result:
+            raise broken(7, f"{durable.id}/{event.task} takes a result that {old.id} does not have")
+        if other.params_sha256 and task.definition.method.startswith("sim/"):
+            written = msgspec.json.decode(task.call.params)
+            params = flow_laws.expected_params(durable, task, written)
+            digest = hashlib.sha256(_json({name: params[name] for name in written})).hexdigest()
+            if other.params_sha256 != digest or other.call.method != task.call.method:
+                raise broken(7, f"{durable.id}/{event.task} takes the result of another call")
+
     def _memory_is_the_replay(self, stream: str, engine: Engine) -> None:
         workflow = engine.workflows.get(stream)
         if workflow is None and not engine.owns(stream):
@@ -696,6 +740,10 @@ class Laws:
             if (owner, epoch) != holder and epoch <= holder[1]:
                 raise broken(11, f"{owner} got shard {shard} with epoch {epoch}, which is not above that of {holder}")
             self.holders[shard] = owner, epoch
+
+    def deleted(self, owner: str, streams: Sequence[str], shards: int) -> None:
+        self.counts["deleted"] += len(streams)
+        self.written(owner, streams, shards)
 
     def written(self, owner: str, streams: Iterable[str], shards: int) -> None:
         """A commit or a delete has succeeded."""

@@ -26,14 +26,14 @@ LAWS: dict[int, tuple[str, str]] = {
         " acknowledges_what_another_coordinator_waits_for shows_what_is_being_appended",
     ),
     6: (
-        "laws.py:execution_started",
+        "laws.py:execution_started laws.py:_has_no_result_yet",
         "executes_again_at_restart executes_what_it_runs_already forgets_tombstones ignores_the_instance"
         " says_that_what_was_sent_has_not_run executes_what_it_has_turned_away forgets_results_that_nobody_has_heard",
     ),
     7: (
-        "laws.py:_result_is_real laws.py:_cached_result_is_real",
+        "laws.py:_result_is_real laws.py:_cached_result_is_real laws.py:_may_be_taken_over",
         "completes_with_another_result records_results_of_earlier_attempts takes_any_age_from_the_cache"
-        " keeps_all_results_under_one_key",
+        " keeps_all_results_under_one_key takes_over_what_is_to_run_anew",
     ),
     8: (
         "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay laws.py:_waits_as_asked"
@@ -51,7 +51,7 @@ LAWS: dict[int, tuple[str, str]] = {
         "cancels_without_telling fires_timers_early forgets_that_its_clock_is_behind",
     ),
     11: (
-        "laws.py:claimed laws.py:written laws.py:fence_passed laws.py:execution_started",
+        "laws.py:claimed laws.py:written laws.py:deleted laws.py:fence_passed laws.py:execution_started",
         "writes_though_deposed skips_the_fence does_not_raise_the_epoch goes_on_with_what_it_gave_away",
     ),
     12: (
@@ -81,7 +81,10 @@ LAWS: dict[int, tuple[str, str]] = {
         "cancels_what_runs_always cuts_short_who_is_turned_away cuts_short_what_its_schedule_replaces"
         " cuts_short_children_that_end_already",
     ),
-    22: ("flow_laws.py:check_undo flow_laws.py:check_end", "undoes_nothing undoes_the_first_thing_first"),
+    22: (
+        "flow_laws.py:check_undo flow_laws.py:check_end laws.py:_may_be_taken_over",
+        "undoes_nothing undoes_the_first_thing_first takes_over_what_was_undone",
+    ),
     23: (
         "time_laws.py:_completed time_laws.py:_failed",
         "gives_a_signal_to_all_that_wait overlooks_signals_that_came_before believes_that_a_signal_has_arrived"

@@ -70,6 +70,8 @@ def test_no_law_is_broken() -> None:
     assert happened["went_back"] > 5
     assert happened["asked"] > 10
     assert happened["again"] > 5
+    assert happened["taken_over"] > 20
+    assert happened["deleted"] > 100
 
 
 def test_no_law_is_broken_as_long_as_there_is_time() -> None:

@@ -71,7 +71,14 @@ class Ended:
         """It has new events: it stays from now on if it has ended."""
         self.drop(workflow.id)
         if workflow.final:
+            self._forget_source(workflow)
             self._keep(workflow)
+
+    def _forget_source(self, workflow: Workflow) -> None:
+        """Now that its end is durable: until then it may have to go back, and take results once more."""
+        source, workflow.source = workflow.source, None
+        if source is not None:
+            self.let_go(source)
 
     def trim(self) -> None:
         """Those that there is no room for leave memory."""

@@ -19,6 +19,8 @@ class Rerun(Settling):
         old = source.tasks.get(task.id) if source is not None else None
         if source is None or old is None or old.state != "completed" or old.result is None or task.attempt:
             return False
+        if old.undone or task.origin is not None:  # its effect is there no longer; and what undoes has one each time
+            return False
         origin = workflow.submitted.origin
         anew = origin.from_task if origin is not None else ""
         if task.expands or task.definition.switch is not None or not self._may_reuse(workflow, task, anew):
@@ -43,12 +45,6 @@ class Rerun(Settling):
         schema = self.catalogue.get(task.definition.method)
         waits = schema is not None and schema.runs == COORDINATOR
         return not waits or not anew or _own_id(task) not in _after(workflow.definition, _named(workflow, anew))
-
-    def _follow(self, workflow: Workflow, event: ev.AnyEvent) -> None:
-        super()._follow(workflow, event)
-        if workflow.final and workflow.source is not None:
-            source, workflow.source = workflow.source, None
-            self.let_go(source)
 
 
 def _own_id(task: Task) -> str:

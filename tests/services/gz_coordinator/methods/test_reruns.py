@@ -1,11 +1,14 @@
 """`workflow.rerun` and `workflow.diff` over the wire, also over a crash in the middle."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.services.gz_coordinator.room import Room, room
 
 from gleitzeit import errors
+from gleitzeit.engine import effects as fx
+from gleitzeit.engine import inputs as inp
 from gleitzeit.journal.memory import MemoryStore
 from gleitzeit.model.shards import SHARDS, shard_of
 
@@ -71,6 +74,38 @@ async def test_after_a_crash_in_the_middle_it_still_knows_what_it_had() -> None:
         run = await there.call("workflow.rerun", {"workflow_id": old, "from_task": "one"})
         await there.until(run["workflow_id"], "running")
     async with room(store) as there:
+        view = await there.until(run["workflow_id"], "completed")
+        assert called(view) == ["one"]
+
+
+async def test_what_was_undone_is_done_again_and_undone_again() -> None:
+    one = {**WORKFLOW["tasks"][2], "undo": {"method": "echo/echo", "params": {"message": "undo"}}}
+    bad = {**WORKFLOW["tasks"][2], "id": "bad", "dependencies": ["alone"], "until": {"condition": "1 == 2", "max": 1}}
+    async with room() as there:
+        submitted = await there.call("workflow.submit", {"definition": {"name": "Undone", "tasks": [one, bad]}})
+        old = submitted["workflow_id"]
+        for number in (1, 2):
+            await there.until(old, "failed")
+            assert [call.task.id for call in there.echo.calls] == ["alone", "bad", "alone[undo]"] * number
+            old = (await there.call("workflow.rerun", {"workflow_id": old}))["workflow_id"]
+
+
+async def test_when_its_end_was_not_durable_it_still_knows_what_it_had() -> None:
+    store = MemoryStore()
+    async with room(store) as there:
+        old = await first(there)
+        there.echo.busy = True
+        run = await there.call("workflow.rerun", {"workflow_id": old, "from_task": "one"})
+        other = await there.call("workflow.submit", {"definition": WORKFLOW})
+        await there.until(other["workflow_id"], "running")
+        call = next(call for call in there.echo.calls if call.workflow.id == run["workflow_id"])
+        store.capacity_bytes = store.size_bytes
+        asks: asyncio.Future[fx.Answer] = asyncio.get_running_loop().create_future()
+        there.service.post(inp.Cancel(asks, other["workflow_id"]))
+        there.echo.answer(call)
+        assert isinstance((await asks).error, errors.ResourceExhausted), "who asks does not wait for space"
+        store.capacity_bytes = None
+        there.echo.busy = False
         view = await there.until(run["workflow_id"], "completed")
         assert called(view) == ["one"]
 
