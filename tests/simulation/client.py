@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FINAL = ("completed", "failed", "cancelled")
 _ENDS = ("WorkflowCompleted", "WorkflowFailed", "WorkflowCancelled")
 ANSWER_SECONDS = 8.0
-AGAIN = 0.3
+AGAIN = 0.2
 """How likely what has ended while there are faults is run again."""
 LATER = (errors.ConnectionLost, errors.ResourceExhausted, errors.ShardElsewhere, TimeoutError)
 """What may be otherwise at another time."""

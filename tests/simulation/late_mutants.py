@@ -3,6 +3,7 @@ heard, watches that move, ends that are cut short, and what is run again."""
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from tests.simulation.mutants import OF_TWO, Patch, mutant
 
@@ -60,6 +61,22 @@ def takes_over_what_was_undone() -> list[Patch]:
 @mutant
 def takes_over_what_is_to_run_anew() -> list[Patch]:
     return [(Engine, "_may_reuse", lambda self, workflow, task, anew: True)]
+
+
+@mutant
+def calls_again_what_has_a_result() -> list[Patch]:
+    return [(Engine, "_reuse", lambda self, workflow, task: False)]
+
+
+@mutant
+def takes_over_what_had_other_params() -> list[Patch]:
+    reuse = Engine._reuse
+
+    def whatever_it_was_called_with(self: Engine, workflow: Workflow, task: Task) -> bool:
+        with patch.object(self._params, "digest", lambda *of: ""):
+            return reuse(self, workflow, task)
+
+    return [(Engine, "_reuse", whatever_it_was_called_with)]
 
 
 # Providers

@@ -9,6 +9,7 @@ import hashlib
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from operator import attrgetter
 from typing import Any
 
@@ -685,17 +686,19 @@ class Laws:
             raise broken(7, f"the kept result of {stream}/{event.task} is not what an equal call came to")
 
     def _has_no_result_yet(self, durable: Durable, event: ev.TaskStarted) -> None:
-        """What is run again is not called, and paid, for what it has been called for with success; but for loops, which
-        begin with the first round, and once it has ended and is retried."""
+        """What is run again is not called, and paid, for what it has been called for with success."""
         origin = durable.origin
-        if origin is None or not origin.rerun_of or event.attempt > 1 or durable.retried:
+        if origin is None or not origin.rerun_of or event.attempt > 1:
             return
         old, task = self.durable[origin.rerun_of], durable.tasks[event.task]
         other = old.tasks.get(event.task)
         if other is None or other.state != "completed" or other.undone or task.origin is not None or old.retried:
             return
-        anew = origin.from_task in (task.name, task.definition.id) or task.definition.until is not None
-        same = (other.params_sha256, other.call.method) == (event.params_sha256, task.definition.method)
+        anew = origin.from_task in (task.name, task.definition.id)
+        if task.definition.until is None:
+            same = (other.params_sha256, other.call.method) == (event.params_sha256, task.definition.method)
+        else:
+            same = other.call.method == task.call.method and _begins_alike(durable, task, old, other)
         if same and not anew:
             raise broken(6, f"{durable.id}/{event.task} is called, though {old.id} has the result")
 
@@ -714,7 +717,12 @@ class Laws:
             return
         if other.state != "completed" or other.result != task.result:
             raise broken(7, f"{durable.id}/{event.task} takes a result that {old.id} does not have")
-        if other.params_sha256 and task.definition.method.startswith("sim/"):
+        if not (other.params_sha256 and task.definition.method.startswith("sim/")):
+            return
+        if task.definition.until is not None:
+            if not _begins_alike(durable, task, old, other):
+                raise broken(7, f"{durable.id}/{event.task} takes the result of other rounds")
+        else:
             written = msgspec.json.decode(task.call.params)
             params = flow_laws.expected_params(durable, task, written)
             digest = hashlib.sha256(_json({name: params[name] for name in written})).hexdigest()
@@ -938,6 +946,17 @@ def _cache_entry(durable: Durable, task: DurableTask, result: Any) -> bytes:
     if not known_by:
         known_by = flow_laws.expected_params(durable, task, msgspec.json.decode(task.call.params))
     return _json([task.call.method, known_by, result])
+
+
+def _begins_alike(durable: Durable, task: DurableTask, old: Durable, other: DurableTask) -> bool:
+    """Whether what goes round is called with the same in its first round: what follows comes of that."""
+    first = copy(other)
+    first.round, first.last = 0, None
+    one, two = (
+        flow_laws.expected_params(whose, it, msgspec.json.decode(it.call.params))
+        for whose, it in ((durable, task), (old, first))
+    )
+    return bool(one == two)
 
 
 class _Request(msgspec.Struct):

@@ -28,12 +28,13 @@ LAWS: dict[int, tuple[str, str]] = {
     6: (
         "laws.py:execution_started laws.py:_has_no_result_yet",
         "executes_again_at_restart executes_what_it_runs_already forgets_tombstones ignores_the_instance"
-        " says_that_what_was_sent_has_not_run executes_what_it_has_turned_away forgets_results_that_nobody_has_heard",
+        " says_that_what_was_sent_has_not_run executes_what_it_has_turned_away forgets_results_that_nobody_has_heard"
+        " calls_again_what_has_a_result",
     ),
     7: (
         "laws.py:_result_is_real laws.py:_cached_result_is_real laws.py:_may_be_taken_over",
         "completes_with_another_result records_results_of_earlier_attempts takes_any_age_from_the_cache"
-        " keeps_all_results_under_one_key takes_over_what_is_to_run_anew",
+        " keeps_all_results_under_one_key takes_over_what_is_to_run_anew takes_over_what_had_other_params",
     ),
     8: (
         "laws.py:_begin laws.py:_TaskRetrying laws.py:_gave_up laws.py:_pay laws.py:_waits_as_asked"

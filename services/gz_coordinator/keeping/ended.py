@@ -16,7 +16,7 @@ from gz_coordinator.keeping.space import Space
 from gz_coordinator.keeping.weights import weight_bytes
 from gz_coordinator.steps import let_go
 from gz_coordinator.streams.own_ids import own_id_stream
-from gz_coordinator.streams.workflows import load_or_quarantine
+from gz_coordinator.streams.workflows import load_or_quarantine, load_source
 
 DELETED = 100
 """So many workflows are deleted in one transaction: others wait for its end."""
@@ -131,6 +131,9 @@ class Ended:
                 self._engine.adopt(self._clock(), workflow)
                 if workflow.final:
                     self._keep(workflow)
+        workflow = self._engine.workflows[workflow_id]
+        if workflow.final and workflow.source is None:
+            workflow.source = await load_source(self._journal, workflow)
 
     def _require_owned(self, workflow_id: str) -> None:
         if not self._engine.owns(workflow_id):

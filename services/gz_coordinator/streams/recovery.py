@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from gleitzeit import errors
 from gleitzeit.engine import inputs as inp
 from gleitzeit.engine.state.workflow import Workflow
-from gleitzeit.journal.base import Journal, Unfinished
-from gleitzeit.model.events import Origin
+from gleitzeit.journal.base import Unfinished
 from gleitzeit.model.permits import Held
 from gleitzeit.model.shards import SCHEDULES
 from gz_coordinator.service import Service
@@ -21,7 +20,7 @@ from gz_coordinator.steps import HUGE_BYTES, lasting
 from gz_coordinator.streams.limits import load_limits
 from gz_coordinator.streams.schedules import STREAM as SCHEDULE
 from gz_coordinator.streams.schedules import load_schedules
-from gz_coordinator.streams.workflows import CHILD, CHILD_SEPARATOR, load, replayed
+from gz_coordinator.streams.workflows import CHILD, CHILD_SEPARATOR, load, load_source, replayed
 
 log = logging.getLogger("gz.coordinator")
 
@@ -137,22 +136,13 @@ async def _replayed(service: Service, page: Iterable[Unfinished], warnings: list
     for stream, events in [(one.stream, one.events) for one in page]:
         try:
             workflow = replayed(stream, events) if events else await load(service.journal, stream)
-            if workflow.submitted.origin is not None:
-                workflow.source = await _source(service.journal, workflow.submitted.origin)
+            workflow.source = await load_source(service.journal, workflow)
             workflows.append(workflow)
         except errors.GleitzeitError as error:
             service.quarantined[stream] = error.message
             warnings.append(f"workflow {stream} is quarantined, its stream cannot be read: {error}")
             log.error(warnings[-1], extra={"workflow_id": stream})
     return workflows
-
-
-async def _source(journal: Journal, origin: Origin) -> Workflow | None:
-    """The workflow that it runs again. One that is gone, or cannot be read, is as if there were none."""
-    try:
-        return await load(journal, origin.rerun_of) if origin.rerun_of else None
-    except errors.GleitzeitError:
-        return None
 
 
 async def _adopt_schedules(service: Service, warnings: list[str]) -> None:

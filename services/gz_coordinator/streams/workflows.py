@@ -81,6 +81,15 @@ async def _loaded(journal: Journal, workflow_id: str, page: list[Record]) -> Wor
     return workflow
 
 
+async def load_source(journal: Journal, workflow: Workflow) -> Workflow | None:
+    """What the workflow runs again. One that is gone, or cannot be read, is as if there were none."""
+    origin = workflow.submitted.origin
+    try:
+        return await load(journal, origin.rerun_of) if origin is not None and origin.rerun_of else None
+    except errors.GleitzeitError:
+        return None
+
+
 def no_story(workflow_id: str, error: Exception) -> errors.JournalCorrupt:
     return errors.JournalCorrupt(f"the stream {workflow_id} is no story of a workflow: {error}")
 

@@ -6,6 +6,7 @@ same request, with the same hash.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -226,8 +227,12 @@ class CallParams:
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()
 
     def digest(self, workflow: Workflow, task: Task) -> str:
-        """What the task is called with, resolved, as sha256 in hex. Raises ParameterError."""
+        """What the task is called with, resolved, as sha256 in hex; of one that goes round, in its first round: what
+        follows comes of that. Raises ParameterError."""
         definition = task.definition
+        if definition.until is not None:
+            task = copy(task)
+            task.round, task.result = 0, None
         params, *beside = self._known_params(workflow, task)
         known_by = [definition.method, definition.provider, params, definition.workflow, *beside]
         return hashlib.sha256(msgspec.json.encode(known_by, order="deterministic")).hexdigest()

@@ -66,6 +66,16 @@ async def test_of_many_items_one_alone_is_called_again() -> None:
             assert (len(there.echo.calls) - before, "pause" in called(view)) == (calls, waits)
 
 
+async def test_what_goes_round_is_not_called_again_for_what_its_rounds_have_come_to() -> None:
+    told = {"message": "${loop.round} ${loop.last.response}"}
+    until = {"condition": "${loop.round} >= 2", "max": 3}
+    many = {"id": "round", "method": "echo/echo", "params": told, "until": until}
+    async with room() as there:
+        submitted = await there.call("workflow.submit", {"definition": {"name": "Round", "tasks": [many]}})
+        await there.until(submitted["workflow_id"], "completed")
+        assert called(await again(there, submitted["workflow_id"])) == []
+
+
 async def test_after_a_crash_in_the_middle_it_still_knows_what_it_had() -> None:
     store = MemoryStore()
     async with room(store) as there:
@@ -108,6 +118,18 @@ async def test_when_its_end_was_not_durable_it_still_knows_what_it_had() -> None
         there.echo.busy = False
         view = await there.until(run["workflow_id"], "completed")
         assert called(view) == ["one"]
+
+
+async def test_what_is_retried_still_knows_what_it_had() -> None:
+    async with room() as there:
+        old = await first(there)
+        there.echo.busy = True
+        run = await there.call("workflow.rerun", {"workflow_id": old, "from_task": "one"})
+        await there.call("workflow.cancel", {"workflow_id": run["workflow_id"]})
+        await there.until(run["workflow_id"], "cancelled")
+        there.echo.busy = False
+        await there.call("workflow.retry", {"workflow_id": run["workflow_id"]})
+        assert called(await there.until(run["workflow_id"], "completed")) == ["one"]
 
 
 async def test_a_key_runs_it_again_only_once() -> None:
