@@ -11,6 +11,7 @@ from gz_provider_llm.methods import build
 from gz_provider_llm.options import (
     add_key_options,
     api_key,
+    first_sign,
     key_hint,
     key_renewal,
     long_silence,
@@ -37,6 +38,7 @@ def provider(options: Namespace) -> Provider:
         secrets=[key],
         idle_timeout_seconds=options.idle_timeout,
         long_silence_seconds=long_silence(options),
+        first_sign_seconds=first_sign(options),
         hint="" if is_anthropic else server_hint(options.url, URL_VARIABLE),
         key_hint=key_hint(options),
         renewed=key_renewal(options, _headers),

@@ -10,7 +10,7 @@ from gleitzeit.errors import ConfigurationError
 from gleitzeit.provider import Provider
 from gleitzeit.provider.process import give_up, positive
 from gz_provider_llm.methods import Settings
-from gz_provider_llm.transport.http import IDLE_TIMEOUT_SECONDS, LONG_SILENCE_SECONDS, Key
+from gz_provider_llm.transport.http import FIRST_SIGN_SECONDS, IDLE_TIMEOUT_SECONDS, LONG_SILENCE_SECONDS, Key
 
 
 def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParser:
@@ -36,9 +36,9 @@ def parser_for(name: str, capacity: int, capacity_is: str = "") -> ArgumentParse
     )  # fmt: skip
     add(
         "--idle-timeout", metavar="S", type=seconds, default=default_idle_timeout(IDLE_TIMEOUT_SECONDS),
-        help="seconds of silence that end a call (default %(default)s, and "
-        f"{LONG_SILENCE_SECONDS:g} where an answer comes all at once or is thought about; GLEITZEIT_LLM_IDLE_TIMEOUT "
-        "sets both)",
+        help="seconds of silence that end a call (default %(default)s, at least "
+        f"{FIRST_SIGN_SECONDS:g} before the answer begins, and {LONG_SILENCE_SECONDS:g} where it comes all at once or "
+        "is thought about; GLEITZEIT_LLM_IDLE_TIMEOUT sets all)",
     )  # fmt: skip
     return parser
 
@@ -117,6 +117,11 @@ def default_idle_timeout(otherwise: float) -> str:
 def long_silence(options: Namespace, otherwise: float = IDLE_TIMEOUT_SECONDS) -> float:
     """Seconds, of which nothing is left where somebody has said himself what ends a call; `otherwise` nobody has."""
     return LONG_SILENCE_SECONDS if options.idle_timeout == otherwise else 0.0
+
+
+def first_sign(options: Namespace, otherwise: float = IDLE_TIMEOUT_SECONDS) -> float:
+    """Likewise, until something of an answer has come."""
+    return FIRST_SIGN_SECONDS if options.idle_timeout == otherwise else 0.0
 
 
 def _from_environment(variable: str) -> str | None:

@@ -32,6 +32,8 @@ NOT_ACCEPTED = 401
 IDLE_TIMEOUT_SECONDS = 60.0
 LONG_SILENCE_SECONDS = 600.0
 """For an answer that comes all at once, or is thought about first: OpenAI's server says nothing meanwhile."""
+FIRST_SIGN_SECONDS = 120.0
+"""For something of an answer to come: before that a model may have to be loaded, or others to be waited for."""
 REDIRECTIONS = 3
 """One after the other."""
 LEFTOVER_SECONDS = 0.1  # for a stream to end after its last event
@@ -55,7 +57,7 @@ class Http:
     `headers` go with every request; `secrets` are texts in them that nobody must read in an error. For `busy_statuses`,
     `hint` and `key_hint` see Server. `renewed` is asked for the key as it is now when that is not accepted: with
     another one the request is sent again. `long_silence_seconds` end answers of which nothing may come for long, unless
-    the idle timeout is longer.
+    the idle timeout is longer; and `first_sign_seconds` those of which nothing comes at all.
     A connection takes one request after the other, but is not used again when its server may be about to close it: then
     a request could be lost, and nobody could tell whether it had begun. Many servers close idle ones after 5 s, and
     llama-server closes one after each stream, without announcing it.
@@ -69,6 +71,7 @@ class Http:
         secrets: Collection[str] = (),
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
         long_silence_seconds: float = 0.0,
+        first_sign_seconds: float = 0.0,
         busy_statuses: Collection[int] = (429,),
         hint: str = "",
         key_hint: str = "",
@@ -87,6 +90,7 @@ class Http:
         )
         self._idle_timeout_seconds = idle_timeout_seconds
         self._long_silence_seconds = max(idle_timeout_seconds, long_silence_seconds)
+        self._first_sign_seconds = first_sign_seconds
         self._renewed = renewed
         self._key = (renewed() if renewed is not None else None) or Key()
         self.works_on: Callable[[], Awaitable[bool]] = _nobody_knows
@@ -150,7 +154,7 @@ class Http:
         paid: bool = False,
     ) -> AsyncIterator["_Reply"]:
         seconds = self._long_silence_seconds if patient else self._idle_timeout_seconds
-        patience = Patience(seconds, self.works_on)
+        patience = Patience(max(seconds, self._first_sign_seconds), seconds, self.works_on)
         session = self._sessions.once() if streams and self._closes_after_streams else self._sessions.again()
         url = without_user((base or self.url) + path)
         if self._query:
@@ -169,7 +173,7 @@ class Http:
         except TimeoutError:
             if not patience.limit.expired():
                 raise
-            raise self.server.silent(seconds) from None
+            raise self.server.silent(patience.seconds) from None
         finally:
             patience.end()
 
@@ -285,7 +289,7 @@ class _Reply(Struct, frozen=True):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self.response.content.iter_any():
-            self.patience.heard()
+            self.patience.answered()
             yield chunk
 
     async def read(self, limit_bytes: int) -> bytes:

@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable
 class Patience:
     """Ends a request, by `limit`, when nothing of its answer has come for so long, unless the server is known to work.
 
-    Duties of the caller: `begin` within `limit`, `heard` for whatever comes, `end` in any case.
+    Duties of the caller: `begin` within `limit`, `heard` for whatever comes, `answered` for the answer itself, `end` in
+    any case.
     """
 
-    def __init__(self, seconds: float, works: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, first_seconds: float, seconds: float, works: Callable[[], Awaitable[bool]]) -> None:
+        """`first_seconds` count until there is something of the answer."""
         self.limit = asyncio.timeout(None)
-        self._seconds = seconds
+        self.seconds = first_seconds
+        """That count now."""
+        self._then_seconds = seconds
         self._works = works
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -20,10 +24,18 @@ class Patience:
         self._asking: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        self._timer = self._loop.call_at(self._heard_at + self._seconds, self._look)
+        self._timer = self._loop.call_at(self._heard_at + self.seconds, self._look)
 
     def heard(self) -> None:
         self._heard_at = self._loop.time()
+
+    def answered(self) -> None:
+        self.heard()
+        if self.seconds != self._then_seconds:
+            self.seconds = self._then_seconds
+            if self._timer is not None:
+                self._timer.cancel()
+            self.begin()
 
     def end(self) -> None:
         if self._timer is not None:
@@ -32,7 +44,7 @@ class Patience:
             self._asking.cancel()
 
     def _look(self) -> None:
-        due = self._heard_at + self._seconds
+        due = self._heard_at + self.seconds
         if due > self._loop.time():
             self._timer = self._loop.call_at(due, self._look)
         else:

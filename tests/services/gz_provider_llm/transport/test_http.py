@@ -222,6 +222,26 @@ async def test_answers_that_may_be_long_in_coming_are_waited_for() -> None:
         await http.close()
 
 
+async def test_until_the_answer_begins_a_server_may_be_silent_for_longer() -> None:
+    async def loads_its_model(writer: asyncio.StreamWriter) -> str | None:
+        await asyncio.sleep(0.5)
+        return await stream("data: 1\n\n", then="hang")(writer)
+
+    async def listen(http: Http, seen: list[str]) -> None:
+        async with http.events("/x", {}) as events:
+            async for event in events:
+                seen.append(event.data)
+
+    for first_sign_seconds, heard in ((0.0, []), (20.0, ["1"])):
+        async with fake_server(loads_its_model) as server:
+            http = Http(server.url, idle_timeout_seconds=0.1, first_sign_seconds=first_sign_seconds)
+            seen: list[str] = []
+            with pytest.raises(IdleTimeout, match=re.escape("said nothing for 0.1 s")):
+                await listen(http, seen)
+            await http.close()
+        assert seen == heard
+
+
 @pytest.mark.parametrize("script", [hang, stream(then="hang"), stream("data: 1\n\n", then="hang")])
 async def test_a_server_that_is_known_to_work_is_waited_for(script: Answer) -> None:
     asked = 0
