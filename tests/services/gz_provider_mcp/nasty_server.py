@@ -86,7 +86,9 @@ def call(request: dict) -> None:
         send({"id": "r1", "method": "roots/list"})
     elif name == "deaf":
         time.sleep(3600)
-    # "hang" is never answered
+    elif name == "hang":  # is never answered
+        sys.stderr.write("hangs\n")
+        sys.stderr.flush()
 
 
 for line in sys.stdin:
