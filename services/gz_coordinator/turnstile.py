@@ -22,7 +22,8 @@ class Turnstile:
         try:
             await turn
         except asyncio.CancelledError:
-            if self._waiting.pop(turn, turn) is turn:  # it was its turn already
+            self._waiting.pop(turn, None)
+            if not turn.cancelled():  # it was its turn already
                 self._leave()
             raise
 
@@ -30,7 +31,9 @@ class Turnstile:
         self._leave()
 
     def _leave(self) -> None:
-        if self._waiting:
-            self._waiting.popitem(last=False)[0].set_result(None)
-        else:
-            self._free += 1
+        while self._waiting:
+            turn, _ = self._waiting.popitem(last=False)
+            if not turn.cancelled():  # else who has given up waiting does not know it yet
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -119,9 +119,9 @@ def long_silence(options: Namespace, otherwise: float = IDLE_TIMEOUT_SECONDS) ->
     return LONG_SILENCE_SECONDS if options.idle_timeout == otherwise else 0.0
 
 
-def first_sign(options: Namespace, otherwise: float = IDLE_TIMEOUT_SECONDS) -> float:
+def first_sign(options: Namespace) -> float:
     """Likewise, until something of an answer has come."""
-    return FIRST_SIGN_SECONDS if options.idle_timeout == otherwise else 0.0
+    return FIRST_SIGN_SECONDS if options.idle_timeout == IDLE_TIMEOUT_SECONDS else 0.0
 
 
 def _from_environment(variable: str) -> str | None:

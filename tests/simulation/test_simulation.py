@@ -22,7 +22,7 @@ from gleitzeit.engine.effects import AskPlaces
 from gleitzeit.engine.engine import Engine
 from gleitzeit.engine.scheduling import queue, scheduler
 
-SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "35"))
+SECONDS = float(os.environ.get("GLEITZEIT_SIMULATION_SECONDS", "50"))
 """How long worlds are played in a usual run, beside the first hundred. The one number to raise."""
 START = 100
 

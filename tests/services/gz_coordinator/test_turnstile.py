@@ -71,3 +71,20 @@ async def test_many_who_give_up_at_once_hold_nobody_up() -> None:
     assert all(task.cancelled() for task in waiting)
     async with asyncio.timeout(5), turnstile:
         pass
+
+
+async def test_who_leaves_passes_by_one_who_has_given_up_in_the_same_moment() -> None:
+    turnstile = Turnstile(1)
+
+    async def visit() -> None:
+        async with turnstile:
+            pass
+
+    async with turnstile:
+        gone, next_one = asyncio.create_task(visit()), asyncio.create_task(visit())
+        await asyncio.sleep(0)
+        gone.cancel()  # it has not heard of it when the place is free
+    await asyncio.gather(gone, next_one, return_exceptions=True)
+    assert (gone.cancelled(), next_one.exception()) == (True, None)
+    async with asyncio.timeout(10):
+        await visit()
